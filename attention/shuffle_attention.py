@@ -1,0 +1,55 @@
+"""Shuffle Attention (Zhang and Yang, ICASSP 2021): channel and spatial attention for a handful of parameters.
+
+Parameter names and initial values are those of the authors' code, so that published weights can be read in. At the start
+both weights are 0 and both biases 1, so the layer equals sigmoid(1) * shuffle(x).
+"""
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from paddle.nn.initializer import Constant
+
+from ops.shuffle_attention import EPSILON, check_groups, shuffle_attention_reference
+
+
+class ShuffleAttention(nn.Layer):
+    """[N, C, H, W] -> the same shape.
+
+    ``channels``: C, a multiple of 2 * ``groups`` (ValueError otherwise). ``gate``: "scale" gates each channel with a weight
+    and a bias of its own, as the authors have it; "conv" mixes the C / (2 * groups) channels of a branch with a 1x1
+    convolution before the sigmoid (``affine1``, ``affine2``), as one published rewrite does.
+    """
+
+    def __init__(self, channels, groups=64, gate="scale"):
+        super().__init__()
+        check_groups(channels, groups)
+        if gate not in ("scale", "conv"):
+            raise ValueError(f"gate = {gate!r}: expected 'scale' or 'conv'")
+        half = channels // (2 * groups)
+        self.groups, self.gate = groups, gate
+        if gate == "scale":
+            for name, start in (("cweight", 0.0), ("cbias", 1.0), ("sweight", 0.0), ("sbias", 1.0)):
+                parameter = self.create_parameter([1, half, 1, 1], default_initializer=Constant(start))
+                self.add_parameter(name, parameter)
+        else:
+            self.affine1 = nn.Conv2D(half, half, 1)
+            self.affine2 = nn.Conv2D(half, half, 1)
+        self.gn = nn.GroupNorm(num_groups=half, num_channels=half, epsilon=EPSILON)
+
+    def forward(self, x, residual=None):
+        """With ``residual`` of x's shape: relu(attention(x) + residual), the end of a ResNet block."""
+        if self.gate == "scale":
+            parameters = (self.cweight, self.cbias, self.sweight, self.sbias, self.gn.weight, self.gn.bias)
+            return shuffle_attention_reference(x, *parameters, self.groups, residual)
+        y = self._conv_gate(x)
+        return y if residual is None else F.relu(y + residual)
+
+    def _conv_gate(self, x):
+        channels, height, width = x.shape[1:]
+        half = channels // (2 * self.groups)
+        x = x.reshape([-1, 2, half, height, width])  # [N * groups, branch, C / (2 * groups), H, W]
+        x_channel, x_spatial = x[:, 0], x[:, 1]
+        y_channel = x_channel * F.sigmoid(self.affine1(x_channel.mean(axis=[2, 3], keepdim=True)))
+        y_spatial = x_spatial * F.sigmoid(self.affine2(self.gn(x_spatial)))
+        y = paddle.stack([y_channel, y_spatial], axis=1)
+        return F.channel_shuffle(y.reshape([-1, channels, height, width]), groups=2)

@@ -1,0 +1,39 @@
+"""Size and cost of a network, as papers state them."""
+
+import contextlib
+import io
+
+import numpy as np
+import paddle
+
+
+def parameter_counts(network):
+    """(learnable parameters, values of batch norm's running statistics, which Paddle counts among the parameters)."""
+    sizes = [(int(np.prod(p.shape)), p.stop_gradient) for p in network.parameters()]
+    return sum(n for n, fixed in sizes if not fixed), sum(n for n, fixed in sizes if fixed)
+
+
+def multiply_adds(network, image_size) -> int:
+    """Multiply-adds of one forward pass over an image [1, 3, image_size, image_size], as paddle.flops counts them.
+
+    Convolutions, linear layers, normalisations and pooling count; the few element-wise operations of attention do not.
+    """
+    was_training = network.training
+    # paddle.flops prints a report of its own, and a line for each type of layer that it does not count
+    with contextlib.redirect_stdout(io.StringIO()):
+        total = paddle.flops(network, [1, 3, image_size, image_size])
+    if was_training:
+        network.train()
+    return int(total)
+
+
+def summarize(network, name, num_classes, image_size) -> str:
+    """A few lines: learnable parameters, running statistics, multiply-adds."""
+    learnable, statistics = parameter_counts(network)
+    total = multiply_adds(network, image_size)
+    return (
+        f"{name}, {num_classes} classes, {image_size}x{image_size} pixels\n"
+        f"  learnable parameters       {learnable:>14,}\n"
+        f"  batch norm's statistics    {statistics:>14,}\n"
+        f"  multiply-adds an image     {total:>14,}  ({total / 1e9:.2f} G)"
+    )

@@ -1,0 +1,66 @@
+"""Shuffle Attention as a function of a feature map and six small parameters.
+
+Paper: Q.-L. Zhang, Y.-B. Yang, "SA-Net: Shuffle Attention for Deep Convolutional Neural Networks", ICASSP 2021.
+
+The C channels form ``groups`` groups; of the C / groups channels of a group, the first half x_k1 goes through the channel
+branch, the second half x_k2 through the spatial branch. All groups share the parameters.
+
+    channel branch (eq. 1, 2):  x_k1' = sigmoid(W1 * mean(x_k1) + b1) * x_k1
+    spatial branch (eq. 3):     x_k2' = sigmoid(W2 * GN(x_k2) + b2) * x_k2
+
+GN has one channel a group, so it normalises each plane by itself: GN(x) = gamma * (x - mean) * rstd + beta. Both branches
+are therefore one formula with one A and one B for each (image, channel) plane,
+
+    y = x * sigmoid(A * x + B),
+    channel branch:  A = 0,                     B = W1 * mean + b1
+    spatial branch:  A = W2 * gamma * rstd,     B = W2 * (beta - gamma * mean * rstd) + b2
+
+after which the channel shuffle (2 groups over all C channels) sends channel c to 2c if c < C/2, else to 2(c - C/2) + 1.
+"""
+
+import paddle
+import paddle.nn.functional as F
+
+EPSILON = 1e-5  # of the group norm, as in the authors' code
+
+
+def check_groups(channels, groups):
+    """Raise ValueError unless every group has at least one channel for each of the two branches."""
+    if groups < 1 or channels < 2 * groups or channels % (2 * groups):
+        fitting = [g for g in (64, 32, 16, 8, 4, 2, 1) if channels % (2 * g) == 0]
+        remedy = f"; {channels} channels allow, for instance, groups = {fitting[0]}" if fitting else ""
+        raise ValueError(
+            f"groups = {groups} with {channels} channels: the channels must be a multiple of 2 * groups = "
+            f"{2 * groups}, one half of each group for each branch{remedy}"
+        )
+
+
+def shuffle_attention_reference(x, cweight, cbias, sweight, sbias, gn_weight, gn_bias, groups, residual=None):
+    """Shuffle Attention in plain Paddle operators.
+
+    ``x``: [N, C, H, W]. ``cweight``, ``cbias``, ``sweight``, ``sbias``: [1, C / (2 * groups), 1, 1] (W1, b1, W2, b2).
+    ``gn_weight``, ``gn_bias``: [C / (2 * groups)] (gamma, beta). Returns [N, C, H, W]; with ``residual`` of that shape,
+    relu(shuffle_attention(x) + residual), the end of a ResNet block. Raises ValueError where groups do not fit C.
+    """
+    channels, height, width = x.shape[1:]
+    check_groups(channels, groups)
+    half = channels // (2 * groups)
+    # -1, not N: a fixed first dimension would forbid exporting with a free batch size
+    x = x.reshape([-1, groups, 2, half, height * width])  # [N, groups, branch, C / (2 * groups), H*W]
+    # Statistics of all planes, though the channel branch needs no variance: cutting x in two costs more than computing it
+    mean = x.mean(axis=-1, keepdim=True)
+    variance = (x - mean).square().mean(axis=-1, keepdim=True)
+
+    def per_channel(parameter):
+        return parameter.reshape([1, 1, half, 1])
+
+    b_channel = per_channel(cweight) * mean[:, :, 0] + per_channel(cbias)
+    gamma_rstd = per_channel(gn_weight) * paddle.rsqrt(variance[:, :, 1] + EPSILON)
+    a_spatial = per_channel(sweight) * gamma_rstd
+    b_spatial = per_channel(sweight) * (per_channel(gn_bias) - mean[:, :, 1] * gamma_rstd) + per_channel(sbias)
+    a = paddle.stack([paddle.zeros_like(a_spatial), a_spatial], axis=2)  # [N, groups, branch, C / (2 * groups), 1]
+    b = paddle.stack([b_channel, b_spatial], axis=2)
+
+    y = x * F.sigmoid(a * x + b)
+    y = F.channel_shuffle(y.reshape([-1, channels, height, width]), groups=2)
+    return y if residual is None else F.relu(y + residual)

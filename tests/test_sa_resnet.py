@@ -1,0 +1,119 @@
+"""ResNet and SA-ResNet: counts, names, shapes, initial values."""
+
+import functools
+import math
+
+import numpy as np
+import paddle
+import pytest
+
+from attention import ShuffleAttention
+from networks import build_network
+from networks.summary import multiply_adds, parameter_counts, summarize
+from sa_resnet import ResNet
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "learnable"),
+    [
+        ("resnet50", 1000, 25_557_032),
+        ("sa_resnet50", 1000, 25_557_740),
+        ("sa_resnet101", 1000, 44_550_684),
+        ("resnet", 10, 23_528_522),
+        ("sa_resnet", 10, 23_529_230),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, num_classes, learnable):
+    assert parameter_counts(build_network(name, num_classes))[0] == learnable
+
+
+@pytest.mark.parametrize(("plain", "attentive", "blocks"), [("resnet101", "sa_resnet101", 33), ("resnet152", "sa_resnet152", 50)])
+def test_shuffle_attention_adds_nothing_but_its_own_parameters(plain, attentive, blocks):
+    shapes = {name: tuple(p.shape) for name, p in build_network(plain, 10).named_parameters()}
+    with_attention = {name: tuple(p.shape) for name, p in build_network(attentive, 10).named_parameters()}
+    added = {name for name in with_attention if name not in shapes}
+    assert {name: with_attention[name] for name in shapes} == shapes
+    assert len(added) == 6 * blocks
+    assert all(".sa." in name for name in added)
+
+
+def test_state_dict_names_are_those_of_the_authors_code():
+    """Names written out from torchvision's ResNet-50 and the SA-Net authors' code; BN statistics by Paddle's own names."""
+
+    def norm(prefix):
+        return [f"{prefix}.{part}" for part in ("weight", "bias", "_mean", "_variance")]
+
+    expected = ["conv1.weight", *norm("bn1"), "fc.weight", "fc.bias"]
+    for stage, count in enumerate((3, 4, 6, 3), start=1):
+        for index in range(count):
+            block = f"layer{stage}.{index}"
+            for i in (1, 2, 3):
+                expected += [f"{block}.conv{i}.weight", *norm(f"{block}.bn{i}")]
+            expected += [f"{block}.sa.{part}" for part in ("cweight", "cbias", "sweight", "sbias", "gn.weight", "gn.bias")]
+            if index == 0:
+                expected += [f"{block}.downsample.0.weight", *norm(f"{block}.downsample.1")]
+    assert sorted(build_network("sa_resnet50", 10).state_dict()) == sorted(expected)
+
+
+def test_initial_weights_follow_the_authors():
+    network = build_network("sa_resnet50", 1000)
+    for name, layer in network.named_sublayers():
+        if isinstance(layer, paddle.nn.Conv2D):
+            out_channels, _, height, width = layer.weight.shape
+            expected = math.sqrt(2 / (out_channels * height * width))  # kaiming normal, fan-out
+            assert float(layer.weight.std()) == pytest.approx(expected, rel=0.05), name
+            assert layer.bias is None
+        if isinstance(layer, (paddle.nn.BatchNorm2D, paddle.nn.GroupNorm)):
+            assert (layer.weight.numpy() == 1).all()
+            assert (layer.bias.numpy() == 0).all()
+    bound = 1 / math.sqrt(2048)
+    assert float(network.fc.weight.abs().max()) <= bound
+    assert float(network.fc.weight.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
+
+
+@pytest.mark.parametrize("attention", [None, functools.partial(ShuffleAttention, groups=8)])
+@pytest.mark.parametrize("size", [(33, 47), (64, 64)])
+def test_any_image_size_gives_logits(attention, size):
+    network = ResNet((1, 1, 1, 1), 7, attention)
+    network.eval()
+    logits = network(paddle.randn([2, 3, *size]))
+    assert logits.shape == [2, 7]
+    assert np.isfinite(logits.numpy()).all()
+
+
+def test_stages_halve_the_map_at_their_first_3x3_convolution():
+    network = build_network("resnet50", 10)
+    strides = {n: layer._stride for n, layer in network.named_sublayers() if isinstance(layer, paddle.nn.Conv2D)}
+    halving = {name for name, stride in strides.items() if list(stride) == [2, 2]}
+    stages = {f"layer{s}.0.{part}" for s in (2, 3, 4) for part in ("conv2", "downsample.0")}
+    assert halving == {"conv1"} | stages
+
+
+@pytest.mark.parametrize("attention", [None, functools.partial(ShuffleAttention, groups=8)])
+def test_a_small_network_learns_a_fixed_batch(attention):
+    paddle.seed(0)
+    network = ResNet((1, 1, 1, 1), 4, attention)
+    optimizer = paddle.optimizer.Momentum(0.02, parameters=network.parameters())
+    x, y = paddle.randn([8, 3, 32, 32]), paddle.arange(8) % 4
+    losses = []
+    for _ in range(8):
+        loss = paddle.nn.functional.cross_entropy(network(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        losses.append(float(loss))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_multiply_adds_are_the_published_ones():
+    network = build_network("resnet50", 1000)
+    network.train()
+    assert multiply_adds(network, 224) / 1e9 == pytest.approx(4.12, abs=0.02)
+    assert network.training
+
+
+def test_summary_states_learnable_parameters_apart_from_statistics(capfd):
+    text = summarize(build_network("sa_resnet", 10), "sa_resnet", 10, 64)
+    assert "23,529,230" in text
+    assert "53,120" in text
+    assert capfd.readouterr().out == "", "paddle.flops' own report must not show"
