@@ -1,0 +1,367 @@
+"""Every setting of the toolkit, once: name, type, default, help, allowed values.
+
+A setting's value comes from its default, then from the recipe (``--config FILE.yaml``), then from the command line; the
+later one wins. ``python train.py --help`` lists the settings that a script reads. Nothing here imports Paddle, so that
+``--help`` and a mistyped flag answer at once.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import functools
+import os
+import sys
+import textwrap
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from networks import NETWORKS
+
+SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. The message is one line: the name, the value, the rule, the remedy."""
+
+
+def setting(default, help, *, group, scripts, choices=None, low=None, high=None, above=None, metavar=None, default_text=None):
+    """Declare one setting: a dataclass field whose metadata hold all that parsing, checking and --help need.
+
+    ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive lower one. ``scripts`` names who reads the setting.
+    """
+    unknown = set(scripts.split()) - set(SCRIPTS)
+    if unknown:
+        raise ValueError(f"setting for unknown scripts {sorted(unknown)}; known: {SCRIPTS}")
+    metadata = dict(
+        help=help,
+        group=group,
+        scripts=tuple(scripts.split()),
+        choices=choices,
+        low=low,
+        high=high,
+        above=above,
+        metavar=metavar,
+        default_text=default_text,
+    )
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one invocation, checked. Immutable; ``dataclasses.replace`` makes a changed copy."""
+
+    # fmt: off
+    data: str = setting("work/dataset", "folder of class folders; the lists lie in it", metavar="FOLDER",
+                        group="data", scripts="sample_animals train_val_split show_photographs train eval")
+    per_class: int = setting(40, "pictures to draw for each class", low=2, high=100_000,
+                             group="data", scripts="sample_animals")
+    val_fraction: float = setting(0.2, "share of each class that goes to the validation list", above=0.0, high=0.9,
+                                  group="data", scripts="train_val_split")
+    max_per_class: Optional[int] = setting(None, "use at most this many photographs of each class", default_text="all",
+                                           low=2, group="data", scripts="train_val_split")
+    image_size: int = setting(224, "side of the square that the network sees, in pixels", low=8, high=4096,
+                              group="data", scripts="train")
+    crop_min_area: float = setting(0.08, "smallest share of a photograph that a training crop shows", above=0.0, high=1.0,
+                                   group="data", scripts="train")
+
+    net: str = setting("sa_resnet", "network", choices=tuple(NETWORKS), group="network", scripts="train eval")
+    nets: tuple[str, ...] = setting(("sa_resnet", "resnet"), "networks whose newest finished runs are compared",
+                                    choices=tuple(NETWORKS), group="network", scripts="compare")
+    sa_groups: Optional[int] = setting(None, "groups of Shuffle Attention", low=1, default_text="64, as published",
+                                       group="network", scripts="train")
+    sa_gate: Optional[str] = setting(None, "gate of Shuffle Attention: one weight and bias a channel, as published, "
+                                     "or a 1x1 convolution over a group's channels", default_text="scale",
+                                     choices=("scale", "conv"), group="network", scripts="train")
+    summary: bool = setting(False, "print parameters and multiply-adds of the network and stop",
+                            group="network", scripts="train")
+
+    epochs: int = setting(100, "passes over the training list", low=1, group="training", scripts="train")
+    batch_size: int = setting(32, "photographs in a batch", low=1, group="training", scripts="train eval")
+    optimizer: str = setting("momentum", "SGD with momentum, Adam or AdamW", choices=("momentum", "adam", "adamw"),
+                             group="training", scripts="train")
+    learning_rate: Optional[float] = setting(None, "peak learning rate", above=0.0,
+                                             default_text="0.1 * batch_size / 256; 0.001 for adam and adamw",
+                                             group="training", scripts="train")
+    momentum: float = setting(0.9, "momentum of SGD", low=0.0, high=0.9999, group="training", scripts="train")
+    weight_decay: float = setting(1e-4, "L2 decay; decoupled with adamw", low=0.0, high=1.0,
+                                  group="training", scripts="train")
+    decay_norm_and_bias: bool = setting(True, "let weight decay act on biases and on batch norm, group norm and "
+                                        "attention gates as well", group="training", scripts="train")
+    schedule: str = setting("cosine", "learning rate over time: to zero along a cosine, in steps, or constant",
+                            choices=("cosine", "step", "constant"), group="training", scripts="train")
+    warmup_epochs: Optional[float] = setting(None, "epochs over which the learning rate rises from zero",
+                                             default_text="5, at most a tenth of --epochs", low=0.0,
+                                             group="training", scripts="train")
+    step_epochs: int = setting(30, "with --schedule step: epochs between two steps", low=1,
+                               group="training", scripts="train")
+    step_gamma: float = setting(0.1, "with --schedule step: factor of each step", above=0.0, high=1.0,
+                                group="training", scripts="train")
+    label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0.0, high=0.9,
+                                     group="training", scripts="train")
+    early_stop: int = setting(0, "stop after this many epochs without a better validation accuracy (0: never)", low=0,
+                              group="training", scripts="train")
+    seed: int = setting(0, "decides the split, weights, shuffling and augmentation", low=0, high=2**31 - 1,
+                        group="training", scripts="sample_animals train_val_split show_photographs train")
+
+    runs_dir: str = setting("runs", "folder of all runs", metavar="FOLDER",
+                            group="output", scripts="train eval compare")
+    run: Optional[str] = setting(None, "run folder to evaluate", default_text="newest finished run of --net",
+                                 metavar="FOLDER", group="output", scripts="eval")
+    runs: Optional[tuple[str, ...]] = setting(None, "run folders to compare (instead of --nets)", metavar="FOLDER",
+                                              group="output", scripts="compare")
+
+    picture: str = setting("photographs.png", "file that the grid of photographs is drawn into", metavar="FILE.png",
+                           group="output", scripts="show_photographs")
+
+    device: str = setting("auto", "auto takes the GPU where Paddle can use one", choices=("auto", "cpu", "gpu"),
+                          group="machine", scripts="train eval")
+    threads: Optional[int] = setting(None, "CPU threads for the network's arithmetic", low=1, default_text="all cores",
+                                     high=1024, group="machine", scripts="train eval")
+    num_workers: Optional[int] = setting(None, "processes that read photographs; 0 reads in the main one",
+                                         default_text="cores - 1, at most 8", low=0, high=256,
+                                         group="machine", scripts="train eval")
+    # fmt: on
+
+    given: frozenset = field(default=frozenset(), compare=False, repr=False)
+    """Names that the recipe or the command line set; not a setting itself."""
+
+    def __post_init__(self):
+        for item in settings():
+            check_value(item, getattr(self, item.name))
+        if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
+            raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
+
+    def resolved(self) -> "Config":
+        """The same settings with every value that a default leaves to the others, or to the machine, filled in."""
+        scale = {"momentum": 0.1 * self.batch_size / 256}.get(self.optimizer, 1e-3)
+        filled = {
+            "learning_rate": scale,
+            "warmup_epochs": min(5.0, self.epochs / 10),
+            "threads": available_cores(),
+            "num_workers": min(max(available_cores() - 1, 0), 8),
+        }
+        missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
+
+    def inherit(self, other: "Config", names) -> "Config":
+        """Take the settings ``names`` from ``other`` wherever the user did not set them for this invocation."""
+        taken = {name: getattr(other, name) for name in names if name not in self.given}
+        return dataclasses.replace(self, **taken)
+
+    def as_dict(self) -> dict:
+        """Plain values of every setting, in order, ready for YAML or JSON."""
+        values = {item.name: getattr(self, item.name) for item in settings()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def available_cores() -> int:
+    """CPU cores this process may use (its affinity, where the system has one)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def settings(script=None):
+    """The dataclass fields that are settings; with ``script``, those that this script reads."""
+    fields = [item for item in dataclasses.fields(Config) if item.metadata]
+    return [item for item in fields if script is None or script in item.metadata["scripts"]]
+
+
+def _type_of(item):
+    """(element type, is a tuple) of a setting, looking through Optional and tuple[...]."""
+    kind = item.type
+    if typing.get_origin(kind) is typing.Union:
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return typing.get_args(kind)[0], True
+    return kind, False
+
+
+def check_value(item, value) -> None:
+    """Raise ConfigError when ``value`` breaks the rule of the setting ``item``."""
+    rule = item.metadata
+    kind, is_tuple = _type_of(item)
+    if value is None and item.default is None:
+        return
+    for part in value if is_tuple and isinstance(value, tuple) else (value,):
+        if kind is float and isinstance(part, int) and not isinstance(part, bool):
+            part = float(part)
+        if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
+            raise ConfigError(f"{item.name} = {part!r}: expected {_kind_name(kind)}")
+        if rule["choices"] and part not in rule["choices"]:
+            raise ConfigError(
+                f"{item.name} = {part!r}: unknown{_nearest(part, rule['choices'])}; one of: {', '.join(rule['choices'])}"
+            )
+        too_low = rule["low"] is not None and not part >= rule["low"]
+        not_above = rule["above"] is not None and not part > rule["above"]
+        too_high = rule["high"] is not None and not part <= rule["high"]
+        if too_low or not_above or too_high or part in (float("inf"), float("-inf")):
+            raise ConfigError(f"{item.name} = {part!r}: out of range; {_range(rule)}")
+
+
+def _kind_name(kind):
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+
+
+def _range(rule):
+    bounds = []
+    if rule["above"] is not None:
+        bounds.append(f"more than {rule['above']:g}")
+    if rule["low"] is not None:
+        bounds.append(f"at least {rule['low']:g}")
+    if rule["high"] is not None:
+        bounds.append(f"at most {rule['high']:,}")
+    return " and ".join(bounds) or "a finite number"
+
+
+def _nearest(name, names):
+    match = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f", did you mean {match[0]}?" if match else ""
+
+
+def _from_text(item, text):
+    """A command-line word as the setting's type; what does not convert stays text, for check_value to name."""
+    kind, _ = _type_of(item)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def read_recipe(path) -> dict:
+    """Settings of a YAML recipe, types as YAML gives them; raises ConfigError naming file, key and rule."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"config = {str(path)!r}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config = {str(path)!r}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config = {str(path)!r}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"config = {str(path)!r}: expected lines of 'name: value'")
+    known = {item.name: item for item in settings()}
+    values = {}
+    for key, value in content.items():
+        if key not in known:
+            raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}")
+        kind, is_tuple = _type_of(known[key])
+        if kind is float and isinstance(value, str):
+            value = _from_text(known[key], value)  # YAML 1.1 reads 1e-3 as text
+        if is_tuple and isinstance(value, list):
+            value = tuple(value)
+        try:
+            check_value(known[key], value)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        values[key] = value
+    return values
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ConfigError(message)
+
+
+def _build_parser(script, description):
+    wide = 100
+    parser = _OneLineParser(
+        prog=f"{script}.py" if script else None,
+        description=textwrap.fill(" ".join((description or "").split()), wide),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=wide),
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--config", metavar="FILE.yaml", help="recipe: settings in YAML; the command line wins")
+    groups = {}
+    for item in settings(script):
+        rule = item.metadata
+        if rule["group"] not in groups:
+            groups[rule["group"]] = parser.add_argument_group(rule["group"])
+        kind, is_tuple = _type_of(item)
+        options = {"help": _help_text(item)}
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = rule["metavar"] or {int: "N", float: "X", str: "NAME"}[kind]
+            options["type"] = functools.partial(_from_text, item)
+            if is_tuple:
+                options["nargs"] = "+"
+        groups[rule["group"]].add_argument(f"--{item.name}", **options)
+    return parser
+
+
+def _with_underscores(word):
+    """``--batch-size`` as ``--batch_size``: Paddle's users write the one, most other tools the other."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word[2:].partition("=")
+    flag = flag.replace("-", "_")
+    if flag.startswith("no_"):
+        flag = "no-" + flag[3:]  # argparse's own name for the negative of a switch
+    return f"--{flag}{equals}{value}"
+
+
+def _help_text(item):
+    text = item.metadata["help"]
+    if item.metadata["choices"]:
+        text += f": {', '.join(item.metadata['choices'])}"
+    shown = item.metadata["default_text"] or item.default
+    if isinstance(shown, bool):
+        shown = "on" if shown else "off"
+    if shown is not None:
+        text += f" (default: {' '.join(shown) if isinstance(shown, tuple) else shown})"
+    return text.replace("%", "%%")
+
+
+def load_config(path) -> Config:
+    """The Config that a run's ``config.yaml`` holds; raises ConfigError."""
+    return Config(**read_recipe(path))
+
+
+def read_command_line(argv, script=None, description=None) -> Config:
+    """As parse_config, but a bad setting raises ConfigError."""
+    parser = _build_parser(script, description)
+    words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
+    parsed, unknown = parser.parse_known_args(words)
+    flags = [word.split("=")[0] for word in unknown if word.startswith("--")]
+    if flags:
+        name = flags[0][2:]
+        everywhere = {item.name: item for item in settings()}
+        if name in everywhere:
+            raise ConfigError(
+                f"--{name} is no option of {script}.py, but of "
+                f"{', '.join(s + '.py' for s in everywhere[name].metadata['scripts'])}"
+            )
+        names = [item.name for item in settings(script)] + ["config", "help"]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f", did you mean --{near[0]}?" if near else ""
+        raise ConfigError(f"unknown option {flags[0]}{hint}; --help lists them all")
+    if unknown:
+        raise ConfigError(f"unexpected {unknown[0]!r}: settings are written --name value; --help lists them all")
+    typed = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(parsed).items()}
+    recipe = typed.pop("config", None)
+    values = {**(read_recipe(recipe) if recipe else {}), **typed}
+    return Config(**values, given=frozenset(values))
+
+
+def parse_config(argv=None, script=None) -> Config:
+    """Settings of one invocation: defaults, then the recipe, then ``argv`` (default: the process's own arguments).
+
+    ``script`` limits the flags to those that this script reads (default: the running script, if it is one of ours).
+    A recipe may hold settings of any script, so that one file serves them all. A bad setting prints one line that names
+    it and ends the process with exit code 2.
+    """
+    main = sys.modules["__main__"]
+    running = Path(getattr(main, "__file__", None) or "").stem
+    script = script or (running if running in SCRIPTS else None)
+    description = main.__doc__ if script == running else None
+    try:
+        return read_command_line(argv, script, description)
+    except ConfigError as error:
+        print(f"{script or 'config'}.py: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,135 @@
+"""From an image file to pixels: the one place where photographs are decoded, cropped and resized.
+
+Splitting, training, evaluation and prediction all come here, so that they cannot disagree. Every image becomes upright
+8-bit RGB: greyscale and palette images are expanded, CMYK is converted, transparency is laid over white, the camera's
+orientation (EXIF) is applied, of an animation the first frame is taken.
+"""
+
+import math
+
+from PIL import Image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+RESIZE_OVER_CROP = 256 / 224
+"""Evaluation scales the shorter side to this multiple of the crop's side, as is usual for ImageNet."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPS_SIDES = (5, 6, 7, 8)
+
+
+class PhotographError(ValueError):
+    """A file that cannot be read as a photograph; the message is the reason alone, without the path."""
+
+
+def read_photograph(path):
+    """The whole photograph as an upright RGB ``PIL.Image``; raises PhotographError with the reason."""
+    return _decode(path, lambda image, orientation: _upright_rgb(image, orientation))
+
+
+def read_crop(path, choose_box, image_size, flip=False):
+    """A part of a photograph, resized to ``image_size`` x ``image_size``, as an RGB ``PIL.Image``.
+
+    ``choose_box(width, height)`` gets the size of the upright photograph in pixels and returns the part as (left, top,
+    right, bottom), floats. ``flip`` mirrors the result. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that still
+    has at least one pixel for each pixel of the result. Raises PhotographError with the reason.
+    """
+
+    def crop(image, orientation):
+        stored = image.size
+        width, height = stored[::-1] if orientation in _SWAPS_SIDES else stored
+        left, top, right, bottom = choose_box(width, height)
+        enough = max(image_size / (right - left), image_size / (bottom - top))
+        image.draft(None, (math.ceil(stored[0] * enough), math.ceil(stored[1] * enough)))
+        image = _upright_rgb(image, orientation)
+        x_scale, y_scale = image.width / width, image.height / height
+        box = (left * x_scale, top * y_scale, min(right * x_scale, image.width), min(bottom * y_scale, image.height))
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+
+    return _decode(path, crop)
+
+
+def central_box(image_size):
+    """The box of evaluation: resize the shorter side to ``image_size`` * 256 / 224, then cut the central square.
+
+    Both in one step: the square of side shorter * 224 / 256 in the middle of the photograph.
+    """
+
+    def choose_box(width, height):
+        side = min(width, height) / RESIZE_OVER_CROP
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
+
+    return choose_box
+
+
+def random_box(rng, min_area):
+    """The box of training: a random part of at least ``min_area`` of the photograph, its aspect between 3:4 and 4:3.
+
+    The random resized crop of C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015. ``rng``:
+    ``numpy.random.Generator``.
+    """
+
+    def choose_box(width, height):
+        for _ in range(10):
+            area = width * height * rng.uniform(min_area, 1.0)
+            aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+            crop_width, crop_height = math.sqrt(area * aspect), math.sqrt(area / aspect)
+            if crop_width <= width and crop_height <= height:
+                left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+                return left, top, left + crop_width, top + crop_height
+        # A very long photograph: the largest part of an allowed aspect, in the middle
+        crop_width, crop_height = min(width, height * 4 / 3), min(height, width * 4 / 3)
+        left, top = (width - crop_width) / 2, (height - crop_height) / 2
+        return left, top, left + crop_width, top + crop_height
+
+    return choose_box
+
+
+def _decode(path, finish):
+    try:
+        with Image.open(path) as image:
+            return finish(image, _orientation(image))
+    except PhotographError:
+        raise
+    except FileNotFoundError:
+        raise PhotographError("there is no such file") from None
+    except Image.UnidentifiedImageError:
+        raise PhotographError("not an image, or of a format that Pillow cannot read") from None
+    except Image.DecompressionBombError as error:
+        raise PhotographError(str(error)) from None
+    except MemoryError:
+        raise PhotographError("too large for the memory") from None
+    except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
+        raise PhotographError(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+def _orientation(image):
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError):
+        return 1  # damaged EXIF data do not make the pixels unusable
+
+
+def _upright_rgb(image, orientation):
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    elif image.mode == "F":
+        raise PhotographError("floating-point pixels, whose brightness range is not known")
+    elif image.mode.startswith("I"):  # 16-bit greyscale
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
+    else:
+        image = image.convert("RGB")
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yield a temporary path beside ``path``; when the block ends well, its file takes the place of ``path`` at once.
+
+    When the block raises, ``path`` is as it was and the temporary file is gone. Data are on the disk before the rename, so
+    that after a power cut there is the old file or the new one.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent or ".")
+    os.close(handle)
+    try:
+        yield Path(name)
+        with open(name, "rb+") as written:
+            os.fsync(written.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's own mode would hide results from the user's group
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def write_text(path, text) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

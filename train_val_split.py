@@ -1,0 +1,251 @@
+"""Split a folder of class folders into training and validation lists, after reading every photograph once.
+
+Writes train_list.txt, val_list.txt ("relative/path label"), labels.txt and split_report.csv into the folder; photographs
+are never moved or changed.
+"""
+
+import concurrent.futures
+import csv
+import hashlib
+import os
+import sys
+import unicodedata
+from collections import defaultdict
+from pathlib import Path
+
+from config import available_cores, parse_config
+from photo_lists import write_lists
+from photographs import SUFFIXES, PhotographError, read_photograph
+from reporting.progress import ProgressBar
+from reporting.whole_file import whole_file
+
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
+
+
+class SplitError(ValueError):
+    """Data that cannot be split; the message says what to do."""
+
+
+def main(config) -> int:
+    try:
+        split_folder(Path(config.data), config.val_fraction, config.seed, config.max_per_class, show_progress=True)
+    except (SplitError, OSError) as error:
+        print(f"train_val_split.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, show_progress=False) -> dict:
+    """Write the lists of the folder ``root`` and return ``{class: (train count, val count)}``.
+
+    The split is stratified by class and depends on the names and the seed alone. Photographs with the same pixels stay on
+    one side. Raises SplitError, with nothing written, where there is no such folder, one class only, or a class with fewer
+    than two different readable photographs.
+    """
+    files, problems = find_files(root)
+    digests = _read_all(root, files, problems, show_progress)
+    by_class = _group_duplicates(files, digests, problems)
+    _check_classes(root, files, by_class)
+    train, val = [], []
+    for label, name in enumerate(sorted(by_class, key=_sort_key)):
+        groups = _first_photographs(_in_drawn_order(by_class[name], seed), max_per_class)
+        for side, paths in zip((train, val), _divide(groups, val_fraction)):
+            side.extend((path, label) for path in sorted(paths, key=_sort_key))
+    names = sorted(by_class, key=_sort_key)
+    write_lists(root, names, train, val)
+    _write_report(root, problems)
+    counts = {name: (_count(train, label), _count(val, label)) for label, name in enumerate(names)}
+    _print_table(root, counts, problems)
+    return counts
+
+
+def find_files(root):
+    """({class name: [relative path, ...]}, [(path, problem), ...]) of a folder of class folders.
+
+    Hidden and system files are passed over silently; other files that are no photographs are problems. A class is a folder
+    with at least one file of a known image extension, at any depth.
+    """
+    if not root.is_dir():
+        raise SplitError(
+            f"there is no folder {root}: give a folder that holds one folder of photographs for each class "
+            f"(--data FOLDER), or draw a sample: python sample_animals.py --data {root}"
+        )
+    files, problems = {}, []
+    for folder in sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: _sort_key(entry.name)):
+        if _is_hidden(folder.name):
+            continue
+        found = []
+        for path in _walk(folder):
+            relative = path.relative_to(root).as_posix()
+            problem = _name_problem(relative)
+            if problem:
+                problems.append((relative, problem))
+            else:
+                found.append(relative)
+        if found:
+            files[folder.name] = sorted(found, key=_sort_key)
+    if len(files) < 2:
+        raise SplitError(_too_few_classes(root, files))
+    return files, problems
+
+
+def _walk(folder):
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield from (Path(parent, name) for name in names if not _is_hidden(name))
+
+
+def _is_hidden(name):
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
+
+
+def _sort_key(text):
+    # One file system stores an accented letter as one code point, another as two: sort and draw by one form
+    return unicodedata.normalize("NFC", text)
+
+
+def _name_problem(relative):
+    try:
+        relative.encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not valid UTF-8"
+    if "\n" in relative or "\r" in relative:
+        return "line break in its name, which a list cannot hold"
+    suffix = os.path.splitext(relative)[1].lower()
+    if suffix not in SUFFIXES:
+        return f"not an image file (extension {suffix or 'missing'})"
+    return None
+
+
+def _too_few_classes(root, files):
+    if files:
+        only = next(iter(files))
+        inside = [entry for entry in (root / only).iterdir() if entry.is_dir() and not _is_hidden(entry.name)]
+        hint = f"; did you mean --data {root / only}, which holds {len(inside)} folders?" if len(inside) > 1 else ""
+        return f"{root} holds one class only ({only}): a classifier needs at least two class folders{hint}"
+    return (
+        f"{root} holds no class folders with photographs: expected {root}/CLASS/PHOTOGRAPH.jpg; a sample is drawn by: "
+        f"python sample_animals.py --data FOLDER"
+    )
+
+
+def _digest(path):
+    """(digest of the decoded pixels, None) or (None, reason)."""
+    try:
+        image = read_photograph(path)
+    except PhotographError as error:
+        return None, str(error)
+    size = f"{image.width}x{image.height}:".encode()
+    return hashlib.blake2b(size + image.tobytes(), digest_size=16).digest(), None
+
+
+def _read_all(root, files, problems, show_progress):
+    """{relative path: digest} of all readable photographs; the others are added to ``problems``."""
+    paths = [path for found in files.values() for path in found]
+    workers = min(available_cores(), len(paths))
+    bar = ProgressBar(len(paths) if show_progress else 0, "reading photographs")
+    bar.visible &= show_progress
+    digests = {}
+    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+        chunk = max(1, min(64, len(paths) // (4 * workers)))
+        results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)
+        for done, (path, (digest, reason)) in enumerate(zip(paths, results), start=1):
+            if reason is None:
+                digests[path] = digest
+            else:
+                problems.append((path, reason))
+            bar.update(done)
+    bar.close()
+    return digests
+
+
+def _group_duplicates(files, digests, problems):
+    """{class: [[path, ...], ...]}: photographs with the same pixels form one group; those under two labels are left out."""
+    owners = defaultdict(lambda: defaultdict(list))  # digest -> class -> paths
+    for name, paths in files.items():
+        for path in paths:
+            if path in digests:
+                owners[digests[path]][name].append(path)
+    by_class = {name: [] for name in files}
+    for classes in owners.values():
+        paths = [path for found in classes.values() for path in found]
+        for path in paths:
+            others = ", ".join(other for other in paths if other != path)
+            if len(classes) > 1:
+                problems.append((path, f"the same photograph under another label, left out: {others}"))
+            elif others:
+                problems.append((path, f"duplicate, kept on one side of the split: {others}"))
+        if len(classes) == 1:
+            by_class[next(iter(classes))].append(paths)
+    return by_class
+
+
+def _check_classes(root, files, by_class):
+    for name, groups in by_class.items():
+        if len(groups) < 2:
+            raise SplitError(
+                f"class {name} has {len(groups)} different readable photograph{'s' * (len(groups) != 1)} "
+                f"({len(files[name])} files in {root / name}): each class needs at least two, one for each list; "
+                f"add some, or move the folder out of {root}"
+            )
+
+
+def _in_drawn_order(groups, seed):
+    """The groups in an order drawn by ``seed``: by a hash of each name, the same on every machine and Python version."""
+    return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{_sort_key(group[0])}".encode()).digest())
+
+
+def _first_photographs(groups, limit):
+    if limit is None:
+        return groups
+    # A group of duplicates counts once under a limit: further copies would only take other photographs' places
+    return [group[:1] for group in groups[:limit]]
+
+
+def _divide(groups, val_fraction):
+    """(training paths, validation paths): whole groups only, neither side empty."""
+    total = sum(map(len, groups))
+    wanted = min(max(int(total * val_fraction + 0.5), 1), total - 1)
+    train, val = [], []
+    for group in groups:
+        side = val if len(val) + len(group) <= wanted else train
+        side.extend(group)
+    if not val:  # every group is larger than the validation list should be
+        val = min(groups, key=len)
+        train = [path for path in train if path not in val]
+    return train, val
+
+
+def _write_report(root, problems):
+    with whole_file(root / "split_report.csv") as path, open(
+        path, "w", encoding="utf-8", errors="backslashreplace", newline=""
+    ) as report:
+        writer = csv.writer(report)
+        writer.writerow(["path", "problem"])
+        writer.writerows(sorted(problems, key=lambda row: _sort_key(row[0])))
+
+
+def _count(entries, label):
+    return sum(1 for _, entry_label in entries if entry_label == label)
+
+
+def _print_table(root, counts, problems):
+    width = max(max(map(_columns, counts)), len("class"))
+    print(f"{'class':<{width}}  train    val")
+    for name, (train, val) in counts.items():
+        print(f"{name}{' ' * (width - _columns(name))}  {train:5d}  {val:5d}")
+    train, val = (sum(pair[side] for pair in counts.values()) for side in (0, 1))
+    print(f"{'total':<{width}}  {train:5d}  {val:5d}")
+    if problems:
+        kept = sum("kept" in problem for _, problem in problems)
+        print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {root / 'split_report.csv'}")
+    print("finished train val split!")
+
+
+def _columns(text):
+    """Terminal columns of a text: Chinese, Japanese and Korean characters take two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(parse_config()))
