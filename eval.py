@@ -1,0 +1,69 @@
+"""Evaluate a trained network on the validation list: accuracy, per-class figures, confusion matrix, every prediction."""
+
+import sys
+from pathlib import Path
+
+from config import Config, ConfigError, parse_config
+from training import runtime
+
+
+def main(config) -> int:
+    runtime.configure(config.threads)
+    try:
+        runtime.handle_termination()
+        print(evaluate(config))
+    except (ValueError, OSError) as error:
+        print(f"eval.py: error: {error}", file=sys.stderr)
+        return 2
+    except runtime.Terminated:
+        return 143
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def evaluate(config) -> dict:
+    """Evaluate the best checkpoint of a run, write its ``eval/`` folder and return ``{"loss": [mean loss], "acc": ...}``."""
+    import paddle
+
+    from animal_dataset import AnimalDataset
+    from networks import Classifier, build_network
+    from photo_lists import VAL_LIST
+    from reporting.evaluation import check_classes, write_evaluation
+    from train import network_options
+    from training.callbacks import ShowProgress
+    from training.checkpoint import CheckpointError, load_network_state, read_header
+    from training.epoch_metrics import MeanCrossEntropy, PredictionRecorder
+    from training.loader import PhotographLoader
+    from training.run_folder import newest_finished_run
+
+    run = Path(config.run) if config.run else newest_finished_run(config.runs_dir, config.net)
+    checkpoint = run / "best.safetensors"
+    header = read_header(checkpoint)
+    try:
+        trained = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()})
+    except (ConfigError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint}: its settings cannot be used: {error}") from None
+    if "net" in config.given and config.run and config.net != trained.net:
+        raise CheckpointError(f"{run} holds {trained.net}, not {config.net}")
+    config = config.inherit(trained, ("data", "batch_size")).resolved()
+
+    runtime.select_device(config.device)
+    val_set = AnimalDataset(Path(config.data) / VAL_LIST, trained.image_size, train=False)
+    check_classes(header["classes"], val_set.classes, run, config.data)
+    classifier = Classifier(build_network(trained.net, len(header["classes"]), **network_options(trained)))
+    load_network_state(checkpoint, classifier)
+
+    recorder = PredictionRecorder()
+    model = paddle.Model(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
+    model.prepare(metrics=[MeanCrossEntropy(), paddle.metric.Accuracy(), recorder])
+    loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
+    means = model.evaluate(loader, verbose=0, callbacks=[ShowProgress(len(val_set))])
+    loss, acc = float(means["mean_loss"]), float(means["acc"])
+    folder = write_evaluation(run, val_set, *recorder.results(), loss, acc)
+    print(f"confusion matrix, per-class figures and predictions: {folder}")
+    return {"loss": [loss], "acc": acc}
+
+
+if __name__ == "__main__":
+    sys.exit(main(parse_config()))

@@ -1,0 +1,54 @@
+"""What an evaluation leaves in ``eval/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
+
+import csv
+import json
+
+from photo_lists import DataError
+from reporting.metrics import confusion_matrix, per_class, top_k_accuracy
+from reporting.plots import draw_confusion_matrix
+from reporting.whole_file import whole_file, write_text
+
+
+def check_classes(trained, found, run, root) -> None:
+    """Raise DataError, naming the difference, unless the data folder has the very classes that the run was trained on."""
+    if list(trained) == list(found):
+        return
+    only_run, only_data = [c for c in trained if c not in found], [c for c in found if c not in trained]
+    difference = f"only in the run: {', '.join(only_run) or 'none'}; only in the data: {', '.join(only_data) or 'none'}"
+    if not only_run and not only_data:
+        difference = "the same names in another order"
+    raise DataError(f"{run} was trained on {len(trained)} classes, {root} has {len(found)} ({difference})")
+
+
+def write_evaluation(run, dataset, probabilities, labels, loss, acc):
+    """Write ``run/eval/`` and return it.
+
+    ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``. metrics.json holds loss, acc, acc_top5
+    (more than five classes), per_class (precision, recall, f1, support) and what was evaluated.
+    """
+    classes = dataset.classes
+    predictions = probabilities.argmax(axis=1)
+    matrix = confusion_matrix(labels, predictions, len(classes))
+    metrics = {"loss": loss, "acc": acc}
+    if len(classes) > 5:
+        metrics["acc_top5"] = top_k_accuracy(probabilities, labels, 5)
+    metrics.update(per_class=per_class(matrix, classes), photographs=len(labels), list=str(dataset.list_file))
+    folder = run / "eval"
+    folder.mkdir(exist_ok=True)
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    _write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
+    rows = (
+        (path, classes[label], classes[guess], f"{float(row[guess]):.6f}")
+        for (path, _, _), label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
+    )
+    _write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
+    title = f"{run.parent.name}: accuracy {acc:.4f} on {len(labels)} photographs"
+    draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
+    return folder
+
+
+def _write_csv(path, header, rows):
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,125 @@
+"""The pictures: learning curves, their comparison, the confusion matrix, a grid of photographs.
+
+Drawn for print: labelled axes, a legend, colours that remain distinct for the colour-blind and in grey. ``path`` is written
+whole or not at all, as PNG.
+"""
+
+import logging
+
+import matplotlib
+
+matplotlib.use("Agg")
+logging.getLogger("matplotlib").setLevel(logging.WARNING)  # VisualDL makes its notes on fonts visible
+
+from matplotlib import font_manager  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+from reporting.whole_file import whole_file  # noqa: E402
+
+# Okabe and Ito's palette, without its yellow, which is too light for a line on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES = ("-", "--", "-.", ":")
+CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+                 "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
+
+
+def _use_fonts():
+    """Class names may be Chinese: fall back to a font that has the characters, where one is installed."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
+    matplotlib.rcParams["axes.unicode_minus"] = False
+
+
+_use_fonts()
+
+
+def draw_curves(history, path, title) -> None:
+    """Loss and accuracy over the epochs of one run, training and validation, the best epoch marked."""
+    epochs = [row["epoch"] for row in history]
+    best = max(history, key=lambda row: (row["val_acc"], -row["val_loss"]))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("loss", "acc"), ("cross-entropy loss", "accuracy")):
+        axes.plot(epochs, [row[f"train_{key}"] for row in history], "--", color=COLOURS[1], label="training", **_marker(epochs))
+        axes.plot(epochs, [row[f"val_{key}"] for row in history], "-", color=COLOURS[0], label="validation", **_marker(epochs))
+        axes.axvline(best["epoch"], color="0.6", linewidth=1, linestyle=":")
+        axes.plot(best["epoch"], best[f"val_{key}"], "o", color=COLOURS[0], markersize=8, markerfacecolor="white",
+                  markeredgewidth=2, label=f"best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
+        _finish(axes, label, key == "acc")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def draw_comparison(runs, path) -> None:
+    """Validation accuracy and loss of several runs; ``runs``: [(name, history), ...]."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("acc", "loss"), ("validation accuracy", "validation loss")):
+        for index, (name, history) in enumerate(runs):
+            epochs = [row["epoch"] for row in history]
+            best = max(history, key=lambda row: (row["val_acc"], -row["val_loss"]))
+            colour, line = COLOURS[index % len(COLOURS)], LINES[index % len(LINES)]
+            axes.plot(epochs, [row[f"val_{key}"] for row in history], line, color=colour, **_marker(epochs),
+                      label=f"{name}, best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
+            axes.plot(best["epoch"], best[f"val_{key}"], "o", color=colour, markersize=8, markerfacecolor="white",
+                      markeredgewidth=2)  # fmt: skip
+        _finish(axes, label, key == "acc")
+    figure.suptitle("Validation of " + ", ".join(name for name, _ in runs))
+    _save(figure, path)
+
+
+def draw_confusion_matrix(matrix, classes, path, title) -> None:
+    """Counts by true and predicted class; shaded by the share of the true class."""
+    share = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
+    size = min(max(4.5, 0.55 * len(classes) + 2), 30)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(classes))
+    axes.set_xticks(places, classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, classes)
+    if len(classes) <= 40:
+        for row in places:
+            for column in places:
+                if matrix[row, column]:
+                    axes.text(column, row, matrix[row, column], ha="center", va="center",
+                              color="white" if share[row, column] > 0.5 else "black")  # fmt: skip
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    _save(figure, path)
+
+
+def draw_photographs(images, path, columns=None) -> None:
+    """A grid of labelled photographs; ``images``: [(PIL image, label), ...]."""
+    columns = columns or min(len(images), 5 if len(images) > 9 else 3)
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.8 * rows), layout="constrained")
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if index < len(images):
+            image, label = images[index]
+            axes.imshow(image)
+            axes.set_title(label)
+    _save(figure, path)
+
+
+def _marker(epochs):
+    return {"marker": ".", "markersize": 4} if len(epochs) <= 60 else {}
+
+
+def _finish(axes, label, is_share):
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if is_share:
+        axes.set_ylim(0, 1.02)
+    else:
+        axes.set_ylim(bottom=0)
+    axes.grid(True, color="0.9")
+    axes.legend(fontsize=9)
+
+
+def _save(figure, path):
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

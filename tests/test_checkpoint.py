@@ -1,0 +1,93 @@
+"""Checkpoints: what goes in comes out, and what does not fit is named."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from training.checkpoint import CheckpointError, load_network_state, read_header, save_checkpoint
+
+
+def trained_network():
+    network = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4))
+    rate = paddle.optimizer.lr.LambdaDecay(0.1, lambda step: 0.5**step)
+    optimizer = paddle.optimizer.Momentum(rate, parameters=network.parameters())
+    network(paddle.randn([2, 3, 8, 8])).square().sum().backward()
+    optimizer.step()
+    rate.step()
+    return network, optimizer
+
+
+def test_network_and_header_come_back(tmp_path):
+    network, optimizer = trained_network()
+    save_checkpoint(tmp_path / "last.safetensors", network, {"classes": ["猫", "dog"], "epoch": 3}, optimizer)
+    other = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4))
+    header = load_network_state(tmp_path / "last.safetensors", other)
+    assert header["classes"] == ["猫", "dog"]
+    assert header["versions"]["paddle"] == paddle.__version__
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name].numpy(), value.numpy())
+    assert read_header(tmp_path / "last.safetensors") == header
+
+
+def test_optimizer_state_is_stored_under_the_networks_own_names(tmp_path):
+    paddle.nn.Linear(3, 3)  # moves Paddle's global parameter names on
+    network, optimizer = trained_network()
+    save_checkpoint(tmp_path / "last.safetensors", network, {}, optimizer)
+    with safe_open(str(tmp_path / "last.safetensors"), framework="np") as stored:
+        accumulators = {name for name in stored.keys() if name.startswith("optimizer/")}  # noqa: SIM118
+        velocity = stored.get_tensor(next(n for n in accumulators if n.startswith("optimizer/0.weight/velocity")))
+    assert {name.split("/")[1] for name in accumulators} == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    np.testing.assert_array_equal(velocity, network[0].weight.grad.numpy())
+    assert read_header(tmp_path / "last.safetensors")["learning_rate_state"]["last_epoch"] == 1
+
+
+def test_another_network_is_refused_and_left_alone(tmp_path):
+    network, _ = trained_network()
+    save_checkpoint(tmp_path / "a.safetensors", network, {})
+    other = paddle.nn.Sequential(paddle.nn.Conv2D(3, 5, 3), paddle.nn.BatchNorm2D(5))
+    before = other[0].weight.numpy().copy()
+    with pytest.raises(CheckpointError, match=r"0\.weight has shape \(4, 3, 3, 3\), the network expects \(5, 3, 3, 3\)"):
+        load_network_state(tmp_path / "a.safetensors", other)
+    np.testing.assert_array_equal(other[0].weight.numpy(), before)
+    with pytest.raises(CheckpointError, match=r"2 tensors are missing \(the first: bias\), 6 are not in this network"):
+        load_network_state(tmp_path / "a.safetensors", paddle.nn.Linear(2, 2))
+
+
+def test_damaged_foreign_and_missing_files_are_named(tmp_path):
+    network, _ = trained_network()
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, network, {})
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="is no whole checkpoint"):
+        read_header(path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="is no whole checkpoint"):
+        read_header(path)
+    save_file({"a": np.zeros(2)}, str(path))
+    with pytest.raises(CheckpointError, match="has no header of this toolkit"):
+        read_header(path)
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({})[:-1]})
+    with pytest.raises(CheckpointError, match="is no whole checkpoint"):
+        read_header(path)
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        read_header(tmp_path / "missing.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    network, _ = trained_network()
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, network, {"epoch": 1})
+
+    def disk_full(tensors, filename, metadata):
+        open(filename, "wb").write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.checkpoint.save_file", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, network, {"epoch": 2})
+    assert read_header(path)["epoch"] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["best.safetensors"]

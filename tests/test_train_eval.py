@@ -1,0 +1,278 @@
+"""Training and evaluation as a user runs them, on a small network and a few pictures."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import eval as eval_script
+import networks
+import train
+import training.optimization
+from config import Config, load_config
+from sa_resnet import ResNet
+from train_val_split import split_folder
+from training.run_folder import read_history, read_result
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def small_resnet(monkeypatch):
+    """The name "resnet" stands for a ResNet of one block a stage."""
+    monkeypatch.setitem(networks.NETWORKS, "resnet", networks._Builder(__name__, "tiny_resnet"))
+
+
+def tiny_resnet(num_classes):
+    return ResNet((1, 1, 1, 1), num_classes)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Seven classes of eight noisy pictures; each class has a colour and a direction of stripes."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for label in range(7):
+        folder = root / f"kind {label}"
+        folder.mkdir()
+        for index in range(8):
+            y, x = np.mgrid[0:40, 0:44]
+            stripes = 60 * np.sin((x * np.cos(label) + y * np.sin(label)) / 2 + index)
+            colour = np.array([40 * (label % 3), 30 * label, 200 - 25 * label])
+            pixels = colour + stripes[..., None] + rng.normal(0, 10, (40, 44, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+    split_folder(root, 0.25)
+    return root
+
+
+def settings(data, tmp_path, **changes):
+    chosen = {
+        "net": "resnet", "data": str(data), "runs_dir": str(tmp_path / "runs"), "image_size": 32, "epochs": 2,
+        "batch_size": 16, "num_workers": 0, "threads": 2, "learning_rate": 0.02,
+    }  # fmt: skip
+    return Config(**{**chosen, **changes})
+
+
+def run_eval(config, **changes):
+    names = {"net": config.net, "runs_dir": config.runs_dir, "num_workers": 0, **changes}
+    return eval_script.main(Config(**names, given=frozenset(names)))
+
+
+def without_times(run):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in read_history(run)]
+
+
+def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(data, tmp_path, capsys):
+    config = settings(data, tmp_path, epochs=3)
+    assert train.main(config) == 0
+    printed = capsys.readouterr().out
+    run = tmp_path / "runs" / "resnet" / "001"
+    left = {entry.name for entry in run.iterdir()}
+    assert left == {"config.yaml", "classes.txt", "history.csv", "curves.png", "vdl", "best.safetensors",
+                    "last.safetensors", "result.json"}  # fmt: skip
+    assert load_config(run / "config.yaml") == config.resolved()
+    assert (run / "classes.txt").read_text() == "".join(f"kind {i}\n" for i in range(7))
+    history = read_history(run)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    best = max(row["val_acc"] for row in history)
+    lines = printed.splitlines()
+    assert lines[0] == "Constructing resnet50......"
+    assert sum(line.startswith("epoch ") for line in lines) == 3, "one plain line an epoch where output is piped"
+    assert "\r" not in printed
+    assert f"best validation accuracy {best:.4f}" in lines[-1]
+    assert str(run) in lines[-1]
+    assert "images/s" in lines[-1]
+    with Image.open(run / "curves.png") as picture:
+        assert picture.width > 800
+
+    outcomes = []
+    for _ in range(2):
+        assert run_eval(config) == 0
+        outcomes.append(capsys.readouterr().out)
+        metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    assert outcomes[0] == outcomes[1], "two evaluations of one model agree to the last digit"
+    lines = outcomes[0].splitlines()
+    assert lines[0] == "Eval begin..."
+    assert "Eval samples: 14" in lines
+    assert lines[-1] == str({"loss": [metrics["loss"]], "acc": metrics["acc"]})
+    assert metrics["acc"] == best
+    assert metrics["loss"] == next(row["val_loss"] for row in history if row["epoch"] == read_result(run)["best"]["epoch"])
+    check_evaluation(run / "eval", metrics)
+
+
+def check_evaluation(folder, metrics):
+    with open(folder / "predictions.csv", newline="") as file:
+        predictions = list(csv.DictReader(file))
+    assert len(predictions) == 14
+    right = [row["label"] == row["prediction"] for row in predictions]
+    assert np.mean(right) == pytest.approx(metrics["acc"])
+    assert all(row["path"].startswith(row["label"]) for row in predictions)
+    assert all(1 / 7 <= float(row["confidence"]) <= 1 for row in predictions)
+    assert metrics["acc"] <= metrics["acc_top5"] <= 1
+    with open(folder / "confusion_matrix.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    matrix = np.array([row[1:] for row in rows], dtype=int)
+    assert header[1:] == [row[0] for row in rows] == [f"kind {i}" for i in range(7)]
+    assert matrix.trace() == sum(right)
+    for index, figures in enumerate(metrics["per_class"].values()):
+        assert figures["support"] == matrix[index].sum() == 2
+        assert figures["recall"] == matrix[index, index] / 2
+    assert (folder / "confusion_matrix.png").stat().st_size > 5000
+
+
+def test_the_seed_decides_and_the_number_of_workers_does_not(data, tmp_path):
+    runs = {}
+    for name, changes in {"a": {}, "b": {"num_workers": 2}, "c": {"seed": 1}}.items():
+        assert train.main(settings(data, tmp_path / name, **changes)) == 0
+        run = tmp_path / name / "runs" / "resnet" / "001"
+        runs[name] = without_times(run), (run / "best.safetensors").stat().st_size
+    assert runs["a"] == runs["b"]
+    assert runs["a"][0] != runs["c"][0]
+
+
+def test_a_new_run_takes_the_next_number_and_eval_takes_the_newest(data, tmp_path, capsys):
+    config = settings(data, tmp_path, epochs=1)
+    assert train.main(config) == 0
+    first = (tmp_path / "runs/resnet/001/history.csv").read_bytes()
+    assert train.main(config) == 0
+    assert (tmp_path / "runs/resnet/001/history.csv").read_bytes() == first
+    capsys.readouterr()
+    assert run_eval(config) == 0
+    assert "resnet/002/eval" in capsys.readouterr().out
+    assert run_eval(config, run=str(tmp_path / "runs/resnet/001")) == 0
+    assert "resnet/001/eval" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photograph_that_went_bad_stops_the_training_with_its_name(tmp_path, data, capsys, workers):
+    broken = tmp_path / "data"
+    for picture in data.rglob("*.*"):
+        target = broken / picture.relative_to(data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(picture.read_bytes())
+    line = (broken / "train_list.txt").read_text().splitlines()[5].rpartition(" ")[0]
+    (broken / line).write_bytes(b"no picture at all")
+    assert train.main(settings(broken, tmp_path, num_workers=workers)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("train.py: error: ")
+    assert f"train_list.txt line 6: {broken / line}: not an image" in error
+    assert error.count("\n") == 1
+    assert read_result(tmp_path / "runs/resnet/001")["status"] == "failed"
+
+
+def test_a_diverging_loss_stops_with_an_explanation_and_leaves_the_best(data, tmp_path, capsys, monkeypatch):
+    def explode_in_the_second_epoch(step, steps_per_epoch, *args, **kwargs):
+        return 1.0 if step < steps_per_epoch else 1e25
+
+    monkeypatch.setattr(training.optimization, "learning_rate_factor", explode_in_the_second_epoch)
+    config = settings(data, tmp_path, epochs=5)
+    assert train.main(config) == 1
+    error = capsys.readouterr().err
+    assert "loss became" in error
+    assert "lower --learning_rate" in error
+    run = tmp_path / "runs/resnet/001"
+    assert read_result(run)["status"] == "failed"
+    assert [row["epoch"] for row in read_history(run)] == [1]
+    assert run_eval(config) == 2
+    assert f"evaluate it with --run {run}" in capsys.readouterr().err
+    assert run_eval(config, run=str(run)) == 0
+    assert json.loads((run / "eval/metrics.json").read_text())["acc"] == read_history(run)[0]["val_acc"]
+
+
+def test_early_stop_counts_epochs_without_a_better_accuracy(data, tmp_path, capsys):
+    config = settings(data, tmp_path, epochs=9, early_stop=2, learning_rate=1e-12, warmup_epochs=0.0)
+    assert train.main(config) == 0
+    history = read_history(tmp_path / "runs/resnet/001")
+    result = read_result(tmp_path / "runs/resnet/001")
+    assert len(history) < 9
+    assert len(history) - result["best"]["epoch"] == 2
+    assert result["status"] == "finished"
+    assert "stopping early" in capsys.readouterr().out
+
+
+def test_other_classes_are_refused_naming_the_difference(data, tmp_path, capsys):
+    config = settings(data, tmp_path, epochs=1)
+    assert train.main(config) == 0
+    other = tmp_path / "other"
+    for label in (0, 1, 9):
+        folder = other / f"kind {label}"
+        folder.mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (40, 40), (50 * label % 255, 80 * index, 10)).save(folder / f"{index}.png")
+    split_folder(other)
+    assert run_eval(config, data=str(other)) == 2
+    error = capsys.readouterr().err
+    assert "was trained on 7 classes" in error
+    assert "only in the data: kind 9" in error
+
+
+def test_missing_lists_and_missing_runs_say_what_to_do(tmp_path, capsys):
+    config = settings(tmp_path / "nothing", tmp_path)
+    assert train.main(config) == 2
+    assert "python train_val_split.py --data" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists(), "no run folder for a training that could not begin"
+    assert run_eval(config) == 2
+    assert "python train.py --net resnet makes one" in capsys.readouterr().err
+
+
+def test_summary_needs_no_data(tmp_path, capsys):
+    assert train.main(Config(net="sa_resnet50", data=str(tmp_path), summary=True)) == 0
+    printed = capsys.readouterr().out
+    assert "25,557,740" in printed
+    assert "(4.11 G)" in printed
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, code):
+    command = [sys.executable, "train.py", "--net", "resnet", "--data", str(data), "--runs_dir", str(tmp_path / "runs"),
+               "--image_size", "32", "--epochs", "500", "--num_workers", "2", "--batch_size", "8"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    try:
+        for line in process.stdout:
+            if line.startswith("epoch 1/"):
+                break
+        time.sleep(0.5)  # into the middle of the second epoch
+        started = time.monotonic()
+        if sent == signal.SIGINT:
+            os.killpg(process.pid, sent)  # as a terminal does: to the workers as well
+        else:
+            process.send_signal(sent)
+        out, err = process.communicate(timeout=20)
+        took = time.monotonic() - started
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code, err
+    assert took < 5
+    assert "Traceback" not in err
+    assert "interrupted: best validation accuracy" in out
+    run = tmp_path / "runs/resnet/001"
+    assert read_result(run)["status"] == "interrupted"
+    assert len(read_history(run)) >= 1
+    deadline = time.monotonic() + 3
+    while processes_in_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_in_session(process.pid) == []
+
+
+def processes_in_session(session):
+    """Live processes (not zombies) of a session, from /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = entry.read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(entry.parent.name))
+    return found

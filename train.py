@@ -1,0 +1,105 @@
+"""Train a network on the photographs of a data folder and leave everything about the run in runs/NET/NNN."""
+
+import sys
+from pathlib import Path
+
+from config import parse_config
+from training import runtime
+
+
+def main(config) -> int:
+    runtime.configure(config.threads)
+    # Only now may Paddle be imported, which the following modules do
+    from photo_lists import DataError
+    from training.callbacks import TrainingDiverged
+
+    try:
+        runtime.handle_termination()
+        if config.summary:
+            return print_summary(config)
+        return train(config.resolved())
+    except (DataError, TrainingDiverged, ValueError, OSError) as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    except runtime.Terminated:
+        return 143
+    except KeyboardInterrupt:
+        return 130
+
+
+def network_options(config) -> dict:
+    """The options of the network that the user chose; those left alone keep the network's own defaults."""
+    chosen = {"groups": config.sa_groups, "gate": config.sa_gate}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def print_summary(config) -> int:
+    from networks import build_network
+    from networks.summary import summarize
+    from photo_lists import LABELS, read_classes
+
+    classes = len(read_classes(config.data)) if (Path(config.data) / LABELS).is_file() else 1000
+    network = build_network(config.net, classes, **network_options(config))
+    print(summarize(network, config.net, classes, config.image_size))
+    return 0
+
+
+def train(config) -> int:
+    """Train as ``config`` (resolved) says; returns the exit code."""
+    import numpy as np
+    import paddle
+
+    from animal_dataset import AnimalDataset
+    from networks import Classifier, build_network
+    from photo_lists import TRAIN_LIST, VAL_LIST
+    from training.callbacks import RecordEpochs, SeedEpochs, ShowProgress, StopOnBadLoss
+    from training.epoch_metrics import MeanCrossEntropy
+    from training.loader import PhotographLoader
+    from training.optimization import build_optimizer
+    from training.run_recorder import RunRecorder
+
+    device = runtime.select_device(config.device)
+    paddle.seed(config.seed)
+    np.random.seed(config.seed)
+    root = Path(config.data)
+    train_set = AnimalDataset(root / TRAIN_LIST, config.image_size, True, config.seed, config.crop_min_area)
+    val_set = AnimalDataset(root / VAL_LIST, config.image_size, False)
+    train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
+    val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
+
+    full_name = {"sa_resnet": "sa_resnet50", "resnet": "resnet50"}.get(config.net, config.net)
+    print(f"Constructing {full_name}......")
+    classifier = Classifier(build_network(config.net, len(train_set.classes), **network_options(config)))
+    optimizer = build_optimizer(
+        classifier,
+        steps_per_epoch=len(train_loader),
+        epochs=config.epochs,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        decay_norm_and_bias=config.decay_norm_and_bias,
+        schedule=config.schedule,
+        warmup_epochs=config.warmup_epochs,
+        step_epochs=config.step_epochs,
+        step_gamma=config.step_gamma,
+    )
+    model = paddle.Model(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
+    model.prepare(
+        optimizer,
+        paddle.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
+        [MeanCrossEntropy(), paddle.metric.Accuracy()],
+    )
+    with RunRecorder(config, classifier, optimizer, train_set, val_set) as recorder:
+        print(
+            f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
+            f"{device}, {config.threads} threads; run folder {recorder.run}"
+        )
+        recording = RecordEpochs(recorder.record, len(train_set), config.early_stop)
+        callbacks = [SeedEpochs(train_loader), StopOnBadLoss(), ShowProgress(len(val_set)), recording]
+        model.fit(train_loader, val_loader, epochs=config.epochs, verbose=0, callbacks=callbacks)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(parse_config()))

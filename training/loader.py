@@ -1,0 +1,115 @@
+"""Batches for paddle.Model: shuffled by the user's seed, and stopping with a name where a photograph cannot be read.
+
+Paddle's own DataLoader reads them. It waits for ever, or dies with an opaque SystemError, when a data set raises; so an error
+travels through it as data and is raised here, in the main thread.
+"""
+
+import traceback
+
+import numpy as np
+import paddle
+
+from photo_lists import DataError
+from training.runtime import leave_signals_to_parent
+
+
+class Batches(paddle.io.BatchSampler):
+    """Indices in batches of nearly equal size, at most ``batch_size``: a last batch of one would upset batch norm.
+
+    With ``shuffle`` the order is drawn from ``seed`` and the epoch (``set_epoch``), else it is the list's.
+    """
+
+    def __init__(self, length, batch_size, shuffle=False, seed=0):
+        self.length, self.batch_size = length, batch_size
+        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+
+    def set_epoch(self, epoch) -> None:
+        """Shuffle as epoch ``epoch`` (from 0) from the next iteration on."""
+        self.epoch = epoch
+
+    def __len__(self):
+        return -(-self.length // self.batch_size)
+
+    def __iter__(self):
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        yield from (batch.tolist() for batch in np.array_split(order, len(self)))
+
+
+class PhotographLoader:
+    """Iterates over [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, as paddle.Model's fit and evaluate take it.
+
+    Raises DataError with list file, line and path when a photograph cannot be read, with any number of workers. Every
+    iteration ends its worker processes, also when it is broken off.
+    """
+
+    def __init__(self, dataset, batch_size, num_workers=0, shuffle=False, seed=0):
+        self.dataset = dataset
+        self.batches = Batches(len(dataset), batch_size, shuffle, seed)
+        self._loader = paddle.io.DataLoader(
+            _ErrorsAsData(dataset),
+            batch_sampler=self.batches,
+            collate_fn=_collate,
+            num_workers=num_workers,
+            worker_init_fn=leave_signals_to_parent,
+        )
+
+    def set_epoch(self, epoch) -> None:
+        """Shuffle and augment as epoch ``epoch`` (from 0) from the next iteration on."""
+        self.batches.set_epoch(epoch)
+        self.dataset.set_epoch(epoch)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        iterator = iter(self._loader)
+        try:
+            for images, labels in iterator:
+                if images.ndim == 1:
+                    raise DataError(bytes(images.numpy()).decode("utf-8"))
+                yield [images, labels]
+        except SystemError as error:
+            raise DataError(
+                f"a process that reads photographs died ({error}); was it short of memory? --num_workers 0 reads in the "
+                f"main process"
+            ) from error
+        finally:
+            _end_workers(iterator)
+
+
+class _ErrorsAsData(paddle.io.Dataset):
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        try:
+            return self.dataset[index]
+        except DataError as error:
+            return str(error)
+        except Exception:  # raised inside Paddle's loader it would hang the program; the text is raised by the main thread
+            return traceback.format_exc()
+
+
+def _collate(samples):
+    for sample in samples:
+        if isinstance(sample, str):
+            # one dimension, unlike any batch of images: the shape tells, without waiting for the device
+            return [np.frombuffer(sample.encode("utf-8"), dtype=np.uint8).copy(), np.array([-1])]
+    images, labels = zip(*samples)
+    return [np.stack(images), np.array(labels, dtype=np.int64)]
+
+
+def _end_workers(iterator):
+    workers = getattr(iterator, "_workers", [])
+    iterator._try_shutdown_all()
+    for worker in workers:
+        if worker.is_alive():
+            worker.join(timeout=1)
+        if worker.is_alive():
+            worker.terminate()

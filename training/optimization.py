@@ -1,0 +1,76 @@
+"""Learning rate over time, and the optimisers."""
+
+import math
+
+import paddle
+
+SCHEDULES = ("cosine", "step", "constant")
+
+
+def learning_rate_factor(step, steps_per_epoch, epochs, schedule, warmup_epochs=0.0, step_epochs=30, step_gamma=0.1):
+    """The learning rate of optimiser step ``step`` (from 0), as a share of its peak.
+
+    Rises linearly over ``warmup_epochs``; then "cosine" falls to zero at the end of training (I. Loshchilov, F. Hutter,
+    "SGDR", ICLR 2017, eq. 5, without restarts), "step" is multiplied by ``step_gamma`` after every ``step_epochs`` epochs
+    from the start of training, "constant" stays.
+    """
+    warmup = warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if schedule == "cosine":
+        progress = (step - warmup) / max(epochs * steps_per_epoch - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    if schedule == "step":
+        return step_gamma ** (step // (step_epochs * steps_per_epoch))
+    if schedule == "constant":
+        return 1.0
+    raise ValueError(f"schedule = {schedule!r}: expected one of {', '.join(SCHEDULES)}")
+
+
+def build_optimizer(
+    network,
+    steps_per_epoch,
+    epochs,
+    *,
+    optimizer="momentum",
+    learning_rate=0.0125,
+    momentum=0.9,
+    weight_decay=1e-4,
+    decay_norm_and_bias=True,
+    **schedule,
+):
+    """A Paddle optimiser over the learnable parameters of ``network``, its learning rate set for every step.
+
+    ``optimizer``: "momentum" (SGD with momentum), "adam" or "adamw". ``weight_decay`` is an L2 term in the gradient,
+    decoupled with "adamw"; without ``decay_norm_and_bias`` it acts on weights of convolutions and linear layers alone.
+    ``schedule``: the remaining arguments of learning_rate_factor.
+    """
+    rate = paddle.optimizer.lr.LambdaDecay(
+        learning_rate, lambda step: learning_rate_factor(step, steps_per_epoch, epochs, **schedule)
+    )
+    learnable = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
+    if decay_norm_and_bias:
+        groups = learnable
+    else:
+        weights, others = _weights_and_others(network)
+        groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    options = {"learning_rate": rate, "parameters": groups, "weight_decay": weight_decay}
+    if optimizer == "momentum":
+        return paddle.optimizer.Momentum(momentum=momentum, **options)
+    if optimizer == "adam":
+        return paddle.optimizer.Adam(**options)
+    if optimizer == "adamw":
+        return paddle.optimizer.AdamW(**options)
+    raise ValueError(f"optimizer = {optimizer!r}: expected momentum, adam or adamw")
+
+
+def _weights_and_others(network):
+    """Learnable parameters as (weights of convolutions and linear layers, all others)."""
+    weights, others = [], []
+    for layer in network.sublayers(include_self=True):
+        for name, parameter in layer.named_parameters(include_sublayers=False):
+            if parameter.stop_gradient:
+                continue
+            is_weight = name == "weight" and parameter.ndim > 1
+            (weights if is_weight else others).append(parameter)
+    return weights, others

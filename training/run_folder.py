@@ -1,0 +1,84 @@
+"""A run is a folder ``runs/<net>/<NNN>/``; a new run takes the next number, nothing is overwritten."""
+
+import csv
+import json
+from pathlib import Path
+
+import yaml
+
+from reporting.whole_file import whole_file, write_text
+
+HISTORY_COLUMNS = (
+    "epoch", "learning_rate", "train_loss", "train_acc", "val_loss", "val_acc", "seconds", "images_per_second",
+)  # fmt: skip
+
+
+class RunError(ValueError):
+    """No usable run; the message says which are there."""
+
+
+def create_run(runs_dir, net) -> Path:
+    """Make and return the next free folder ``runs_dir/net/NNN``; safe when several trainings start at once."""
+    parent = Path(runs_dir) / net
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max((int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()), default=0)
+    while True:
+        number += 1
+        try:
+            (parent / f"{number:03d}").mkdir()
+        except FileExistsError:
+            continue  # another process took this number
+        return parent / f"{number:03d}"
+
+
+def newest_finished_run(runs_dir, net) -> Path:
+    """The finished run of ``net`` with the highest number; raises RunError naming what is there instead."""
+    parent = Path(runs_dir) / net
+    runs = sorted((e for e in parent.glob("*") if e.name.isdecimal()), key=lambda e: int(e.name), reverse=True)
+    for run in runs:
+        if read_result(run).get("status") == "finished":
+            return run
+    usable = next((run for run in runs if (run / "best.safetensors").is_file()), None)
+    if usable:
+        status = read_result(usable).get("status", "unfinished")
+        raise RunError(f"no finished run of {net} in {parent}; {usable} is {status}, evaluate it with --run {usable}")
+    raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one")
+
+
+def write_config(run, config) -> None:
+    """Write every setting as it ran."""
+    write_text(run / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
+
+
+def read_result(run) -> dict:
+    """What ``result.json`` says of a run: status, best epoch, times; empty while it is running."""
+    try:
+        return json.loads((Path(run) / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def write_result(run, result) -> None:
+    """Write ``result.json``."""
+    write_text(run / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_history(run, rows) -> None:
+    """Write ``history.csv``, one row (a dict by HISTORY_COLUMNS) an epoch; numbers with all their digits."""
+    with whole_file(run / "history.csv") as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, HISTORY_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(run) -> list:
+    """The rows of ``history.csv`` as dicts of numbers; raises RunError."""
+    path = Path(run) / "history.csv"
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [{name: float(row[name]) for name in HISTORY_COLUMNS} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        raise RunError(f"{run} has no history.csv: not a run folder, or no epoch was finished") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error!r}") from None
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]

@@ -1,0 +1,107 @@
+"""What a training leaves in its run folder, kept up to date after every epoch."""
+
+import time
+
+from visualdl import LogWriter
+
+from photo_lists import list_digest
+from photographs import RESIZE_OVER_CROP
+from reporting.plots import draw_curves
+from reporting.whole_file import write_text
+from training.checkpoint import save_checkpoint
+from training.run_folder import create_run, write_config, write_history, write_result
+from training.runtime import Terminated
+
+
+class RunRecorder:
+    """Makes the run folder on entry; ``record`` adds an epoch; on exit says how it ended, whatever the cause.
+
+    ``run`` is the folder. In it: config.yaml, classes.txt, history.csv, curves.png, vdl/ (VisualDL), best.safetensors,
+    last.safetensors and, once training ends, result.json with ``status`` "finished", "interrupted" or "failed".
+    """
+
+    def __init__(self, config, classifier, optimizer, train_set, val_set):
+        self.config, self.classifier, self.optimizer = config, classifier, optimizer
+        self.classes = train_set.classes
+        self.lists = {"train": list_digest(train_set.list_file), "val": list_digest(val_set.list_file)}
+        self.photographs = {"train": len(train_set), "val": len(val_set)}
+        self.history, self.best = [], None
+
+    def __enter__(self):
+        self.run = create_run(self.config.runs_dir, self.config.net)
+        write_config(self.run, self.config)
+        write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
+        self.board = LogWriter(logdir=str(self.run / "vdl"))
+        self.started = time.monotonic()
+        return self
+
+    def record(self, row, is_best) -> None:
+        """Add one epoch, a dict by run_folder.HISTORY_COLUMNS, and save the network as it is now."""
+        self.history.append(row)
+        if is_best:
+            self.best = row
+            save_checkpoint(self.run / "best.safetensors", self.classifier, self._header(row))
+        save_checkpoint(self.run / "last.safetensors", self.classifier, self._header(row), self.optimizer)
+        write_history(self.run, self.history)
+        draw_curves(self.history, self.run / "curves.png", f"{self.config.net} on {self.config.data}")
+        for name in ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate"):
+            self.board.add_scalar(name.replace("_", "/", 1), row[name], row["epoch"])
+        mark = "  best" if is_best else ""
+        print(
+            f"epoch {row['epoch']}/{self.config.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
+            f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}  {row['images_per_second']:.1f} images/s  "
+            f"{row['seconds']:.1f} s{mark}",
+            flush=True,
+        )
+
+    def __exit__(self, kind, error, trace):
+        self.board.close()
+        if kind is None:
+            status = "finished"
+        else:
+            status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+        seconds = time.monotonic() - self.started
+        result = {
+            "status": status,
+            "net": self.config.net,
+            "epochs": len(self.history),
+            "best": self.best,
+            "seconds": seconds,
+            "images_per_second": _mean_speed(self.history),
+            "photographs": self.photographs,
+            "list_sha256": self.lists,
+        }
+        if error is not None:
+            result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or kind.__name__
+        write_result(self.run, result)
+        self._print_end(result)
+
+    def _print_end(self, result):
+        speed = f", {result['images_per_second']:.1f} images/s" if self.history else ""
+        if self.best is None:
+            print(f"{result['status']} before the first epoch ended; run folder {self.run}")
+            return
+        print(
+            f"{result['status']}: best validation accuracy {self.best['val_acc']:.4f} in epoch {self.best['epoch']} of "
+            f"{result['epochs']}; {result['seconds']:.0f} s{speed}; run folder {self.run}"
+        )
+
+    def _header(self, row):
+        return {
+            "config": self.config.as_dict(),
+            "classes": self.classes,
+            "preprocessing": {
+                "image_size": self.config.image_size,
+                "resize_over_crop": RESIZE_OVER_CROP,
+                "mean": self.classifier.mean.flatten().tolist(),
+                "std": self.classifier.std.flatten().tolist(),
+            },
+            "epoch": row["epoch"],
+            "best": self.best,
+            "list_sha256": self.lists,
+        }
+
+
+def _mean_speed(history):
+    """Training images a second over the run: photographs over training time, epoch by epoch the same number."""
+    return len(history) / sum(1 / row["images_per_second"] for row in history) if history else None

@@ -1,0 +1,101 @@
+"""How Paddle runs on this machine: the arithmetic library's code path, threads, device, signals.
+
+``configure`` must be called before anything imports Paddle, because the arithmetic library (MKL) chooses its code path when
+it is loaded.
+"""
+
+import os
+import platform
+import signal
+import sys
+import warnings
+
+from config import available_cores
+
+AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+AVX2 = {"avx2", "fma"}
+
+
+class DeviceError(ValueError):
+    """The device that was asked for is not there."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; unwinds like Ctrl-C."""
+
+
+def mkl_debug_cpu_type(vendor, flags):
+    """The value of MKL_DEBUG_CPU_TYPE that suits a CPU, or None to leave MKL's own choice.
+
+    The MKL in Paddle's CPU build takes its slowest path on x86 CPUs that are not Intel's; 5 stands for AVX2, 7 for AVX-512.
+    A wrong value ends in an illegal instruction, so it is derived from the CPU's own feature ``flags`` (a set of names as in
+    Linux's /proc/cpuinfo) and only where the ``vendor`` is known and is not GenuineIntel.
+    """
+    if not vendor or vendor == "GenuineIntel":
+        return None
+    if flags >= AVX512:
+        return "7"
+    if flags >= AVX2:
+        return "5"
+    return None
+
+
+def cpu_identity(cpuinfo="/proc/cpuinfo"):
+    """(vendor, set of feature flags) of this machine's first CPU; (None, empty set) where the system does not tell."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return None, set()
+    try:
+        with open(cpuinfo, encoding="utf-8", errors="replace") as lines:
+            first = dict(line.split(":", 1) for line in lines.read().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return None, set()
+    fields = {name.strip(): value.strip() for name, value in first.items()}
+    return fields.get("vendor_id"), set(fields.get("flags", "").split())
+
+
+def configure(threads=None) -> None:
+    """Import Paddle, quietly, with the right MKL path and ``threads`` threads (default: all cores).
+
+    What the user set in the environment (MKL_DEBUG_CPU_TYPE) wins. Where Paddle is imported already, only the number of
+    threads changes.
+    """
+    cpu_type = mkl_debug_cpu_type(*cpu_identity())
+    if cpu_type and "paddle" not in sys.modules:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+    warnings.filterwarnings("ignore", message="No ccache found")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+    warnings.filterwarnings("ignore", message="To copy construct from a tensor")  # paddle.Model does so with every batch
+    import paddle
+
+    paddle.base.core.set_num_threads(threads or available_cores())
+
+
+def select_device(device) -> str:
+    """Make ``device`` ("auto", "cpu" or "gpu") Paddle's device and return the one taken; raises DeviceError."""
+    import paddle
+
+    usable = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not usable:
+        reason = "no CUDA GPU answers" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build"
+        raise DeviceError(f"device = 'gpu': {reason}; --device cpu runs on the processor")
+    taken = "gpu" if usable and device != "cpu" else "cpu"
+    paddle.set_device(taken)
+    return taken
+
+
+def handle_termination() -> None:
+    """Let SIGTERM unwind the program as Ctrl-C does, instead of Paddle's own handler that dumps its stack."""
+    import paddle
+
+    paddle.disable_signal_handler()
+
+    def terminate(signum, frame):
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def leave_signals_to_parent(worker_id=0) -> None:
+    """In a data worker: Ctrl-C reaches the whole process group, but only the main process is to act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
