@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import difflib
 import functools
+import math
 import os
 import sys
 import textwrap
@@ -74,6 +75,8 @@ class Config:
     sa_gate: Optional[str] = setting(None, "gate of Shuffle Attention: one weight and bias a channel, as published, "
                                      "or a 1x1 convolution over a group's channels", default_text="scale",
                                      choices=("scale", "conv"), group="network", scripts="train")
+    zero_init_residual: bool = setting(False, "let each residual block start as the identity (its last batch norm's weight "
+                                       "at zero), which helps short trainings", group="network", scripts="train")
     summary: bool = setting(False, "print parameters and multiply-adds of the network and stop",
                             group="network", scripts="train")
 
@@ -185,11 +188,15 @@ def check_value(item, value) -> None:
     kind, is_tuple = _type_of(item)
     if value is None and item.default is None:
         return
-    for part in value if is_tuple and isinstance(value, tuple) else (value,):
+    if is_tuple and not (isinstance(value, tuple) and value):
+        raise ConfigError(f"{item.name} = {value!r}: expected a list of at least one")
+    for part in value if is_tuple else (value,):
         if kind is float and isinstance(part, int) and not isinstance(part, bool):
             part = float(part)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
             raise ConfigError(f"{item.name} = {part!r}: expected {_kind_name(kind)}")
+        if kind is float and not math.isfinite(part):
+            raise ConfigError(f"{item.name} = {part!r}: expected a finite number")
         if rule["choices"] and part not in rule["choices"]:
             raise ConfigError(
                 f"{item.name} = {part!r}: unknown{_nearest(part, rule['choices'])}; one of: {', '.join(rule['choices'])}"
@@ -197,7 +204,7 @@ def check_value(item, value) -> None:
         too_low = rule["low"] is not None and not part >= rule["low"]
         not_above = rule["above"] is not None and not part > rule["above"]
         too_high = rule["high"] is not None and not part <= rule["high"]
-        if too_low or not_above or too_high or part in (float("inf"), float("-inf")):
+        if too_low or not_above or too_high:
             raise ConfigError(f"{item.name} = {part!r}: out of range; {_range(rule)}")
 
 
@@ -213,7 +220,7 @@ def _range(rule):
         bounds.append(f"at least {rule['low']:g}")
     if rule["high"] is not None:
         bounds.append(f"at most {rule['high']:,}")
-    return " and ".join(bounds) or "a finite number"
+    return " and ".join(bounds)
 
 
 def _nearest(name, names):
@@ -235,7 +242,8 @@ def read_recipe(path) -> dict:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"config = {str(path)!r}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -245,12 +253,15 @@ def read_recipe(path) -> dict:
     if not isinstance(content, dict):
         raise ConfigError(f"config = {str(path)!r}: expected lines of 'name: value'")
     known = {item.name: item for item in settings()}
+    keys = [node.value for node, _ in yaml.compose(text, yaml.SafeLoader).value]
     values = {}
     for key, value in content.items():
         if key not in known:
             raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}")
+        if keys.count(key) > 1:  # YAML itself would take the last one silently
+            raise ConfigError(f"{path}: key {key!r} is there twice")
         kind, is_tuple = _type_of(known[key])
-        if kind is float and isinstance(value, str):
+        if kind is float and isinstance(value, (str, int)) and not isinstance(value, bool):
             value = _from_text(known[key], value)  # YAML 1.1 reads 1e-3 as text
         if is_tuple and isinstance(value, list):
             value = tuple(value)
@@ -330,14 +341,14 @@ def read_command_line(argv, script=None, description=None) -> Config:
     parsed, unknown = parser.parse_known_args(words)
     flags = [word.split("=")[0] for word in unknown if word.startswith("--")]
     if flags:
-        name = flags[0][2:]
+        name = flags[0][2:].removeprefix("no-")
+        names = [item.name for item in settings(script)] + ["config", "help"]
         everywhere = {item.name: item for item in settings()}
-        if name in everywhere:
+        if name in everywhere and name not in names:
             raise ConfigError(
                 f"--{name} is no option of {script}.py, but of "
                 f"{', '.join(s + '.py' for s in everywhere[name].metadata['scripts'])}"
             )
-        names = [item.name for item in settings(script)] + ["config", "help"]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f", did you mean --{near[0]}?" if near else ""
         raise ConfigError(f"unknown option {flags[0]}{hint}; --help lists them all")

@@ -33,7 +33,7 @@ def read_list(list_file, num_classes):
             continue
         path, _, label = line.rpartition(" ")
         where = f"{list_file} line {number}"
-        if not path or not label.lstrip("-").isdecimal():
+        if not path or not label.removeprefix("-").isdecimal():
             raise DataError(f"{where}: {line!r}: expected 'relative/path label', the label a whole number")
         if not 0 <= int(label) < num_classes:
             raise DataError(f"{where}: label {label}, but labels.txt names {num_classes} classes (0 to {num_classes - 1})")

@@ -24,7 +24,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SWAPS_SIDES = (5, 6, 7, 8)
+_MIRRORS_X, _MIRRORS_Y, _SWAPS_SIDES = (2, 3, 6, 7), (3, 4, 7, 8), (5, 6, 7, 8)
 
 
 class PhotographError(ValueError):
@@ -33,7 +33,7 @@ class PhotographError(ValueError):
 
 def read_photograph(path):
     """The whole photograph as an upright RGB ``PIL.Image``; raises PhotographError with the reason."""
-    return _decode(path, lambda image, orientation: _upright_rgb(image, orientation))
+    return _decode(path, lambda image, orientation: _upright(_rgb(image), orientation))
 
 
 def read_crop(path, choose_box, image_size, flip=False):
@@ -45,15 +45,17 @@ def read_crop(path, choose_box, image_size, flip=False):
     """
 
     def crop(image, orientation):
-        stored = image.size
-        width, height = stored[::-1] if orientation in _SWAPS_SIDES else stored
-        left, top, right, bottom = choose_box(width, height)
+        width, height = image.size
+        upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
+        left, top, right, bottom = _as_stored(choose_box(*upright_size), upright_size, orientation)
         enough = max(image_size / (right - left), image_size / (bottom - top))
-        image.draft(None, (math.ceil(stored[0] * enough), math.ceil(stored[1] * enough)))
-        image = _upright_rgb(image, orientation)
-        x_scale, y_scale = image.width / width, image.height / height
-        box = (left * x_scale, top * y_scale, min(right * x_scale, image.width), min(bottom * y_scale, image.height))
-        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+        draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough)))
+        # What remains of the photograph's sides, with fractions: the last column and row may stand for less than the others
+        drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
+        x_scale, y_scale = drafted_width / width, drafted_height / height
+        box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
+        image = _rgb(image).resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+        image = _upright(image, orientation)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
 
     return _decode(path, crop)
@@ -99,11 +101,16 @@ def random_box(rng, min_area):
 def _decode(path, finish):
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF":
+                image.load()  # which turns it upright
+                return finish(image, 1)
             return finish(image, _orientation(image))
     except PhotographError:
         raise
     except FileNotFoundError:
         raise PhotographError("there is no such file") from None
+    except PermissionError:
+        raise PhotographError("no permission to read it") from None
     except Image.UnidentifiedImageError:
         raise PhotographError("not an image, or of a format that Pillow cannot read") from None
     except Image.DecompressionBombError as error:
@@ -121,15 +128,28 @@ def _orientation(image):
         return 1  # damaged EXIF data do not make the pixels unusable
 
 
-def _upright_rgb(image, orientation):
+def _rgb(image):
+    if image.mode == "F":
+        raise PhotographError("floating-point pixels, whose brightness range is not known")
+    if image.mode.startswith("I"):  # 16-bit greyscale
+        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    elif image.mode == "F":
-        raise PhotographError("floating-point pixels, whose brightness range is not known")
-    elif image.mode.startswith("I"):  # 16-bit greyscale
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
-    else:
-        image = image.convert("RGB")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _upright(image, orientation):
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _as_stored(box, upright_size, orientation):
+    """A box of the upright photograph as the box of the stored one."""
+    left, top, right, bottom = box
+    width, height = upright_size
+    if orientation in _MIRRORS_X:
+        left, right = width - right, width - left
+    if orientation in _MIRRORS_Y:
+        top, bottom = height - bottom, height - top
+    return (top, left, bottom, right) if orientation in _SWAPS_SIDES else (left, top, right, bottom)

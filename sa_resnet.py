@@ -11,6 +11,7 @@ ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that com
 import functools
 import math
 
+import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import KaimingNormal, Uniform
@@ -70,9 +71,11 @@ class ResNet(nn.Layer):
 
     ``blocks``: number of blocks in each of the four stages. ``attention``: a function from a channel count to a layer that
     is called as ``layer(x, residual=identity)`` and returns relu(attention(x) + identity); None for a plain ResNet.
+    ``zero_init_residual``: let each block start as the identity, its last batch norm's weight at zero (P. Goyal et al.,
+    "Accurate, Large Minibatch SGD", 2017, section 5.1); the authors' code has it as an option, off by default.
     """
 
-    def __init__(self, blocks, num_classes, attention=None):
+    def __init__(self, blocks, num_classes, attention=None, zero_init_residual=False):
         super().__init__()
         self.conv1 = conv(3, 64, 7, stride=2)
         self.bn1 = nn.BatchNorm2D(64)
@@ -88,6 +91,10 @@ class ResNet(nn.Layer):
         self.avgpool = nn.AdaptiveAvgPool2D(1)
         bound = 1 / math.sqrt(in_channels)  # PyTorch's default for a linear layer, which the authors leave as it is
         self.fc = nn.Linear(in_channels, num_classes, weight_attr=Uniform(-bound, bound), bias_attr=Uniform(-bound, bound))
+        if zero_init_residual:
+            for layer in self.sublayers():
+                if isinstance(layer, Bottleneck):
+                    layer.bn3.weight.set_value(paddle.zeros_like(layer.bn3.weight))
 
     def forward(self, x):
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
@@ -95,35 +102,40 @@ class ResNet(nn.Layer):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def _shuffle_attention(groups, gate):
-    return functools.partial(ShuffleAttention, groups=groups, gate=gate)
+def _resnet(depth, num_classes, zero_init_residual):
+    return ResNet(BLOCKS[depth], num_classes, None, zero_init_residual)
 
 
-def resnet50(num_classes):
+def _sa_resnet(depth, num_classes, sa_groups, sa_gate, zero_init_residual):
+    attention = functools.partial(ShuffleAttention, groups=sa_groups, gate=sa_gate)
+    return ResNet(BLOCKS[depth], num_classes, attention, zero_init_residual)
+
+
+def resnet50(num_classes, zero_init_residual=False):
     """ResNet-50; 25,557,032 learnable parameters at 1000 classes."""
-    return ResNet(BLOCKS[50], num_classes)
+    return _resnet(50, num_classes, zero_init_residual)
 
 
-def resnet101(num_classes):
+def resnet101(num_classes, zero_init_residual=False):
     """ResNet-101."""
-    return ResNet(BLOCKS[101], num_classes)
+    return _resnet(101, num_classes, zero_init_residual)
 
 
-def resnet152(num_classes):
+def resnet152(num_classes, zero_init_residual=False):
     """ResNet-152."""
-    return ResNet(BLOCKS[152], num_classes)
+    return _resnet(152, num_classes, zero_init_residual)
 
 
-def sa_resnet50(num_classes, groups=64, gate="scale"):
+def sa_resnet50(num_classes, sa_groups=64, sa_gate="scale", zero_init_residual=False):
     """SA-ResNet-50; 25,557,740 learnable parameters at 1000 classes."""
-    return ResNet(BLOCKS[50], num_classes, _shuffle_attention(groups, gate))
+    return _sa_resnet(50, num_classes, sa_groups, sa_gate, zero_init_residual)
 
 
-def sa_resnet101(num_classes, groups=64, gate="scale"):
+def sa_resnet101(num_classes, sa_groups=64, sa_gate="scale", zero_init_residual=False):
     """SA-ResNet-101; 44,550,684 learnable parameters at 1000 classes."""
-    return ResNet(BLOCKS[101], num_classes, _shuffle_attention(groups, gate))
+    return _sa_resnet(101, num_classes, sa_groups, sa_gate, zero_init_residual)
 
 
-def sa_resnet152(num_classes, groups=64, gate="scale"):
+def sa_resnet152(num_classes, sa_groups=64, sa_gate="scale", zero_init_residual=False):
     """SA-ResNet-152."""
-    return ResNet(BLOCKS[152], num_classes, _shuffle_attention(groups, gate))
+    return _sa_resnet(152, num_classes, sa_groups, sa_gate, zero_init_residual)

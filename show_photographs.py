@@ -21,13 +21,20 @@ def main(config) -> int:
         for label, name in enumerate(classes):
             paths = [path for path, other, _ in samples if other == label]
             if paths:
-                images.append((read_photograph(root / rng.choice(paths)), f"label: {name}"))
+                images.append((_read(root / rng.choice(paths)), f"label: {name}"))
         draw_photographs(images, config.picture)
-    except (DataError, PhotographError, OSError) as error:
+    except (DataError, OSError) as error:
         print(f"show_photographs.py: error: {error}", file=sys.stderr)
         return 2
     print(f"one photograph of each of {len(images)} classes: {config.picture}")
     return 0
+
+
+def _read(path):
+    try:
+        return read_photograph(path)
+    except PhotographError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def main(config) -> int:
 
 def network_options(config) -> dict:
     """The options of the network that the user chose; those left alone keep the network's own defaults."""
-    chosen = {"groups": config.sa_groups, "gate": config.sa_gate}
-    return {name: value for name, value in chosen.items() if value is not None}
+    chosen = {name: getattr(config, name) for name in ("sa_groups", "sa_gate", "zero_init_residual")}
+    return {name: value for name, value in chosen.items() if value not in (None, False)}
 
 
 def print_summary(config) -> int:

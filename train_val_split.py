@@ -11,6 +11,7 @@ import os
 import sys
 import unicodedata
 from collections import defaultdict
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from config import available_cores, parse_config
@@ -27,6 +28,8 @@ class SplitError(ValueError):
 
 
 def main(config) -> int:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a class name may have letters that the terminal has not
     try:
         split_folder(Path(config.data), config.val_fraction, config.seed, config.max_per_class, show_progress=True)
     except (SplitError, OSError) as error:
@@ -45,7 +48,7 @@ def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, show_progre
     files, problems = find_files(root)
     digests = _read_all(root, files, problems, show_progress)
     by_class = _group_duplicates(files, digests, problems)
-    _check_classes(root, files, by_class)
+    _check_classes(root, files, by_class, problems)
     train, val = [], []
     for label, name in enumerate(sorted(by_class, key=_sort_key)):
         groups = _first_photographs(_in_drawn_order(by_class[name], seed), max_per_class)
@@ -100,6 +103,10 @@ def _is_hidden(name):
 
 
 def _sort_key(text):
+    return _composed(text), text
+
+
+def _composed(text):
     # One file system stores an accented letter as one code point, another as two: sort and draw by one form
     return unicodedata.normalize("NFC", text)
 
@@ -146,16 +153,20 @@ def _read_all(root, files, problems, show_progress):
     bar = ProgressBar(len(paths) if show_progress else 0, "reading photographs")
     bar.visible &= show_progress
     digests = {}
-    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
-        chunk = max(1, min(64, len(paths) // (4 * workers)))
-        results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)
-        for done, (path, (digest, reason)) in enumerate(zip(paths, results), start=1):
-            if reason is None:
-                digests[path] = digest
-            else:
-                problems.append((path, reason))
-            bar.update(done)
-    bar.close()
+    try:
+        with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+            chunk = max(1, min(64, len(paths) // (4 * workers)))
+            results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)
+            for done, (path, (digest, reason)) in enumerate(zip(paths, results), start=1):
+                if reason is None:
+                    digests[path] = digest
+                else:
+                    problems.append((path, reason))
+                bar.update(done)
+    except BrokenProcessPool:
+        raise SplitError("a process that reads photographs died; was it short of memory?") from None
+    finally:
+        bar.close()
     return digests
 
 
@@ -180,19 +191,20 @@ def _group_duplicates(files, digests, problems):
     return by_class
 
 
-def _check_classes(root, files, by_class):
+def _check_classes(root, files, by_class, problems):
     for name, groups in by_class.items():
         if len(groups) < 2:
+            reasons = [f"; {path}: {problem}" for path, problem in problems if path in files[name]]
             raise SplitError(
                 f"class {name} has {len(groups)} different readable photograph{'s' * (len(groups) != 1)} "
                 f"({len(files[name])} files in {root / name}): each class needs at least two, one for each list; "
-                f"add some, or move the folder out of {root}"
+                f"add some, or move the folder out of {root}{reasons[0] if reasons else ''}"
             )
 
 
 def _in_drawn_order(groups, seed):
     """The groups in an order drawn by ``seed``: by a hash of each name, the same on every machine and Python version."""
-    return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{_sort_key(group[0])}".encode()).digest())
+    return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{_composed(group[0])}".encode()).digest())
 
 
 def _first_photographs(groups, limit):
@@ -217,9 +229,10 @@ def _divide(groups, val_fraction):
 
 
 def _write_report(root, problems):
-    with whole_file(root / "split_report.csv") as path, open(
-        path, "w", encoding="utf-8", errors="backslashreplace", newline=""
-    ) as report:
+    with (
+        whole_file(root / "split_report.csv") as path,
+        open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as report,
+    ):
         writer = csv.writer(report)
         writer.writerow(["path", "problem"])
         writer.writerows(sorted(problems, key=lambda row: _sort_key(row[0])))
@@ -237,14 +250,14 @@ def _print_table(root, counts, problems):
     train, val = (sum(pair[side] for pair in counts.values()) for side in (0, 1))
     print(f"{'total':<{width}}  {train:5d}  {val:5d}")
     if problems:
-        kept = sum("kept" in problem for _, problem in problems)
+        kept = sum(problem.startswith("duplicate") for _, problem in problems)
         print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {root / 'split_report.csv'}")
     print("finished train val split!")
 
 
 def _columns(text):
-    """Terminal columns of a text: Chinese, Japanese and Korean characters take two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    """Terminal columns of a text: Chinese, Japanese and Korean characters take two, a separate accent none."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in _composed(text))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ whole or not at all, as PNG.
 """
 
 import logging
+import statistics
 
 import matplotlib
 
@@ -45,7 +46,7 @@ def draw_curves(history, path, title) -> None:
         axes.axvline(best["epoch"], color="0.6", linewidth=1, linestyle=":")
         axes.plot(best["epoch"], best[f"val_{key}"], "o", color=COLOURS[0], markersize=8, markerfacecolor="white",
                   markeredgewidth=2, label=f"best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
-        _finish(axes, label, key == "acc")
+        _finish(axes, label, key == "acc", [row[f"{side}_{key}"] for row in history for side in ("train", "val")])
     figure.suptitle(title)
     _save(figure, path)
 
@@ -62,7 +63,7 @@ def draw_comparison(runs, path) -> None:
                       label=f"{name}, best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
             axes.plot(best["epoch"], best[f"val_{key}"], "o", color=colour, markersize=8, markerfacecolor="white",
                       markeredgewidth=2)  # fmt: skip
-        _finish(axes, label, key == "acc")
+        _finish(axes, label, key == "acc", [row[f"val_{key}"] for _, history in runs for row in history])
     figure.suptitle("Validation of " + ", ".join(name for name, _ in runs))
     _save(figure, path)
 
@@ -108,14 +109,18 @@ def _marker(epochs):
     return {"marker": ".", "markersize": 4} if len(epochs) <= 60 else {}
 
 
-def _finish(axes, label, is_share):
+def _finish(axes, label, is_share, values):
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if is_share:
         axes.set_ylim(0, 1.02)
     else:
-        axes.set_ylim(bottom=0)
+        # Before batch norm's running statistics have settled, validation loss can be tens of times what follows
+        top = min(max(values), 4 * statistics.median(values)) * 1.05
+        axes.set_ylim(0, top)
+        if max(values) > top:
+            axes.set_ylabel(f"{label} (up to {max(values):.3g}, axis cut)")
     axes.grid(True, color="0.9")
     axes.legend(fontsize=9)
 

@@ -26,7 +26,7 @@ class ProgressBar:
         bar = "=" * filled + arrow + "." * (30 - filled - len(arrow))
         left = (now - self.started) / share * (1 - share) if share > 0 else 0.0
         line = f"{self.label} {done}/{self.total} [{bar}] {text + ', ' if text else ''}{_clock(left)} left"
-        self._write(line[: max(shutil.get_terminal_size().columns - 1, 20)])
+        self._write(line[: max(shutil.get_terminal_size().columns - 1, 0)])
 
     def close(self) -> None:
         """Wipe the bar, so that the next line starts on a clean one."""

@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, and what does not fit is named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -83,7 +84,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     save_checkpoint(path, network, {"epoch": 1})
 
     def disk_full(tensors, filename, metadata):
-        open(filename, "wb").write(b"half")
+        Path(filename).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("training.checkpoint.save_file", disk_full)

@@ -18,22 +18,24 @@ def test_every_network_classifies_and_takes_gradients(name):
 
 
 def test_unknown_network_lists_the_names():
-    with pytest.raises(ValueError, match=r"unknown network 'sa_resnt', did you mean sa_resnet\?; one of: sa_resnet, .*resnet152"):
+    with pytest.raises(
+        ValueError, match=r"unknown network 'sa_resnt', did you mean sa_resnet\?; one of: sa_resnet, .*resnet152"
+    ):
         build_network("sa_resnt", 10)
 
 
 def test_option_of_another_network_is_refused():
-    with pytest.raises(ValueError, match="resnet has no option 'groups'; it has: none"):
-        build_network("resnet", 10, groups=32)
-    with pytest.raises(ValueError, match="sa_resnet has no option 'depth'; it has: groups, gate"):
+    with pytest.raises(ValueError, match="resnet has no option 'sa_groups'; it has: zero_init_residual"):
+        build_network("resnet", 10, sa_groups=32)
+    with pytest.raises(ValueError, match="sa_resnet has no option 'depth'; it has: sa_groups, sa_gate, zero"):
         build_network("sa_resnet", 10, depth=50)
 
 
 def test_groups_reach_the_attention_layers():
-    network = build_network("sa_resnet", 10, groups=32)
+    network = build_network("sa_resnet", 10, sa_groups=32)
     assert network.layer1[0].sa.cweight.shape == [1, 4, 1, 1]
     with pytest.raises(ValueError, match="multiple of 2 \\* groups = 512"):
-        build_network("sa_resnet", 10, groups=128 + 128)  # the first stage has 256 channels, 512 would be needed
+        build_network("sa_resnet", 10, sa_groups=128 + 128)  # the first stage has 256 channels, 512 would be needed
 
 
 class Identity(paddle.nn.Layer):

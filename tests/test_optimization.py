@@ -52,9 +52,7 @@ def step_without_gradients(optimizer, **options):
     for name, parameter in net.named_parameters():
         parameter.set_value(paddle.full(parameter.shape, 2.0))
         before[name] = 2.0
-    built = build_optimizer(
-        net, 1, 5, optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, schedule="constant", **options
-    )
+    built = build_optimizer(net, 1, 5, optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, schedule="constant", **options)
     loss = sum((p * 0.0).sum() for p in net.parameters() if not p.stop_gradient)
     loss.backward()
     built.step()

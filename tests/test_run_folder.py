@@ -25,7 +25,7 @@ def test_newest_finished_run_passes_over_the_others(tmp_path):
         if status:
             write_result(run, {"status": status})
     assert newest_finished_run(tmp_path, "resnet").name == "002"
-    with pytest.raises(RunError, match="no finished run of sa_resnet .* python train.py --net sa_resnet makes one"):
+    with pytest.raises(RunError, match=r"no finished run of sa_resnet .* python train.py --net sa_resnet makes one"):
         newest_finished_run(tmp_path, "sa_resnet")
 
 
@@ -37,7 +37,7 @@ def test_history_keeps_every_digit(tmp_path):
 
 
 def test_a_folder_without_history_is_named(tmp_path):
-    with pytest.raises(RunError, match="has no history.csv"):
+    with pytest.raises(RunError, match=r"has no history\.csv"):
         read_history(tmp_path)
     (tmp_path / "history.csv").write_text("epoch,acc\n1,x\n")
     with pytest.raises(RunError, match="cannot be read"):

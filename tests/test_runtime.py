@@ -63,6 +63,19 @@ def test_the_users_own_setting_wins(set_by_user, expected):
     assert done.stderr.strip() == expected  # sys.exit with a text prints it: the value when Paddle is about to be imported
 
 
+def test_a_gpu_newer_than_paddle_2_is_passed_over_with_the_reason(monkeypatch, capsys):
+    import paddle
+
+    monkeypatch.setattr(paddle, "__version__", "2.6.2")
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (9, 0), raising=False)
+    assert runtime.select_device("auto") == "cpu"
+    assert "no code for this GPU (compute capability 9.0)" in capsys.readouterr().out
+    with pytest.raises(runtime.DeviceError, match="Paddle 3 from Paddle's own index"):
+        runtime.select_device("gpu")
+
+
 def test_asking_for_a_gpu_that_is_not_there_is_an_error(monkeypatch):
     import paddle
 

@@ -27,7 +27,9 @@ def test_parameter_counts_are_the_published_ones(name, num_classes, learnable):
     assert parameter_counts(build_network(name, num_classes))[0] == learnable
 
 
-@pytest.mark.parametrize(("plain", "attentive", "blocks"), [("resnet101", "sa_resnet101", 33), ("resnet152", "sa_resnet152", 50)])
+@pytest.mark.parametrize(
+    ("plain", "attentive", "blocks"), [("resnet101", "sa_resnet101", 33), ("resnet152", "sa_resnet152", 50)]
+)
 def test_shuffle_attention_adds_nothing_but_its_own_parameters(plain, attentive, blocks):
     shapes = {name: tuple(p.shape) for name, p in build_network(plain, 10).named_parameters()}
     with_attention = {name: tuple(p.shape) for name, p in build_network(attentive, 10).named_parameters()}
@@ -103,6 +105,14 @@ def test_a_small_network_learns_a_fixed_batch(attention):
         optimizer.clear_grad()
         losses.append(float(loss))
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "sa_resnet50"])
+def test_zero_init_residual_starts_every_block_as_the_identity(name):
+    stage = build_network(name, 10, zero_init_residual=True).layer1
+    x = paddle.nn.functional.relu(paddle.randn([1, 256, 4, 4]))
+    np.testing.assert_array_equal(stage[1](x).numpy(), x.numpy())
+    assert np.abs(build_network(name, 10).layer1[1](x).numpy() - x.numpy()).max() > 0.1
 
 
 def test_multiply_adds_are_the_published_ones():

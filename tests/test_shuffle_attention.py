@@ -17,7 +17,7 @@ def sigmoid(x):
 
 def paper(x, w1, b1, w2, b2, gamma, beta, groups):
     """SA-Net, section 3: feature grouping, channel attention (eq. 1, 2), spatial attention (eq. 3), aggregation."""
-    n, c, h, w = x.shape
+    n, c = x.shape[:2]
     k = c // (2 * groups)
     out = np.empty_like(x)
     for image in range(n):

@@ -4,6 +4,9 @@ Paddle's own DataLoader reads them. It waits for ever, or dies with an opaque Sy
 travels through it as data and is raised here, in the main thread.
 """
 
+import contextlib
+import signal
+import threading
 import traceback
 
 import numpy as np
@@ -64,7 +67,8 @@ class PhotographLoader:
         return len(self.batches)
 
     def __iter__(self):
-        iterator = iter(self._loader)
+        with _child_signal_kept():
+            iterator = iter(self._loader)
         try:
             for images, labels in iterator:
                 if images.ndim == 1:
@@ -72,8 +76,7 @@ class PhotographLoader:
                 yield [images, labels]
         except SystemError as error:
             raise DataError(
-                f"a process that reads photographs died ({error}); was it short of memory? --num_workers 0 reads in the "
-                f"main process"
+                "a process that reads photographs died; was it short of memory? --num_workers 0 reads in the main process"
             ) from error
         finally:
             _end_workers(iterator)
@@ -103,6 +106,22 @@ def _collate(samples):
             return [np.frombuffer(sample.encode("utf-8"), dtype=np.uint8).copy(), np.array([-1])]
     images, labels = zip(*samples)
     return [np.stack(images), np.array(labels, dtype=np.int64)]
+
+
+@contextlib.contextmanager
+def _child_signal_kept():
+    """Undo the SIGCHLD handler that Paddle sets: it raises SystemError in the midst of whatever the main thread does.
+
+    Paddle's reading thread notices a dead worker as well, within five seconds, and that error comes with the next batch.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
 
 
 def _end_workers(iterator):

@@ -74,13 +74,29 @@ def select_device(device) -> str:
     """Make ``device`` ("auto", "cpu" or "gpu") Paddle's device and return the one taken; raises DeviceError."""
     import paddle
 
-    usable = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if device == "gpu" and not usable:
-        reason = "no CUDA GPU answers" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build"
-        raise DeviceError(f"device = 'gpu': {reason}; --device cpu runs on the processor")
-    taken = "gpu" if usable and device != "cpu" else "cpu"
+    obstacle = _gpu_obstacle(paddle)
+    if device == "gpu" and obstacle:
+        raise DeviceError(f"device = 'gpu': {obstacle}; --device cpu runs on the processor")
+    if device == "auto" and obstacle and paddle.is_compiled_with_cuda():
+        print(f"running on the processor: {obstacle}")
+    taken = "cpu" if obstacle or device == "cpu" else "gpu"
     paddle.set_device(taken)
     return taken
+
+
+def _gpu_obstacle(paddle):
+    """Why this Paddle cannot use a GPU here, or None where it can."""
+    if not paddle.is_compiled_with_cuda():
+        return "this Paddle is a CPU build"
+    if paddle.device.cuda.device_count() == 0:
+        return "no CUDA GPU answers"
+    capability = paddle.device.cuda.get_device_capability()
+    if paddle.__version__.startswith("2.") and tuple(capability) >= (9, 0):
+        return (
+            f"Paddle {paddle.__version__} has no code for this GPU (compute capability {capability[0]}.{capability[1]}); "
+            f"Paddle 3 from Paddle's own index has: see README"
+        )
+    return None
 
 
 def handle_termination() -> None:

@@ -1,0 +1,72 @@
+# Set-up, demo, tests and checks on Linux and macOS; `make` alone lists the targets. Nothing need be installed but
+# Python 3.9 to 3.12: install.py makes .venv. On Windows: see the commands in install.py and README.md.
+
+# The Python that .venv is made with, as in `make PYTHON=python3.10 test`; without it, one that will do.
+PYTHON =
+
+# The demo keeps to this folder: work/dataset and runs/ are the user's.
+DEMO           := work/demo
+DEMO_DATA      := $(DEMO)/dataset
+DEMO_RUNS      := $(DEMO)/runs
+DEMO_NETS      := sa_resnet resnet
+DEMO_PER_CLASS := 40
+DEMO_TRAIN     := --data $(DEMO_DATA) --runs_dir $(DEMO_RUNS) --config recipes/demo.yaml
+DEMO_EVAL      := --data $(DEMO_DATA) --runs_dir $(DEMO_RUNS)
+DEMO_COMPARE   := --runs_dir $(DEMO_RUNS) --nets $(DEMO_NETS)
+DEMO_PICTURES  := $(foreach net,$(DEMO_NETS),$(DEMO_RUNS)/$(net)/001/curves.png \
+                  $(DEMO_RUNS)/$(net)/001/eval/confusion_matrix.png) $(DEMO_RUNS)/compare/001/comparison.png
+
+VENV_PYTHON := .venv/bin/python
+# Any Python that starts can run install.py; commands of pyenv can be on PATH and not start.
+ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 python3.9 python; do \
+	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
+INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
+
+.PHONY: help setup setup-dev demo test lint format bench clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo    draw ten kinds of animals, train two networks on them, evaluate and compare: $(DEMO)'
+	@echo 'make test    run all tests'
+	@echo 'make lint    check style with ruff'
+	@echo 'make format  put style right with ruff'
+	@echo 'make bench   time data loading and a training step'
+	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
+	@echo 'make clean   remove the demo and caches; .venv, work/dataset and runs/ stay'
+
+setup:
+	@$(INSTALL)
+
+setup-dev:
+	@$(INSTALL) --dev
+
+demo: setup
+	rm -rf $(DEMO)
+	$(VENV_PYTHON) sample_animals.py --data $(DEMO_DATA) --per_class $(DEMO_PER_CLASS)
+	$(VENV_PYTHON) train_val_split.py --data $(DEMO_DATA)
+	$(VENV_PYTHON) train.py --net sa_resnet $(DEMO_TRAIN)
+	$(VENV_PYTHON) train.py --net resnet $(DEMO_TRAIN)
+	$(VENV_PYTHON) eval.py --net sa_resnet $(DEMO_EVAL)
+	$(VENV_PYTHON) eval.py --net resnet $(DEMO_EVAL)
+	$(VENV_PYTHON) compare.py $(DEMO_COMPARE)
+	@echo 'The demo is done. Look at:'
+	@ls -1 $(DEMO_PICTURES)
+
+test: setup-dev
+	$(VENV_PYTHON) -m pytest
+
+lint: setup-dev
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+
+format: setup-dev
+	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m ruff format .
+
+bench: setup
+	$(VENV_PYTHON) benchmarks/input_pipeline.py
+	$(VENV_PYTHON) benchmarks/train_step.py
+
+clean:
+	rm -rf $(DEMO) .pytest_cache .ruff_cache
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""Photographs a second: reading and transforming on one core, through the loader, and the whole split command.
+
+    python benchmarks/input_pipeline.py [FOLDER]
+
+FOLDER holds class folders; the lists are written into it. Without it, 400 pictures are drawn into a temporary folder. Each
+figure is the median of five rounds over all photographs.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from training import runtime  # noqa: E402
+
+
+def rate(photographs, work, rounds=5):
+    """Photographs a second of ``work()``, which handles all ``photographs`` once: the median of ``rounds``."""
+    work()
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return photographs / statistics.median(seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--image_size", type=int, default=224)
+    arguments = parser.parse_args()
+    if arguments.folder:
+        measure(arguments.folder, arguments.image_size)
+        return
+    from sample_animals import draw_dataset
+
+    with tempfile.TemporaryDirectory() as temporary:
+        draw_dataset(Path(temporary) / "drawn", 40, seed=0)
+        measure(Path(temporary) / "drawn", arguments.image_size)
+
+
+def measure(folder, size):
+    command = [sys.executable, str(ROOT / "train_val_split.py"), "--data", str(folder)]
+    runtime.configure(threads=1)
+    from animal_dataset import AnimalDataset
+    from photo_lists import TRAIN_LIST, VAL_LIST, read_classes, read_list
+    from training.loader import PhotographLoader
+
+    def split():
+        subprocess.run(command, check=True, capture_output=True)
+
+    split()
+    classes = len(read_classes(folder))
+    total = sum(len(read_list(folder / name, classes)) for name in (TRAIN_LIST, VAL_LIST))
+    print(f"{total} photographs of {folder}, {size} pixels")
+    print(f"train_val_split.py, the whole command, all cores   {rate(total, split):7.0f} /s")
+
+    list_file = folder / TRAIN_LIST
+    figures = {}
+    for name, train in (("evaluation transform", False), ("training transform", True)):
+        dataset = AnimalDataset(list_file, size, train)
+        figures[name] = rate(len(dataset), lambda dataset=dataset: [dataset[i] for i in range(len(dataset))])
+        print(f"{name + ', one core':<50} {figures[name]:7.0f} /s")
+    for workers in (0, 1):
+        loader = PhotographLoader(AnimalDataset(list_file, size, True), 32, workers, shuffle=True)
+        figure = rate(len(loader.dataset), lambda loader=loader: [None for _ in loader])
+        share = figure / figures["training transform"]
+        name = f"training batches through the loader, {workers} workers"
+        print(f"{name:<50} {figure:7.0f} /s  ({share:.2f} of the bare transform)")
+
+
+if __name__ == "__main__":
+    main()

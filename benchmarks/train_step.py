@@ -1,0 +1,82 @@
+"""Training images a second on a CPU: Paddle as it comes, against the threads and the MKL path that the scripts choose.
+
+    python benchmarks/train_step.py [--net resnet]
+
+Each setting runs in a process of its own, since MKL chooses its path when it is loaded; one step to warm up, then the median
+of five. The losses of the first step must agree: a faster path that computes something else is no gain.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def measure(net, batch_size, image_size, steps, as_it_comes):
+    """{"seconds": median step, "loss": the first step's loss} of training ``net`` in this process."""
+    from training import runtime
+
+    if not as_it_comes:
+        runtime.configure()
+    import paddle
+
+    from networks import Classifier, build_network
+
+    paddle.seed(0)
+    classifier = Classifier(build_network(net, 10))
+    optimizer = paddle.optimizer.Momentum(0.01, parameters=classifier.parameters())
+    images = paddle.randint(0, 256, [batch_size, 3, image_size, image_size]).astype("uint8")
+    labels = paddle.arange(batch_size) % 10
+    losses, seconds = [], []
+    for _ in range(steps + 1):
+        started = time.perf_counter()
+        loss = paddle.nn.functional.cross_entropy(classifier(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        losses.append(float(loss))
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": statistics.median(seconds[1:]), "loss": losses[0]}
+
+
+def in_new_process(arguments, setting):
+    environment = dict(os.environ)
+    if setting == "as_it_comes":
+        environment.pop("MKL_DEBUG_CPU_TYPE", None)
+    command = [sys.executable, __file__, "--net", arguments.net, "--batch_size", str(arguments.batch_size)]
+    command += ["--image_size", str(arguments.image_size), "--steps", str(arguments.steps), "--child", setting]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--net", default="resnet")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--child", choices=("as_it_comes", "configured"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    sizes = (arguments.net, arguments.batch_size, arguments.image_size, arguments.steps)
+    if arguments.child:
+        print(json.dumps(measure(*sizes, as_it_comes=arguments.child == "as_it_comes")))
+        return
+    print(f"{arguments.net}, batch {arguments.batch_size}, {arguments.image_size} pixels, training step")
+    results = {setting: in_new_process(arguments, setting) for setting in ("as_it_comes", "configured")}
+    plain, ours = results["as_it_comes"], results["configured"]
+    if abs(plain["loss"] - ours["loss"]) > 1e-3 * abs(plain["loss"]):
+        raise SystemExit(f"the two settings disagree: loss {plain['loss']} and {ours['loss']}")
+    for name, result in (("Paddle as it comes", plain), ("as the scripts set it up", ours)):
+        print(f"{name:<26} {result['seconds']:6.2f} s a step  {arguments.batch_size / result['seconds']:6.2f} images/s")
+    print(f"ratio {plain['seconds'] / ours['seconds']:.2f}; first losses {plain['loss']:.5f} and {ours['loss']:.5f}")
+
+
+if __name__ == "__main__":
+    main()

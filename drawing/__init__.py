@@ -1,0 +1,1 @@
+"""The drawing behind sample_animals.py: animals and scenery, both made of painted shapes."""

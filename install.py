@@ -1,0 +1,380 @@
+"""Makes .venv and installs what this machine needs. A second run finds everything there and does nothing.
+
+    python3 install.py              what training needs
+    python3 install.py --dev        pytest and ruff as well
+    python3 install.py --dry_run    prints what it would do
+
+`make demo` and `make test` call it first. Which build of Paddle it installs follows from what nvidia-smi says:
+
+    no NVIDIA GPU, or none that Paddle can use      requirements-cpu.txt: paddlepaddle
+    a GPU, and Paddle's own package index answers   paddlepaddle-gpu 3.x for the CUDA that the driver supports
+    a GPU, and that index does not answer           requirements.txt alone: paddlepaddle-gpu 2.6.2, the last one on the
+                                                    ordinary index; CUDA 11.8 and cuDNN 8 must be on the system
+
+PADDLE_INDEX names a mirror of Paddle's index: the address up to and without /cu126.
+
+By hand:
+
+    python3 -m venv .venv
+    . .venv/bin/activate                              on Windows: .venv\\Scripts\\activate
+    python -m pip install -r requirements-cpu.txt
+
+and with a GPU, cu126 being one of INDEXES below:
+
+    python -m pip install "paddlepaddle-gpu>=3,<4" -i https://www.paddlepaddle.org.cn/packages/stable/cu126/
+    python -m pip install -r requirements.txt
+"""
+
+# An old Python may well be the one that starts this file and looks for a newer one: it must keep running on Python 3.6.
+
+import argparse
+import hashlib
+import http.client
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent
+VENV = Path(".venv")
+VENV_PYTHON = str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+STAMP = VENV / ".installed"  # the digests of what is installed; no file while an installation is under way
+
+PYTHONS = ("3.12", "3.11", "3.10", "3.9")  # what Paddle 2.6.2 and 3.x both have wheels for
+PADDLE_INDEX = "https://www.paddlepaddle.org.cn/packages/stable"
+GPU_PADDLE_3 = "paddlepaddle-gpu>=3,<4"
+PROBE_SECONDS = 5
+NVIDIA_SMI_SECONDS = 15
+
+
+class InstallError(Exception):
+    """What stops the installation, and the remedy."""
+
+
+class NoGpu(Exception):
+    """Why there is no NVIDIA GPU to install for."""
+
+
+class Gpu(NamedTuple):
+    cuda: tuple  # the newest CUDA version that the driver supports: (12, 8)
+    capability: tuple  # compute capability of the newest card, or () where nvidia-smi cannot tell
+
+
+class Index(NamedTuple):
+    """One of Paddle's own package indexes, and the compute capabilities that its builds hold machine code for."""
+
+    name: str
+    cuda: tuple
+    oldest: tuple
+    newest: tuple
+
+
+INDEXES = (  # newest first; Paddle's builds hold no PTX, so that a card outside the range cannot run them
+    Index("cu130", (13, 0), (7, 5), (99, 0)),
+    Index("cu129", (12, 9), (7, 5), (99, 0)),
+    Index("cu126", (12, 6), (6, 1), (9, 0)),
+    Index("cu118", (11, 8), (6, 0), (8, 9)),
+)
+PADDLE_2 = Index("the ordinary index", (11, 8), (6, 1), (8, 9))  # paddlepaddle-gpu 2.6.2
+
+
+class Python(NamedTuple):
+    version: str  # "3.11"
+    site_packages: Path
+    makes_venvs: bool
+
+
+def dotted(version):
+    """(12, 8) -> "12.8" """
+    return ".".join(map(str, version))
+
+
+# What the machine has
+
+
+def ask_nvidia_smi(*arguments):
+    """Return what ``nvidia-smi`` prints; raise NoGpu where it is missing, fails or hangs."""
+    try:
+        process = subprocess.Popen(["nvidia-smi", *arguments], stdout=PIPE, stderr=STDOUT, encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise NoGpu("No NVIDIA GPU (no nvidia-smi)") from None
+    except OSError as error:
+        raise NoGpu(f"nvidia-smi does not start: {error.strerror}") from None
+    try:
+        output, _ = process.communicate(timeout=NVIDIA_SMI_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()  # and no waiting for its end: a process that hangs inside the driver may never come to one
+        raise NoGpu(f"nvidia-smi does not answer within {NVIDIA_SMI_SECONDS} s") from None
+    if process.returncode != 0:
+        first_line = (output.strip().splitlines() or [f"exit code {process.returncode}"])[0]
+        raise NoGpu(f"nvidia-smi fails: {first_line[:90]}")
+    return output
+
+
+def find_gpu():
+    """Return the Gpu that nvidia-smi reports; raise NoGpu where there is none, or none that Paddle has builds for."""
+    header = ask_nvidia_smi()
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise NoGpu(f"NVIDIA GPU, but Paddle has no GPU build for {platform.machine()}")
+    found = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", header)  # drivers from 610 on write "CUDA UMD Version"
+    if not found:
+        raise NoGpu("nvidia-smi names no CUDA version (driver incomplete, or a container without it)")
+    try:
+        rows = ask_nvidia_smi("--query-gpu=compute_cap", "--format=csv,noheader").split()
+    except NoGpu:  # an old driver, which cannot tell
+        rows = []
+    cards = [tuple(map(int, row.split("."))) for row in rows if re.fullmatch(r"\d+\.\d+", row)]
+    return Gpu((int(found[1]), int(found[2])), max(cards, default=()))
+
+
+def usable_indexes(gpu):
+    """Return those of Paddle's indexes whose builds run on ``gpu``, best first.
+
+    A driver runs builds for its own CUDA version and older ones. Where the card is too new for all of these, or the
+    driver older than all of them, CUDA's minor version compatibility lets it run builds for a newer version of the same
+    major one: cu126 on an H100 whose driver says 12.4, cu118 under a driver that says 11.4.
+    """
+    fitting = [index for index in INDEXES if not gpu.capability or index.oldest <= gpu.capability <= index.newest]
+    older = [index for index in fitting if index.cuda <= gpu.cuda]
+    return older or [index for index in reversed(fitting) if index.cuda[0] == gpu.cuda[0]]
+
+
+def examine_machine():
+    """Return (gpu, usable indexes, one line on both); (None, [], line) means the CPU build."""
+    try:
+        gpu = find_gpu()
+    except NoGpu as reason:
+        return None, [], f"{reason}: CPU build of Paddle"
+    card = f"NVIDIA GPU of compute capability {dotted(gpu.capability)}" if gpu.capability else "NVIDIA GPU"
+    card += f", driver for CUDA {dotted(gpu.cuda)}"
+    indexes = usable_indexes(gpu)
+    if not indexes:
+        return None, [], f"{card}, and no build of Paddle for both (a newer driver may help): CPU build of Paddle"
+    return gpu, indexes, f"{card}: GPU build of Paddle"
+
+
+# Paddle's own package index
+
+
+def index_url(index):
+    return f"{(os.environ.get('PADDLE_INDEX') or PADDLE_INDEX).rstrip('/')}/{index.name}/"
+
+
+def first_answering(indexes):
+    """Return (the first index that answers, ""), or (None, why none does)."""
+    why = ""
+    for index in indexes:
+        url = index_url(index)
+        request = urllib.request.Request(url + "paddlepaddle-gpu/", headers={"User-Agent": "install.py"})
+        try:
+            with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
+                return index, ""
+        except urllib.error.HTTPError as error:  # the server is there but not this index: try the next
+            why = f"{url} answers {error.code}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return None, f"{url} does not answer ({getattr(error, 'reason', error)})"
+    return None, why
+
+
+def announce_paddle_2(gpu, why):
+    """Print why it is to be paddlepaddle-gpu 2.6.2, and a warning where it cannot run on ``gpu``."""
+    print(f"{why}: paddlepaddle-gpu 2.6.2 instead, which needs CUDA 11.8 and cuDNN 8 on the system.")
+    if gpu.capability and not PADDLE_2.oldest <= gpu.capability <= PADDLE_2.newest:
+        works = f"{dotted(PADDLE_2.oldest)} to {dotted(PADDLE_2.newest)}"
+        print(f"WARNING: 2.6.2 cannot run on this GPU, only on compute capability {works}.")
+    print(f"To try that index again, or a mirror of it (PADDLE_INDEX), delete {STAMP} first.")
+
+
+# Python and .venv
+
+
+def examine_python(command):
+    """Return a Python of what ``command`` starts, or None where that does not run or is no Python 3.
+
+    pyenv puts commands on PATH that exist and do not run, and Debian packs venv and ensurepip separately.
+    """
+    code = (
+        "import importlib.util as i, sys, sysconfig; print('%d.%d' % sys.version_info[:2]); "
+        "print(sysconfig.get_path('purelib')); print(all(map(i.find_spec, ['venv', 'ensurepip'])))"
+    )
+    try:
+        output = subprocess.check_output([command, "-c", code], stderr=DEVNULL, encoding="utf-8")
+        version, site_packages, makes_venvs = output.splitlines()
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
+    return Python(version, Path(site_packages), makes_venvs == "True")
+
+
+def pythons_on_path():
+    """Return this Python, then every python3.12 ... python3.9 and python3 on PATH, without .venv's own."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    own = (ROOT / VENV).resolve()
+    path = os.pathsep.join(folder for folder in folders if own not in Path(folder).resolve().parents)
+    names = [f"python{version}" for version in PYTHONS] + ["python3"]
+    found = [] if Path(sys.prefix).resolve() == own else [sys.executable]
+    found += filter(None, (shutil.which(name, path=path) for name in names))
+    return list(dict.fromkeys(found))
+
+
+def find_python(asked):
+    """Return (command, version) of the Python to make .venv with: ``asked``, or the first on PATH that will do."""
+    refused = []
+    for command in [asked] if asked else pythons_on_path():
+        python = examine_python(command)
+        if not python:
+            refused.append(f"{command} does not run")
+        elif python.version not in PYTHONS:
+            refused.append(f"{command} is Python {python.version}")
+        elif not python.makes_venvs:
+            refused.append(f"{command} lacks venv or ensurepip; on Debian, Ubuntu: apt install python{python.version}-venv")
+        else:
+            return command, python.version
+    raise InstallError("\n  ".join(["needs Python 3.9 to 3.12 with venv and pip. Found:", *refused]))
+
+
+def read_venv():
+    """Return the Python of .venv, or None where there is none that can be used.
+
+    A system upgrade can put another Python behind .venv/bin/python: it runs, but its site-packages do not exist.
+    """
+    python = examine_python(VENV_PYTHON)
+    return python if python and python.version in PYTHONS and python.site_packages.is_dir() else None
+
+
+def has_pip():
+    """Whether .venv's pip runs: it does not where the making of .venv was interrupted."""
+    return subprocess.call([VENV_PYTHON, "-m", "pip", "--version"], stdout=DEVNULL, stderr=DEVNULL) == 0
+
+
+def surplus_paddle(venv, package, cudas):
+    """Return the Paddle packages to uninstall before ``package`` may come, as a build for one of ``cudas``.
+
+    paddlepaddle and paddlepaddle-gpu fill the same folder: removing one of two breaks the other. And to pip, builds for
+    different CUDA versions are the same package.
+    """
+    folders = venv.site_packages.glob("paddlepaddle*.dist-info")
+    installed = sorted(folder.name.split("-")[0].replace("_", "-") for folder in folders)
+    if installed != [package]:
+        return installed
+    version_file = venv.site_packages / "paddle" / "version" / "__init__.py"
+    text = version_file.read_text(encoding="utf-8") if version_file.exists() else ""
+    cuda = re.search(r"^cuda_version\s*=\s*'(.*)'", text, re.MULTILINE)
+    if package == "paddlepaddle-gpu" and (not cuda or cuda[1] not in map(dotted, cudas)):
+        return installed
+    return []
+
+
+# Putting it together
+
+
+def digest(*parts):
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def pip(action, *arguments):
+    return [VENV_PYTHON, "-m", "pip", action, "-q", "--disable-pip-version-check", *arguments]
+
+
+def paddle_commands(venv, gpu, indexes, requirements):
+    """Return the pip commands that install Paddle and the rest, having looked which of ``indexes`` answers."""
+    index, why = first_answering(indexes)
+    if gpu and not index:
+        announce_paddle_2(gpu, why)
+    package = "paddlepaddle-gpu" if gpu else "paddlepaddle"
+    cudas = [index.cuda] if index else [usable.cuda for usable in [*indexes, PADDLE_2]]
+    surplus = surplus_paddle(venv, package, cudas) if venv else []
+    commands = [pip("uninstall", "-y", *surplus)] if surplus else []
+    if index:
+        # Paddle's index alone and first: were both offered at once, the ordinary one could win with another build. The
+        # requirements then find paddlepaddle-gpu satisfied and take the rest from the ordinary index.
+        commands.append(pip("install", "--index-url", index_url(index), GPU_PADDLE_3))
+    return [*commands, pip("install", "-r", requirements)]
+
+
+def run(command):
+    """Print a command and run it; raise InstallError if it fails."""
+    print("$", shown(command), flush=True)
+    code = subprocess.call(command)
+    if code != 0:
+        raise InstallError(f"that command failed with exit code {code}. Run the same again to go on from here.")
+
+
+def shown(command):
+    return " ".join(map(shlex.quote, command))
+
+
+def wanted_digests(version, indexes, requirements, dev):
+    """Return what the stamp must hold for .venv to be up to date.
+
+    ``indexes`` are those that would do, not the one that answered: offline, nothing changes.
+    """
+    wanted = [digest(version, *(index.name for index in indexes), Path(requirements).read_text(encoding="utf-8"))]
+    if dev:
+        wanted.append(digest(wanted[0], Path("requirements-dev.txt").read_text(encoding="utf-8")))
+    return wanted
+
+
+def install(dev, dry_run, python):
+    """Bring .venv to what the machine and the requirement files ask for; do nothing where it is there already."""
+    gpu, indexes, line = examine_machine()
+    requirements = "requirements.txt" if gpu else "requirements-cpu.txt"
+
+    venv = read_venv()
+    if venv and python and find_python(python)[1] != venv.version:
+        venv = None
+    done = STAMP.read_text(encoding="utf-8").split() if venv and STAMP.exists() else []
+    if venv and set(wanted_digests(venv.version, indexes, requirements, dev)) <= set(done):
+        print(f"{line}. .venv is up to date.")
+        return
+
+    print(f"{line}.")
+    commands = []
+    if venv and has_pip():
+        version = venv.version
+    else:
+        venv, done = None, []
+        python, version = find_python(python)
+        commands.append([python, "-m", "venv", "--clear", str(VENV)])
+    wanted = wanted_digests(version, indexes, requirements, dev)
+    if wanted[0] not in done:
+        commands += paddle_commands(venv, gpu, indexes, requirements)
+    if dev:
+        commands.append(pip("install", "-r", "requirements-dev.txt"))
+
+    if dry_run:
+        print("\n".join(map(shown, commands)))
+        return
+    print("Installing into .venv. Paddle is a large download; this may take some minutes.")
+    if STAMP.exists():
+        STAMP.unlink()
+    for command in commands:
+        run(command)
+    STAMP.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+    print(".venv is ready.")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dev", action="store_true", help="install requirements-dev.txt as well")
+    parser.add_argument("--dry_run", "--dry-run", action="store_true", help="print the commands without running them")
+    parser.add_argument("--python", metavar="COMMAND", help="make .venv with this Python (default: one that will do)")
+    options = parser.parse_args(argv)
+    os.chdir(str(ROOT))
+    try:
+        install(options.dev, options.dry_run, options.python)
+    except InstallError as error:
+        sys.exit(f"install.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("install.py: interrupted. Run the same again to go on from here.")
+
+
+if __name__ == "__main__":
+    main()

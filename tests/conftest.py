@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from photo_lists import write_lists
+
+CLASSES = ("cat", "dog", "sheep")
+
+
+def random_photograph(seed, size=(48, 40), cells=6):
+    """A smooth random pattern, about ``cells`` blotches high, as an RGB PIL.Image."""
+    rng = np.random.default_rng(seed)
+    blotches = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+    return blotches.resize(size, Image.Resampling.BICUBIC)
+
+
+def resize_then_crop(image, image_size):
+    """The crop of evaluation in two separate steps: shorter side to image_size * 256 / 224, then the central square."""
+    scale = image_size * 256 / 224 / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    left, top = (image.width - image_size) // 2, (image.height - image_size) // 2
+    return image.crop((left, top, left + image_size, top + image_size))
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Three class folders of six different JPEG photographs each."""
+    folder = tmp_path / "photographs"
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            random_photograph((label, number)).save(folder / name / f"{name}_{number}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture
+def listed_folder(photo_folder):
+    """photo_folder with its lists: of each class four photographs for training, two for validation."""
+    sides = [], []
+    for label, name in enumerate(CLASSES):
+        for number in range(6):
+            sides[number >= 4].append((f"{name}/{name}_{number}.jpg", label))
+    write_lists(photo_folder, CLASSES, *sides)
+    return photo_folder

@@ -1,0 +1,326 @@
+import ast
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import config
+from config import SCRIPTS, Config, ConfigError, load_config, parse_config, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Writes a recipe and returns the arguments that ask for it."""
+
+    def write(text):
+        (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+        return ["--config", str(tmp_path / "recipe.yaml")]
+
+    return write
+
+
+def refusal(capsys, argv, script=None):
+    """The one line that a refused invocation prints."""
+    with pytest.raises(SystemExit) as exit:
+        parse_config(argv, script)
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"{script or 'config'}.py: error: ")
+    return err.partition("error: ")[2].rstrip("\n")
+
+
+# The settings themselves
+
+
+def test_every_default_keeps_its_own_rule_and_type():
+    defaults = Config()
+    for item in settings():
+        assert getattr(defaults, item.name) == item.default
+        assert item.metadata["help"]
+        assert set(item.metadata["scripts"]) <= set(SCRIPTS)
+
+
+def test_a_config_cannot_be_changed_only_copied_and_is_checked_again():
+    made = Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.epochs = 3
+    assert dataclasses.replace(made, epochs=3).epochs == 3
+    with pytest.raises(ConfigError, match="epochs = 0: out of range; at least 1"):
+        dataclasses.replace(made, epochs=0)
+
+
+def test_what_a_default_leaves_open_is_filled_in():
+    resolved = Config(batch_size=64, epochs=20).resolved()
+    assert resolved.learning_rate == pytest.approx(0.025)
+    assert resolved.warmup_epochs == 2
+    assert Config(epochs=300).resolved().warmup_epochs == 5
+    assert Config(optimizer="adamw").resolved().learning_rate == 0.001
+    assert Config(learning_rate=0.5, num_workers=0, threads=3).resolved().learning_rate == 0.5
+    assert (resolved.threads >= 1, 0 <= resolved.num_workers <= 8) == (True, True)
+
+
+def test_settings_are_inherited_unless_given():
+    trained = Config(data="elsewhere", batch_size=8)
+    given = parse_config(["--batch_size", "4"])
+    assert given.inherit(trained, ("data", "batch_size")).batch_size == 4
+    assert given.inherit(trained, ("data", "batch_size")).data == "elsewhere"
+
+
+# Defaults < recipe < command line
+
+
+def test_the_command_line_wins_over_the_recipe_and_the_recipe_over_the_defaults(recipe):
+    argv = recipe("epochs: 7\nbatch_size: 8\n")
+    assert parse_config([]) == Config()
+    assert parse_config(argv) == Config(epochs=7, batch_size=8)
+    assert parse_config([*argv, "--epochs", "9"]) == Config(epochs=9, batch_size=8)
+    assert parse_config(["--epochs", "100", *argv]) == Config(epochs=100, batch_size=8)
+    assert parse_config([*argv, "--net", "resnet"]).given == {"epochs", "batch_size", "net"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--batch_size", "4"], {"batch_size": 4}),
+        (["--batch-size", "4"], {"batch_size": 4}),
+        (["--batch-size=4"], {"batch_size": 4}),
+        (["--learning_rate", "1e-3"], {"learning_rate": 0.001}),
+        (["--learning_rate", "1"], {"learning_rate": 1.0}),
+        (["--data", "my photos-2/猫"], {"data": "my photos-2/猫"}),
+        (["--nets", "resnet", "sa_resnet"], {"nets": ("resnet", "sa_resnet")}),
+        (["--runs", "a", "b"], {"runs": ("a", "b")}),
+        (["--summary"], {"summary": True}),
+        (["--no-decay_norm_and_bias"], {"decay_norm_and_bias": False}),
+        (["--no-decay-norm-and-bias"], {"decay_norm_and_bias": False}),
+        (["--no_decay_norm_and_bias"], {"decay_norm_and_bias": False}),
+    ],
+)
+def test_flags(argv, expected):
+    parsed = parse_config(argv)
+    assert parsed == Config(**expected)
+    for name, value in expected.items():
+        assert type(getattr(parsed, name)) is type(value)
+
+
+def test_the_process_s_own_arguments_are_the_default(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--epochs", "3"])
+    assert parse_config().epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("learning_rate: 1e-3", {"learning_rate": 0.001}),  # text to YAML 1.1
+        ("learning_rate: 1", {"learning_rate": 1.0}),
+        ("nets: [resnet, sa_resnet]", {"nets": ("resnet", "sa_resnet")}),
+        ("runs:\n  - a\n  - b", {"runs": ("a", "b")}),
+        ("summary: yes", {"summary": True}),
+        ("learning_rate: null\nmax_per_class: ~", {}),
+        ("data: 照片  # ours", {"data": "照片"}),
+        ("per_class: 5\nval_fraction: 0.3\nnet: resnet", {"per_class": 5, "val_fraction": 0.3, "net": "resnet"}),
+    ],
+)
+@pytest.mark.parametrize("script", [None, "train", "compare"])
+def test_recipes_may_hold_settings_of_any_script(recipe, script, text, expected):
+    parsed = parse_config(recipe(text), script)
+    assert parsed == Config(**expected)
+    for name, value in expected.items():
+        assert type(getattr(parsed, name)) is type(value)
+
+
+def test_what_a_run_saves_is_read_again(tmp_path):
+    import yaml
+
+    made = Config(nets=("resnet",), learning_rate=1e-5, data="照片", decay_norm_and_bias=False, max_per_class=3)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(made.as_dict(), allow_unicode=True), encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml") == made
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_project_s_recipes_are_accepted(path):
+    assert parse_config(["--config", str(path)]).given
+
+
+# What is refused: one line that names the setting, the rule and the nearest valid name
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--epoch", "3"], "unknown option --epoch, did you mean --epochs?; --help lists them all"),
+        (["--batch-sise", "3"], "unknown option --batch_sise, did you mean --batch_size?; --help lists them all"),
+        (["--no-epochs"], "unknown option --no-epochs, did you mean --epochs?; --help lists them all"),
+        (["--zzz"], "unknown option --zzz; --help lists them all"),
+        (["epochs=3"], "unexpected 'epochs=3': settings are written --name value; --help lists them all"),
+        (["--epochs", "3", "4"], "unexpected '4': settings are written --name value; --help lists them all"),
+        (["--epochs"], "argument --epochs: expected one argument"),
+        (["--nets"], "argument --nets: expected at least one argument"),
+        (["--epochs", "three"], "epochs = 'three': expected a whole number"),
+        (["--epochs", "1.5"], "epochs = '1.5': expected a whole number"),
+        (["--epochs", "1e3"], "epochs = '1e3': expected a whole number"),
+        (["--epochs", ""], "epochs = '': expected a whole number"),
+        (["--epochs", "0"], "epochs = 0: out of range; at least 1"),
+        (["--epochs", "-1"], "epochs = -1: out of range; at least 1"),
+        (["--val_fraction", "0"], "val_fraction = 0.0: out of range; more than 0 and at most 0.9"),
+        (["--val_fraction", "0.95"], "val_fraction = 0.95: out of range; more than 0 and at most 0.9"),
+        (["--val_fraction", "a fifth"], "val_fraction = 'a fifth': expected a number"),
+        (["--learning_rate", "nan"], "learning_rate = nan: expected a finite number"),
+        (["--learning_rate", "inf"], "learning_rate = inf: expected a finite number"),
+        (["--warmup_epochs", "-0.5"], "warmup_epochs = -0.5: out of range; at least 0"),
+        (["--per_class", "100001"], "per_class = 100001: out of range; at least 2 and at most 100,000"),
+        (["--epochs", "3", "--warmup_epochs", "4"], "warmup_epochs = 4: the warm-up cannot outlast epochs = 3"),
+        (["--schedule", "cosin"], "schedule = 'cosin': unknown, did you mean cosine?; one of: cosine, step, constant"),
+        (["--optimizer", "zzz"], "optimizer = 'zzz': unknown; one of: momentum, adam, adamw"),
+        (["--device", ""], "device = '': unknown; one of: auto, cpu, gpu"),
+        (["--config", "missing.yaml"], "config = 'missing.yaml': there is no such file"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line(capsys, argv, expected):
+    assert refusal(capsys, argv) == expected
+
+
+def test_a_mistyped_network_is_refused_with_the_nearest_and_all_names(capsys):
+    for flag in ("--net", "--nets"):
+        line = refusal(capsys, [flag, "sa_rasnet50"])
+        assert line.startswith(f"{flag[2:]} = 'sa_rasnet50': unknown, did you mean sa_resnet50?; one of: ")
+        assert all(name in line for name in config.NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("epoch: 3", "{file}: unknown key 'epoch', did you mean epochs?"),
+        ("1: 3", "{file}: unknown key 1"),
+        ("batch-size: 3", "{file}: unknown key 'batch-size', did you mean batch_size?"),
+        ("training:\n  epochs: 3", "{file}: unknown key 'training'"),
+        ("data:\n  folder: x", "{file}: data = {{'folder': 'x'}}: expected text"),
+        ("epochs: {{n: 3}}", "{file}: epochs = {{'n': 3}}: expected a whole number"),
+        ("epochs: [3]", "{file}: epochs = [3]: expected a whole number"),
+        ("epochs: '3'", "{file}: epochs = '3': expected a whole number"),
+        ("epochs: 3.0", "{file}: epochs = 3.0: expected a whole number"),
+        ("epochs: true", "{file}: epochs = True: expected a whole number"),
+        ("epochs:", "{file}: epochs = None: expected a whole number"),
+        ("epochs: .nan", "{file}: epochs = nan: expected a whole number"),
+        ("momentum: true", "{file}: momentum = True: expected a number"),
+        ("momentum: .nan", "{file}: momentum = nan: expected a finite number"),
+        ("learning_rate: .inf", "{file}: learning_rate = inf: expected a finite number"),
+        ("learning_rate: fast", "{file}: learning_rate = 'fast': expected a number"),
+        ("summary: 1", "{file}: summary = 1: expected true or false"),
+        ("data: 3", "{file}: data = 3: expected text"),
+        ("data: 2020-01-01", "{file}: data = datetime.date(2020, 1, 1): expected text"),
+        ("net: resent", "{file}: net = 'resent': unknown, did you mean resnet?"),
+        ("nets: resnet", "{file}: nets = 'resnet': expected a list of at least one"),
+        ("nets: []", "{file}: nets = (): expected a list of at least one"),
+        ("nets: [resnet, [resnet]]", "{file}: nets = ['resnet']: expected text"),
+        ("nets: [resnet, 3]", "{file}: nets = 3: expected text"),
+        ("epochs: 3\nbatch_size: 2\nepochs: 4", "{file}: key 'epochs' is there twice"),
+        ("", "config = '{file}': expected lines of 'name: value'"),
+        ("# only a comment\n", "config = '{file}': expected lines of 'name: value'"),
+        ("- epochs", "config = '{file}': expected lines of 'name: value'"),
+        ("epochs 3", "config = '{file}': expected lines of 'name: value'"),
+        ("epochs: [3", "config = '{file}': not YAML: "),
+        ("? [a]\n: 3", "config = '{file}': not YAML: "),
+        ("net: !!python/object/apply:os.getcwd []", "config = '{file}': not YAML: "),
+        ("epochs: 3\n---\nepochs: 4", "config = '{file}': not YAML: "),
+    ],
+)
+def test_bad_recipes_are_refused_in_one_line(capsys, recipe, text, expected):
+    argv = recipe(text.replace("{{", "{").replace("}}", "}"))
+    assert refusal(capsys, argv).startswith(expected.format(file=argv[1]))
+
+
+def test_a_bad_value_of_a_recipe_is_refused_even_where_the_command_line_overrides_it(capsys, recipe):
+    assert "epochs = 0: out of range" in refusal(capsys, [*recipe("epochs: 0"), "--epochs", "3"])
+
+
+@pytest.mark.parametrize("content", [b"epochs: 3 # \xff", b"epochs: \x00"])
+def test_a_recipe_that_is_no_text_is_refused(capsys, tmp_path, content):
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    assert refusal(capsys, ["--config", str(tmp_path / "recipe.yaml")]).startswith("config = ")
+
+
+def test_a_folder_is_no_recipe(capsys, tmp_path):
+    assert "cannot be read" in refusal(capsys, ["--config", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "expected"),
+    [
+        ("eval", ["--max-per-class", "3"], "--max_per_class is no option of eval.py, but of train_val_split.py"),
+        ("compare", ["--data", "x"], "--data is no option of compare.py, but of "),
+        ("eval", ["--summary"], "--summary is no option of eval.py, but of train.py"),
+        ("eval", ["--no-summary"], "--summary is no option of eval.py, but of train.py"),
+        ("train", ["--nets", "resnet", "sa_resnet"], "--nets is no option of train.py, but of compare.py"),
+        ("train", ["--epoch", "3"], "unknown option --epoch, did you mean --epochs?"),
+    ],
+)
+def test_another_script_s_flag_is_refused_with_whose_it_is(capsys, script, argv, expected):
+    assert refusal(capsys, argv, script).startswith(expected)
+
+
+def test_settings_refuse_wrong_types_from_python_as_well():
+    for bad in ({"epochs": True}, {"epochs": "3"}, {"nets": "resnet"}, {"nets": ()}, {"momentum": math.nan}, {"data": None}):
+        with pytest.raises(ConfigError, match=next(iter(bad))):
+            Config(**bad)
+
+
+# Help
+
+
+@pytest.fixture(scope="module")
+def without_paddle(tmp_path_factory):
+    """A folder to put on PYTHONPATH: in it importing Paddle fails."""
+    folder = tmp_path_factory.mktemp("stub")
+    (folder / "paddle.py").write_text("raise ImportError('Paddle was imported')\n")
+    return folder
+
+
+def run_script(script, *arguments, python_path=""):
+    command = [sys.executable, "-B", str(ROOT / f"{script}.py"), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(python_path), "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_grouped_shows_defaults_and_needs_no_paddle(script, without_paddle):
+    done = run_script(script, "--help", python_path=without_paddle)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = " ".join(done.stdout.split())
+    docstring = ast.get_docstring(ast.parse((ROOT / f"{script}.py").read_text(encoding="utf-8")))
+    assert " ".join(docstring.split()) in text
+    assert f"{script}.py" in done.stdout.splitlines()[0]
+    for item in settings():
+        reads_it = script in item.metadata["scripts"]
+        assert (f"--{item.name} " in text) == reads_it
+        if reads_it:
+            assert f"\n{item.metadata['group']}:\n" in done.stdout
+            assert item.metadata["help"].split("\n")[0] in text
+            shown = item.metadata["default_text"] or item.default
+            if isinstance(shown, (int, float, str)) and not isinstance(shown, bool):
+                assert f"(default: {shown})" in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_mistyped_flag_is_refused_without_paddle(script, without_paddle):
+    done = run_script(script, "--dta", "x", python_path=without_paddle)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{script}.py: error: unknown option --dta")
+    assert done.stderr.count("\n") == 1
+
+
+def test_flags_say_what_they_take_for_granted(capsys):
+    with pytest.raises(SystemExit) as exit:
+        parse_config(["--help"], "train")
+    assert exit.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--no-decay_norm_and_bias" in text
+    assert "(default: on)" in text
+    assert "cosine, step, constant (default: cosine)" in text

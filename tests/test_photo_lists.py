@@ -1,0 +1,101 @@
+import pytest
+
+from photo_lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list, write_lists
+
+ODD_NAMES = ["cat/a b  c.jpg", "猫/照片 1.jpg", "cat/e\u0301t\u00e9.png", "cat/page\x0cfeed\u2028\u0085.jpg", "cat/3 0.jpg"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a b.jpg").touch()
+    (tmp_path / LABELS).write_text("cat\ndog\n", encoding="utf-8")
+    return tmp_path
+
+
+def write_list(folder, text, encoding="utf-8"):
+    (folder / TRAIN_LIST).write_bytes(text.encode(encoding))
+    return folder / TRAIN_LIST
+
+
+def test_what_is_written_is_read_again_whatever_the_names(tmp_path):
+    for name in ODD_NAMES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    classes = ["猫", "black dog", "été"]
+    write_lists(tmp_path, classes, [(name, 2) for name in ODD_NAMES], [])
+    assert read_classes(tmp_path) == classes
+    assert read_list(tmp_path / TRAIN_LIST, 3) == [(name, 2, line) for line, name in enumerate(ODD_NAMES, start=1)]
+
+
+def test_lists_have_the_form_that_paddlex_and_paddleclas_read(tmp_path):
+    write_lists(tmp_path, ["cat", "dog"], [("cat/1.jpg", 0), ("dog/1 2.jpg", 1)], [("dog/3.jpg", 1)])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "labels.txt": b"cat\ndog\n",
+        "train_list.txt": b"cat/1.jpg 0\ndog/1 2.jpg 1\n",
+        "val_list.txt": b"dog/3.jpg 1\n",
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["cat/a b.jpg 1\r\n", "\ufeffcat/a b.jpg 1", "cat/a b.jpg 1\n\n"], ids=["windows", "byte order mark", "blank line"]
+)
+def test_lists_from_other_editors_are_read(folder, text):
+    assert read_list(write_list(folder, text), 2) == [("cat/a b.jpg", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    "line", ["cat/a b.jpg", "cat/a b.jpg\t1", "1", "cat/a b.jpg one", "cat/a b.jpg 1.0", "cat/a b.jpg --1"]
+)
+def test_a_line_without_path_and_label_is_refused_with_file_and_line(folder, line):
+    list_file = write_list(folder, f"cat/a b.jpg 0\n\n{line}\n")
+    with pytest.raises(DataError) as error:
+        read_list(list_file, 2)
+    assert str(error.value).startswith(f"{list_file} line 3: {line!r}: expected 'relative/path label'")
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_without_a_class_is_refused_with_file_and_line(folder, label):
+    list_file = write_list(folder, f"cat/a b.jpg {label}\n")
+    with pytest.raises(DataError) as error:
+        read_list(list_file, 2)
+    assert str(error.value) == f"{list_file} line 1: label {label}, but labels.txt names 2 classes (0 to 1)"
+
+
+def test_a_photograph_that_is_not_there_is_refused_with_file_line_and_remedy(folder):
+    list_file = write_list(folder, "cat/a b.jpg 0\ncat/gone.jpg 0\n")
+    with pytest.raises(DataError) as error:
+        read_list(list_file, 2)
+    message = str(error.value)
+    assert message.startswith(f"{list_file} line 2: there is no file {folder / 'cat' / 'gone.jpg'}")
+    assert f"python train_val_split.py --data {folder}" in message
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_an_empty_list_is_refused(folder, text):
+    with pytest.raises(DataError, match=r"train_list.txt is empty: python train_val_split.py"):
+        read_list(write_list(folder, text), 2)
+
+
+def test_a_list_that_is_not_utf_8_is_refused(folder):
+    with pytest.raises(DataError, match=r"train_list.txt cannot be read: .*utf-8"):
+        read_list(write_list(folder, "狗/1.jpg 0", "gbk"), 2)
+
+
+def test_missing_lists_are_refused_with_the_command_that_writes_them(tmp_path):
+    for read in (read_classes, lambda root: read_list(root / TRAIN_LIST, 2)):
+        with pytest.raises(DataError, match=r"there is no .*\.txt: python train_val_split.py --data .* writes it"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "cat\n", "cat\n\n  \n"])
+def test_fewer_than_two_classes_are_refused(folder, text):
+    (folder / LABELS).write_text(text)
+    with pytest.raises(DataError, match=r"labels\.txt: [01] class names; expected at least two"):
+        read_classes(folder)
+
+
+def test_the_digest_tells_lists_apart_by_content_alone(folder):
+    digest = list_digest(write_list(folder, "cat/a b.jpg 0\n"))
+    assert digest != list_digest(write_list(folder, "cat/a b.jpg 1\n"))
+    assert digest == list_digest(write_list(folder, "cat/a b.jpg 0\n"))
