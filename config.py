@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import functools
 import math
-import os
 import sys
 import textwrap
 import typing
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Optional
 
 from networks import NETWORKS
+from training.runtime import available_cores
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare")
 
@@ -123,7 +123,7 @@ class Config:
     threads: Optional[int] = setting(None, "CPU threads for the network's arithmetic", low=1, default_text="all cores",
                                      high=1024, group="machine", scripts="train eval")
     num_workers: Optional[int] = setting(None, "processes that read photographs; 0 reads in the main one",
-                                         default_text="cores - 1, at most 8", low=0, high=256,
+                                         default_text="cores - 1, at most 8; 0 but on Linux", low=0, high=256,
                                          group="machine", scripts="train eval")
     # fmt: on
 
@@ -143,10 +143,16 @@ class Config:
             "learning_rate": scale,
             "warmup_epochs": min(5.0, self.epochs / 10),
             "threads": available_cores(),
-            "num_workers": min(max(available_cores() - 1, 0), 8),
+            # Paddle forks its workers; where it cannot, it warns and reads in the main process
+            "num_workers": min(available_cores() - 1, 8) if sys.platform == "linux" else 0,
         }
         missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **missing)
+
+    def network_options(self) -> dict:
+        """The options of the network that were chosen; those left alone keep the network's own defaults."""
+        chosen = {name: getattr(self, name) for name in ("sa_groups", "sa_gate", "zero_init_residual")}
+        return {name: value for name, value in chosen.items() if value not in (None, False)}
 
     def inherit(self, other: "Config", names) -> "Config":
         """Take the settings ``names`` from ``other`` wherever the user did not set them for this invocation."""
@@ -157,13 +163,6 @@ class Config:
         """Plain values of every setting, in order, ready for YAML or JSON."""
         values = {item.name: getattr(self, item.name) for item in settings()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def available_cores() -> int:
-    """CPU cores this process may use (its affinity, where the system has one)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def settings(script=None):
@@ -369,6 +368,9 @@ def parse_config(argv=None, script=None) -> Config:
     """
     main = sys.modules["__main__"]
     running = Path(getattr(main, "__file__", None) or "").stem
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a class name may have letters that the terminal has not
     script = script or (running if running in SCRIPTS else None)
     description = main.__doc__ if script == running else None
     try:

@@ -29,8 +29,7 @@ def evaluate(config) -> dict:
     from animal_dataset import AnimalDataset
     from networks import Classifier, build_network
     from photo_lists import VAL_LIST
-    from reporting.evaluation import check_classes, write_evaluation
-    from train import network_options
+    from reporting.evaluation import write_evaluation
     from training.callbacks import ShowProgress
     from training.checkpoint import CheckpointError, load_network_state, read_header
     from training.epoch_metrics import MeanCrossEntropy, PredictionRecorder
@@ -51,7 +50,7 @@ def evaluate(config) -> dict:
     runtime.select_device(config.device)
     val_set = AnimalDataset(Path(config.data) / VAL_LIST, trained.image_size, train=False)
     check_classes(header["classes"], val_set.classes, run, config.data)
-    classifier = Classifier(build_network(trained.net, len(header["classes"]), **network_options(trained)))
+    classifier = Classifier(build_network(trained.net, len(header["classes"]), **trained.network_options()))
     load_network_state(checkpoint, classifier)
 
     recorder = PredictionRecorder()
@@ -63,6 +62,19 @@ def evaluate(config) -> dict:
     folder = write_evaluation(run, val_set, *recorder.results(), loss, acc)
     print(f"confusion matrix, per-class figures and predictions: {folder}")
     return {"loss": [loss], "acc": acc}
+
+
+def check_classes(trained, found, run, root) -> None:
+    """Raise DataError, naming the difference, unless the data folder has the very classes that the run was trained on."""
+    from photo_lists import DataError
+
+    if list(trained) == list(found):
+        return
+    only_run, only_data = [c for c in trained if c not in found], [c for c in found if c not in trained]
+    difference = f"only in the run: {', '.join(only_run) or 'none'}; only in the data: {', '.join(only_data) or 'none'}"
+    if not only_run and not only_data:
+        difference = "the same names in another order"
+    raise DataError(f"{run} was trained on {len(trained)} classes, {root} has {len(found)} ({difference})")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from config import parse_config
 from photo_lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
 from photographs import PhotographError, read_photograph
 
+MOST_CLASSES = 50
+THUMBNAIL = (320, 320)
+
 
 def main(config) -> int:
     from reporting.plots import draw_photographs
@@ -17,24 +20,27 @@ def main(config) -> int:
         classes = read_classes(root)
         samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in read_list(root / name, len(classes))]
         rng = random.Random(config.seed)
+        shown = sorted(rng.sample(range(len(classes)), min(len(classes), MOST_CLASSES)))
         images = []
-        for label, name in enumerate(classes):
+        for label in shown:
             paths = [path for path, other, _ in samples if other == label]
             if paths:
-                images.append((_read(root / rng.choice(paths)), f"label: {name}"))
+                images.append((_read(root / rng.choice(paths)), f"label: {classes[label]}"))
         draw_photographs(images, config.picture)
     except (DataError, OSError) as error:
         print(f"show_photographs.py: error: {error}", file=sys.stderr)
         return 2
-    print(f"one photograph of each of {len(images)} classes: {config.picture}")
+    print(f"one photograph of each of {len(images)} of {len(classes)} classes: {config.picture}")
     return 0
 
 
 def _read(path):
     try:
-        return read_photograph(path)
+        image = read_photograph(path)
     except PhotographError as error:
         raise DataError(f"{path}: {error}") from None
+    image.thumbnail(THUMBNAIL)
+    return image
 
 
 if __name__ == "__main__":

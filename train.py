@@ -27,19 +27,13 @@ def main(config) -> int:
         return 130
 
 
-def network_options(config) -> dict:
-    """The options of the network that the user chose; those left alone keep the network's own defaults."""
-    chosen = {name: getattr(config, name) for name in ("sa_groups", "sa_gate", "zero_init_residual")}
-    return {name: value for name, value in chosen.items() if value not in (None, False)}
-
-
 def print_summary(config) -> int:
     from networks import build_network
     from networks.summary import summarize
     from photo_lists import LABELS, read_classes
 
     classes = len(read_classes(config.data)) if (Path(config.data) / LABELS).is_file() else 1000
-    network = build_network(config.net, classes, **network_options(config))
+    network = build_network(config.net, classes, **config.network_options())
     print(summarize(network, config.net, classes, config.image_size))
     return 0
 
@@ -50,7 +44,7 @@ def train(config) -> int:
     import paddle
 
     from animal_dataset import AnimalDataset
-    from networks import Classifier, build_network
+    from networks import NETWORKS, Classifier, build_network
     from photo_lists import TRAIN_LIST, VAL_LIST
     from training.callbacks import RecordEpochs, SeedEpochs, ShowProgress, StopOnBadLoss
     from training.epoch_metrics import MeanCrossEntropy
@@ -67,9 +61,8 @@ def train(config) -> int:
     train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
     val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
 
-    full_name = {"sa_resnet": "sa_resnet50", "resnet": "resnet50"}.get(config.net, config.net)
-    print(f"Constructing {full_name}......")
-    classifier = Classifier(build_network(config.net, len(train_set.classes), **network_options(config)))
+    print(f"Constructing {NETWORKS[config.net].function}......")
+    classifier = Classifier(build_network(config.net, len(train_set.classes), **config.network_options()))
     optimizer = build_optimizer(
         classifier,
         steps_per_epoch=len(train_loader),
@@ -90,7 +83,7 @@ def train(config) -> int:
         paddle.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
         [MeanCrossEntropy(), paddle.metric.Accuracy()],
     )
-    with RunRecorder(config, classifier, optimizer, train_set, val_set) as recorder:
+    with RunRecorder(config.as_dict(), classifier, optimizer, train_set, val_set) as recorder:
         print(
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
             f"{device}, {config.threads} threads; run folder {recorder.run}"

@@ -14,11 +14,12 @@ from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from config import available_cores, parse_config
+from config import parse_config
 from photo_lists import write_lists
 from photographs import SUFFIXES, PhotographError, read_photograph
 from reporting.progress import ProgressBar
 from reporting.whole_file import whole_file
+from training.runtime import available_cores, leave_signals_to_parent
 
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -28,13 +29,13 @@ class SplitError(ValueError):
 
 
 def main(config) -> int:
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a class name may have letters that the terminal has not
     try:
         split_folder(Path(config.data), config.val_fraction, config.seed, config.max_per_class, show_progress=True)
     except (SplitError, OSError) as error:
         print(f"train_val_split.py: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -154,7 +155,7 @@ def _read_all(root, files, problems, show_progress):
     bar.visible &= show_progress
     digests = {}
     try:
-        with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+        with concurrent.futures.ProcessPoolExecutor(workers, initializer=leave_signals_to_parent) as pool:
             chunk = max(1, min(64, len(paths) // (4 * workers)))
             results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)
             for done, (path, (digest, reason)) in enumerate(zip(paths, results), start=1):

@@ -3,21 +3,9 @@
 import csv
 import json
 
-from photo_lists import DataError
 from reporting.metrics import confusion_matrix, per_class, top_k_accuracy
 from reporting.plots import draw_confusion_matrix
 from reporting.whole_file import whole_file, write_text
-
-
-def check_classes(trained, found, run, root) -> None:
-    """Raise DataError, naming the difference, unless the data folder has the very classes that the run was trained on."""
-    if list(trained) == list(found):
-        return
-    only_run, only_data = [c for c in trained if c not in found], [c for c in found if c not in trained]
-    difference = f"only in the run: {', '.join(only_run) or 'none'}; only in the data: {', '.join(only_data) or 'none'}"
-    if not only_run and not only_data:
-        difference = "the same names in another order"
-    raise DataError(f"{run} was trained on {len(trained)} classes, {root} has {len(found)} ({difference})")
 
 
 def write_evaluation(run, dataset, probabilities, labels, loss, acc):

@@ -152,6 +152,12 @@ def test_paddle_model_fits_and_evaluates(listed_folder, num_workers):
     assert multiprocessing.active_children() == []
 
 
+def test_without_workers_no_thread_of_paddle_reads(listed_folder, monkeypatch):
+    # Such a thread can hold a lock when the next iteration forks its workers, which then wait for it for ever
+    monkeypatch.setattr(paddle.io, "DataLoader", None)
+    assert len(arrays(train_loader(listed_folder, num_workers=0))) == 3
+
+
 # Failures, each in a process of its own, so that one that hangs does not stop the tests
 
 
@@ -212,10 +218,10 @@ def test_a_bad_photograph_ends_reading_with_its_name_and_never_hangs(listed_fold
     outcomes = run_apart(read_bad_photograph, listed_folder)
     assert len(outcomes) == 6
     for (action, _), (kind, text, seconds, workers) in outcomes.items():
-        assert kind == "DataError"
         if action == "bug":
-            assert "IndexError: list index out of range" in text
+            assert "list index out of range" in text
         else:
+            assert kind == "DataError"
             assert text.startswith(f"{listed_folder / VAL_LIST} line 4: {path}: ")
         assert seconds < 20
         assert workers == 0

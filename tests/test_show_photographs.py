@@ -26,7 +26,7 @@ def refusal(capsys, **settings):
 def test_a_picture_of_one_photograph_of_each_class_is_drawn(listed_folder, tmp_path, capsys):
     picture = tmp_path / "grid.png"
     assert main(Config(data=str(listed_folder), picture=str(picture))) == 0
-    assert capsys.readouterr().out == f"one photograph of each of 3 classes: {picture}\n"
+    assert capsys.readouterr().out == f"one photograph of each of 3 of 3 classes: {picture}\n"
     with Image.open(picture) as image:
         image.load()
         assert image.format == "PNG"

@@ -1,9 +1,13 @@
 """Batches for paddle.Model: shuffled by the user's seed, and stopping with a name where a photograph cannot be read.
 
-Paddle's own DataLoader reads them. It waits for ever, or dies with an opaque SystemError, when a data set raises; so an error
-travels through it as data and is raised here, in the main thread.
+With worker processes, Paddle's own DataLoader reads them. It waits for ever, or dies with an opaque SystemError, when a data
+set raises; so an error travels through it as data and is raised here, in the main thread. Without workers a thread reads
+ahead: Paddle's would use its allocator, and while such a thread ends, a lock of the allocator can be held; a process forked at
+that moment inherits the lock and waits for ever.
 """
 
+import collections
+import concurrent.futures
 import contextlib
 import signal
 import threading
@@ -44,19 +48,13 @@ class PhotographLoader:
     """Iterates over [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, as paddle.Model's fit and evaluate take it.
 
     Raises DataError with list file, line and path when a photograph cannot be read, with any number of workers. Every
-    iteration ends its worker processes, also when it is broken off.
+    iteration ends its worker processes, also when it is broken off. With ``num_workers`` 0 a thread reads two batches ahead.
     """
 
     def __init__(self, dataset, batch_size, num_workers=0, shuffle=False, seed=0):
         self.dataset = dataset
         self.batches = Batches(len(dataset), batch_size, shuffle, seed)
-        self._loader = paddle.io.DataLoader(
-            _ErrorsAsData(dataset),
-            batch_sampler=self.batches,
-            collate_fn=_collate,
-            num_workers=num_workers,
-            worker_init_fn=leave_signals_to_parent,
-        )
+        self.num_workers = num_workers
 
     def set_epoch(self, epoch) -> None:
         """Shuffle and augment as epoch ``epoch`` (from 0) from the next iteration on."""
@@ -67,8 +65,35 @@ class PhotographLoader:
         return len(self.batches)
 
     def __iter__(self):
+        return self._read_with_workers() if self.num_workers else self._read_ahead()
+
+    def _read_ahead(self):
+        waiting = collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(1) as reader:
+            try:
+                for indices in self.batches:
+                    waiting.append(reader.submit(self._read, indices))
+                    if len(waiting) > 2:
+                        yield _to_tensors(waiting.popleft().result())
+                while waiting:
+                    yield _to_tensors(waiting.popleft().result())
+            finally:
+                for batch in waiting:
+                    batch.cancel()
+
+    def _read(self, indices):
+        return _collate([self.dataset[index] for index in indices])
+
+    def _read_with_workers(self):
+        loader = paddle.io.DataLoader(
+            _ErrorsAsData(self.dataset),
+            batch_sampler=self.batches,
+            collate_fn=_collate,
+            num_workers=self.num_workers,
+            worker_init_fn=leave_signals_to_parent,
+        )
         with _child_signal_kept():
-            iterator = iter(self._loader)
+            iterator = iter(loader)
         try:
             for images, labels in iterator:
                 if images.ndim == 1:
@@ -97,6 +122,10 @@ class _ErrorsAsData(paddle.io.Dataset):
             return str(error)
         except Exception:  # raised inside Paddle's loader it would hang the program; the text is raised by the main thread
             return traceback.format_exc()
+
+
+def _to_tensors(arrays):
+    return [paddle.to_tensor(array) for array in arrays]
 
 
 def _collate(samples):

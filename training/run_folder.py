@@ -45,9 +45,9 @@ def newest_finished_run(runs_dir, net) -> Path:
     raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one")
 
 
-def write_config(run, config) -> None:
-    """Write every setting as it ran."""
-    write_text(run / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
+def write_config(run, settings) -> None:
+    """Write every setting as it ran, a dict of plain values, to ``config.yaml``."""
+    write_text(run / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
 def read_result(run) -> dict:

@@ -18,18 +18,19 @@ class RunRecorder:
 
     ``run`` is the folder. In it: config.yaml, classes.txt, history.csv, curves.png, vdl/ (VisualDL), best.safetensors,
     last.safetensors and, once training ends, result.json with ``status`` "finished", "interrupted" or "failed".
+    ``settings``: every setting by name, as plain values.
     """
 
-    def __init__(self, config, classifier, optimizer, train_set, val_set):
-        self.config, self.classifier, self.optimizer = config, classifier, optimizer
+    def __init__(self, settings, classifier, optimizer, train_set, val_set):
+        self.settings, self.classifier, self.optimizer = settings, classifier, optimizer
         self.classes = train_set.classes
         self.lists = {"train": list_digest(train_set.list_file), "val": list_digest(val_set.list_file)}
         self.photographs = {"train": len(train_set), "val": len(val_set)}
         self.history, self.best = [], None
 
     def __enter__(self):
-        self.run = create_run(self.config.runs_dir, self.config.net)
-        write_config(self.run, self.config)
+        self.run = create_run(self.settings["runs_dir"], self.settings["net"])
+        write_config(self.run, self.settings)
         write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
         self.board = LogWriter(logdir=str(self.run / "vdl"))
         self.started = time.monotonic()
@@ -43,12 +44,12 @@ class RunRecorder:
             save_checkpoint(self.run / "best.safetensors", self.classifier, self._header(row))
         save_checkpoint(self.run / "last.safetensors", self.classifier, self._header(row), self.optimizer)
         write_history(self.run, self.history)
-        draw_curves(self.history, self.run / "curves.png", f"{self.config.net} on {self.config.data}")
+        draw_curves(self.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
         for name in ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate"):
             self.board.add_scalar(name.replace("_", "/", 1), row[name], row["epoch"])
         mark = "  best" if is_best else ""
         print(
-            f"epoch {row['epoch']}/{self.config.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
+            f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
             f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}  {row['images_per_second']:.1f} images/s  "
             f"{row['seconds']:.1f} s{mark}",
             flush=True,
@@ -63,7 +64,7 @@ class RunRecorder:
         seconds = time.monotonic() - self.started
         result = {
             "status": status,
-            "net": self.config.net,
+            "net": self.settings["net"],
             "epochs": len(self.history),
             "best": self.best,
             "seconds": seconds,
@@ -88,10 +89,10 @@ class RunRecorder:
 
     def _header(self, row):
         return {
-            "config": self.config.as_dict(),
+            "config": self.settings,
             "classes": self.classes,
             "preprocessing": {
-                "image_size": self.config.image_size,
+                "image_size": self.settings["image_size"],
                 "resize_over_crop": RESIZE_OVER_CROP,
                 "mean": self.classifier.mean.flatten().tolist(),
                 "std": self.classifier.std.flatten().tolist(),

@@ -10,8 +10,6 @@ import signal
 import sys
 import warnings
 
-from config import available_cores
-
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"avx2", "fma"}
 
@@ -22,6 +20,13 @@ class DeviceError(ValueError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; unwinds like Ctrl-C."""
+
+
+def available_cores() -> int:
+    """CPU cores this process may use (its affinity, where the system has one)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def mkl_debug_cpu_type(vendor, flags):
@@ -111,7 +116,7 @@ def handle_termination() -> None:
     signal.signal(signal.SIGTERM, terminate)
 
 
-def leave_signals_to_parent(worker_id=0) -> None:
+def leave_signals_to_parent(worker_id=None) -> None:
     """In a data worker: Ctrl-C reaches the whole process group, but only the main process is to act on it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
