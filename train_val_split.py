@@ -21,6 +21,7 @@ from reporting.progress import ProgressBar
 from reporting.whole_file import whole_file
 from training.runtime import available_cores, leave_signals_to_parent
 
+MOST_PROCESSES = 61  # of a pool, on Windows
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
@@ -150,23 +151,24 @@ def _digest(path):
 def _read_all(root, files, problems, show_progress):
     """{relative path: digest} of all readable photographs; the others are added to ``problems``."""
     paths = [path for found in files.values() for path in found]
-    workers = min(available_cores(), len(paths))
+    workers = min(available_cores(), len(paths), MOST_PROCESSES)
     bar = ProgressBar(len(paths) if show_progress else 0, "reading photographs")
     bar.visible &= show_progress
     digests = {}
+    pool = concurrent.futures.ProcessPoolExecutor(workers, initializer=leave_signals_to_parent)
     try:
-        with concurrent.futures.ProcessPoolExecutor(workers, initializer=leave_signals_to_parent) as pool:
-            chunk = max(1, min(64, len(paths) // (4 * workers)))
-            results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)
-            for done, (path, (digest, reason)) in enumerate(zip(paths, results), start=1):
-                if reason is None:
-                    digests[path] = digest
-                else:
-                    problems.append((path, reason))
-                bar.update(done)
+        chunk = max(1, min(64, len(paths) // (4 * workers)))
+        results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)
+        for done, (path, (digest, reason)) in enumerate(zip(paths, results), start=1):
+            if reason is None:
+                digests[path] = digest
+            else:
+                problems.append((path, reason))
+            bar.update(done)
     except BrokenProcessPool:
         raise SplitError("a process that reads photographs died; was it short of memory?") from None
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody waits for what is not read yet
         bar.close()
     return digests
 

@@ -55,7 +55,7 @@ def test_a_class_without_photographs_is_passed_over(listed_folder, drawn, capsys
     (listed_folder / LABELS).write_text("cat\ndog\nsheep\nunicorn\n")
     assert main(Config(data=str(listed_folder))) == 0
     assert len(drawn[0][0]) == 3
-    assert "each of 3 classes" in capsys.readouterr().out
+    assert "each of 3 of 4 classes" in capsys.readouterr().out
 
 
 def test_missing_lists_are_refused_with_the_command_that_writes_them(photo_folder, capsys):

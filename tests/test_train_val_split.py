@@ -28,7 +28,8 @@ WRITTEN = ("train_list.txt", "val_list.txt", "labels.txt", "split_report.csv")
 @pytest.fixture(autouse=True)
 def threads_for_processes(monkeypatch):
     """Read in threads, which see what a test patches, and start faster. Processes run in the tests of the command."""
-    monkeypatch.setattr(train_val_split.concurrent.futures, "ProcessPoolExecutor", ThreadPoolExecutor)
+    executor = train_val_split.concurrent.futures
+    monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
 
 
 def fill(folder, names, first_seed=0):
