@@ -13,9 +13,12 @@ class AnimalDataset(paddle.io.Dataset):
     """``dataset[i]`` -> (uint8 [3, image_size, image_size] RGB, int64 label).
 
     ``list_file``: lines ``relative/path label``, paths relative to its folder, which also holds ``labels.txt``. With ``train``
-    a random resized crop and a horizontal flip of even odds, else the central crop (see photographs.py). What is drawn for
-    photograph i depends on ``seed``, the epoch (``set_epoch``) and i alone: no two epochs augment alike, and the number of
-    workers changes nothing. Raises DataError for a bad list at once, for a bad photograph when it is read.
+    a random resized crop and a horizontal flip of even odds, else the central crop (see photographs.py).
+
+    What is drawn for photograph i depends on ``seed``, the epoch and i alone: no two epochs augment alike, and the number of
+    workers changes nothing. Whoever iterates calls ``set_epoch`` before each epoch, as training.loader.PhotographLoader does;
+    without it every epoch is augmented as the first. Raises DataError for a bad list at once, for a bad photograph when it is
+    read.
     """
 
     def __init__(self, list_file, image_size, train, seed=0, crop_min_area=0.08):
@@ -45,6 +48,9 @@ class AnimalDataset(paddle.io.Dataset):
             else:
                 image = read_crop(self.root / path, central_box(self.image_size), self.image_size)
         except PhotographError as error:
-            raise DataError(f"{self.list_file} line {line}: {self.root / path}: {error}") from None
+            raise DataError(
+                f"{self.list_file} line {line}: {self.root / path}: {error}; "
+                f"python train_val_split.py --data {self.root} writes lists without it"
+            ) from None
         pixels = np.asarray(image).transpose(2, 0, 1)  # [H, W, 3] -> [3, H, W]
         return np.ascontiguousarray(pixels), np.int64(label)

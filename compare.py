@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from config import parse_config
+from config import ConfigError, load_config, parse_config
 
 
 class ComparisonError(ValueError):
@@ -15,9 +15,11 @@ def main(config) -> int:
 
     try:
         compare(config)
-    except (ComparisonError, RunError, OSError) as error:
+    except (ComparisonError, ConfigError, RunError, OSError) as error:
         print(f"compare.py: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -32,10 +34,11 @@ def compare(config) -> Path:
     else:
         runs = [newest_finished_run(config.runs_dir, net) for net in config.nets]
     results = [read_result(run) for run in runs]
-    histories = [read_history(run) for run in runs]
     check_comparable(runs, results)
-    names = _names(runs)
-    table = _table(names, runs, results)
+    histories = [read_history(run) for run in runs]
+    names = _names(runs, results)
+    differing = differing_settings([load_config(run / "config.yaml") for run in runs])
+    table = _table(names, runs, results) + "".join(f"\n{line}\n" for line in differing)
     folder = create_run(config.runs_dir, "compare")
     draw_comparison(list(zip(names, histories)), folder / "comparison.png")
     write_text(folder / "table.md", table)
@@ -48,6 +51,8 @@ def check_comparable(runs, results) -> None:
     """Raise ComparisonError unless all runs finished, on the same training and validation lists."""
     if len(runs) < 2:
         raise ComparisonError(f"{len(runs)} run: a comparison needs at least two")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ComparisonError(f"a run is there twice: {', '.join(map(str, runs))}")
     for run, result in zip(runs, results):
         if result.get("status") != "finished":
             raise ComparisonError(f"{run} is {result.get('status', 'no finished run')}: only finished runs are compared")
@@ -56,9 +61,20 @@ def check_comparable(runs, results) -> None:
                 raise ComparisonError(f"{run} and {runs[0]} saw different photographs: their {side} lists differ")
 
 
-def _names(runs):
+def differing_settings(configs) -> list:
+    """A line for each setting in which the runs differ, but for those of the network itself, the machine and the folders."""
+    own = {"net", "sa_groups", "sa_gate", "data", "runs_dir", "device", "threads", "num_workers"}
+    lines = []
+    for name in configs[0].as_dict():
+        values = [config.as_dict()[name] for config in configs]
+        if name not in own and any(value != values[0] for value in values):
+            lines.append(f"Note: the runs differ in {name}: {', '.join(map(str, values))}.")
+    return lines
+
+
+def _names(runs, results):
     """The networks' names, with the run's number where a network is there twice."""
-    nets = [run.resolve().parent.name for run in runs]
+    nets = [result["net"] for result in results]
     return [net if nets.count(net) == 1 else f"{net} {run.resolve().name}" for net, run in zip(nets, runs)]
 
 

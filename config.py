@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Optional
 
 from networks import NETWORKS
-from training.runtime import available_cores
+from training.runtime import available_cores, default_threads
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare")
 
@@ -142,7 +142,7 @@ class Config:
         filled = {
             "learning_rate": scale,
             "warmup_epochs": min(5.0, self.epochs / 10),
-            "threads": available_cores(),
+            "threads": default_threads(),
             # Paddle forks its workers; where it cannot, it warns and reads in the main process
             "num_workers": min(available_cores() - 1, 8) if sys.platform == "linux" else 0,
         }
@@ -256,7 +256,7 @@ def read_recipe(path) -> dict:
     values = {}
     for key, value in content.items():
         if key not in known:
-            raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}")
+            raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}; --help lists the settings")
         if keys.count(key) > 1:  # YAML itself would take the last one silently
             raise ConfigError(f"{path}: key {key!r} is there twice")
         kind, is_tuple = _type_of(known[key])

@@ -8,17 +8,24 @@ from training import runtime
 
 
 def main(config) -> int:
-    runtime.configure(config.threads)
     try:
+        runtime.configure(config.threads)
         runtime.handle_termination()
-        print(evaluate(config))
-    except (ValueError, OSError) as error:
-        print(f"eval.py: error: {error}", file=sys.stderr)
-        return 2
+        # Only now may Paddle be imported, which the following modules do
+        from networks import NetworkError
+        from photo_lists import DataError
+        from training.checkpoint import CheckpointError
+        from training.run_folder import RunError
+
+        try:
+            print(evaluate(config))
+        except (CheckpointError, DataError, NetworkError, RunError, runtime.DeviceError, OSError) as error:
+            print(f"eval.py: error: {error}", file=sys.stderr)
+            return 2
     except runtime.Terminated:
-        return 143
+        return runtime.TERMINATED
     except KeyboardInterrupt:
-        return 130
+        return runtime.INTERRUPTED
     return 0
 
 
@@ -28,7 +35,7 @@ def evaluate(config) -> dict:
 
     from animal_dataset import AnimalDataset
     from networks import Classifier, build_network
-    from photo_lists import VAL_LIST
+    from photo_lists import VAL_LIST, list_digest
     from reporting.evaluation import write_evaluation
     from training.callbacks import ShowProgress
     from training.checkpoint import CheckpointError, load_network_state, read_header
@@ -50,6 +57,12 @@ def evaluate(config) -> dict:
     runtime.select_device(config.device)
     val_set = AnimalDataset(Path(config.data) / VAL_LIST, trained.image_size, train=False)
     check_classes(header["classes"], val_set.classes, run, config.data)
+    same_list = list_digest(val_set.list_file) == header["list_sha256"]["val"]
+    if not same_list and "data" not in config.given:
+        raise CheckpointError(
+            f"{val_set.list_file} is not the list that {run} was validated on: it may hold photographs that the run was "
+            f"trained on. Train anew, or say --data {config.data} to evaluate on this list all the same"
+        )
     classifier = Classifier(build_network(trained.net, len(header["classes"]), **trained.network_options()))
     load_network_state(checkpoint, classifier)
 
@@ -59,7 +72,9 @@ def evaluate(config) -> dict:
     loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
     means = model.evaluate(loader, verbose=0, callbacks=[ShowProgress(len(val_set))])
     loss, acc = float(means["mean_loss"]), float(means["acc"])
-    folder = write_evaluation(run, val_set, *recorder.results(), loss, acc)
+    folder = write_evaluation(run, val_set, *recorder.results(), loss, acc, trained.net, same_list)
+    if not same_list:
+        print(f"note: {val_set.list_file} is not the list that the run was validated on while training")
     print(f"confusion matrix, per-class figures and predictions: {folder}")
     return {"loss": [loss], "acc": acc}
 
@@ -78,4 +93,4 @@ def check_classes(trained, found, run, root) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_config()))
+    runtime.leave(main(parse_config()))

@@ -3,7 +3,8 @@
 K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with the stride on the 3x3 convolution as
 torchvision has it. The attention layer sits after the last batch norm of a block, before the residual addition, as in the
 SA-Net authors' code; parameter names and initialisation are theirs (and torchvision's), so that published weights map one
-to one: ``bn.running_mean`` is Paddle's ``bn._mean``, ``bn.running_var`` is ``bn._variance``, nothing else differs.
+to one: ``bn.running_mean`` is Paddle's ``bn._mean``, ``bn.running_var`` is ``bn._variance``, ``fc.weight`` is transposed,
+``bn.num_batches_tracked`` has no counterpart.
 
 ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that comparing them compares attention.
 """

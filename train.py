@@ -8,23 +8,26 @@ from training import runtime
 
 
 def main(config) -> int:
-    runtime.configure(config.threads)
-    # Only now may Paddle be imported, which the following modules do
-    from photo_lists import DataError
-    from training.callbacks import TrainingDiverged
-
     try:
+        runtime.configure(config.threads)
         runtime.handle_termination()
-        if config.summary:
-            return print_summary(config)
-        return train(config.resolved())
-    except (DataError, TrainingDiverged, ValueError, OSError) as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        # Only now may Paddle be imported, which the following modules do
+        from networks import NetworkError
+        from photo_lists import DataError
+        from training.callbacks import TrainingDiverged
+
+        try:
+            return print_summary(config) if config.summary else train(config.resolved())
+        except (DataError, NetworkError, runtime.DeviceError, OSError) as error:
+            print(f"train.py: error: {error}", file=sys.stderr)
+            return 2
+        except TrainingDiverged as error:
+            print(f"train.py: error: {error}", file=sys.stderr)
+            return 1
     except runtime.Terminated:
-        return 143
+        return runtime.TERMINATED
     except KeyboardInterrupt:
-        return 130
+        return runtime.INTERRUPTED
 
 
 def print_summary(config) -> int:
@@ -61,7 +64,7 @@ def train(config) -> int:
     train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
     val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
 
-    print(f"Constructing {NETWORKS[config.net].function}......")
+    print(f"Constructing {NETWORKS[config.net].__name__}......")
     classifier = Classifier(build_network(config.net, len(train_set.classes), **config.network_options()))
     optimizer = build_optimizer(
         classifier,
@@ -95,4 +98,4 @@ def train(config) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_config()))
+    runtime.leave(main(parse_config()))

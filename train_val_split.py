@@ -53,6 +53,7 @@ def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, show_progre
     _check_classes(root, files, by_class, problems)
     train, val = [], []
     for label, name in enumerate(sorted(by_class, key=_sort_key)):
+        problems += _duplicates(by_class[name], left_out=max_per_class is not None)
         groups = _first_photographs(_in_drawn_order(by_class[name], seed), max_per_class)
         for side, paths in zip((train, val), _divide(groups, val_fraction)):
             side.extend((path, label) for path in sorted(paths, key=_sort_key))
@@ -95,9 +96,13 @@ def find_files(root):
 
 
 def _walk(folder):
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         yield from (Path(parent, name) for name in names if not _is_hidden(name))
+
+
+def _raise(error):
+    raise SplitError(f"{error.filename} cannot be read: {error.strerror}")
 
 
 def _is_hidden(name):
@@ -187,11 +192,22 @@ def _group_duplicates(files, digests, problems):
             others = ", ".join(other for other in paths if other != path)
             if len(classes) > 1:
                 problems.append((path, f"the same photograph under another label, left out: {others}"))
-            elif others:
-                problems.append((path, f"duplicate, kept on one side of the split: {others}"))
         if len(classes) == 1:
             by_class[next(iter(classes))].append(paths)
     return by_class
+
+
+def _duplicates(groups, left_out):
+    """[(path, problem), ...] of the photographs that are there more than once under one label."""
+    problems = []
+    for group in groups:
+        for place, path in enumerate(group):
+            others = ", ".join(other for other in group if other != path)
+            if others and left_out and place:
+                problems.append((path, f"duplicate, left out with --max_per_class: {others}"))
+            elif others:
+                problems.append((path, f"duplicate, kept on one side of the split: {others}"))
+    return problems
 
 
 def _check_classes(root, files, by_class, problems):
@@ -253,7 +269,7 @@ def _print_table(root, counts, problems):
     train, val = (sum(pair[side] for pair in counts.values()) for side in (0, 1))
     print(f"{'total':<{width}}  {train:5d}  {val:5d}")
     if problems:
-        kept = sum(problem.startswith("duplicate") for _, problem in problems)
+        kept = sum(problem.startswith("duplicate, kept") for _, problem in problems)
         print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {root / 'split_report.csv'}")
     print("finished train val split!")
 

@@ -8,11 +8,12 @@ from reporting.plots import draw_confusion_matrix
 from reporting.whole_file import whole_file, write_text
 
 
-def write_evaluation(run, dataset, probabilities, labels, loss, acc):
+def write_evaluation(run, dataset, probabilities, labels, loss, acc, net, same_list):
     """Write ``run/eval/`` and return it.
 
     ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``. metrics.json holds loss, acc, acc_top5
-    (more than five classes), per_class (precision, recall, f1, support) and what was evaluated.
+    (more than five classes), per_class (precision, recall, f1, support) and what was evaluated; ``same_list``: whether that is
+    the list the run was validated on while training.
     """
     classes = dataset.classes
     predictions = probabilities.argmax(axis=1)
@@ -21,6 +22,7 @@ def write_evaluation(run, dataset, probabilities, labels, loss, acc):
     if len(classes) > 5:
         metrics["acc_top5"] = top_k_accuracy(probabilities, labels, 5)
     metrics.update(per_class=per_class(matrix, classes), photographs=len(labels), list=str(dataset.list_file))
+    metrics["same_list_as_in_training"] = same_list
     folder = run / "eval"
     folder.mkdir(exist_ok=True)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
@@ -30,7 +32,7 @@ def write_evaluation(run, dataset, probabilities, labels, loss, acc):
         for (path, _, _), label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
     )
     _write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
-    title = f"{run.parent.name}: accuracy {acc:.4f} on {len(labels)} photographs"
+    title = f"{net}: accuracy {acc:.4f} on {len(labels)} photographs"
     draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
     return folder
 

@@ -4,8 +4,11 @@ Drawn for print: labelled axes, a legend, colours that remain distinct for the c
 whole or not at all, as PNG.
 """
 
+import functools
 import logging
 import statistics
+import sys
+import warnings
 
 import matplotlib
 
@@ -14,8 +17,10 @@ logging.getLogger("matplotlib").setLevel(logging.WARNING)  # VisualDL makes its 
 
 from matplotlib import font_manager  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
+from reporting.metrics import best_epoch  # noqa: E402
 from reporting.whole_file import whole_file  # noqa: E402
 
 # Okabe and Ito's palette, without its yellow, which is too light for a line on white
@@ -25,11 +30,29 @@ CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "
                  "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
 
 
+def _has(letters):
+    """Whether a font in use can draw the letters (a text)."""
+    paths = [font_manager.findfont(name) for name in matplotlib.rcParams["font.family"]]
+    known = set().union(*(font_manager.get_font(path).get_charmap() for path in paths))
+    return all(ord(letter) in known for letter in letters if letter.isprintable())
+
+
+@functools.cache
+def _mention_missing_letters(text):
+    if not _has(text):
+        print(
+            "note: no installed font has all letters of the class names; one with Chinese characters is, for instance, "
+            "Debian's package fonts-noto-cjk",
+            file=sys.stderr,
+        )
+
+
 def _use_fonts():
     """Class names may be Chinese: fall back to a font that has the characters, where one is installed."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
     matplotlib.rcParams["axes.unicode_minus"] = False
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said once, by _mention_missing_letters
     matplotlib.rcParams["text.parse_math"] = False  # a dollar sign in a class name is one
 
 
@@ -39,7 +62,7 @@ _use_fonts()
 def draw_curves(history, path, title) -> None:
     """Loss and accuracy over the epochs of one run, training and validation, the best epoch marked."""
     epochs = [row["epoch"] for row in history]
-    best = max(history, key=lambda row: (row["val_acc"], -row["val_loss"]))
+    best = best_epoch(history)
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, key, label in zip(figure.subplots(1, 2), ("loss", "acc"), ("cross-entropy loss", "accuracy")):
         axes.plot(epochs, [row[f"train_{key}"] for row in history], "--", color=COLOURS[1], label="training", **_marker(epochs))
@@ -58,7 +81,7 @@ def draw_comparison(runs, path) -> None:
     for axes, key, label in zip(figure.subplots(1, 2), ("acc", "loss"), ("validation accuracy", "validation loss")):
         for index, (name, history) in enumerate(runs):
             epochs = [row["epoch"] for row in history]
-            best = max(history, key=lambda row: (row["val_acc"], -row["val_loss"]))
+            best = best_epoch(history)
             colour, line = COLOURS[index % len(COLOURS)], LINES[index % len(LINES)]
             axes.plot(epochs, [row[f"val_{key}"] for row in history], line, color=colour, **_marker(epochs),
                       label=f"{name}, best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
@@ -118,7 +141,7 @@ def _finish(axes, label, is_share, values):
         axes.set_ylim(0, 1.02)
     else:
         # Before batch norm's running statistics have settled, validation loss can be tens of times what follows
-        top = min(max(values), 4 * statistics.median(values)) * 1.05
+        top = min(max(values), 4 * statistics.median(values)) * 1.05 or 1.0
         axes.set_ylim(0, top)
         if max(values) > top:
             axes.set_ylabel(f"{label} (up to {max(values):.3g}, axis cut)")
@@ -127,5 +150,6 @@ def _finish(axes, label, is_share, values):
 
 
 def _save(figure, path):
+    _mention_missing_letters("".join(sorted({letter for text in figure.findobj(Text) for letter in text.get_text()})))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -5,10 +5,10 @@ from PIL import Image
 
 import compare
 from config import Config
-from training.run_folder import create_run, write_history, write_result
+from training.run_folder import create_run, write_config, write_history, write_result
 
 
-def make_run(runs_dir, net, accuracies, status="finished", lists=("t", "v")):
+def make_run(runs_dir, net, accuracies, status="finished", lists=("t", "v"), **changes):
     run = create_run(runs_dir, net)
     rows = [
         {"epoch": i, "learning_rate": 0.1, "train_loss": 2.0 / i, "train_acc": acc, "val_loss": 3.0 / i, "val_acc": acc,
@@ -16,9 +16,10 @@ def make_run(runs_dir, net, accuracies, status="finished", lists=("t", "v")):
         for i, acc in enumerate(accuracies, start=1)
     ]  # fmt: skip
     write_history(run, rows)
+    write_config(run, Config(net=net, **changes).as_dict())
     best = max(rows, key=lambda row: row["val_acc"])
-    write_result(run, {"status": status, "best": best, "epochs": len(rows), "seconds": 9.0, "images_per_second": 50.0,
-                       "list_sha256": {"train": lists[0], "val": lists[1]}})  # fmt: skip
+    result = {"net": net, "status": status, "best": best, "epochs": len(rows), "seconds": 9.0, "images_per_second": 50.0}
+    write_result(run, {**result, "list_sha256": {"train": lists[0], "val": lists[1]}})
     return run
 
 
@@ -57,6 +58,21 @@ def test_what_is_not_comparable_is_refused(tmp_path, capsys, other, complaint):
     assert compare.main(Config(runs=runs, runs_dir=str(tmp_path))) == 2
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "compare").exists()
+
+
+def test_settings_that_differ_are_named(tmp_path, capsys):
+    runs = (make_run(tmp_path, "resnet", [0.2], epochs=6), make_run(tmp_path, "sa_resnet", [0.2], sa_groups=32, threads=1))
+    assert compare.main(Config(runs=tuple(map(str, runs)), runs_dir=str(tmp_path))) == 0
+    printed = capsys.readouterr().out
+    assert "Note: the runs differ in epochs: 6, 100." in printed
+    assert "sa_groups" not in printed
+    assert "threads" not in printed
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path, capsys):
+    make_run(tmp_path, "resnet", [0.2])
+    assert compare.main(Config(nets=("resnet", "resnet"), runs_dir=str(tmp_path))) == 2
+    assert "a run is there twice" in capsys.readouterr().err
 
 
 def test_one_run_is_no_comparison(tmp_path, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from networks import NETWORKS, Classifier, build_network
+from networks import NETWORKS, Classifier, NetworkError, build_network
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -36,6 +36,18 @@ def test_groups_reach_the_attention_layers():
     assert network.layer1[0].sa.cweight.shape == [1, 4, 1, 1]
     with pytest.raises(ValueError, match="multiple of 2 \\* groups = 512"):
         build_network("sa_resnet", 10, sa_groups=128 + 128)  # the first stage has 256 channels, 512 would be needed
+
+
+def test_a_function_of_ones_own_is_a_network(monkeypatch):
+    def my_net(num_classes, width=4):
+        if width > 8:
+            raise ValueError(f"width = {width}: at most 8")
+        return paddle.nn.Linear(width, num_classes)
+
+    monkeypatch.setitem(NETWORKS, "my_net", my_net)
+    assert build_network("my_net", 3, width=5).weight.shape == [5, 3]
+    with pytest.raises(NetworkError, match="my_net: width = 9: at most 8"):
+        build_network("my_net", 3, width=9)
 
 
 class Identity(paddle.nn.Layer):

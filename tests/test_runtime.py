@@ -1,14 +1,17 @@
 """The choice of MKL's code path, threads and device."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from training import runtime
 
+ROOT = Path(__file__).resolve().parent.parent
 ZEN4 = {"avx2", "fma", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 
@@ -58,9 +61,52 @@ def test_the_users_own_setting_wins(set_by_user, expected):
     environment = {k: v for k, v in os.environ.items() if k != "MKL_DEBUG_CPU_TYPE"}
     if set_by_user:
         environment["MKL_DEBUG_CPU_TYPE"] = set_by_user
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stderr.strip() == expected  # sys.exit with a text prints it: the value when Paddle is about to be imported
+
+
+def test_pictures_can_be_saved_after_configuring():
+    """Paddle 2.6 for GPUs crashes Python's zlib, which PNG files need, unless that is loaded before it."""
+    code = (
+        "from training import runtime; runtime.configure(1)\n"
+        "import io; from PIL import Image; out = io.BytesIO()\n"
+        "Image.effect_noise((50, 50), 40).save(out, 'png'); print(Image.open(out).getpixel((1, 1)) >= 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "set_wakeup_fd"), reason="needs signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_a_long_operation_ends_the_process_all_the_same(sent, code):
+    program = (
+        "from training import runtime; runtime.configure(1); runtime.handle_termination(patience=0.5)\n"
+        "import hashlib; print('ready', flush=True)\n"
+        "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10**8)"  # a minute in C, during which Python handles no signal
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(0.3)
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert b"ended in the middle of a step" in err
+
+
+def test_threads_follow_the_users_own_setting_and_the_containers_quota(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert runtime.default_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert runtime.default_threads() == runtime.available_cores()
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(runtime, "CPU_QUOTA", quota)
+    for text, cores in (("max 100000\n", 64), ("200000 100000\n", 2), ("50000 100000\n", 1)):
+        quota.write_text(text)
+        assert runtime.available_cores() == cores
 
 
 def test_a_gpu_newer_than_paddle_2_is_passed_over_with_the_reason(monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import eval as eval_script
 import networks
@@ -20,6 +22,7 @@ import training.optimization
 from config import Config, load_config
 from sa_resnet import ResNet
 from train_val_split import split_folder
+from training import callbacks, run_recorder
 from training.run_folder import read_history, read_result
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def small_resnet(monkeypatch):
     """The name "resnet" stands for a ResNet of one block a stage."""
-    monkeypatch.setitem(networks.NETWORKS, "resnet", networks._Builder(__name__, "tiny_resnet"))
+    monkeypatch.setitem(networks.NETWORKS, "resnet", networks.Lazy(__name__, "tiny_resnet"))
 
 
 def tiny_resnet(num_classes):
@@ -84,7 +87,7 @@ def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(da
     assert [row["epoch"] for row in history] == [1, 2, 3]
     best = max(row["val_acc"] for row in history)
     lines = printed.splitlines()
-    assert lines[0] == "Constructing tiny_resnet......"
+    assert "Constructing tiny_resnet......" in lines[:2]  # a GPU build first says why it runs on the processor
     assert sum(line.startswith("epoch ") for line in lines) == 3, "one plain line an epoch where output is piped"
     assert "\r" not in printed
     assert f"best validation accuracy {best:.4f}" in lines[-1]
@@ -104,6 +107,7 @@ def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(da
     assert "Eval samples: 14" in lines
     assert lines[-1] == str({"loss": [metrics["loss"]], "acc": metrics["acc"]})
     assert metrics["acc"] == best
+    assert metrics["same_list_as_in_training"] is True
     assert metrics["loss"] == next(row["val_loss"] for row in history if row["epoch"] == read_result(run)["best"]["epoch"])
     check_evaluation(run / "eval", metrics)
 
@@ -133,9 +137,11 @@ def test_the_seed_decides_and_the_number_of_workers_does_not(data, tmp_path):
     for name, changes in {"a": {}, "b": {"num_workers": 2}, "c": {"seed": 1}}.items():
         assert train.main(settings(data, tmp_path / name, **changes)) == 0
         run = tmp_path / name / "runs" / "resnet" / "001"
-        runs[name] = without_times(run), (run / "best.safetensors").stat().st_size
-    assert runs["a"] == runs["b"]
+        runs[name] = without_times(run), load_file(run / "best.safetensors")
+    assert runs["a"][0] == runs["b"][0]
     assert runs["a"][0] != runs["c"][0]
+    for tensor, values in runs["a"][1].items():
+        np.testing.assert_array_equal(values, runs["b"][1][tensor], tensor)
 
 
 def test_a_new_run_takes_the_next_number_and_eval_takes_the_newest(data, tmp_path, capsys):
@@ -196,6 +202,75 @@ def test_early_stop_counts_epochs_without_a_better_accuracy(data, tmp_path, caps
     assert len(history) - result["best"]["epoch"] == 2
     assert result["status"] == "finished"
     assert "stopping early" in capsys.readouterr().out
+
+
+def test_early_stop_watches_the_accuracy_alone(data, tmp_path, monkeypatch):
+    def accuracy_stands_still_while_the_loss_falls(self, logs=None):
+        logs["acc"], logs["mean_loss"] = 0.5, 1.0 / self.row["epoch"]
+
+    original = callbacks.RecordEpochs.on_eval_end
+
+    def on_eval_end(self, logs=None):
+        accuracy_stands_still_while_the_loss_falls(self, logs)
+        original(self, logs)
+
+    monkeypatch.setattr(callbacks.RecordEpochs, "on_eval_end", on_eval_end)
+    assert train.main(settings(data, tmp_path, epochs=9, early_stop=2)) == 0
+    run = tmp_path / "runs/resnet/001"
+    assert len(read_history(run)) == 3
+    assert read_result(run)["best"]["epoch"] == 3, "the best epoch is still the one of lowest loss among equals"
+
+
+def test_label_smoothing_acts_on_training_and_not_on_the_reported_losses(data, tmp_path, monkeypatch):
+    criteria = []
+    original = callbacks.StopOnBadLoss.on_train_batch_end
+
+    def on_train_batch_end(self, step, logs=None):
+        criteria.append((logs["loss"][0], logs["mean_loss"]))
+        original(self, step, logs)
+
+    monkeypatch.setattr(callbacks.StopOnBadLoss, "on_train_batch_end", on_train_batch_end)
+    first = {}
+    for smoothing in (0.0, 0.5):
+        criteria.clear()
+        assert train.main(settings(data, tmp_path, epochs=1, label_smoothing=smoothing)) == 0
+        first[smoothing] = criteria[0]
+    assert first[0.0][0] == pytest.approx(first[0.0][1], rel=1e-5), "without smoothing the criterion is the reported loss"
+    assert first[0.5][1] == pytest.approx(first[0.0][1], rel=1e-5), "the reported loss of the first batch is the same"
+    assert abs(first[0.5][0] - first[0.5][1]) > 1e-3
+
+
+def test_a_best_that_could_not_be_saved_is_not_promised(data, tmp_path, capsys, monkeypatch):
+    original = run_recorder.save_checkpoint
+
+    def disk_full_at_the_second_epoch(path, network, header, optimizer=None):
+        if header["epoch"] == 2:
+            raise OSError(28, "No space left on device")
+        original(path, network, header, optimizer)
+
+    monkeypatch.setattr(run_recorder, "save_checkpoint", disk_full_at_the_second_epoch)
+    assert train.main(settings(data, tmp_path, epochs=3)) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    run = tmp_path / "runs/resnet/001"
+    assert read_result(run)["status"] == "failed"
+    assert read_result(run)["best"]["epoch"] == 1
+    assert run_eval(settings(data, tmp_path), run=str(run)) == 0
+    assert json.loads((run / "eval/metrics.json").read_text())["acc"] == read_history(run)[0]["val_acc"]
+
+
+def test_a_list_that_changed_since_training_is_refused_unless_asked_for(data, tmp_path, capsys):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    config = settings(copy, tmp_path, epochs=1)
+    assert train.main(config) == 0
+    split_folder(copy, 0.25, seed=5)
+    capsys.readouterr()
+    assert run_eval(config) == 2
+    assert "may hold photographs that the run was trained on" in capsys.readouterr().err
+    assert run_eval(config, data=str(copy)) == 0
+    assert "is not the list that the run was validated on" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "runs/resnet/001/eval/metrics.json").read_text())
+    assert metrics["same_list_as_in_training"] is False
 
 
 def test_other_classes_are_refused_naming_the_difference(data, tmp_path, capsys):

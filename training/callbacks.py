@@ -1,11 +1,11 @@
 """What surrounds paddle.Model's fit and evaluate: the seed obeyed, progress, records, a stop where the loss is no number."""
 
 import math
-import sys
 import time
 
 from paddle.callbacks import Callback
 
+from reporting.metrics import best_epoch
 from reporting.progress import ProgressBar
 
 
@@ -85,14 +85,14 @@ class RecordEpochs(Callback):
     """After each epoch's validation: hands a row of the history to ``record``, and stops where no better epoch comes.
 
     ``record(row, is_best)`` gets a dict by run_folder.HISTORY_COLUMNS. The best epoch is the one of highest validation
-    accuracy, of lower validation loss where those are equal. ``early_stop``: epochs without a better one after which training
-    stops; 0 for never.
+    accuracy, of lower validation loss where those are equal. ``early_stop``: epochs without a higher
+    accuracy after which training stops; 0 for never.
     """
 
     def __init__(self, record, photographs_in_train, early_stop=0):
         super().__init__()
         self.record, self.photographs_in_train, self.early_stop = record, photographs_in_train, early_stop
-        self.best, self.epochs_since_best = None, 0
+        self.best, self.best_accuracy, self.epochs_since_better = None, -1.0, 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
@@ -117,16 +117,14 @@ class RecordEpochs(Callback):
             seconds=time.monotonic() - self.started,
             images_per_second=self.photographs_in_train / self.train_seconds,
         )
-        is_best = self.best is None or self._score(self.row) > self._score(self.best)
+        is_best = self.best is None or best_epoch([self.best, self.row]) is self.row
         if is_best:
-            self.best, self.epochs_since_best = self.row, 0
+            self.best = self.row
+        if self.row["val_acc"] > self.best_accuracy:
+            self.best_accuracy, self.epochs_since_better = self.row["val_acc"], 0
         else:
-            self.epochs_since_best += 1
+            self.epochs_since_better += 1
         self.record(self.row, is_best)
-        if self.early_stop and self.epochs_since_best >= self.early_stop:
+        if self.early_stop and self.epochs_since_better >= self.early_stop:
             self.model.stop_training = True
-            print(f"no better validation accuracy for {self.early_stop} epochs: stopping early", file=sys.stdout)
-
-    @staticmethod
-    def _score(row):
-        return row["val_acc"], -row["val_loss"]
+            print(f"no better validation accuracy for {self.early_stop} epochs: stopping early")

@@ -2,12 +2,12 @@
 
 Tensors of the network carry the names of its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators
 as ``optimizer/<parameter>/<accumulator>``; the header holds the settings, the class names, the preprocessing, the epoch,
-the best score, the state of the learning rate and of the random generators, and the versions of the libraries.
+the best score, the state of the learning rate and the versions of the libraries. No state of random generators: order and
+augmentation of an epoch follow from the seed and the epoch's number.
 """
 
 import json
 import platform
-import random
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,6 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
     if optimizer is not None:
         accumulators, header["learning_rate_state"] = _optimizer_state(network, optimizer)
         tensors.update(accumulators)
-        header["random_state"] = _random_state()
     with whole_file(path) as temporary:
         save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header, ensure_ascii=False)})
 
@@ -99,15 +98,6 @@ def _optimizer_state(network, optimizer):
         if owner is not None:
             accumulators[f"{OPTIMIZER_PREFIX}{place[owner]}/{key[len(owner) + 1 :]}"] = value.numpy()
     return accumulators, state.get("LR_Scheduler", {})
-
-
-def _random_state():
-    version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "python": [version, list(words), gauss],
-        "numpy": [name, keys.tolist(), int(position), int(has_gauss), float(cached)],
-    }
 
 
 def _versions():

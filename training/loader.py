@@ -12,6 +12,7 @@ import contextlib
 import signal
 import threading
 import traceback
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -101,7 +102,8 @@ class PhotographLoader:
                 yield [images, labels]
         except SystemError as error:
             raise DataError(
-                "a process that reads photographs died; was it short of memory? --num_workers 0 reads in the main process"
+                "a process that reads photographs died; was it short of memory, or a container of /dev/shm? "
+                "--num_workers 0 reads in the main process"
             ) from error
         finally:
             _end_workers(iterator)
@@ -161,3 +163,8 @@ def _end_workers(iterator):
             worker.join(timeout=1)
         if worker.is_alive():
             worker.terminate()
+            worker.join(timeout=1)
+        # Batches that nobody took stay in shared memory, which containers have little of
+        for batch in Path("/dev/shm").glob(f"paddle_{worker.pid}_*"):
+            with contextlib.suppress(OSError):
+                batch.unlink()

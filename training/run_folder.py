@@ -42,7 +42,9 @@ def newest_finished_run(runs_dir, net) -> Path:
     if usable:
         status = read_result(usable).get("status", "unfinished")
         raise RunError(f"no finished run of {net} in {parent}; {usable} is {status}, evaluate it with --run {usable}")
-    raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one")
+    others = sorted({e.parent.parent.name for e in Path(runs_dir).glob("*/*/result.json")} - {net, "compare"})
+    hint = f"; there are runs of {', '.join(others)}" if others else ""
+    raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one{hint}")
 
 
 def write_config(run, settings) -> None:

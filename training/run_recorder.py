@@ -32,21 +32,22 @@ class RunRecorder:
         self.run = create_run(self.settings["runs_dir"], self.settings["net"])
         write_config(self.run, self.settings)
         write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
-        self.board = LogWriter(logdir=str(self.run / "vdl"))
+        self.board = LogWriter(logdir=str(self.run / "vdl"), flush_secs=5)
         self.started = time.monotonic()
         return self
 
     def record(self, row, is_best) -> None:
         """Add one epoch, a dict by run_folder.HISTORY_COLUMNS, and save the network as it is now."""
-        self.history.append(row)
+        best = row if is_best else self.best
         if is_best:
-            self.best = row
-            save_checkpoint(self.run / "best.safetensors", self.classifier, self._header(row))
-        save_checkpoint(self.run / "last.safetensors", self.classifier, self._header(row), self.optimizer)
+            save_checkpoint(self.run / "best.safetensors", self.classifier, self._header(row, best))
+            self.best = best  # not before it is on the disk: the result must not promise what a full disk refused
+        self.history.append(row)
+        save_checkpoint(self.run / "last.safetensors", self.classifier, self._header(row, best), self.optimizer)
         write_history(self.run, self.history)
         draw_curves(self.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
         for name in ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate"):
-            self.board.add_scalar(name.replace("_", "/", 1), row[name], row["epoch"])
+            self.board.add_scalar(name, row[name], row["epoch"])
         mark = "  best" if is_best else ""
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
@@ -87,7 +88,7 @@ class RunRecorder:
             f"{result['epochs']}; {result['seconds']:.0f} s{speed}; run folder {self.run}"
         )
 
-    def _header(self, row):
+    def _header(self, row, best):
         return {
             "config": self.settings,
             "classes": self.classes,
@@ -98,7 +99,7 @@ class RunRecorder:
                 "std": self.classifier.std.flatten().tolist(),
             },
             "epoch": row["epoch"],
-            "best": self.best,
+            "best": best,
             "list_sha256": self.lists,
         }
 

@@ -4,14 +4,23 @@
 it is loaded.
 """
 
+import multiprocessing
 import os
 import platform
 import signal
+import socket
 import sys
+import threading
+import time
 import warnings
+from pathlib import Path
 
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time a period, the period; or "max"
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"avx2", "fma"}
+
+
+INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM, as shells give them
 
 
 class DeviceError(ValueError):
@@ -23,10 +32,19 @@ class Terminated(KeyboardInterrupt):
 
 
 def available_cores() -> int:
-    """CPU cores this process may use (its affinity, where the system has one)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """CPU cores this process may use: its affinity and its container's quota, where the system has them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control groups, or the quota "max"
+        return cores
+
+
+def default_threads() -> int:
+    """Threads for arithmetic where --threads says nothing: the user's OMP_NUM_THREADS, else all cores."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else available_cores()
 
 
 def mkl_debug_cpu_type(vendor, flags):
@@ -59,7 +77,7 @@ def cpu_identity(cpuinfo="/proc/cpuinfo"):
 
 
 def configure(threads=None) -> None:
-    """Import Paddle, quietly, with the right MKL path and ``threads`` threads (default: all cores).
+    """Import Paddle, quietly, with the right MKL path and ``threads`` threads (default: default_threads()).
 
     What the user set in the environment (MKL_DEBUG_CPU_TYPE) wins. Where Paddle is imported already, only the number of
     threads changes.
@@ -70,9 +88,13 @@ def configure(threads=None) -> None:
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     warnings.filterwarnings("ignore", message="To copy construct from a tensor")  # paddle.Model does so with every batch
+    warnings.filterwarnings("ignore", message="You are using GPU version Paddle, but")  # select_device says it in one line
+    # Before Paddle: 2.6 for GPUs brings zlib symbols of its own, and Python's zlib, loaded after them, crashes
+    import zlib  # noqa: F401
+
     import paddle
 
-    paddle.base.core.set_num_threads(threads or available_cores())
+    paddle.base.core.set_num_threads(threads or default_threads())
 
 
 def select_device(device) -> str:
@@ -104,16 +126,51 @@ def _gpu_obstacle(paddle):
     return None
 
 
-def handle_termination() -> None:
-    """Let SIGTERM unwind the program as Ctrl-C does, instead of Paddle's own handler that dumps its stack."""
+def handle_termination(patience=4.0) -> None:
+    """Let SIGTERM unwind the program as Ctrl-C does, instead of Paddle's own handler that dumps its stack.
+
+    Python acts on a signal only when Paddle's current operation has returned, and the backward pass of a large batch can take
+    long. So ``patience`` seconds after either signal a thread ends the process with its workers, unless it has ended by itself.
+    """
     import paddle
 
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        return
     paddle.disable_signal_handler()
+    signal.signal(signal.SIGTERM, _terminate)
+    arrived, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)  # written to at once, whatever the main thread does
+    threading.Thread(target=_end_in_time, args=(arrived, wakes, patience), daemon=True).start()
 
-    def terminate(signum, frame):
-        raise Terminated
 
-    signal.signal(signal.SIGTERM, terminate)
+def _terminate(signum, frame):
+    raise Terminated
+
+
+def _end_in_time(arrived, wakes, patience):
+    codes = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+    received = 0
+    while received not in codes:
+        received = arrived.recv(1)[0]
+    time.sleep(patience)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    print("ended in the middle of a step; what the finished epochs gave is in the run folder", file=sys.stderr, flush=True)
+    os._exit(codes[received])
+
+
+def leave(code) -> None:
+    """End the process with the exit code of a script's main.
+
+    After an interruption at once, without the interpreter's own clean-up: in the middle of a step Paddle 2.6 crashes in it,
+    and all that is to be kept is on the disk.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code in (INTERRUPTED, TERMINATED):
+        os._exit(code)
+    sys.exit(code)
 
 
 def leave_signals_to_parent(worker_id=None) -> None:
