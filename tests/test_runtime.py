@@ -117,7 +117,7 @@ def test_a_gpu_newer_than_paddle_2_is_passed_over_with_the_reason(monkeypatch, c
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (9, 0), raising=False)
     assert runtime.select_device("auto") == "cpu"
-    assert "no code for this GPU (compute capability 9.0)" in capsys.readouterr().out
+    assert "no code for this GPU (compute capability 9.0)" in capsys.readouterr().err
     with pytest.raises(runtime.DeviceError, match="Paddle 3 from Paddle's own index"):
         runtime.select_device("gpu")
 

@@ -105,7 +105,7 @@ def select_device(device) -> str:
     if device == "gpu" and obstacle:
         raise DeviceError(f"device = 'gpu': {obstacle}; --device cpu runs on the processor")
     if device == "auto" and obstacle and paddle.is_compiled_with_cuda():
-        print(f"running on the processor: {obstacle}")
+        print(f"running on the processor: {obstacle}", file=sys.stderr)
     taken = "cpu" if obstacle or device == "cpu" else "gpu"
     paddle.set_device(taken)
     return taken
