@@ -1,6 +1,7 @@
 """The choice of MKL's code path, threads and device."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -94,6 +95,15 @@ def test_a_signal_in_a_long_operation_ends_the_process_all_the_same(sent, code):
         process.kill()
     assert process.returncode == code
     assert b"ended in the middle of a step" in err
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc")
+def test_freed_memory_is_kept_unless_the_environment_tunes_malloc(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    assert runtime.keep_freed_memory()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not runtime.keep_freed_memory()
 
 
 def test_threads_follow_the_users_own_setting_and_the_containers_quota(monkeypatch, tmp_path):
