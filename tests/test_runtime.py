@@ -106,10 +106,25 @@ def test_freed_memory_is_kept_unless_the_environment_tunes_malloc(monkeypatch):
     assert not runtime.keep_freed_memory()
 
 
+@pytest.mark.parametrize(("set_by_user", "expected"), [(None, "all"), ("3", "3")])
+def test_importing_paddle_does_not_change_the_number_of_threads(set_by_user, expected):
+    """Paddle sets OMP_NUM_THREADS to 1 while it is imported."""
+    code = (
+        "from config import Config; from training import runtime; runtime.configure()\n"
+        "threads = Config().resolved().threads\n"
+        "print('all' if threads == runtime.available_cores() else threads, runtime.default_threads() == threads)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if set_by_user:
+        environment["OMP_NUM_THREADS"] = set_by_user
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [expected, "True"], done.stderr
+
+
 def test_threads_follow_the_users_own_setting_and_the_containers_quota(monkeypatch, tmp_path):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(runtime, "USERS_THREADS", "3")
     assert runtime.default_threads() == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.setattr(runtime, "USERS_THREADS", "")
     assert runtime.default_threads() == runtime.available_cores()
     monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
     quota = tmp_path / "cpu.max"

@@ -16,6 +16,8 @@ import time
 import warnings
 from pathlib import Path
 
+# Read now: Paddle, when it is imported, sets the variable to 1 where the user did not set it
+USERS_THREADS = "" if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS", "")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time a period, the period; or "max"
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"avx2", "fma"}
@@ -45,8 +47,7 @@ def available_cores() -> int:
 
 def default_threads() -> int:
     """Threads for arithmetic where --threads says nothing: the user's OMP_NUM_THREADS, else all cores."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else available_cores()
+    return int(USERS_THREADS) if USERS_THREADS.isdecimal() and int(USERS_THREADS) > 0 else available_cores()
 
 
 def mkl_debug_cpu_type(vendor, flags):
