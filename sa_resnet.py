@@ -58,14 +58,13 @@ class Bottleneck(nn.Layer):
             self.downsample = nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2D(out_channels))
 
     def forward(self, x):
-        # ReLU and addition in place: no gradient needs what was there before, and memory traffic is what they cost
-        out = F.relu_(self.bn1(self.conv1(x)))
-        out = F.relu_(self.bn2(self.conv2(out)))
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         identity = x if self.downsample is None else self.downsample(x)
         if self.sa is not None:
             return self.sa(out, residual=identity)
-        return F.relu_(out.add_(identity))
+        return F.relu(out + identity)
 
 
 class ResNet(nn.Layer):
@@ -99,7 +98,7 @@ class ResNet(nn.Layer):
                     layer.bn3.weight.set_value(paddle.zeros_like(layer.bn3.weight))
 
     def forward(self, x):
-        x = self.maxpool(F.relu_(self.bn1(self.conv1(x))))
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 2048, H / 32, W / 32]
         return self.fc(self.avgpool(x).flatten(1))
 
