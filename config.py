@@ -27,10 +27,13 @@ class ConfigError(ValueError):
     """A setting that cannot be used. The message is one line: the name, the value, the rule, the remedy."""
 
 
-def setting(default, help, *, group, scripts, choices=None, low=None, high=None, above=None, metavar=None, default_text=None):
+def setting(
+    default, help, *, group, scripts, choices=None, low=None, high=None, above=None, metavar=None, default_text=None, needs=None
+):
     """Declare one setting: a dataclass field whose metadata hold all that parsing, checking and --help need.
 
-    ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive lower one. ``scripts`` names who reads the setting.
+    ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive lower one. ``scripts`` names who reads the setting;
+    ``needs``: (another setting, the value of it without which this one has no effect).
     """
     unknown = set(scripts.split()) - set(SCRIPTS)
     if unknown:
@@ -45,6 +48,7 @@ def setting(default, help, *, group, scripts, choices=None, low=None, high=None,
         above=above,
         metavar=metavar,
         default_text=default_text,
+        needs=needs,
     )
     return field(default=default, metadata=metadata)
 
@@ -87,7 +91,8 @@ class Config:
     learning_rate: Optional[float] = setting(None, "peak learning rate", above=0.0,
                                              default_text="0.1 * batch_size / 256; 0.001 for adam and adamw",
                                              group="training", scripts="train")
-    momentum: float = setting(0.9, "momentum of SGD", low=0.0, high=0.9999, group="training", scripts="train")
+    momentum: float = setting(0.9, "momentum of SGD", low=0.0, high=0.9999, needs=("optimizer", "momentum"),
+                              group="training", scripts="train")
     weight_decay: float = setting(1e-4, "L2 decay; decoupled with adamw", low=0.0, high=1.0,
                                   group="training", scripts="train")
     decay_norm_and_bias: bool = setting(True, "let weight decay act on biases and on batch norm, group norm and "
@@ -97,10 +102,10 @@ class Config:
     warmup_epochs: Optional[float] = setting(None, "epochs over which the learning rate rises from zero",
                                              default_text="5, at most a tenth of --epochs", low=0.0,
                                              group="training", scripts="train")
-    step_epochs: int = setting(30, "with --schedule step: epochs between two steps", low=1,
+    step_epochs: int = setting(30, "with --schedule step: epochs between two steps", low=1, needs=("schedule", "step"),
                                group="training", scripts="train")
     step_gamma: float = setting(0.1, "with --schedule step: factor of each step", above=0.0, high=1.0,
-                                group="training", scripts="train")
+                                needs=("schedule", "step"), group="training", scripts="train")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0.0, high=0.9,
                                      group="training", scripts="train")
     early_stop: int = setting(0, "stop after this many epochs without a better validation accuracy (0: never)", low=0,
@@ -356,7 +361,12 @@ def read_command_line(argv, script=None, description=None) -> Config:
     typed = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(parsed).items()}
     recipe = typed.pop("config", None)
     values = {**(read_recipe(recipe) if recipe else {}), **typed}
-    return Config(**values, given=frozenset(values))
+    config = Config(**values, given=frozenset(values))
+    for item in settings(script):
+        other, value = item.metadata["needs"] or (None, None)
+        if item.name in typed and other and getattr(config, other) != value:
+            raise ConfigError(f"--{item.name} has no effect with {other} = {getattr(config, other)!r}, only with {value!r}")
+    return config
 
 
 def parse_config(argv=None, script=None) -> Config:

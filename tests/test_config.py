@@ -324,3 +324,20 @@ def test_flags_say_what_they_take_for_granted(capsys):
     assert "--no-decay_norm_and_bias" in text
     assert "(default: on)" in text
     assert "cosine, step, constant (default: cosine)" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (
+            ["--optimizer", "adam", "--momentum", "0.8"],
+            "--momentum has no effect with optimizer = 'adam', only with 'momentum'",
+        ),
+        (["--step_epochs", "5"], "--step_epochs has no effect with schedule = 'cosine', only with 'step'"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, complaint, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_config(words, script="train")
+    assert capsys.readouterr().err == f"train.py: error: {complaint}\n"
+    assert parse_config(["--schedule", "step", "--step_epochs", "5", "--momentum", "0.8"], script="train").step_epochs == 5
