@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from config import ConfigError, load_config, parse_config
+from training.runtime import INTERRUPTED
 
 
 class ComparisonError(ValueError):
@@ -19,7 +20,7 @@ def main(config) -> int:
         print(f"compare.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -19,7 +19,7 @@ from photo_lists import write_lists
 from photographs import SUFFIXES, PhotographError, read_photograph
 from reporting.progress import ProgressBar
 from reporting.whole_file import whole_file
-from training.runtime import available_cores, leave_signals_to_parent
+from training.runtime import INTERRUPTED, available_cores, leave_signals_to_parent
 
 MOST_PROCESSES = 61  # of a pool, on Windows
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
@@ -36,7 +36,7 @@ def main(config) -> int:
         print(f"train_val_split.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 

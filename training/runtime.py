@@ -105,7 +105,7 @@ def keep_freed_memory() -> bool:
     """Let the C library reuse large blocks instead of handing each one back to the system; returns whether it agreed.
 
     Paddle's CPU allocator frees every activation after use, glibc returns blocks of that size to the system at once, and the
-    next step pays for it in page faults: about an eighth of a ResNet50's training step. glibc only; what the user
+    next step pays for it in page faults: nearly a fifth of a ResNet50's training step. glibc only; what the user
     set in the environment (MALLOC_...) wins.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
