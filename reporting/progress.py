@@ -4,9 +4,11 @@ import shutil
 import sys
 import time
 
+BAR = 20  # columns; with the text of a training it leaves room for the time within 80
+
 
 class ProgressBar:
-    """``label 123/456 [=====>....] 27% text, 0:12 left``, redrawn in place at most ten times a second."""
+    """``label 123/456 [=====>....] text, 0:12 left``, redrawn in place at most ten times a second."""
 
     def __init__(self, total, label, stream=None):
         self.total, self.label = max(total, 1), label
@@ -21,9 +23,9 @@ class ProgressBar:
             return
         self.drawn = now
         share = min(done / self.total, 1.0)
-        filled = int(30 * share)
-        arrow = ">" if filled < 30 else ""
-        bar = "=" * filled + arrow + "." * (30 - filled - len(arrow))
+        filled = int(BAR * share)
+        arrow = ">" if filled < BAR else ""
+        bar = "=" * filled + arrow + "." * (BAR - filled - len(arrow))
         left = (now - self.started) / share * (1 - share) if share > 0 else 0.0
         line = f"{self.label} {done}/{self.total} [{bar}] {text + ', ' if text else ''}{_clock(left)} left"
         self._write(line[: max(shutil.get_terminal_size().columns - 1, 0)])

@@ -43,10 +43,10 @@ def test_it_shows_share_text_and_time_left(clock):
     bar = ProgressBar(200, "epoch 1/3", terminal)
     clock(30)
     bar.update(50, "loss: 0.5")
-    assert show(terminal) == "epoch 1/3 50/200 [=======>......................] loss: 0.5, 1:30 left"
+    assert show(terminal) == "epoch 1/3 50/200 [=====>..............] loss: 0.5, 1:30 left"
     clock(120)
     bar.update(200, "x")
-    assert show(terminal).rstrip() == f"epoch 1/3 200/200 [{'=' * 30}] x, 0:00 left"
+    assert show(terminal).rstrip() == f"epoch 1/3 200/200 [{'=' * 20}] x, 0:00 left"
     bar.close()
     assert show(terminal).strip() == ""
     assert terminal.getvalue().endswith("\r")
@@ -71,7 +71,7 @@ def test_it_fits_the_terminal(monkeypatch, clock, columns):
     clock(5000)
     bar.update(1, "loss: 0.1234 - acc: 0.5678")
     bar.close()
-    everything = f"epoch 1/3 1/100 [>{'.' * 29}] loss: 0.1234 - acc: 0.5678, 137:30:00 left"
+    everything = f"epoch 1/3 1/100 [>{'.' * 19}] loss: 0.1234 - acc: 0.5678, 137:30:00 left"
     _, bar, blanks, _ = terminal.getvalue().split("\r")
     assert bar == everything[: columns - 1]
     assert blanks == " " * len(bar)
