@@ -5,7 +5,6 @@ are never moved or changed.
 """
 
 import concurrent.futures
-import csv
 import hashlib
 import os
 import sys
@@ -18,7 +17,7 @@ from config import parse_config
 from photo_lists import write_lists
 from photographs import SUFFIXES, PhotographError, read_photograph
 from reporting.progress import ProgressBar
-from reporting.whole_file import whole_file
+from reporting.whole_file import write_csv
 from training.runtime import INTERRUPTED, available_cores, leave_signals_to_parent
 
 MOST_PROCESSES = 61  # of a pool, on Windows
@@ -59,7 +58,7 @@ def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, show_progre
             side.extend((path, label) for path in sorted(paths, key=_sort_key))
     names = sorted(by_class, key=_sort_key)
     write_lists(root, names, train, val)
-    _write_report(root, problems)
+    write_csv(root / "split_report.csv", ["path", "problem"], sorted(problems, key=lambda row: _sort_key(row[0])))
     counts = {name: (_count(train, label), _count(val, label)) for label, name in enumerate(names)}
     _print_table(root, counts, problems)
     return counts
@@ -245,16 +244,6 @@ def _divide(groups, val_fraction):
         val = min(groups, key=len)
         train = [path for path in train if path not in val]
     return train, val
-
-
-def _write_report(root, problems):
-    with (
-        whole_file(root / "split_report.csv") as path,
-        open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as report,
-    ):
-        writer = csv.writer(report)
-        writer.writerow(["path", "problem"])
-        writer.writerows(sorted(problems, key=lambda row: _sort_key(row[0])))
 
 
 def _count(entries, label):

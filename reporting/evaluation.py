@@ -1,11 +1,10 @@
 """What an evaluation leaves in ``eval/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
 
-import csv
 import json
 
 from reporting.metrics import confusion_matrix, per_class, top_k_accuracy
 from reporting.plots import draw_confusion_matrix
-from reporting.whole_file import whole_file, write_text
+from reporting.whole_file import write_csv, write_text
 
 
 def write_evaluation(run, dataset, probabilities, labels, loss, acc, net, same_list):
@@ -26,19 +25,12 @@ def write_evaluation(run, dataset, probabilities, labels, loss, acc, net, same_l
     folder = run / "eval"
     folder.mkdir(exist_ok=True)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-    _write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
+    write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
     rows = (
         (path, classes[label], classes[guess], f"{float(row[guess]):.6f}")
         for (path, _, _), label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
     )
-    _write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
+    write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
     title = f"{net}: accuracy {acc:.4f} on {len(labels)} photographs"
     draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
     return folder
-
-
-def _write_csv(path, header, rows):
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

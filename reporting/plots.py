@@ -30,19 +30,20 @@ CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "
                  "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
 
 
-def _has(letters):
-    """Whether a font in use can draw the letters (a text)."""
+def _letters_without_font(texts):
+    """The letters, sorted, that no font in use can draw."""
     paths = [font_manager.findfont(name) for name in matplotlib.rcParams["font.family"]]
     known = set().union(*(font_manager.get_font(path).get_charmap() for path in paths))
-    return all(ord(letter) in known for letter in letters if letter.isprintable())
+    letters = {letter for text in texts for letter in text if letter.isprintable()}
+    return "".join(sorted(letter for letter in letters if ord(letter) not in known))
 
 
 @functools.cache
-def _mention_missing_letters(text):
-    if not _has(text):
+def _mention(letters):
+    if letters:
         print(
-            "note: no installed font has all letters of the class names; one with Chinese characters is, for instance, "
-            "Debian's package fonts-noto-cjk",
+            f"note: no installed font has the letters {letters}; one with Chinese characters is, for instance, Debian's "
+            f"package fonts-noto-cjk",
             file=sys.stderr,
         )
 
@@ -52,7 +53,7 @@ def _use_fonts():
     installed = {font.name for font in font_manager.fontManager.ttflist}
     matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
     matplotlib.rcParams["axes.unicode_minus"] = False
-    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said once, by _mention_missing_letters
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said once, by _mention
     matplotlib.rcParams["text.parse_math"] = False  # a dollar sign in a class name is one
 
 
@@ -150,6 +151,6 @@ def _finish(axes, label, is_share, values):
 
 
 def _save(figure, path):
-    _mention_missing_letters("".join(sorted({letter for text in figure.findobj(Text) for letter in text.get_text()})))
+    _mention(_letters_without_font(text.get_text() for text in figure.findobj(Text)))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

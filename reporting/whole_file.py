@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import csv
 import errno
 import os
 import tempfile
@@ -35,6 +36,14 @@ def write_text(path, text) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_csv(path, header, rows) -> None:
+    """Write a table as UTF-8 CSV, whole or not at all; numbers with all their digits, bytes that are no UTF-8 escaped."""
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def _umask():

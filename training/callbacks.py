@@ -92,7 +92,7 @@ class RecordEpochs(Callback):
     def __init__(self, record, photographs_in_train, early_stop=0):
         super().__init__()
         self.record, self.photographs_in_train, self.early_stop = record, photographs_in_train, early_stop
-        self.best, self.best_accuracy, self.epochs_since_better = None, -1.0, 0
+        self.best, self.epochs_since_better = None, 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
@@ -117,13 +117,13 @@ class RecordEpochs(Callback):
             seconds=time.monotonic() - self.started,
             images_per_second=self.photographs_in_train / self.train_seconds,
         )
+        if self.best is None or self.row["val_acc"] > self.best["val_acc"]:
+            self.epochs_since_better = 0
+        else:
+            self.epochs_since_better += 1
         is_best = self.best is None or best_epoch([self.best, self.row]) is self.row
         if is_best:
             self.best = self.row
-        if self.row["val_acc"] > self.best_accuracy:
-            self.best_accuracy, self.epochs_since_better = self.row["val_acc"], 0
-        else:
-            self.epochs_since_better += 1
         self.record(self.row, is_best)
         if self.early_stop and self.epochs_since_better >= self.early_stop:
             self.model.stop_training = True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from reporting.whole_file import whole_file, write_text
+from reporting.whole_file import write_csv, write_text
 
 HISTORY_COLUMNS = (
     "epoch", "learning_rate", "train_loss", "train_acc", "val_loss", "val_acc", "seconds", "images_per_second",
@@ -67,10 +67,7 @@ def write_result(run, result) -> None:
 
 def write_history(run, rows) -> None:
     """Write ``history.csv``, one row (a dict by HISTORY_COLUMNS) an epoch; numbers with all their digits."""
-    with whole_file(run / "history.csv") as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, HISTORY_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(run / "history.csv", HISTORY_COLUMNS, ([row[name] for name in HISTORY_COLUMNS] for row in rows))
 
 
 def read_history(run) -> list:
