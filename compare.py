@@ -64,7 +64,7 @@ def check_comparable(runs, results) -> None:
 
 def differing_settings(configs) -> list:
     """A line for each setting in which the runs differ, but for those of the network itself, the machine and the folders."""
-    own = {"net", "sa_groups", "sa_gate", "data", "runs_dir", "device", "threads", "num_workers"}
+    own = {"net", "sa_groups", "sa_gate", "data", "runs_dir", "device", "threads", "fused", "num_workers"}
     lines = []
     for name in configs[0].as_dict():
         values = [config.as_dict()[name] for config in configs]

@@ -127,6 +127,8 @@ class Config:
                           group="machine", scripts="train eval")
     threads: Optional[int] = setting(None, "CPU threads for the network's arithmetic", low=1, default_text="all cores",
                                      high=1024, group="machine", scripts="train eval")
+    fused: str = setting("auto", "the fused operators: auto uses them where they can be built, on insists, off never",
+                         choices=("auto", "on", "off"), group="machine", scripts="train eval")
     num_workers: Optional[int] = setting(None, "processes that read photographs; 0 reads in the main one",
                                          default_text="cores - 1, at most 8; 0 but on Linux", low=0, high=256,
                                          group="machine", scripts="train eval")

@@ -13,13 +13,14 @@ def main(config) -> int:
         runtime.handle_termination()
         # Only now may Paddle be imported, which the following modules do
         from networks import NetworkError
+        from ops.fused import FusedError
         from photo_lists import DataError
         from training.checkpoint import CheckpointError
         from training.run_folder import RunError
 
         try:
             print(evaluate(config))
-        except (CheckpointError, DataError, NetworkError, RunError, runtime.DeviceError, OSError) as error:
+        except (CheckpointError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError) as error:
             print(f"eval.py: error: {error}", file=sys.stderr)
             return 2
     except runtime.Terminated:
@@ -35,6 +36,7 @@ def evaluate(config) -> dict:
 
     from animal_dataset import AnimalDataset
     from networks import Classifier, build_network
+    from ops import fused
     from photo_lists import VAL_LIST, list_digest
     from reporting.evaluation import write_evaluation
     from training.callbacks import ShowProgress
@@ -55,6 +57,7 @@ def evaluate(config) -> dict:
     config = config.inherit(trained, ("data", "batch_size")).resolved()
 
     runtime.select_device(config.device)
+    fused.set_mode(config.fused)
     val_set = AnimalDataset(Path(config.data) / VAL_LIST, trained.image_size, train=False)
     check_classes(header["classes"], val_set.classes, run, config.data)
     same_list = list_digest(val_set.list_file) == header["list_sha256"]["val"]

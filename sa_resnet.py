@@ -13,11 +13,11 @@ import functools
 import math
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import KaimingNormal, Uniform
 
 from attention import ShuffleAttention
+from ops.batch_norm import BatchNorm2D
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -47,31 +47,31 @@ class Bottleneck(nn.Layer):
         super().__init__()
         out_channels = planes * self.expansion
         self.conv1 = conv(in_channels, planes, 1)
-        self.bn1 = nn.BatchNorm2D(planes)
+        self.bn1 = BatchNorm2D(planes)
         self.conv2 = conv(planes, planes, 3, stride)
-        self.bn2 = nn.BatchNorm2D(planes)
+        self.bn2 = BatchNorm2D(planes)
         self.conv3 = conv(planes, out_channels, 1)
-        self.bn3 = nn.BatchNorm2D(out_channels)
+        self.bn3 = BatchNorm2D(out_channels)
         self.sa = attention(out_channels) if attention else None
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2D(out_channels))
+            self.downsample = nn.Sequential(conv(in_channels, out_channels, 1, stride), BatchNorm2D(out_channels))
 
     def forward(self, x):
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = F.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
+        out = self.bn1(self.conv1(x), relu=True)
+        out = self.bn2(self.conv2(out), relu=True)
+        out = self.conv3(out)
         identity = x if self.downsample is None else self.downsample(x)
         if self.sa is not None:
-            return self.sa(out, residual=identity)
-        return F.relu(out + identity)
+            return self.sa(out, residual=identity, norm=self.bn3)
+        return self.bn3(out, residual=identity)
 
 
 class ResNet(nn.Layer):
     """float32 images [N, 3, H, W] -> logits [N, num_classes].
 
     ``blocks``: number of blocks in each of the four stages. ``attention``: a function from a channel count to a layer that
-    is called as ``layer(x, residual=identity)`` and returns relu(attention(x) + identity); None for a plain ResNet.
+    is called as ``layer(x, residual=identity, norm=bn)`` and returns relu(attention(bn(x)) + identity); None: a plain ResNet.
     ``zero_init_residual``: let each block start as the identity, its last batch norm's weight at zero (P. Goyal et al.,
     "Accurate, Large Minibatch SGD", 2017, section 5.1); the authors' code has it as an option, off by default.
     """
@@ -79,7 +79,7 @@ class ResNet(nn.Layer):
     def __init__(self, blocks, num_classes, attention=None, zero_init_residual=False):
         super().__init__()
         self.conv1 = conv(3, 64, 7, stride=2)
-        self.bn1 = nn.BatchNorm2D(64)
+        self.bn1 = BatchNorm2D(64)
         self.maxpool = nn.MaxPool2D(3, stride=2, padding=1)
         in_channels = 64
         for stage, (count, planes) in enumerate(zip(blocks, (64, 128, 256, 512)), start=1):
@@ -98,7 +98,7 @@ class ResNet(nn.Layer):
                     layer.bn3.weight.set_value(paddle.zeros_like(layer.bn3.weight))
 
     def forward(self, x):
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.bn1(self.conv1(x), relu=True))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 2048, H / 32, W / 32]
         return self.fc(self.avgpool(x).flatten(1))
 

@@ -13,12 +13,13 @@ def main(config) -> int:
         runtime.handle_termination()
         # Only now may Paddle be imported, which the following modules do
         from networks import NetworkError
+        from ops.fused import FusedError
         from photo_lists import DataError
         from training.callbacks import TrainingDiverged
 
         try:
             return print_summary(config) if config.summary else train(config.resolved())
-        except (DataError, NetworkError, runtime.DeviceError, OSError) as error:
+        except (DataError, FusedError, NetworkError, runtime.DeviceError, OSError) as error:
             print(f"train.py: error: {error}", file=sys.stderr)
             return 2
         except TrainingDiverged as error:
@@ -48,6 +49,7 @@ def train(config) -> int:
 
     from animal_dataset import AnimalDataset
     from networks import NETWORKS, Classifier, build_network
+    from ops import fused
     from photo_lists import TRAIN_LIST, VAL_LIST
     from training.callbacks import RecordEpochs, SeedEpochs, ShowProgress, StopOnBadLoss
     from training.epoch_metrics import MeanCrossEntropy
@@ -56,6 +58,7 @@ def train(config) -> int:
     from training.run_recorder import RunRecorder
 
     device = runtime.select_device(config.device)
+    fused.set_mode(config.fused)
     paddle.seed(config.seed)
     np.random.seed(config.seed)
     root = Path(config.data)

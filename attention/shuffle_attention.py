@@ -9,7 +9,8 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import Constant
 
-from ops.shuffle_attention import EPSILON, check_groups, shuffle_attention_reference
+from ops import fused
+from ops.shuffle_attention import EPSILON, check_groups, shuffle_attention
 
 
 class ShuffleAttention(nn.Layer):
@@ -36,11 +37,14 @@ class ShuffleAttention(nn.Layer):
             self.affine2 = nn.Conv2D(half, half, 1)
         self.gn = nn.GroupNorm(num_groups=half, num_channels=half, epsilon=EPSILON)
 
-    def forward(self, x, residual=None):
-        """With ``residual`` of x's shape: relu(attention(x) + residual), the end of a ResNet block."""
+    def forward(self, x, residual=None, norm=None):
+        """With ``residual`` of x's shape: relu(attention(x) + residual), the end of a ResNet block. ``norm``: a
+        ``BatchNorm2D`` that is applied to x first."""
+        if norm is not None and (self.gate == "conv" or not fused.usable(x)):
+            x, norm = norm(x), None
         if self.gate == "scale":
             parameters = (self.cweight, self.cbias, self.sweight, self.sbias, self.gn.weight, self.gn.bias)
-            return shuffle_attention_reference(x, *parameters, self.groups, residual)
+            return shuffle_attention(x, *parameters, self.groups, residual, norm and norm.norm())
         y = self._conv_gate(x)
         return y if residual is None else F.relu(y + residual)
 

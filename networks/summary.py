@@ -6,6 +6,9 @@ import io
 import numpy as np
 import paddle
 
+from ops.batch_norm import BatchNorm2D
+from ops.fused import plain_operators
+
 
 def parameter_counts(network):
     """(learnable parameters, values of batch norm's running statistics, which Paddle counts among the parameters)."""
@@ -20,11 +23,15 @@ def multiply_adds(network, image_size) -> int:
     """
     was_training = network.training
     # paddle.flops prints a report of its own, and a line for each type of layer that it does not count
-    with contextlib.redirect_stdout(io.StringIO()):
-        total = paddle.flops(network, [1, 3, image_size, image_size])
+    with contextlib.redirect_stdout(io.StringIO()), plain_operators():
+        total = paddle.flops(network, [1, 3, image_size, image_size], custom_ops={BatchNorm2D: _count_batch_norm})
     if was_training:
         network.train()
     return int(total)
+
+
+def _count_batch_norm(layer, inputs, output):
+    layer.total_ops += 2 * inputs[0].size  # what paddle.flops counts for its own
 
 
 def summarize(network, name, num_classes, image_size) -> str:

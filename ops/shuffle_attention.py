@@ -21,6 +21,8 @@ after which the channel shuffle (2 groups over all C channels) sends channel c t
 import paddle
 import paddle.nn.functional as F
 
+from ops.batch_norm import batch_norm_reference, block_end, fusable
+
 EPSILON = 1e-5  # of the group norm, as in the authors' code
 
 
@@ -35,13 +37,29 @@ def check_groups(channels, groups):
         )
 
 
-def shuffle_attention_reference(x, cweight, cbias, sweight, sbias, gn_weight, gn_bias, groups, residual=None):
+def shuffle_attention(x, cweight, cbias, sweight, sbias, gn_weight, gn_bias, groups, residual=None, norm=None):
+    """Shuffle Attention, as ``shuffle_attention_reference`` computes it; in one fused operator where that is possible.
+
+    The operator makes two passes over x where the plain ones make about twenty, and its backward pass is written by hand;
+    ops/csrc/block_end.h has the algebra.
+    """
+    parameters = (cweight, cbias, sweight, sbias, gn_weight, gn_bias)
+    if not fusable(x, norm):
+        return shuffle_attention_reference(x, *parameters, groups, residual, norm)
+    check_groups(x.shape[1], groups)
+    return block_end(x, norm, parameters, residual, relu=False)
+
+
+def shuffle_attention_reference(x, cweight, cbias, sweight, sbias, gn_weight, gn_bias, groups, residual=None, norm=None):
     """Shuffle Attention in plain Paddle operators.
 
     ``x``: [N, C, H, W]. ``cweight``, ``cbias``, ``sweight``, ``sbias``: [1, C / (2 * groups), 1, 1] (W1, b1, W2, b2).
     ``gn_weight``, ``gn_bias``: [C / (2 * groups)] (gamma, beta). Returns [N, C, H, W]; with ``residual`` of that shape,
-    relu(shuffle_attention(x) + residual), the end of a ResNet block. Raises ValueError where groups do not fit C.
+    relu(shuffle_attention(x) + residual), the end of a ResNet block. With ``norm`` (an ``ops.batch_norm.Norm``), x is batch
+    normalised first. Raises ValueError where groups do not fit C.
     """
+    if norm is not None:
+        x = batch_norm_reference(x, norm)
     channels, height, width = x.shape[1:]
     check_groups(channels, groups)
     half = channels // (2 * groups)

@@ -1,0 +1,38 @@
+// What the Paddle binding hands to the code of each kind of device.
+//
+// An input that does not apply (no residual, no attention, no batch norm) has the shape [0]. An output that does not apply
+// has the shape [1], because Paddle 2.6 takes an empty output for one that was forgotten.
+#pragma once
+
+#include <vector>
+
+#include "block_end.h"
+#include "paddle/extension.h"
+
+namespace block_end {
+
+inline bool present(const paddle::Tensor &tensor) { return !(tensor.shape().size() == 1 && tensor.shape()[0] == 0); }
+
+inline paddle::Tensor absent_output(const paddle::Tensor &like) { return paddle::empty({1}, like.dtype(), like.place()); }
+
+struct ForwardTensors {
+  const paddle::Tensor &x, &residual, &norm_weight, &norm_bias, &running_mean, &running_variance;
+  const paddle::Tensor &cweight, &cbias, &sweight, &sbias, &gamma, &beta;
+};
+
+struct BackwardTensors {
+  const paddle::Tensor &x, &out, &dout, &norm_weight, &norm_bias;  // out: [0] where its sign is not needed
+  const paddle::Tensor &cweight, &cbias, &sweight, &sbias, &gamma, &beta;
+  const paddle::Tensor &plane_stats, &channel_stats;
+  bool has_residual;
+};
+
+// {out, plane_stats, channel_stats}; the running statistics are updated in place.
+std::vector<paddle::Tensor> forward_cpu(const Shape &, const Options &, const ForwardTensors &);
+std::vector<paddle::Tensor> forward_gpu(const Shape &, const Options &, const ForwardTensors &);
+
+// {dx, dresidual, dnorm_weight, dnorm_bias, dcweight, dcbias, dsweight, dsbias, dgamma, dbeta}
+std::vector<paddle::Tensor> backward_cpu(const Shape &, const Options &, const BackwardTensors &);
+std::vector<paddle::Tensor> backward_gpu(const Shape &, const Options &, const BackwardTensors &);
+
+}  // namespace block_end

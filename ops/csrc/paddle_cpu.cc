@@ -1,0 +1,136 @@
+// The block end on the CPU: all cores, the instruction set chosen when the first call comes.
+#include <omp.h>
+
+#include "cpu_kernels.h"
+#include "paddle_block_end.h"
+
+namespace block_end {
+namespace {
+
+template <typename T>
+T *data(const paddle::Tensor &tensor) {
+  return present(tensor) ? const_cast<T *>(tensor.data<T>()) : nullptr;
+}
+
+template <typename T>
+Kernels<T> pick(const Kernels<float> &of_float, const Kernels<double> &of_double) {
+  if constexpr (std::is_same<T, float>::value) {
+    return of_float;
+  } else {
+    return of_double;
+  }
+}
+
+template <typename T>
+Kernels<T> best_kernels() {
+#ifdef HAVE_X86_LEVELS
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")) {
+    return pick<T>(avx512::kernels_float, avx512::kernels_double);
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return pick<T>(avx2::kernels_float, avx2::kernels_double);
+  }
+#endif
+  return pick<T>(generic::kernels_float, generic::kernels_double);
+}
+
+template <typename T>
+const Kernels<T> &kernels() {
+  static const Kernels<T> chosen = best_kernels<T>();
+  return chosen;
+}
+
+template <typename T, typename Tensors>
+Attention<const T> attention_of(const Tensors &t) {
+  return {data<T>(t.cweight), data<T>(t.cbias), data<T>(t.sweight), data<T>(t.sbias), data<T>(t.gamma), data<T>(t.beta)};
+}
+
+paddle::Tensor empty(std::vector<int64_t> shape, const paddle::Tensor &like) {
+  return paddle::empty(shape, like.dtype(), like.place());
+}
+
+paddle::Tensor gradient_of(const paddle::Tensor &tensor) {
+  return present(tensor) ? empty(tensor.shape(), tensor) : absent_output(tensor);
+}
+
+template <typename T>
+std::vector<paddle::Tensor> forward(const Shape &shape, const Options &options, const ForwardTensors &t) {
+  paddle::Tensor out = empty(t.x.shape(), t.x);
+  paddle::Tensor plane_stats = shape.half ? empty({shape.images, shape.channels, 2}, t.x) : absent_output(t.x);
+  paddle::Tensor channel_stats = present(t.norm_weight) ? empty({shape.channels, 2}, t.x) : absent_output(t.x);
+  const Forward<T, T> f = {data<T>(t.x),          data<T>(t.residual),         data<T>(t.norm_weight),
+                           data<T>(t.norm_bias),  data<T>(t.running_mean),     data<T>(t.running_variance),
+                           attention_of<T>(t),    out.data<T>(),               data<T>(plane_stats),
+                           data<T>(channel_stats)};
+  const Kernels<T> &k = kernels<T>();
+#pragma omp parallel for schedule(static)
+  for (int64_t channel = 0; channel < shape.channels; ++channel) k.forward(shape, options, f, channel);
+  return {out, plane_stats, channel_stats};
+}
+
+// The channels' shares, joined in a fixed order: the result does not depend on the number of threads.
+template <typename T>
+void attention_gradients(const Shape &shape, const Attention<const T> &p, const std::vector<double> &sums,
+                         const Attention<T> &gradients) {
+  for (int64_t j = 0; j < shape.half; ++j) {
+    double dcweight = 0, dcbias = 0, sum_u = 0, sum_u_zhat = 0;
+    for (int64_t c = j; c < shape.channels; c += 2 * shape.half) {
+      dcweight += sums[kChannelSums * c];
+      dcbias += sums[kChannelSums * c + 1];
+      sum_u += sums[kChannelSums * (c + shape.half)];
+      sum_u_zhat += sums[kChannelSums * (c + shape.half) + 1];
+    }
+    gradients.cweight[j] = T(dcweight);
+    gradients.cbias[j] = T(dcbias);
+    gradients.sweight[j] = T(p.gamma[j] * sum_u_zhat + p.beta[j] * sum_u);
+    gradients.sbias[j] = T(sum_u);
+    gradients.gamma[j] = T(p.sweight[j] * sum_u_zhat);
+    gradients.beta[j] = T(p.sweight[j] * sum_u);
+  }
+}
+
+template <typename T>
+std::vector<paddle::Tensor> backward(const Shape &shape, const Options &options, const BackwardTensors &t) {
+  paddle::Tensor dx = empty(t.x.shape(), t.x);
+  paddle::Tensor dresidual = t.has_residual ? empty(t.x.shape(), t.x) : absent_output(t.x);
+  std::vector<paddle::Tensor> results = {dx, dresidual};
+  for (const paddle::Tensor *parameter :
+       {&t.norm_weight, &t.norm_bias, &t.cweight, &t.cbias, &t.sweight, &t.sbias, &t.gamma, &t.beta}) {
+    results.push_back(gradient_of(*parameter));
+  }
+  const Attention<const T> attention = attention_of<T>(t);
+  const Attention<T> dattention = {data<T>(results[4]), data<T>(results[5]), data<T>(results[6]),
+                                   data<T>(results[7]), data<T>(results[8]), data<T>(results[9])};
+  const Backward<T, T> f = {data<T>(t.x),           data<T>(t.out),         data<T>(t.dout),         data<T>(t.norm_weight),
+                            data<T>(t.norm_bias),   attention,              data<T>(t.plane_stats),  data<T>(t.channel_stats),
+                            dx.data<T>(),           t.has_residual ? data<T>(dresidual) : nullptr, data<T>(results[2]),     data<T>(results[3]),
+                            dattention};
+  const Kernels<T> &k = kernels<T>();
+  std::vector<double> channel_sums(kChannelSums * shape.channels);
+#pragma omp parallel
+  {
+    std::vector<T> plane_sums(kPlaneSums * shape.images);
+#pragma omp for schedule(static)
+    for (int64_t channel = 0; channel < shape.channels; ++channel) {
+      k.backward(shape, options, f, channel, plane_sums.data(), &channel_sums[kChannelSums * channel]);
+    }
+  }
+  if (shape.half) attention_gradients<T>(shape, attention, channel_sums, dattention);
+  return results;
+}
+
+}  // namespace
+
+std::vector<paddle::Tensor> forward_cpu(const Shape &shape, const Options &options, const ForwardTensors &tensors) {
+  if (tensors.x.dtype() == paddle::DataType::FLOAT32) return forward<float>(shape, options, tensors);
+  return forward<double>(shape, options, tensors);
+}
+
+std::vector<paddle::Tensor> backward_cpu(const Shape &shape, const Options &options, const BackwardTensors &tensors) {
+  if (tensors.x.dtype() == paddle::DataType::FLOAT32) return backward<float>(shape, options, tensors);
+  return backward<double>(shape, options, tensors);
+}
+
+}  // namespace block_end

@@ -1,0 +1,137 @@
+// The operators as Paddle knows them. ops/block_end.py calls them and checks what it passes; here only what would otherwise
+// read beyond a tensor's end is checked again.
+//
+// Two operators over the same code: `block_end` has a residual and ends in ReLU, and its backward pass takes the sign of the
+// output; `block_norm` has no residual and keeps no output alive for the backward pass.
+#include "paddle_block_end.h"
+
+namespace {
+
+using block_end::Options;
+using block_end::present;
+using block_end::Shape;
+using paddle::Tensor;
+
+constexpr double kAttentionEpsilon = 1e-5;  // of Shuffle Attention's group norm; EPSILON in ops/shuffle_attention.py
+
+Shape shape_of(const Tensor &x, int half) {
+  const std::vector<int64_t> dims = x.shape();
+  PD_CHECK(dims.size() == 4, "block_end: x must have the shape [N, C, H, W]");
+  PD_CHECK(half >= 0 && (half == 0 || dims[1] % (2 * half) == 0), "block_end: C must be a multiple of 2 * half");
+  return {dims[0], dims[1], dims[2] * dims[3], half};
+}
+
+Tensor absent(const Tensor &like) { return paddle::empty({0}, like.dtype(), like.place()); }
+
+void check_size(const Tensor &tensor, int64_t size, const char *name) {
+  PD_CHECK(!present(tensor) || tensor.numel() == size, "block_end: ", name, " has the wrong size");
+}
+
+std::vector<Tensor> forward(const Tensor &x, const Tensor &residual, const Tensor &norm_weight, const Tensor &norm_bias,
+                            const Tensor &running_mean, const Tensor &running_variance, const Tensor &cweight,
+                            const Tensor &cbias, const Tensor &sweight, const Tensor &sbias, const Tensor &gamma,
+                            const Tensor &beta, const Options &options, int half) {
+  const Shape shape = shape_of(x, half);
+  PD_CHECK(!present(residual) || residual.shape() == x.shape(), "block_end: residual must have the shape of x");
+  for (const Tensor *parameter : {&norm_weight, &norm_bias, &running_mean, &running_variance}) {
+    check_size(*parameter, shape.channels, "batch norm's parameter");
+  }
+  for (const Tensor *parameter : {&cweight, &cbias, &sweight, &sbias, &gamma, &beta}) {
+    PD_CHECK(present(*parameter) == (half > 0), "block_end: six parameters of the attention, or none");
+    check_size(*parameter, half, "the attention's parameter");
+  }
+  const block_end::ForwardTensors tensors = {x,       residual, norm_weight, norm_bias, running_mean, running_variance,
+                                             cweight, cbias,    sweight,     sbias,     gamma,        beta};
+#ifdef PADDLE_WITH_CUDA
+  if (x.is_gpu()) return block_end::forward_gpu(shape, options, tensors);
+#endif
+  PD_CHECK(x.is_cpu(), "block_end: no kernel for this device");
+  return block_end::forward_cpu(shape, options, tensors);
+}
+
+std::vector<Tensor> backward(const Shape &shape, const Options &options, const block_end::BackwardTensors &tensors) {
+#ifdef PADDLE_WITH_CUDA
+  if (tensors.x.is_gpu()) return block_end::backward_gpu(shape, options, tensors);
+#endif
+  return block_end::backward_cpu(shape, options, tensors);
+}
+
+std::vector<Tensor> block_end_forward(const Tensor &x, const Tensor &residual, const Tensor &norm_weight,
+                                      const Tensor &norm_bias, const Tensor &running_mean, const Tensor &running_variance,
+                                      const Tensor &cweight, const Tensor &cbias, const Tensor &sweight,
+                                      const Tensor &sbias, const Tensor &gamma, const Tensor &beta, int half,
+                                      bool batch_statistics, float momentum, float epsilon) {
+  const Options options = {true, batch_statistics, momentum, epsilon, kAttentionEpsilon};
+  return forward(x, residual, norm_weight, norm_bias, running_mean, running_variance, cweight, cbias, sweight, sbias, gamma,
+                 beta, options, half);
+}
+
+std::vector<Tensor> block_end_backward(const Tensor &x, const Tensor &out, const Tensor &norm_weight,
+                                       const Tensor &norm_bias, const Tensor &cweight, const Tensor &cbias,
+                                       const Tensor &sweight, const Tensor &sbias, const Tensor &gamma, const Tensor &beta,
+                                       const Tensor &plane_stats, const Tensor &channel_stats, const Tensor &dout, int half,
+                                       bool batch_statistics, float momentum, float epsilon) {
+  const Options options = {true, batch_statistics, momentum, epsilon, kAttentionEpsilon};
+  const block_end::BackwardTensors tensors = {x,       out,   dout,  norm_weight, norm_bias,   cweight,       cbias,
+                                              sweight, sbias, gamma, beta,        plane_stats, channel_stats, true};
+  return backward(shape_of(x, half), options, tensors);
+}
+
+std::vector<Tensor> block_norm_forward(const Tensor &x, const Tensor &norm_weight, const Tensor &norm_bias,
+                                       const Tensor &running_mean, const Tensor &running_variance, const Tensor &cweight,
+                                       const Tensor &cbias, const Tensor &sweight, const Tensor &sbias, const Tensor &gamma,
+                                       const Tensor &beta, int half, bool relu, bool batch_statistics, float momentum,
+                                       float epsilon) {
+  const Options options = {relu, batch_statistics, momentum, epsilon, kAttentionEpsilon};
+  return forward(x, absent(x), norm_weight, norm_bias, running_mean, running_variance, cweight, cbias, sweight, sbias, gamma,
+                 beta, options, half);
+}
+
+std::vector<Tensor> block_norm_backward(const Tensor &x, const Tensor &norm_weight, const Tensor &norm_bias,
+                                        const Tensor &cweight, const Tensor &cbias, const Tensor &sweight,
+                                        const Tensor &sbias, const Tensor &gamma, const Tensor &beta,
+                                        const Tensor &plane_stats, const Tensor &channel_stats, const Tensor &dout, int half,
+                                        bool relu, bool batch_statistics, float momentum, float epsilon) {
+  const Options options = {relu, batch_statistics, momentum, epsilon, kAttentionEpsilon};
+  const Tensor none = absent(x);
+  const block_end::BackwardTensors tensors = {x,       none,  dout,  norm_weight, norm_bias,   cweight,       cbias,
+                                              sweight, sbias, gamma, beta,        plane_stats, channel_stats, false};
+  std::vector<Tensor> gradients = backward(shape_of(x, half), options, tensors);
+  gradients.erase(gradients.begin() + 1);  // that of the residual
+  return gradients;
+}
+
+}  // namespace
+
+// Shapes and types of the outputs come from the kernels: the operators are used in dynamic mode only.
+PD_BUILD_OP(block_end)
+    .Inputs({"X", "Residual", "NormWeight", "NormBias", "RunningMean", "RunningVariance", "CWeight", "CBias", "SWeight",
+             "SBias", "Gamma", "Beta"})
+    .Outputs({"Out", "PlaneStats", "ChannelStats"})
+    .Attrs({"half: int", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .SetKernelFn(PD_KERNEL(block_end_forward));
+
+PD_BUILD_GRAD_OP(block_end)
+    .Inputs({"X", "Out", "NormWeight", "NormBias", "CWeight", "CBias", "SWeight", "SBias", "Gamma", "Beta", "PlaneStats",
+             "ChannelStats", paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Residual"), paddle::Grad("NormWeight"), paddle::Grad("NormBias"),
+              paddle::Grad("CWeight"), paddle::Grad("CBias"), paddle::Grad("SWeight"), paddle::Grad("SBias"),
+              paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"half: int", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .SetKernelFn(PD_KERNEL(block_end_backward));
+
+PD_BUILD_OP(block_norm)
+    .Inputs({"X", "NormWeight", "NormBias", "RunningMean", "RunningVariance", "CWeight", "CBias", "SWeight", "SBias", "Gamma",
+             "Beta"})
+    .Outputs({"Out", "PlaneStats", "ChannelStats"})
+    .Attrs({"half: int", "relu: bool", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .SetKernelFn(PD_KERNEL(block_norm_forward));
+
+PD_BUILD_GRAD_OP(block_norm)
+    .Inputs({"X", "NormWeight", "NormBias", "CWeight", "CBias", "SWeight", "SBias", "Gamma", "Beta", "PlaneStats",
+             "ChannelStats", paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("NormWeight"), paddle::Grad("NormBias"), paddle::Grad("CWeight"),
+              paddle::Grad("CBias"), paddle::Grad("SWeight"), paddle::Grad("SBias"), paddle::Grad("Gamma"),
+              paddle::Grad("Beta")})
+    .Attrs({"half: int", "relu: bool", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .SetKernelFn(PD_KERNEL(block_norm_backward));

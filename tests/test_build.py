@@ -1,0 +1,177 @@
+"""Building the fused operators on first use: once, whole or not at all, and never in the way of a training."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ops import build
+
+ROOT = Path(__file__).resolve().parent.parent
+STEP = """
+import sys
+sys.path.insert(0, {root!r})
+from training import runtime
+runtime.configure(1)
+import paddle
+from attention import ShuffleAttention
+from ops import fused
+fused.set_mode({mode!r})
+layer, x = ShuffleAttention(16, groups=2), paddle.ones([2, 16, 5, 7])
+x.stop_gradient = False
+layer(x, residual=x).sum().backward()
+print("fused" if fused._runner else "plain", float(x.grad.sum()))
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to build with")
+
+
+def start_step(cache, mode="auto", **environment):
+    """A process of its own that runs one training step of an attention layer."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), **environment}
+    command = [sys.executable, "-c", STEP.format(root=str(ROOT), mode=mode)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    """(exit code, words of the last line of stdout, lines of stderr that are ours)"""
+    out, errors = process.communicate(timeout=300)
+    known = ("building", "built in", "plain operators", "the cache folder")
+    own = [line for line in errors.splitlines() if line.startswith(known) or "FusedError" in line]
+    return process.returncode, (out.splitlines() or [""])[-1].split(), own
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What the step prints without the fused operators."""
+    code, (kind, value), own = finish(start_step("/nowhere", mode="off"))
+    assert (code, kind, own) == (0, "plain", [])
+    return float(value)
+
+
+@pytest.fixture
+def script_folder(tmp_path):
+    """A PATH on which ``g++`` is what the test writes, and nothing else is found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def write(text):
+        (folder / "g++").write_text(f"#!/bin/sh\n{text}\n")
+        (folder / "g++").chmod(0o755)
+        return str(folder)
+
+    return write
+
+
+def test_eight_cold_processes_build_once_and_all_run_fused(tmp_path, expected):
+    processes = [start_step(tmp_path) for _ in range(8)]
+    results = [finish(process) for process in processes]
+    assert [code for code, _, _ in results] == [0] * 8
+    assert {kind for _, (kind, _), _ in results} == {"fused"}
+    assert all(float(value) == pytest.approx(expected, rel=1e-5) for _, (_, value), _ in results)
+    lines = [line for _, _, own in results for line in own]
+    assert sum(line.startswith("building the fused operators for CPU (generic") for line in lines) == 1
+    assert sum(line.startswith("built in ") for line in lines) == 1
+    assert len(lines) == 2
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["block_end.so", "lock"]
+
+    started = time.monotonic()
+    monkey = pytest.MonkeyPatch()
+    monkey.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert build.library().name == "block_end.so"
+    assert time.monotonic() - started < 2, "a second start must not build again"
+    monkey.undo()
+
+
+def check_trains_on_plain(result, expected, reason):
+    code, (kind, value), own = result
+    assert (code, kind) == (0, "plain")
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    said = [line for line in own if line.startswith("plain operators")]
+    assert len(said) == 1
+    assert reason in said[0]
+    return said[0]
+
+
+def test_without_a_compiler(tmp_path, expected):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = finish(start_step(tmp_path, PATH=str(empty)))
+    check_trains_on_plain(result, expected, "no C++ compiler (g++, c++ or clang++) on PATH")
+    assert len(result[2]) == 1
+
+
+def test_with_a_compiler_that_fails(tmp_path, expected, script_folder):
+    path = script_folder('[ "$1" = --version ] && echo "g++ 99" && exit 0; echo "internal compiler error: no luck" >&2; exit 4')
+    said = check_trains_on_plain(finish(start_step(tmp_path, PATH=path)), expected, "internal compiler error: no luck")
+    log = Path(said.split("(all of it: ")[1].rstrip(")"))
+    assert "exit code 4" in log.read_text()
+    assert not list(tmp_path.rglob("building-*"))
+
+
+def test_with_a_compiler_that_does_not_start(tmp_path, expected, script_folder):
+    path = script_folder("exit 127")
+    check_trains_on_plain(finish(start_step(tmp_path, PATH=path)), expected, "exit code 127")
+
+
+def test_where_the_cache_folder_cannot_be_used_the_build_is_temporary(tmp_path, expected):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    before = set(Path("/tmp").glob("sa-net-paddle-*"))
+    code, (kind, value), own = finish(start_step(in_the_way))
+    assert (code, kind, float(value)) == (0, "fused", pytest.approx(expected, rel=1e-5))
+    assert [line.split(" (")[0] for line in own if not line.startswith(("building", "built in"))] == [
+        "the cache folder cannot be used"
+    ]
+    assert set(Path("/tmp").glob("sa-net-paddle-*")) == before, "the temporary build is removed again"
+
+
+def test_on_insists(tmp_path):
+    code, _, own = finish(start_step(tmp_path, mode="on", PATH=str(tmp_path)))
+    assert code == 1
+    assert "fused = 'on': no C++ compiler" in own[-1]
+
+
+def test_a_folder_of_another_user_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = build.cache_root() / build.Recipe().digest()
+    folder.mkdir(parents=True)
+    (folder / build.LIBRARY).write_text("not a library")
+    monkeypatch.setattr(build.os, "geteuid", lambda: folder.stat().st_uid + 1)
+    monkeypatch.setattr(build, "build", lambda recipe, folder: (folder / build.LIBRARY).write_text("built"))
+    assert build.library().read_text() == "built"
+    assert (folder / build.LIBRARY).read_text() == "not a library"
+
+
+@pytest.mark.parametrize("change", ["source", "header", "flag", "paddle", "compiler"])
+def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, change):
+    sources = tmp_path / "csrc"
+    shutil.copytree(build.SOURCES, sources)
+    monkeypatch.setattr(build, "SOURCES", sources)
+    before = build.Recipe().digest()
+    assert build.Recipe().digest() == before
+    if change in ("source", "header"):
+        with open(sources / {"source": "cpu_kernels.cc", "header": "block_end.h"}[change], "a") as file:
+            file.write("\n// changed\n")
+    elif change == "flag":
+        monkeypatch.setattr(build, "BASE_FLAGS", [*build.BASE_FLAGS, "-g"])
+    elif change == "paddle":
+        import paddle
+
+        monkeypatch.setattr(paddle, "__version__", "9.9.9")
+    else:
+        monkeypatch.setattr(build, "version", lambda compiler: "g++ 99")
+    assert build.Recipe().digest() != before
+
+
+def test_the_compiler_of_the_environment_is_taken(monkeypatch):
+    monkeypatch.setenv("CXX", "g++ -pipe")
+    assert build.find_compiler() == ["g++", "-pipe"]
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(build.BuildError, match="CXX = 'no-such-compiler' is not there"):
+        build.find_compiler()
