@@ -62,7 +62,7 @@ def fusable(x, norm) -> bool:
     if not fused.usable(x):
         return False
     # Paddle's batch norm leaves x as it is where a channel has a single value; so be it
-    return norm is None or not norm.training or x.size > x.shape[1]
+    return norm is None or not norm.training or x.shape[0] * x.shape[2] * x.shape[3] > 1
 
 
 def block_end(x, norm, attention, residual, relu):
@@ -70,7 +70,7 @@ def block_end(x, norm, attention, residual, relu):
     addition of ``residual`` with ReLU, or ``relu`` alone. ``fusable(x, norm)`` has to hold."""
     none = _absent(x.dtype, str(x.place))
     norm = norm or Norm(none, none, none, none, False)
-    half = attention[0].size if attention else 0
+    half = attention[0].shape[1] if attention else 0
     tensors = [*norm[:4], *(attention or [none] * 6)]
     statistics = (norm.training, norm.momentum, norm.epsilon)
     if residual is not None:

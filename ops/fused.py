@@ -50,13 +50,14 @@ def plain_operators():
         _suspended -= 1
 
 
-@paddle.jit.not_to_static  # what Paddle 2.6 would make of this module's globals does not compile
+@paddle.jit.not_to_static  # what Paddle 2.6 would make of it does not compile
 def usable(x) -> bool:
     """Whether the fused operators take over for the feature map ``x`` [N, C, H, W]; builds and loads them when first asked.
 
     In mode "on" raises FusedError where they should but cannot.
     """
-    if _mode == "off" or _suspended or not paddle.in_dynamic_mode() or 0 in x.shape:
+    traced = not isinstance(x, paddle.Tensor)
+    if _mode == "off" or _suspended or traced or 0 in x.shape:
         return False
     on_gpu = x.place.is_gpu_place()
     types = (paddle.float32, paddle.float16, paddle.bfloat16) if on_gpu else (paddle.float32, paddle.float64)
