@@ -1,4 +1,4 @@
-"""Training images a second on a CPU: Paddle as it comes, against the threads and the MKL path that the scripts choose.
+"""Training images a second on a CPU: Paddle as it comes, against the threads, MKL path and fused operators of the scripts.
 
     python benchmarks/train_step.py [--net resnet]
 
@@ -9,6 +9,7 @@ of five. The losses of the first step must agree to 1e-5: a faster path that com
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,8 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
-def measure(net, batch_size, image_size, steps, as_it_comes):
-    """{"seconds": median step, "loss": the first step's loss} of training ``net`` in this process."""
+def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on"):
+    """Training and evaluating ``net`` in this process: {"seconds": median training step, "loss": the first step's loss,
+    "peak_bytes": the most memory the process held while training, "evaluation_seconds": median forward pass of evaluation}."""
     from training import runtime
 
     if not as_it_comes:
@@ -30,7 +32,9 @@ def measure(net, batch_size, image_size, steps, as_it_comes):
     import paddle
 
     from networks import Classifier, build_network
+    from ops import fused
 
+    fused.set_mode("off" if as_it_comes else fused_mode)
     paddle.seed(0)
     classifier = Classifier(build_network(net, 10))
     optimizer = paddle.optimizer.Momentum(0.01, parameters=classifier.parameters())
@@ -45,7 +49,20 @@ def measure(net, batch_size, image_size, steps, as_it_comes):
         optimizer.clear_grad()
         losses.append(float(loss))
         seconds.append(time.perf_counter() - started)
-    return {"seconds": statistics.median(seconds[1:]), "loss": losses[0]}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    classifier.eval()
+    evaluations = []
+    with paddle.no_grad():
+        for _ in range(steps + 1):
+            started = time.perf_counter()
+            float(classifier(images).sum())
+            evaluations.append(time.perf_counter() - started)
+    return {
+        "seconds": statistics.median(seconds[1:]),
+        "loss": losses[0],
+        "peak_bytes": peak,
+        "evaluation_seconds": statistics.median(evaluations[1:]),
+    }
 
 
 def in_new_process(arguments, setting):
