@@ -20,9 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
-def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on"):
-    """Training and evaluating ``net`` in this process: {"seconds": median training step, "loss": the first step's loss,
-    "peak_bytes": the most memory the process held while training, "evaluation_seconds": median forward pass of evaluation}."""
+def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on", prepare=lambda: None):
+    """Train and evaluate ``net`` in this process.
+
+    Returns {"seconds": median training step, "loss": the first step's loss, "peak_bytes": the most memory the process held
+    while training, "evaluation_seconds": median forward pass of evaluation}. ``prepare`` is called before the network is built.
+    """
     from training import runtime
 
     if not as_it_comes:
@@ -35,6 +38,7 @@ def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on"):
     from ops import fused
 
     fused.set_mode("off" if as_it_comes else fused_mode)
+    prepare()
     paddle.seed(0)
     classifier = Classifier(build_network(net, 10))
     optimizer = paddle.optimizer.Momentum(0.01, parameters=classifier.parameters())

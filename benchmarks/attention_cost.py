@@ -1,0 +1,218 @@
+"""What Shuffle Attention costs on a CPU, with the fused operators and without, and against PyTorch.
+
+    python benchmarks/attention_cost.py [--rounds 5] [--gains] [--json FILE]
+
+Each round runs every setting once, in a process of its own, one after the other, so that whatever else the machine does
+strikes all alike; a process takes one step to warm up and the median of three. The table has the median over the rounds of
+the ratios within a round. The first losses with and without the fused operators must agree. The PyTorch rows need
+requirements-bench.txt and are left out without it. ``--gains`` takes the fused operator apart instead: what Shuffle Attention
+alone gains, what batch norm with it, and what batch norm with ReLU in the rest of the block.
+"""
+
+import argparse
+import importlib.util
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+STEPS = 3
+LAYERS = 4  # layers in a chain: a single one would be charged for the copy of the gradient that Paddle makes at its end
+
+
+def settings(gains):
+    """Name of each setting -> the command that measures it."""
+    own = [sys.executable, __file__, "--child"]
+    if gains:
+        names = ["resnet off", "resnet on", *(f"sa_resnet {mode}" for mode in ("off", *PARTS, "on"))]
+        return {name: [*own, *name.split()] for name in names}
+    torch = [sys.executable, str(Path(__file__).with_name("torch_sa_resnet.py")), "--steps", str(STEPS), "--layout"]
+    commands = {f"{net} {mode}": [*own, net, mode] for net in ("resnet", "sa_resnet") for mode in ("off", "on")}
+    commands["layer"] = [*own, "layer", "on"]
+    commands["layer off"] = [*own, "layer", "off"]
+    if importlib.util.find_spec("torch"):
+        for layout in ("contiguous_format", "channels_last"):
+            commands[f"torch {layout}"] = [*torch, layout]
+    return commands
+
+
+def measure_layer(mode):
+    """{"seconds": forward and backward of one attention layer with residual, 16 x 256 x 56 x 56, "at_copy_speed": the time
+    that its bytes take at this machine's own copy speed}."""
+    from training import runtime
+
+    runtime.configure()
+    import numpy as np
+    import paddle
+
+    from attention import ShuffleAttention
+    from ops import fused
+
+    fused.set_mode(mode)
+    shape = [16, 256, 56, 56]
+    layers = [ShuffleAttention(256) for _ in range(LAYERS)]
+    maps = [paddle.randn(shape) for _ in range(LAYERS + 1)]
+    for tensor in maps:
+        tensor.stop_gradient = False
+    gradient = paddle.randn(shape)
+
+    def forward_and_backward():
+        y = maps[0]
+        for layer, residual in zip(layers, maps[1:]):
+            y = layer(y, residual=residual)
+        paddle.grad([y], maps, [gradient])
+
+    source = np.random.default_rng(0).random(int(np.prod(shape)), dtype=np.float32)
+    target = np.empty_like(source)
+    threads = runtime.default_threads()
+    bounds = np.linspace(0, source.size, threads + 1, dtype=int)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def copy():
+            list(
+                pool.map(
+                    lambda i: np.copyto(target[bounds[i] : bounds[i + 1]], source[bounds[i] : bounds[i + 1]]), range(threads)
+                )
+            )
+
+        copies, passes = [], []
+        for _ in range(9):
+            copies.append(timed(copy))
+            passes.append(timed(forward_and_backward))
+    # forward reads x and the residual and writes the output; backward reads x, output and gradient and writes two gradients
+    moved = 8 * source.nbytes
+    bytes_a_second = 2 * source.nbytes / statistics.median(copies[1:])
+    return {"seconds": statistics.median(passes[1:]) / LAYERS, "at_copy_speed": moved / bytes_a_second}
+
+
+def timed(function):
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+PARTS = {"attention": "Shuffle Attention, addition and ReLU", "block_end": "the last batch norm with them"}
+
+
+def fuse_only(part):
+    """Let the fused operator do one of PARTS, plain operators the rest."""
+    from attention import ShuffleAttention
+    from ops import batch_norm
+
+    batch_norm.batch_norm = batch_norm.batch_norm_reference
+    if part == "attention":
+        ShuffleAttention.end_block = lambda layer, x, norm, residual: layer(norm(x), residual=residual)
+
+
+def run_child(net, mode):
+    from train_step import measure
+
+    if net == "layer":
+        result = measure_layer(mode)
+    elif mode in PARTS:
+        result = measure(net, 16, 224, STEPS, as_it_comes=False, prepare=lambda: fuse_only(mode))
+    else:
+        result = measure(net, 16, 224, STEPS, as_it_comes=False, fused_mode=mode)
+    print(json.dumps(result))
+
+
+def gains_table(rounds):
+    """The rows of --gains; as those of ``table``."""
+    rows = []
+    for label, field in (("training step", "seconds"), ("peak memory", "peak_bytes")):
+        for name in rounds[0]:
+            ratios = [results[name][field] / results["resnet off"][field] for results in rounds]
+            rows.append((f"{label}: {name} / resnet off", statistics.median(ratios), min(ratios), max(ratios)))
+    return rows
+
+
+def table(rounds):
+    """Rows (measure, median ratio, lowest, highest) from a list of rounds, each a dict of results by setting."""
+
+    def row(name, ratio):
+        ratios = [ratio(results) for results in rounds]
+        return name, statistics.median(ratios), min(ratios), max(ratios)
+
+    def seconds(results, name, field="seconds"):
+        return results[name][field]
+
+    rows = []
+    for label, field in (("training step", "seconds"), ("evaluation", "evaluation_seconds"), ("peak memory", "peak_bytes")):
+        for net, mode in (("sa_resnet", "on"), ("sa_resnet", "off"), ("resnet", "on")):
+            rows.append(
+                row(
+                    f"{label}: {net}, fused {mode} / resnet, fused off",
+                    lambda r, net=net, mode=mode, field=field: (
+                        seconds(r, f"{net} {mode}", field) / seconds(r, "resnet off", field)
+                    ),
+                )
+            )
+    for name, label in (("layer", "fused on"), ("layer off", "fused off")):
+        rows.append(
+            row(
+                f"layer 16x256x56x56 forward + backward, {label} / its bytes at copy speed",
+                lambda r, name=name: seconds(r, name) / seconds(r, name, "at_copy_speed"),
+            )
+        )
+    peers = [name for name in rounds[0] if name.startswith("torch")]
+    if peers:
+        rows.append(
+            row(
+                "images/s: sa_resnet, fused on / PyTorch's better layout",
+                lambda r: min(seconds(r, name) for name in peers) / seconds(r, "sa_resnet on"),
+            )
+        )
+    return rows
+
+
+def check(results):
+    """The fused operators must compute what the plain ones do, and PyTorch's network must be the same one."""
+    for name, result in results.items():
+        net = name.split()[0]
+        if net in ("resnet", "sa_resnet"):
+            loss, plain = result["loss"], results[f"{net} off"]["loss"]
+            if abs(loss - plain) > 1e-4 * abs(plain):
+                raise SystemExit(f"{name}: first loss {loss}, {plain} with plain operators")
+    for name, result in results.items():
+        if name.startswith("torch") and result["parameters"] != 23_529_230:
+            raise SystemExit(f"{name}: {result['parameters']} parameters, not those of SA-ResNet50 at 10 classes")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--gains", action="store_true", help="what each part of the fused operator gains")
+    parser.add_argument("--json", metavar="FILE", help="write every round's results there")
+    parser.add_argument("--child", nargs=2, metavar=("NET", "MODE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        run_child(*arguments.child)
+        return
+    commands, rounds = settings(arguments.gains), []
+    for number in range(arguments.rounds):
+        results = {}
+        for name, command in commands.items():
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+            results[name] = json.loads(done.stdout.splitlines()[-1])
+        check(results)
+        rounds.append(results)
+        shown = "  ".join(f"{name} {result['seconds']:.3f}" for name, result in results.items())
+        print(f"round {number + 1}, seconds: {shown}", flush=True)
+    print(f"\n{platform.machine()}, Python {platform.python_version()}, batch 16 at 224, {arguments.rounds} rounds\n")
+    print("| measure | median ratio | lowest | highest |\n|---|---|---|---|")
+    for name, median, lowest, highest in (gains_table if arguments.gains else table)(rounds):
+        print(f"| {name} | {median:.3f} | {lowest:.3f} | {highest:.3f} |")
+    if not arguments.gains and not any(name.startswith("torch") for name in commands):
+        print("\nPyTorch is not installed (requirements-bench.txt): its row is left out")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(rounds, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""The CUDA kernels of the block end on this machine's GPU: their results against float64, then their speed.
+
+    python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--json results.json]
+
+Needs a GPU, PyTorch and nvcc, but no Paddle: the kernels are built for the card and called through ctypes. What is timed is the
+end of a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and ReLU, with and without batch norm before
+them. Calls are captured in CUDA graphs, so that no time is lost between launches, and go round over more memory than the L2
+cache holds. "Share of copy" compares the bytes that have to pass through memory in that time with what a plain copy on the
+device moves, measured in the same run; "faster" is the ratio to the same computed by PyTorch's own operators.
+"""
+
+import argparse
+import ctypes
+import json
+import math
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "ops" / "csrc" / "block_end_capi.cu"
+SHAPES = ((256, 56), (512, 28), (1024, 14), (2048, 7))  # channels and side of the four stages
+GROUPS = 64
+TYPES = ("float32", "float16", "bfloat16")
+MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON = 0.9, 1e-5, 1e-5
+PARAMETERS = ("cweight", "cbias", "sweight", "sbias", "gamma", "beta")
+# Feature maps read or written: x, residual -> out and x, dout, out -> dx, dresidual; batch norm's statistics need x twice, and
+# its gradients x and d
+MAPS = {False: (3, 5), True: (4, 7)}
+POISON = float("nan")
+
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError:
+    torch = None
+
+
+def build(folder):
+    """The kernels as a library, compiled for the first GPU."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        raise SystemExit("nvcc, CUDA's compiler, is not on the PATH; install the CUDA toolkit.")
+    major, minor = torch.cuda.get_device_capability()
+    target = Path(folder) / "block_end.so"
+    command = [nvcc, "-O3", "-std=c++17", f"-gencode=arch=compute_{major}{minor},code=sm_{major}{minor}", "-shared"]
+    done = subprocess.run([*command, "-Xcompiler", "-fPIC", str(SOURCE), "-o", str(target)], check=False)
+    if done.returncode:
+        raise SystemExit("nvcc failed, see above.")
+    return load(target)
+
+
+def load(path):
+    library = ctypes.CDLL(str(path))
+    for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
+        getattr(library, name).restype = ctypes.c_int64
+    library.block_end_error.restype = ctypes.c_char_p
+    return library
+
+
+# ---- The same from PyTorch's operators
+
+
+def pre_activation(x, residual, p, norm):
+    """What goes into ReLU, and the running statistics that batch norm leaves. Differentiable."""
+    images, channels, height, width = x.shape
+    running = None
+    if norm:
+        running = p["running_mean"].clone(), p["running_variance"].clone()
+        x = F.batch_norm(x, *running, p["norm_weight"], p["norm_bias"], True, 1 - MOMENTUM, NORM_EPSILON)
+    half = channels // (2 * GROUPS)
+
+    def of_planes(name):
+        return p[name].to(x.dtype).reshape(1, half, 1, 1)
+
+    by_branch = x.reshape(images * GROUPS, 2 * half, height, width)
+    x_channel, x_spatial = by_branch.chunk(2, dim=1)
+    gate = of_planes("cweight") * x_channel.mean((2, 3), keepdim=True) + of_planes("cbias")
+    normal = F.group_norm(x_spatial, half, p["gamma"].to(x.dtype), p["beta"].to(x.dtype), ATTENTION_EPSILON)
+    y_spatial = x_spatial * torch.sigmoid(of_planes("sweight") * normal + of_planes("sbias"))
+    y = torch.cat([x_channel * torch.sigmoid(gate), y_spatial], dim=1)
+    y = y.reshape(images, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
+    return y + residual, running
+
+
+# ---- The kernels
+
+
+def names_of(norm):
+    return [*(("norm_weight", "norm_bias") if norm else ()), *PARAMETERS]
+
+
+class Case:
+    """Tensors of one case. ``forward`` and ``backward`` call the kernels on them."""
+
+    def __init__(self, library, seed, batch, channels, side, dtype, norm, device="cuda"):
+        self.library, self.norm, self.dtype, self.device = library, norm, dtype, device
+        generator = torch.Generator(device).manual_seed(seed)
+
+        def random(*shape, mean=0.3, of=dtype):
+            return (torch.randn(*shape, generator=generator, device=device) + mean).to(getattr(torch, of))
+
+        def empty(*shape, of=dtype):
+            return torch.full(shape, POISON, dtype=getattr(torch, of), device=device)
+
+        shape, half = (batch, channels, side, side), channels // (2 * GROUPS)
+        self.shape = (ctypes.c_int64 * 4)(batch, channels, side * side, half)
+        self.values = (ctypes.c_double * 3)(MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
+        self.x, self.residual, self.dout = random(*shape), random(*shape), random(*shape)
+        self.p = {name: random(half, of="float32") for name in PARAMETERS}
+        self.p.update({name: random(channels, mean=1, of="float32") for name in ("norm_weight", "norm_bias")})
+        self.p["running_mean"] = random(channels, of="float32")
+        self.p["running_variance"] = random(channels, of="float32").abs() + 0.5
+        self.before = {name: self.p[name].clone() for name in ("running_mean", "running_variance")}
+        self.out, self.dx, self.dresidual = empty(*shape), empty(*shape), empty(*shape)
+        self.plane_stats, self.channel_stats = empty(batch, channels, 2, of="float32"), empty(channels, 2, of="float32")
+        self.gradients = {name: empty(*self.p[name].shape, of="float32") for name in names_of(norm)}
+        floats = max(getattr(library, f"block_end_{name}_workspace")(self.shape) for name in ("forward", "backward"))
+        self.workspace = empty(floats, of="float32")
+
+    def call(self, function, tensors):
+        pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+        stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else None
+        error = function(
+            TYPES.index(self.dtype), self.shape, 1, int(self.norm), self.values,
+            (ctypes.c_void_p * len(pointers))(*pointers), ctypes.c_void_p(self.workspace.data_ptr()), ctypes.c_void_p(stream),
+        )  # fmt: skip
+        if error:
+            raise SystemExit(f"CUDA error {error}: {self.library.block_end_error(error).decode()}")
+
+    def of_norm(self, *names):
+        return [self.p[name] if self.norm else None for name in names]
+
+    def forward(self):
+        tensors = [self.x, self.residual, *self.of_norm("norm_weight", "norm_bias", "running_mean", "running_variance")]
+        tensors += [*(self.p[name] for name in PARAMETERS), self.out, self.plane_stats]
+        self.call(self.library.block_end_forward, [*tensors, self.channel_stats if self.norm else None])
+
+    def backward(self):
+        tensors = [self.x, self.out, self.dout, *self.of_norm("norm_weight", "norm_bias")]
+        tensors += [*(self.p[name] for name in PARAMETERS), self.plane_stats, self.channel_stats if self.norm else None]
+        gradients = [self.gradients.get(name) for name in ("norm_weight", "norm_bias", *PARAMETERS)]
+        self.call(self.library.block_end_backward, [*tensors, self.dx, self.dresidual, *gradients])
+
+    def poison(self):
+        for tensor in (self.out, self.dx, self.dresidual, self.workspace, *self.gradients.values()):
+            tensor.fill_(POISON)
+
+    def leaves(self, dtype):
+        """x, residual and parameters by name as leaves of a new graph: parameters in float32, or float64 if that is dtype."""
+        tensors = {"x": self.x.to(dtype), "residual": self.residual.to(dtype)}
+        of_parameters = torch.float64 if dtype == torch.float64 else torch.float32
+        tensors.update({name: self.p[name].to(of_parameters) for name in names_of(self.norm)})
+        return {name: tensor.detach().clone().requires_grad_() for name, tensor in tensors.items()}
+
+    def running(self, dtype):
+        return {name: tensor.to(dtype) for name, tensor in self.before.items()}
+
+
+# ---- Results
+
+
+def relative_error(got, want):
+    return ((got.double() - want).norm() / want.norm()).item()
+
+
+def check(case):
+    """Run the case once and compare all it writes with float64; returns the largest relative errors, (maps, parameters).
+
+    float32: at most 1e-5 for feature maps; types of 16 bits: at most twice what rounding the exact result costs, and 1e-5.
+    Gradients of parameters, sums of many terms of both signs: 1e-4.
+    """
+    case.poison()
+    case.forward()
+    case.backward()
+    leaves = case.leaves(torch.float64)
+    before, running = pre_activation(leaves["x"], leaves["residual"], {**leaves, **case.running(torch.float64)}, case.norm)
+    # Where float32 and float64 differ about the sign of a number close to 0, the derivative is that of the kernel's choice
+    wanted = torch.autograd.grad(before * (case.out > 0), list(leaves.values()), case.dout.double())
+    wanted = dict(zip(leaves, wanted))
+    maps = {"out": (case.out, before.detach().relu())}
+    maps["dx"], maps["dresidual"] = (case.dx, wanted["x"]), (case.dresidual, wanted["residual"])
+    parameters = {name: (case.gradients[name], wanted[name]) for name in case.gradients}
+    if running:
+        parameters.update(running_mean=(case.p["running_mean"], running[0]))
+        parameters.update(running_variance=(case.p["running_variance"], running[1]))
+    for name, (got, want) in {**maps, **parameters}.items():
+        rounding = relative_error(want.to(got.dtype), want) if name in maps and case.dtype != "float32" else 0
+        bound = 2 * rounding + (1e-5 if name in maps else 1e-4)
+        error = relative_error(got, want)
+        if not error <= bound:
+            raise SystemExit(f"wrong {name}: relative error {error:.2e}, allowed {bound:.2e}")
+    return tuple(max(relative_error(*pair) for pair in pairs.values()) for pairs in (maps, parameters))
+
+
+# ---- Speed
+
+
+def milliseconds(calls, repeats=30):
+    """The median time of one of ``calls``, which are captured into one CUDA graph and replayed."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            for call in calls:
+                call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for call in calls:
+            call()
+    for _ in range(3):
+        graph.replay()
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / len(calls))
+    return statistics.median(times)
+
+
+def copy_bandwidth():
+    """Bytes a second, read and written, of a copy on the device."""
+    source = torch.randn(2**28, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / (milliseconds([lambda: target.copy_(source)]) / 1000)
+
+
+def time_composite(case):
+    """Milliseconds of (forward, backward) by PyTorch's operators, on fresh leaves of the case."""
+    leaves = case.leaves(getattr(torch, case.dtype))
+    parameters = {**leaves, **case.running(torch.float32)}
+
+    def forward():
+        return pre_activation(leaves["x"], leaves["residual"], parameters, case.norm)[0].relu()
+
+    def both():
+        torch.autograd.grad(forward(), list(leaves.values()), case.dout)
+
+    alone = milliseconds([forward])
+    return alone, milliseconds([both]) - alone
+
+
+def measure(library, batch, channels, side, dtype, norm, copy):
+    first = Case(library, 0, batch, channels, side, dtype, norm)
+    errors = check(first)
+    maps = first.x.nbytes
+    l2 = torch.cuda.get_device_properties(0).L2_cache_size
+    sets = max(2, math.ceil(4 * l2 / (3 * maps)))
+    cases = [first, *(Case(library, seed, batch, channels, side, dtype, norm) for seed in range(1, sets))]
+    for case in cases:
+        case.poison()
+    forward = milliseconds([case.forward for case in cases])
+    backward = milliseconds([case.backward for case in cases])
+    if not all(tensor.isfinite().all() for case in cases for tensor in (case.out, case.dx, case.dresidual)):
+        raise SystemExit("an output was not written")
+    composite = time_composite(first)
+    result = {"norm": norm, "shape": [batch, channels, side, side], "dtype": dtype, "error_maps": errors[0]}
+    result["error_parameters"] = errors[1]
+    for name, mine, torchs, count in zip(("forward", "backward"), (forward, backward), composite, MAPS[norm]):
+        share = count * maps / (mine / 1000) / copy
+        result[name] = {"ms": mine, "bytes": count * maps, "share_of_copy": share, "faster": torchs / mine}
+    return result
+
+
+def table(results, norm):
+    yield f"{'Batch norm, ' if norm else ''}Shuffle Attention, residual, ReLU" + "\n"
+    yield "| shape | type | forward ms | backward ms | MB forward, backward | share of copy | faster | error |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for result in (each for each in results if each["norm"] == norm):
+        passes = result["forward"], result["backward"]
+        shape = " × ".join(map(str, result["shape"]))
+        times = " | ".join(f"{each['ms']:.4f}" for each in passes)
+        sizes = ", ".join(f"{each['bytes'] / 1e6:.0f}" for each in passes)
+        shares = ", ".join(f"{each['share_of_copy']:.0%}" for each in passes)
+        ratios = ", ".join(f"{each['faster']:.1f}" for each in passes)
+        error = f"{result['error_maps']:.1e}"
+        yield f"| {shape} | {result['dtype']} | {times} | {sizes} | {shares} | {ratios} | {error} |"
+    yield ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--types", nargs="+", choices=TYPES, default=["bfloat16", "float16", "float32"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    arguments = parser.parse_args()
+    if torch is None:
+        raise SystemExit("This benchmark needs PyTorch: pip install torch")
+    if not torch.cuda.is_available():
+        raise SystemExit("This benchmark needs an NVIDIA GPU, and PyTorch sees none.")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    with tempfile.TemporaryDirectory() as folder:
+        library = build(folder)
+        copy = copy_bandwidth()
+        name = torch.cuda.get_device_name()
+        print(f"{name}: a copy on the device moves {copy / 1e12:.2f} TB/s\n", flush=True)
+        results = []
+        for norm in (False, True):
+            for channels, side in SHAPES:
+                for dtype in arguments.types:
+                    results.append(measure(library, arguments.batch, channels, side, dtype, norm, copy))
+                    torch.cuda.empty_cache()
+            print("\n".join(table(results, norm)), flush=True)
+    if arguments.json:
+        report = {"device": name, "torch": torch.__version__, "copy_bytes_per_second": copy, "results": results}
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,456 @@
+"""The CUDA kernels without a GPU: nvcc compiles them, and their source, run on CPU threads, agrees with NumPy in float64.
+
+tests/cuda_emulation/ is what runs them. Speed, and what only a GPU does, is left to benchmarks/cuda_block_end.py.
+"""
+
+import ctypes
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CAPI = ROOT / "ops" / "csrc" / "block_end_capi.cu"
+EMULATION = ROOT / "tests" / "cuda_emulation" / "emulation.cc"
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON = 0.9, 1e-5, 1e-5
+PARAMETERS = ("cweight", "cbias", "sweight", "sbias", "gamma", "beta")
+NVCC = shutil.which("nvcc")
+needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc, CUDA's compiler, is not installed")
+
+
+# ---- The types of the feature maps
+
+
+def to_bfloat16(values):
+    """The nearest bfloat16, ties to even, as the uint16 that has its bits."""
+    bits = np.asarray(values, np.float32).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def from_bfloat16(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+CODES = {"float32": 0, "float16": 1, "bfloat16": 2}
+STORAGE = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+
+
+def encode(values, dtype):
+    return to_bfloat16(values) if dtype == "bfloat16" else np.asarray(values).astype(STORAGE[dtype])
+
+
+def decode(values, dtype):
+    return from_bfloat16(values) if dtype == "bfloat16" else values.astype(np.float64)
+
+
+# ---- What the kernels should compute: block_end.h in float64, each step by itself
+
+
+def sigmoid(t):
+    return 1 / (1 + np.exp(-t))
+
+
+def shuffle(maps):
+    """Channel c to 2c if c < C/2, else to 2(c - C/2) + 1."""
+    images, channels, plane = maps.shape
+    return maps.reshape(images, 2, channels // 2, plane).transpose(0, 2, 1, 3).reshape(maps.shape)
+
+
+def unshuffle(maps):
+    images, channels, plane = maps.shape
+    return maps.reshape(images, channels // 2, 2, plane).transpose(0, 2, 1, 3).reshape(maps.shape)
+
+
+class Reference:
+    """One case in float64. ``half`` 0: no attention. ``norm``: None, "batch" or "running"."""
+
+    def __init__(self, half, norm, relu, x, residual, parameters):
+        self.half, self.norm, self.relu, self.x, self.residual = half, norm, relu, x, residual
+        self.p = {name: value.astype(np.float64) for name, value in parameters.items()}
+
+    def forward(self):
+        x, p = self.x, self.p
+        images, channels, plane = x.shape
+        self.z, self.mean, self.rstd = x, np.zeros(channels), np.ones(channels)
+        if self.norm:
+            count = images * plane
+            if self.norm == "batch" and images:
+                self.mean, variance = x.mean((0, 2)), x.var((0, 2))
+                unbiased = variance * count / max(count - 1, 1)
+                self.running_mean = MOMENTUM * p["running_mean"] + (1 - MOMENTUM) * self.mean
+                self.running_variance = MOMENTUM * p["running_variance"] + (1 - MOMENTUM) * unbiased
+            else:
+                self.mean, variance = self.running_mean, self.running_variance = p["running_mean"], p["running_variance"]
+            self.rstd = 1 / np.sqrt(variance + NORM_EPSILON)
+            self.xhat = (x - self.mean[:, None]) * self.rstd[:, None]
+            self.z = p["norm_weight"][:, None] * self.xhat + p["norm_bias"][:, None]
+        y = self.z * self.gates() if self.half else self.z
+        out = shuffle(y) if self.half else y
+        if self.residual is not None:
+            out = out + self.residual
+        self.out = np.maximum(out, 0) if self.relu else out
+        self.plane_stats = np.stack([x.mean(2), x.var(2)], -1)
+        self.channel_stats = np.stack([self.mean, self.rstd], -1)
+        return self.out
+
+    def gates(self):
+        p, z = self.p, self.z
+        images, channels, plane = z.shape
+        by_branch = z.reshape(images, channels // (2 * self.half), 2, self.half, plane)
+        self.z_channel, self.z_spatial = by_branch[:, :, 0], by_branch[:, :, 1]
+        self.mean_z = self.z_channel.mean(-1, keepdims=True)
+        self.g_channel = sigmoid(p["cweight"][:, None] * self.mean_z + p["cbias"][:, None])
+        mean, variance = self.z_spatial.mean(-1, keepdims=True), self.z_spatial.var(-1, keepdims=True)
+        self.rs = 1 / np.sqrt(variance + ATTENTION_EPSILON)
+        self.zhat = (self.z_spatial - mean) * self.rs
+        normal = p["gamma"][:, None] * self.zhat + p["beta"][:, None]
+        self.g_spatial = sigmoid(p["sweight"][:, None] * normal + p["sbias"][:, None])
+        gates = np.stack([np.broadcast_to(self.g_channel, self.z_channel.shape), self.g_spatial], 2)
+        return gates.reshape(z.shape)
+
+    def backward(self, dout, passed):
+        """Gradients by name, after forward(). ``passed``: where ReLU let the output pass.
+
+        self.sizes: how large the terms of a gradient are together, which may nearly cancel: those of dx where planes or
+        batches are tiny, those of a parameter's anywhere.
+        """
+        d = np.where(passed, dout, 0) if self.relu else dout
+        gradients, self.sizes = {"dresidual": d}, {}
+        dz = self.attention_backward(unshuffle(d), gradients) if self.half else d
+        dx, scale = dz, dz
+        if self.norm:
+            gradients["dnorm_weight"] = self.total("dnorm_weight", dz * self.xhat, (0, 2))
+            gradients["dnorm_bias"] = self.total("dnorm_bias", dz, (0, 2))
+            dx = scale = dz * (self.p["norm_weight"] * self.rstd)[:, None]
+            if self.norm == "batch" and self.x.shape[0]:
+                mean, projection = dx.mean((0, 2)), (dx * self.xhat).mean((0, 2))
+                dx = dx - mean[:, None] - self.xhat * projection[:, None]
+        gradients["dx"], self.sizes["dx"] = dx, scale
+        return gradients
+
+    def total(self, name, terms, axes):
+        self.sizes[name] = np.abs(terms).sum(axes)
+        return terms.sum(axes)
+
+    def attention_backward(self, d, gradients):
+        p, shape = self.p, self.z_channel.shape
+        by_branch = d.reshape(shape[0], shape[1], 2, self.half, shape[-1])
+        d_channel, d_spatial = by_branch[:, :, 0], by_branch[:, :, 1]
+
+        g, db = self.g_channel, (d_channel * self.z_channel).sum(-1, keepdims=True)
+        db = db * g * (1 - g)
+        dz_channel = d_channel * g + db * p["cweight"][:, None] / shape[-1]
+        u_channel = d_channel * self.z_channel * g * (1 - g)
+        g = self.g_spatial
+        u = d_spatial * self.z_spatial * g * (1 - g)
+        normal = p["gamma"][:, None] * self.zhat + p["beta"][:, None]
+        dnormal = u * p["sweight"][:, None]
+        terms = {"cweight": u_channel * self.mean_z, "cbias": u_channel, "sweight": u * normal, "sbias": u}
+        terms.update(gamma=dnormal * self.zhat, beta=dnormal)
+        for name, values in terms.items():
+            gradients[f"d{name}"] = self.total(f"d{name}", values, (0, 1, 3))
+        dzhat = dnormal * p["gamma"][:, None]
+        centered = dzhat - dzhat.mean(-1, keepdims=True) - self.zhat * (dzhat * self.zhat).mean(-1, keepdims=True)
+        dz_spatial = d_spatial * g + self.rs * centered
+        return np.stack([dz_channel, dz_spatial], 2).reshape(d.shape)
+
+
+# ---- The kernels on CPU threads
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """The C interface of the kernels, built to run on CPU threads."""
+    compiler = shutil.which("g++")
+    if not sys.platform.startswith("linux") or compiler is None or NVCC is None:
+        pytest.skip("the emulation needs Linux, g++ and the headers that come with nvcc")
+    dry_run = subprocess.run([NVCC, "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False)
+    includes = re.findall(r'-I"?([^"\s]+/include)"?', dry_run.stdout + dry_run.stderr)
+    folder = tmp_path_factory.mktemp("emulation")
+    target = folder / "emulation.so"
+    compile_it = ["-std=c++20", "-O1", "-fPIC", "-fsanitize=alignment", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
+    compile_it += [part for include in includes for part in ("-isystem", include)]
+    compile_it += ["-c", str(EMULATION), "-o", str(folder / "emulation.o")]
+    for arguments in (compile_it, ["-shared", str(folder / "emulation.o"), "-o", str(target)]):
+        built = subprocess.run([compiler, *arguments], capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr[-4000:]
+    loaded = ctypes.CDLL(str(target))
+    for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
+        getattr(loaded, name).restype = ctypes.c_int64
+    loaded.block_end_error.restype = ctypes.c_char_p
+    return loaded
+
+
+def aligned(values, offset=0):
+    """A copy of ``values`` that starts ``offset`` bytes after a multiple of 16."""
+    memory = np.zeros(values.nbytes + 32, np.uint8)
+    start = -memory.ctypes.data % 16 + offset
+    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
+
+
+def poisoned(shape, dtype, offset=0):
+    """An array of NaN, so that what is never written, or read before, shows."""
+    nan = 0x7FC0 if dtype == np.uint16 else np.nan  # bfloat16's bits
+    return aligned(np.full(shape, nan, dtype), offset)
+
+
+def address(array):
+    return None if array is None else array.ctypes.data
+
+
+class Kernels:
+    """One case run through the C interface. ``offset``: bytes by which the feature maps miss 16-byte alignment."""
+
+    def __init__(self, library, dtype, half, norm, relu, x, residual, parameters, offset=0):
+        self.library, self.dtype, self.offset = library, dtype, offset
+        self.half, self.norm, self.relu = half, norm, relu
+        self.shape = (ctypes.c_int64 * 4)(*x.shape, half)
+        self.values = (ctypes.c_double * 3)(MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
+        self.x = aligned(x, offset)
+        self.residual = None if residual is None else aligned(residual, offset)
+        self.p = {name: value.copy() for name, value in parameters.items()}
+
+    def call(self, name, pointers, workspace):
+        floats = getattr(self.library, f"block_end_{name}_workspace")(self.shape)
+        workspace = poisoned(floats, np.float32)
+        array = (ctypes.c_void_p * len(pointers))(*(address(pointer) for pointer in pointers))
+        error = getattr(self.library, f"block_end_{name}")(
+            CODES[self.dtype], self.shape, int(self.relu), int(self.norm == "batch"), self.values, array,
+            ctypes.c_void_p(address(workspace)), None,
+        )  # fmt: skip
+        assert error == 0, self.library.block_end_error(error)
+
+    def norm_parameters(self, *names):
+        return [self.p[name] if self.norm else None for name in names]
+
+    def attention_parameters(self):
+        return [self.p[name] if self.half else None for name in PARAMETERS]
+
+    def forward(self):
+        """{name: array as the kernels wrote it}."""
+        images, channels, _ = self.x.shape
+        self.out = poisoned(self.x.shape, self.x.dtype, self.offset)
+        self.plane_stats = poisoned((images, channels, 2), np.float32) if self.half else None
+        self.channel_stats = poisoned((channels, 2), np.float32) if self.norm else None
+        pointers = [self.x, self.residual]
+        pointers += self.norm_parameters("norm_weight", "norm_bias", "running_mean", "running_variance")
+        pointers += [*self.attention_parameters(), self.out, self.plane_stats, self.channel_stats]
+        self.call("forward", pointers, "forward")
+        results = {"out": self.out}
+        if self.half:
+            results["plane_stats"] = self.plane_stats
+        if self.norm:
+            results["channel_stats"] = self.channel_stats
+            results.update({name: self.p[name] for name in ("running_mean", "running_variance")})
+        return results
+
+    def backward(self, dout):
+        """{name: gradient as the kernels wrote it}, after forward()."""
+        results = {"dx": poisoned(self.x.shape, self.x.dtype, self.offset)}
+        if self.residual is not None:
+            results["dresidual"] = poisoned(self.x.shape, self.x.dtype, self.offset)
+        names = [*(("norm_weight", "norm_bias") if self.norm else ()), *(PARAMETERS if self.half else ())]
+        results.update({f"d{name}": poisoned(self.p[name].shape, np.float32) for name in names})
+        by_out = self.relu and self.residual is not None
+        pointers = [self.x, self.out if by_out else None, aligned(dout, self.offset)]
+        pointers += [*self.norm_parameters("norm_weight", "norm_bias"), *self.attention_parameters()]
+        pointers += [self.plane_stats, self.channel_stats]
+        order = ["dx", "dresidual", "dnorm_weight", "dnorm_bias", *(f"d{name}" for name in PARAMETERS)]
+        self.call("backward", [*pointers, *(results.get(name) for name in order)], "backward")
+        return results
+
+
+def draw(seed, shape, half, dtype, residual):
+    """Random x, residual (or None), dout of the type, and float32 parameters."""
+    rng = np.random.default_rng(seed)
+    x, added, dout = (encode(rng.normal(0.3, 1.0, shape), dtype) for _ in range(3))
+    channels = shape[1]
+    parameters = {name: rng.normal(0, 1, half).astype(np.float32) for name in PARAMETERS}
+    parameters.update({name: rng.normal(0.5, 1, channels).astype(np.float32) for name in ("norm_weight", "norm_bias")})
+    parameters["running_mean"] = rng.normal(0, 1, channels).astype(np.float32)
+    parameters["running_variance"] = rng.uniform(0.5, 2, channels).astype(np.float32)
+    return x, added if residual else None, dout, parameters
+
+
+def error_and_bound(got, want, dtype, size):
+    """‖got - want‖ and what it may be: in float32 1e-5 of the result, and 1e-6 of the size of the terms it is the sum of; in
+    a type of 16 bits twice what rounding the exact result costs besides."""
+    bound = 1e-5 * np.linalg.norm(want) + 1e-6 * np.linalg.norm(size)
+    if dtype != "float32":
+        bound += 2 * np.linalg.norm(decode(encode(want, dtype), dtype) - want)
+    return np.linalg.norm(got - want), bound + 1e-30
+
+
+def check(library, dtype, shape, half, norm, relu, residual, offset=0):
+    """Forward and backward pass of one case against the reference. Returns {name: relative error}."""
+    case = (dtype, shape, half, norm, relu, residual, offset)
+    x, added, dout, parameters = draw(sum(shape) + half, shape, half, dtype, residual)
+    kernels = Kernels(library, dtype, half, norm, relu, x, added, parameters, offset)
+    exact = [decode(array, dtype) if array is not None else None for array in (x, added)]
+    reference = Reference(half, norm, relu, *exact, parameters)
+    reference.forward()
+    forward, gradients = kernels.forward(), kernels.backward(dout)
+    passed = decode(kernels.out, dtype) > 0 if residual else reference.out > 0
+    wanted = reference.backward(decode(dout, dtype), passed)
+    errors = {}
+    for name, value in {**forward, **gradients}.items():
+        of_maps = name in ("out", "dx", "dresidual")
+        got = decode(value, dtype) if of_maps else value.astype(np.float64)
+        want = wanted[name] if name in wanted else getattr(reference, name)
+        error, bound = error_and_bound(got, want, dtype if of_maps else "float32", reference.sizes.get(name, 0))
+        assert error <= bound, (name, case, error, bound)
+        errors[name] = error / max(np.linalg.norm(want), 1e-30)
+    return errors
+
+
+# ---- The tests
+
+
+@needs_nvcc
+def test_nvcc_compiles_the_kernels_for_gpus_of_three_generations(tmp_path):
+    known = subprocess.run([NVCC, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
+    chosen = [name for name in ARCHITECTURES if name in known]
+    assert chosen
+    # The kernels ask for nothing newer than the oldest, so its intermediate code serves all: half the time
+    target = f"-gencode=arch=compute_80,code=[{','.join(chosen)}]"
+    command = [NVCC, "-c", str(CAPI), "-o", str(tmp_path / "kernels.o"), "-std=c++17", "-O3", "-Xcompiler", "-Wall,-Wextra"]
+    built = subprocess.run([*command, "--threads", "2", target], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr[-4000:]
+    assert not re.search("block_end.*warning", built.stderr), built.stderr[-4000:]
+
+
+def test_the_reference_has_the_derivatives_of_what_it_computes():
+    shape, half, step = (2, 4, 3), 1, 1e-6
+    x, residual, weights, parameters = draw(0, shape, half, "float32", residual=True)
+    x, residual, weights = (array.astype(np.float64) for array in (x, residual, weights))
+    parameters = {name: value.astype(np.float64) for name, value in parameters.items()}
+
+    def loss(norm, x, parameters):
+        return (Reference(half, norm, True, x, residual, parameters).forward() * weights).sum()
+
+    for norm in (None, "batch", "running"):
+        reference = Reference(half, norm, True, x, residual, parameters)
+        gradients = reference.backward(weights, reference.forward() > 0)
+        for name in ["x", *PARAMETERS, *(("norm_weight", "norm_bias") if norm else ())]:
+            values = {**parameters, "x": x}[name]
+            numeric = np.zeros(values.size)
+            for i in range(values.size):
+                at = []
+                for sign in (1, -1):
+                    moved = {**parameters, "x": x}
+                    moved[name] = values.copy()
+                    moved[name].flat[i] += sign * step
+                    at.append(loss(norm, moved.pop("x"), moved))
+                numeric[i] = (at[0] - at[1]) / (2 * step)
+            np.testing.assert_allclose(gradients[f"d{name}"].ravel(), numeric, atol=1e-7, err_msg=f"{name}, {norm}")
+
+
+@pytest.mark.parametrize("dtype", list(CODES))
+def test_every_combination_of_what_may_be_absent(library, dtype):
+    for half, norm, residual, relu in itertools.product((0, 2), (None, "batch", "running"), (False, True), (False, True)):
+        check(library, dtype, (3, 8, 64), half, norm, relu, residual)
+        check(library, dtype, (1, 20 if half == 2 else 5, 49), half, norm, relu, residual)
+
+
+# Every layout of the kernels and its edges: planes that fill registers wholly, in part and not at all, loads of 16 bytes, 8
+# bytes and one element
+@pytest.mark.parametrize("dtype", list(CODES))
+@pytest.mark.parametrize("plane", [1, 7, 50, 57, 196, 225, 784, 1800])
+def test_planes_of_every_kind(library, dtype, plane):
+    for norm in (None, "batch"):
+        check(library, dtype, (2, 4, plane), 1, norm, relu=True, residual=True)
+        check(library, dtype, (1, 6, plane), 3, norm, relu=True, residual=False)
+
+
+@pytest.mark.parametrize("dtype", list(CODES))
+def test_planes_that_registers_hardly_hold_or_do_not(library, dtype):
+    for plane, norm in ((3136, "batch"), (4104, "batch"), (4100, None), (1795, "running")):
+        check(library, dtype, (1, 2, plane), 1, norm, relu=True, residual=True)
+    check(library, dtype, (2, 2, 4104), 1, "batch", relu=True, residual=False)
+    check(library, dtype, (2, 1, 4104), 0, None, relu=True, residual=False)
+
+
+@pytest.mark.parametrize("dtype", list(CODES))
+def test_pointers_without_alignment(library, dtype):
+    size = STORAGE[dtype]().itemsize
+    for offset in (size, 8):
+        check(library, dtype, (2, 4, 784), 2, "batch", relu=True, residual=True, offset=offset)
+
+
+def test_groups_channels_and_images_in_plenty(library):
+    for shape, half in (((5, 48, 9), 4), ((2, 70, 4), 35), ((1, 2, 16), 1), ((40, 2, 4), 1)):
+        check(library, "float32", shape, half, "batch", relu=True, residual=True)
+        check(library, "float32", shape, half, None, relu=True, residual=True)
+
+
+def test_a_batch_without_images_gives_zero_gradients_and_keeps_the_running_statistics(library):
+    for half, norm in itertools.product((0, 2), (None, "batch", "running")):
+        errors = check(library, "float32", (0, 8, 49), half, norm, relu=True, residual=True)
+        assert set(errors.values()) <= {0.0} or max(errors.values()) < 1e-6
+
+
+def test_a_mean_far_from_zero_costs_no_digits(library):
+    # x's mean is 100 times its deviation: E[x^2] - E[x]^2 would leave three digits
+    x, residual, dout, parameters = draw(7, (4, 8, 49), 2, "float32", residual=True)
+    x = x + np.float32(100)
+    for norm in (None, "batch"):
+        reference = Reference(2, norm, True, x.astype(np.float64), residual.astype(np.float64), parameters)
+        reference.forward()
+        kernels = Kernels(library, "float32", 2, norm, True, x, residual, parameters)
+        out = kernels.forward()["out"]
+        assert np.linalg.norm(out - reference.out) <= 1e-5 * np.linalg.norm(reference.out)
+        gradients = kernels.backward(dout)
+        wanted = reference.backward(dout.astype(np.float64), out > 0)
+        for name in ("dx", "dgamma", "dsweight", *(("dnorm_weight",) if norm else ())):
+            assert np.linalg.norm(gradients[name] - wanted[name]) <= 1e-4 * np.linalg.norm(wanted[name]), name
+
+
+def test_large_gates_and_infinite_sigmoids(library):
+    x, residual, dout, parameters = draw(3, (2, 8, 49), 2, "float32", residual=True)
+    for name in ("sweight", "cweight", "sbias"):
+        parameters[name] *= 300
+    kernels = Kernels(library, "float32", 2, None, True, x, residual, parameters)
+    reference = Reference(2, None, True, x.astype(np.float64), residual.astype(np.float64), parameters)
+    with np.errstate(over="ignore"):
+        reference.forward()
+    out = kernels.forward()["out"]
+    assert np.linalg.norm(out - reference.out) <= 1e-4 * np.linalg.norm(reference.out)
+    assert all(np.isfinite(gradient).all() for gradient in kernels.backward(dout).values())
+
+
+def test_not_a_number_is_not_hidden_by_relu(library):
+    x, residual, _, parameters = draw(5, (1, 4, 49), 1, "float32", residual=True)
+    residual[0, 1, 3] = np.nan
+    out = Kernels(library, "float32", 1, None, True, x, residual, parameters).forward()["out"]
+    assert np.argwhere(np.isnan(out)).tolist() == [[0, 1, 3]]
+
+
+@pytest.mark.parametrize("plane", [49, 64, 784, 3136, 4104])
+def test_the_same_bits_whatever_the_order_of_threads_and_blocks(library, plane):
+    runs = []
+    for reverse in (0, 0, 1):
+        library.emulation_reverse(reverse)
+        try:
+            x, residual, dout, parameters = draw(1, (2, 4, plane), 1, "bfloat16", residual=True)
+            kernels = Kernels(library, "bfloat16", 1, "batch", True, x, residual, parameters)
+            runs.append({**kernels.forward(), **kernels.backward(dout)})
+        finally:
+            library.emulation_reverse(0)
+    for run in runs[1:]:
+        assert all(run[name].tobytes() == runs[0][name].tobytes() for name in runs[0])
+
+
+def test_a_shape_that_cannot_be_is_refused(library):
+    shape = (ctypes.c_int64 * 4)(2, 6, 4, 2)  # 6 channels are not a multiple of 4
+    values, pointers = (ctypes.c_double * 3)(), (ctypes.c_void_p * 24)()
+    assert library.block_end_forward(0, shape, 1, 0, values, pointers, None, None) != 0
+    assert library.block_end_backward(3, shape, 1, 0, values, pointers, None, None) != 0
+    assert library.block_end_error(0) == b"no error"
