@@ -9,11 +9,12 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import Constant
 
+from attention.base import Attention
 from ops import fused
 from ops.shuffle_attention import EPSILON, check_groups, shuffle_attention
 
 
-class ShuffleAttention(nn.Layer):
+class ShuffleAttention(Attention):
     """[N, C, H, W] -> the same shape.
 
     ``channels``: C, a multiple of 2 * ``groups`` (ValueError otherwise). ``gate``: "scale" gates each channel with a weight
@@ -36,6 +37,10 @@ class ShuffleAttention(nn.Layer):
             self.affine1 = nn.Conv2D(half, half, 1)
             self.affine2 = nn.Conv2D(half, half, 1)
         self.gn = nn.GroupNorm(num_groups=half, num_channels=half, epsilon=EPSILON)
+
+    def end_block(self, x, norm, residual):
+        """As ``Attention.end_block``; in one fused operator where that is possible."""
+        return self(x, residual=residual, norm=norm)
 
     def forward(self, x, residual=None, norm=None):
         """With ``residual`` of x's shape: relu(attention(x) + residual), the end of a ResNet block. ``norm``: a

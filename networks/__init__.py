@@ -4,14 +4,18 @@
 ``paddle.nn.Layer`` from float32 images [N, 3, H, W] to logits [N, num_classes]. To add a network: write one file with such a
 function and add one line here; help, tests, comparison and benchmarks pick it up. The line is ``"my_net":
 Lazy("networks.my_net", "my_net")``: ``Lazy`` imports the file only when it is called, so that ``--help`` can list the names
-without importing Paddle. A function itself will do too.
+without importing Paddle. A function itself will do too. An attention layer needs no network of its own: attention/__init__.py.
 """
 
 import difflib
 import importlib
 import inspect
 
-__all__ = ["NETWORKS", "Classifier", "Lazy", "NetworkError", "build_network"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "NETWORKS", "Classifier", "Lazy", "NetworkError", "build_network", "options_of"]
+
+# Of ImageNet's training photographs, RGB, as fractions of full brightness: the field's usual choice for photographs.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class NetworkError(ValueError):
@@ -19,28 +23,48 @@ class NetworkError(ValueError):
 
 
 class Lazy:
-    """A builder: the function ``name`` of ``module``, imported at the first call."""
+    """A builder: the function ``name`` of ``module``, imported at the first call, with some of its options ``fixed``.
 
-    def __init__(self, module, name):
-        self.module, self.__name__ = module, name
+    ``title``: what the network is called when it is built, where that is not the function's name.
+    """
+
+    def __init__(self, module, name, title=None, **fixed):
+        self.module, self.name, self.fixed = module, name, fixed
+        self.__name__ = title or name
 
     def load(self):
         """The function itself."""
-        return getattr(importlib.import_module(self.module), self.__name__)
+        return getattr(importlib.import_module(self.module), self.name)
 
     def __call__(self, num_classes, **options):
-        return self.load()(num_classes, **options)
+        return self.load()(num_classes, **self.fixed, **options)
+
+
+def _resnet(depth, prefix="", **fixed):
+    return Lazy("sa_resnet", "resnet", f"{prefix}resnet{depth}", depth=depth, **fixed)
 
 
 NETWORKS = {
-    "sa_resnet": Lazy("sa_resnet", "sa_resnet50"),
-    "sa_resnet50": Lazy("sa_resnet", "sa_resnet50"),
-    "sa_resnet101": Lazy("sa_resnet", "sa_resnet101"),
-    "sa_resnet152": Lazy("sa_resnet", "sa_resnet152"),
-    "resnet": Lazy("sa_resnet", "resnet50"),
-    "resnet50": Lazy("sa_resnet", "resnet50"),
-    "resnet101": Lazy("sa_resnet", "resnet101"),
-    "resnet152": Lazy("sa_resnet", "resnet152"),
+    "sa_resnet": _resnet(50, "sa_", attention="shuffle"),
+    "sa_resnet50": _resnet(50, "sa_", attention="shuffle"),
+    "sa_resnet101": _resnet(101, "sa_", attention="shuffle"),
+    "sa_resnet152": _resnet(152, "sa_", attention="shuffle"),
+    "resnet": _resnet(50),
+    "resnet18": _resnet(18),
+    "resnet34": _resnet(34),
+    "resnet50": _resnet(50),
+    "resnet101": _resnet(101),
+    "resnet152": _resnet(152),
+    "se_resnet50": _resnet(50, "se_", attention="se"),
+    "cbam_resnet50": _resnet(50, "cbam_", attention="cbam"),
+    "eca_resnet50": _resnet(50, "eca_", attention="eca"),
+    "sge_resnet50": _resnet(50, "sge_", attention="sge"),
+    "simam_resnet50": _resnet(50, "simam_", attention="simam"),
+    "epsanet50": Lazy("networks.epsanet", "epsanet", "epsanet50", depth=50),
+    "epsanet101": Lazy("networks.epsanet", "epsanet", "epsanet101", depth=101),
+    "tower_net": Lazy("networks.tower_net", "tower_net"),
+    "vgg19": Lazy("networks.vision_baselines", "vgg19"),
+    "mobilenet_v2": Lazy("networks.vision_baselines", "mobilenet_v2"),
 }
 
 
@@ -56,16 +80,21 @@ def build_network(name, num_classes, **options):
         raise NetworkError(f"unknown network {name!r}{hint}; one of: {', '.join(NETWORKS)}")
     if num_classes < 1:
         raise NetworkError(f"num_classes = {num_classes}: a classifier needs at least one class")
-    builder = NETWORKS[name]
-    function = builder.load() if isinstance(builder, Lazy) else builder
-    accepted = [parameter for parameter in inspect.signature(function).parameters if parameter != "num_classes"]
+    builder, accepted = NETWORKS[name], options_of(name)
     for option in options:
         if option not in accepted:
             raise NetworkError(f"{name} has no option {option!r}; it has: {', '.join(accepted) or 'none'}")
     try:
-        return function(num_classes, **options)
+        return builder(num_classes, **options)
     except ValueError as error:
         raise NetworkError(f"{name}: {error}") from error
+
+
+def options_of(name) -> list:
+    """The options that the network ``name`` can be built with."""
+    builder = NETWORKS[name]
+    function, fixed = (builder.load(), builder.fixed) if isinstance(builder, Lazy) else (builder, {})
+    return [parameter for parameter in inspect.signature(function).parameters if parameter not in ("num_classes", *fixed)]
 
 
 def __getattr__(name):

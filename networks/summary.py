@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import statistics
+import time
 
 import numpy as np
 import paddle
@@ -28,6 +30,24 @@ def multiply_adds(network, image_size) -> int:
     if was_training:
         network.train()
     return int(total)
+
+
+def latencies(classifiers, image_size, rounds=9) -> dict:
+    """Milliseconds that each of ``classifiers`` ({name: layer}) takes to classify one image: {name: median over the rounds}.
+
+    Every round measures all of them in turn, so that whatever else the machine does strikes all alike.
+    """
+    image = paddle.randint(0, 256, [1, 3, image_size, image_size]).astype("uint8")
+    seconds = {name: [] for name in classifiers}
+    for classifier in classifiers.values():
+        classifier.eval()
+    with paddle.no_grad():
+        for _ in range(rounds + 1):
+            for name, classifier in classifiers.items():
+                started = time.perf_counter()
+                classifier(image).numpy()  # waits for the device
+                seconds[name].append(time.perf_counter() - started)
+    return {name: 1000 * statistics.median(values[1:]) for name, values in seconds.items()}
 
 
 def _count_batch_norm(layer, inputs, output):

@@ -2,19 +2,88 @@
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
+from safetensors.numpy import save_file
+from safetensors.paddle import load_file
 
+from attention import ATTENTIONS, attention_layer
 from networks import NETWORKS, Classifier, NetworkError, build_network
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_classifies_and_takes_gradients(name):
-    network = build_network(name, 5)
-    logits = network(paddle.randn([2, 3, 32, 32]))
-    assert logits.shape == [2, 5]
-    logits.sum().backward()
+def build_seeded(name):
+    paddle.seed(3)
+    return build_network(name, 5)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("sa_resnet50", "resnet50")])  # have another name
+def test_every_network_learns_saves_and_repeats(name, tmp_path):
+    smallest = 128 if name == "tower_net" else 32
+    generator = np.random.default_rng(0)
+    images, labels = paddle.to_tensor(generator.normal(size=(5, 3, smallest, smallest)).astype("float32")), paddle.arange(5)
+    network, again = build_seeded(name), build_seeded(name)
+    network.eval()
+    assert network(paddle.randn([1, 3, smallest + 32, smallest + 5])).shape == [1, 5]
+    before = network(images).numpy()
+    again.eval()
+    np.testing.assert_array_equal(again(images).numpy(), before, err_msg="the seed decides the weights")
+
+    network.train()
+    loss = F.cross_entropy(_without_dropout(network)(images), labels)
+    loss.backward()
     without = [n for n, p in network.named_parameters() if not p.stop_gradient and p.grad is None]
     assert without == []
+    gradients = [p for p in network.parameters() if not p.stop_gradient]
+    # a step along the negative gradient, short enough for the loss to follow it
+    norm = float(sum((p.grad.astype("float64") ** 2).sum() for p in gradients) ** 0.5)
+    optimizer = paddle.optimizer.SGD(0.02 * float(loss) / norm**2, parameters=network.parameters())
+    optimizer.step()
+    assert float(F.cross_entropy(network(images), labels)) < float(loss)
+
+    network.eval()
+    save_network(network, tmp_path / "network.safetensors")
+    again.set_state_dict(load_file(tmp_path / "network.safetensors"))
+    np.testing.assert_array_equal(again(images).numpy(), network(images).numpy())
+
+
+def _without_dropout(network):
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.Dropout):
+            layer.eval()
+    return network
+
+
+def save_network(network, path):
+    save_file({name: value.numpy() for name, value in network.state_dict().items()}, path)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_any_depth_takes_any_attention(name, attention):
+    options = {"sa_groups": 32} if attention == "shuffle" and name in ("resnet18", "resnet34") else {}
+    network = build_network(name, 3, attention=attention, **options)
+    layers = [layer for layer in network.sublayers() if isinstance(layer, attention_layer(attention))]
+    assert len(layers) == {"resnet18": 8, "resnet34": 16, "resnet50": 16, "resnet101": 33}[name]
+
+
+def test_a_network_of_a_name_is_the_general_form():
+    paddle.seed(1)
+    named = build_network("cbam_resnet50", 3)
+    paddle.seed(1)
+    general = build_network("resnet50", 3, attention="cbam")
+    for name, value in named.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), general.state_dict()[name].numpy(), err_msg=name)
+
+
+def test_tower_net_refuses_photographs_that_its_poolings_would_empty():
+    with pytest.raises(ValueError, match="images of 64 x 96 pixels: tower_net needs at least 128 a side"):
+        build_network("tower_net", 3)(paddle.zeros([1, 3, 96, 64]))
+
+
+def test_tower_net_without_attention_has_the_same_parameters():
+    plain, attentive = (build_network("tower_net", 3, attention=a).state_dict() for a in ("none", "simam"))
+    assert sum(v.size for v in plain.values()) == sum(v.size for v in attentive.values())
+    assert len(plain) == len(attentive)
 
 
 def test_unknown_network_lists_the_names():
@@ -25,10 +94,14 @@ def test_unknown_network_lists_the_names():
 
 
 def test_option_of_another_network_is_refused():
-    with pytest.raises(ValueError, match="resnet has no option 'sa_groups'; it has: zero_init_residual"):
+    with pytest.raises(ValueError, match="resnet has no option 'depth'; it has: attention, zero_init_residual, sa_groups"):
+        build_network("resnet", 10, depth=18)
+    with pytest.raises(ValueError, match="sa_resnet has no option 'attention'; it has: zero_init_residual, sa_groups"):
+        build_network("sa_resnet", 10, attention="se")
+    with pytest.raises(ValueError, match="resnet: without attention there is no option groups"):
         build_network("resnet", 10, sa_groups=32)
-    with pytest.raises(ValueError, match="sa_resnet has no option 'depth'; it has: sa_groups, sa_gate, zero"):
-        build_network("sa_resnet", 10, depth=50)
+    with pytest.raises(ValueError, match="se_resnet50: se has no option 'groups'; it has: reduction"):
+        build_network("se_resnet50", 10, sa_groups=32)
 
 
 def test_groups_reach_the_attention_layers():

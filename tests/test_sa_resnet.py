@@ -1,30 +1,64 @@
 """ResNet and SA-ResNet: counts, names, shapes, initial values."""
 
-import functools
 import math
 
 import numpy as np
 import paddle
 import pytest
 
-from attention import ShuffleAttention
 from networks import build_network
 from networks.summary import multiply_adds, parameter_counts, summarize
-from sa_resnet import ResNet
+from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet
 
 
 @pytest.mark.parametrize(
     ("name", "num_classes", "learnable"),
     [
+        ("resnet18", 1000, 11_689_512),
+        ("resnet34", 1000, 21_797_672),
         ("resnet50", 1000, 25_557_032),
         ("sa_resnet50", 1000, 25_557_740),
         ("sa_resnet101", 1000, 44_550_684),
         ("resnet", 10, 23_528_522),
         ("sa_resnet", 10, 23_529_230),
+        ("simam_resnet50", 1000, 25_557_032),
+        ("epsanet50", 1000, 22_561_715),
+        ("epsanet101", 1000, 38_900_279),
+        ("epsanet50", 10, 20_533_205),
+        ("vgg19", 16, 139_635_792),
+        ("mobilenet_v2", 16, 2_244_368),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, num_classes, learnable):
     assert parameter_counts(build_network(name, num_classes))[0] == learnable
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("se_resnet50", 28.09), ("cbam_resnet50", 28.09), ("eca_resnet50", 25.56), ("sge_resnet50", 25.56)]
+)
+def test_parameter_counts_round_to_the_published_millions(name, millions):
+    assert round(parameter_counts(build_network(name, 1000))[0] / 1e6, 2) == millions
+
+
+def test_epsanet_counts_as_paddle_summary_does():
+    learnable, statistics = parameter_counts(build_network("epsanet50", 1000))
+    # paddle.summary takes half of batch norm's four values a channel for not trainable, twice its statistics' size
+    assert learnable + statistics == 22_614_835
+    assert learnable - statistics == 22_508_595
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_basic_blocks_are_those_of_paddles_own_resnet(depth):
+    own = {name: tuple(v.shape) for name, v in build_network(f"resnet{depth}", 10).state_dict().items()}
+    theirs = getattr(paddle.vision.models, f"resnet{depth}")(num_classes=10).state_dict()
+    assert own == {name: tuple(value.shape) for name, value in theirs.items()}
+
+
+def test_a_resnet_computes_what_paddles_own_does():
+    own, theirs = build_network("resnet18", 10), paddle.vision.models.resnet18(num_classes=10)
+    theirs.set_state_dict(own.state_dict())
+    images = paddle.randn([2, 3, 64, 64])
+    np.testing.assert_allclose(own(images).numpy(), theirs(images).numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +107,18 @@ def test_initial_weights_follow_the_authors():
     assert float(network.fc.weight.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
 
 
-@pytest.mark.parametrize("attention", [None, functools.partial(ShuffleAttention, groups=8)])
+ATTENTIVE = [None, BlockAttention("shuffle", groups=8), *map(BlockAttention, ("se", "cbam", "eca", "sge", "simam"))]
+
+
+def by_name(attention):
+    return attention.name if attention else "none"
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+@pytest.mark.parametrize("attention", ATTENTIVE, ids=by_name)
 @pytest.mark.parametrize("size", [(33, 47), (64, 64)])
-def test_any_image_size_gives_logits(attention, size):
-    network = ResNet((1, 1, 1, 1), 7, attention)
+def test_any_image_size_gives_logits(attention, size, block):
+    network = ResNet((1, 1, 1, 1), 7, attention, block=block)
     network.eval()
     logits = network(paddle.randn([2, 3, *size]))
     assert logits.shape == [2, 7]
@@ -91,7 +133,7 @@ def test_stages_halve_the_map_at_their_first_3x3_convolution():
     assert halving == {"conv1"} | stages
 
 
-@pytest.mark.parametrize("attention", [None, functools.partial(ShuffleAttention, groups=8)])
+@pytest.mark.parametrize("attention", ATTENTIVE, ids=by_name)
 def test_a_small_network_learns_a_fixed_batch(attention):
     paddle.seed(0)
     network = ResNet((1, 1, 1, 1), 4, attention)

@@ -1,0 +1,31 @@
+"""Squeeze-and-Excitation: channel gates from two linear layers over the pooled channels."""
+
+import paddle.nn.functional as F
+from paddle import nn
+
+from attention.base import Attention
+
+
+class SqueezeExcitation(Attention):
+    """J. Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018: [N, C, H, W] -> the same shape.
+
+    Equation 2: z = mean of each plane; equation 3: s = sigmoid(W2 relu(W1 z)); equation 4: x * s. W1 leads to C / ``reduction``
+    values; both have a bias, which the published 28.09 M parameters of SE-ResNet50 count. Raises ValueError where ``reduction``
+    does not divide C.
+    """
+
+    def __init__(self, channels, reduction=16):
+        super().__init__()
+        check_reduction(channels, reduction)
+        self.fc1 = nn.Linear(channels, channels // reduction)
+        self.fc2 = nn.Linear(channels // reduction, channels)
+
+    def forward(self, x):
+        gates = F.sigmoid(self.fc2(F.relu(self.fc1(x.mean(axis=[2, 3])))))  # [N, C]
+        return x * gates.unsqueeze([2, 3])
+
+
+def check_reduction(channels, reduction) -> None:
+    """Raise ValueError unless channels / reduction is a whole number of at least one."""
+    if reduction < 1 or channels % reduction:
+        raise ValueError(f"reduction = {reduction} with {channels} channels: it must divide them")
