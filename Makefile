@@ -12,9 +12,9 @@ DEMO_NETS      := sa_resnet resnet
 DEMO_PER_CLASS := 60
 DEMO_TRAIN     := --data $(DEMO_DATA) --runs_dir $(DEMO_RUNS) --config recipes/demo.yaml
 DEMO_EVAL      := --data $(DEMO_DATA) --runs_dir $(DEMO_RUNS)
-DEMO_COMPARE   := --runs_dir $(DEMO_RUNS) --nets $(DEMO_NETS)
+DEMO_COMPARE   := $(DEMO_TRAIN) --nets $(DEMO_NETS)
 DEMO_PICTURES  := $(foreach net,$(DEMO_NETS),$(DEMO_RUNS)/$(net)/001/curves.png \
-                  $(DEMO_RUNS)/$(net)/001/eval/confusion_matrix.png) $(DEMO_RUNS)/compare/001/comparison.png
+                  $(DEMO_RUNS)/$(net)/001/eval/confusion_matrix.png) $(DEMO_RUNS)/compare/001/comparison.png $(DEMO_RUNS)/compare/001/index.html
 
 VENV_PYTHON := .venv/bin/python
 # Any Python that starts can run install.py; commands of pyenv can be on PATH and not start.
@@ -30,7 +30,7 @@ help:
 	@echo 'make test    run all tests'
 	@echo 'make lint    check style with ruff'
 	@echo 'make format  put style right with ruff'
-	@echo 'make bench   time data loading and a training step'
+	@echo 'make bench   time data loading, a training step and what attention costs'
 	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
 	@echo 'make clean   remove the demo and caches; .venv, work/dataset and runs/ stay'
 
@@ -66,6 +66,7 @@ format: setup-dev
 bench: setup
 	$(VENV_PYTHON) benchmarks/input_pipeline.py
 	$(VENV_PYTHON) benchmarks/train_step.py
+	$(VENV_PYTHON) benchmarks/attention_cost.py
 
 clean:
 	rm -rf $(DEMO) .pytest_cache .ruff_cache

@@ -17,10 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from networks import NETWORKS
+from attention import ATTENTIONS
+from data_sets import DATASETS
+from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from training.runtime import available_cores, default_threads
 
-SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare")
+SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
+
+
+NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
+VIEW_OPTIONS = ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation")
 
 
 class ConfigError(ValueError):
@@ -28,11 +34,24 @@ class ConfigError(ValueError):
 
 
 def setting(
-    default, help, *, group, scripts, choices=None, low=None, high=None, above=None, metavar=None, default_text=None, needs=None
+    default,
+    help,
+    *,
+    group,
+    scripts,
+    choices=None,
+    low=None,
+    high=None,
+    above=None,
+    length=None,
+    metavar=None,
+    default_text=None,
+    needs=None,
 ):
     """Declare one setting: a dataclass field whose metadata hold all that parsing, checking and --help need.
 
-    ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive lower one. ``scripts`` names who reads the setting;
+    ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive lower one; ``length``: how many values a list must have.
+    ``scripts`` names who reads the setting;
     ``needs``: (another setting, the value of it without which this one has no effect).
     """
     unknown = set(scripts.split()) - set(SCRIPTS)
@@ -46,6 +65,7 @@ def setting(
         low=low,
         high=high,
         above=above,
+        length=length,
         metavar=metavar,
         default_text=default_text,
         needs=needs,
@@ -58,8 +78,11 @@ class Config:
     """All settings of one invocation, checked. Immutable; ``dataclasses.replace`` makes a changed copy."""
 
     # fmt: off
-    data: str = setting("work/dataset", "folder of class folders; the lists lie in it", metavar="FOLDER",
-                        group="data", scripts="sample_animals train_val_split show_photographs train eval")
+    dataset: str = setting("folder", "a folder of class folders, or CIFAR-10, which comes split", choices=DATASETS,
+                           group="data", scripts="train compare")
+    data: str = setting("work/dataset", "folder of class folders; the lists lie in it. For CIFAR-10 Paddle's "
+                        "cifar-10-python.tar.gz or its folder, without which Paddle downloads it", metavar="PATH",
+                        group="data", scripts="sample_animals train_val_split show_photographs train eval compare gradcam")
     per_class: int = setting(40, "pictures to draw for each class", low=2, high=100_000,
                              group="data", scripts="sample_animals")
     val_fraction: float = setting(0.2, "share of each class that goes to the validation list", above=0.0, high=0.9,
@@ -67,71 +90,101 @@ class Config:
     max_per_class: Optional[int] = setting(None, "use at most this many photographs of each class", default_text="all",
                                            low=2, group="data", scripts="train_val_split")
     image_size: int = setting(224, "side of the square that the network sees, in pixels", low=8, high=4096,
-                              group="data", scripts="train")
-    crop_min_area: float = setting(0.08, "smallest share of a photograph that a training crop shows", above=0.0, high=1.0,
-                                   group="data", scripts="train")
+                              group="data", scripts="train compare")
+    train_crop: str = setting("random", "what training shows of a photograph: a random part, or the whole of it resized to a "
+                              "square", choices=("random", "resize"), group="data", scripts="train compare")
+    eval_crop: str = setting("center", "what evaluation shows: the central part, or the whole resized to a square",
+                             choices=("center", "resize"), group="data", scripts="train compare")
+    crop_min_area: float = setting(0.08, "smallest share of a photograph that a random part has", above=0.0, high=1.0,
+                                   needs=("train_crop", "random"), group="data", scripts="train compare")
+    flip: bool = setting(True, "mirror photographs in training at even odds", group="data", scripts="train compare")
+    rotation: float = setting(0.0, "turn photographs in training by up to this many degrees, either way", low=0, high=180,
+                              group="data", scripts="train compare")
+    mean: tuple[float, ...] = setting(IMAGENET_MEAN, "what is subtracted from red, green and blue, as fractions of full "
+                                      "brightness", low=0, high=1, length=3, default_text="ImageNet's",
+                                      group="data", scripts="train compare")
+    std: tuple[float, ...] = setting(IMAGENET_STD, "what red, green and blue are then divided by", above=0, high=1, length=3,
+                                     default_text="ImageNet's", group="data", scripts="train compare")
+    images: Optional[tuple[str, ...]] = setting(None, "photographs, or folders of them, to explain", metavar="FILE",
+                                                default_text="the validation list", group="data", scripts="gradcam")
+    sample: int = setting(16, "of more photographs than this, so many are drawn at random", low=1, high=200,
+                          group="data", scripts="gradcam")
 
-    net: str = setting("sa_resnet", "network", choices=tuple(NETWORKS), group="network", scripts="train eval")
-    nets: tuple[str, ...] = setting(("sa_resnet", "resnet"), "networks whose newest finished runs are compared",
-                                    choices=tuple(NETWORKS), group="network", scripts="compare")
+    net: str = setting("sa_resnet", "network", choices=tuple(NETWORKS), group="network", scripts="train eval gradcam")
+    nets: tuple[str, ...] = setting(("sa_resnet", "resnet"), "networks to compare; compare.py trains what is not trained yet",
+                                    default_text="sa_resnet resnet; one network with gradcam.py",
+                                    choices=tuple(NETWORKS), group="network", scripts="compare gradcam")
+    attention: Optional[str] = setting(None, "attention layer in every block of a resnet or of tower_net", group="network",
+                                       choices=("none", *ATTENTIONS), default_text="the network's own",
+                                       scripts="train")
     sa_groups: Optional[int] = setting(None, "groups of Shuffle Attention", low=1, default_text="64, as published",
                                        group="network", scripts="train")
     sa_gate: Optional[str] = setting(None, "gate of Shuffle Attention: one weight and bias a channel, as published, "
                                      "or a 1x1 convolution over a group's channels", default_text="scale",
                                      choices=("scale", "conv"), group="network", scripts="train")
+    e_lambda: Optional[float] = setting(None, "lambda of SimAM", above=0.0, group="network", scripts="train",
+                                        default_text="0.0001, as published; the authors take 0.1 for ImageNet")
     zero_init_residual: bool = setting(False, "let each residual block start as the identity (its last batch norm's weight "
-                                       "at zero), which helps short trainings", group="network", scripts="train")
+                                       "at zero), which helps short trainings", group="network", scripts="train compare")
     summary: bool = setting(False, "print parameters and multiply-adds of the network and stop",
                             group="network", scripts="train")
 
-    epochs: int = setting(100, "passes over the training list", low=1, group="training", scripts="train")
-    batch_size: int = setting(32, "photographs in a batch", low=1, group="training", scripts="train eval")
+    epochs: int = setting(100, "passes over the training list", low=1, group="training", scripts="train compare")
+    batch_size: int = setting(32, "photographs in a batch", low=1, group="training", scripts="train eval compare")
     optimizer: str = setting("momentum", "SGD with momentum, Adam or AdamW", choices=("momentum", "adam", "adamw"),
-                             group="training", scripts="train")
+                             group="training", scripts="train compare")
     learning_rate: Optional[float] = setting(None, "peak learning rate", above=0.0,
                                              default_text="0.1 * batch_size / 256; 0.001 for adam and adamw",
-                                             group="training", scripts="train")
+                                             group="training", scripts="train compare")
     momentum: float = setting(0.9, "momentum of SGD", low=0.0, high=0.9999, needs=("optimizer", "momentum"),
-                              group="training", scripts="train")
+                              group="training", scripts="train compare")
     weight_decay: float = setting(1e-4, "L2 decay; decoupled with adamw", low=0.0, high=1.0,
-                                  group="training", scripts="train")
+                                  group="training", scripts="train compare")
     decay_norm_and_bias: bool = setting(True, "let weight decay act on biases and on batch norm, group norm and "
-                                        "attention gates as well", group="training", scripts="train")
-    schedule: str = setting("cosine", "learning rate over time: to zero along a cosine, in steps, or constant",
-                            choices=("cosine", "step", "constant"), group="training", scripts="train")
+                                        "attention gates as well", group="training", scripts="train compare")
+    schedule: str = setting("cosine", "learning rate over time: to zero along a cosine, with every step or from epoch to "
+                            "epoch, in steps, or constant", choices=("cosine", "cosine_by_epoch", "step", "constant"),
+                            group="training", scripts="train compare")
     warmup_epochs: Optional[float] = setting(None, "epochs over which the learning rate rises from zero",
                                              default_text="5, at most a tenth of --epochs", low=0.0,
-                                             group="training", scripts="train")
+                                             group="training", scripts="train compare")
     step_epochs: int = setting(30, "with --schedule step: epochs between two steps", low=1, needs=("schedule", "step"),
-                               group="training", scripts="train")
+                               group="training", scripts="train compare")
     step_gamma: float = setting(0.1, "with --schedule step: factor of each step", above=0.0, high=1.0,
-                                needs=("schedule", "step"), group="training", scripts="train")
+                                needs=("schedule", "step"), group="training", scripts="train compare")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0.0, high=0.9,
-                                     group="training", scripts="train")
+                                     group="training", scripts="train compare")
     early_stop: int = setting(0, "stop after this many epochs without a better validation accuracy (0: never)", low=0,
-                              group="training", scripts="train")
-    seed: int = setting(0, "decides the split, weights, shuffling and augmentation", low=0, high=2**31 - 1,
-                        group="training", scripts="sample_animals train_val_split show_photographs train")
+                              group="training", scripts="train compare")
+    save_best_above: float = setting(0.0, "save best.safetensors only at a validation accuracy above this (0: at any)", low=0,
+                                     high=1, group="training", scripts="train compare")
+    seed: int = setting(0, "decides the split, weights, shuffling, augmentation and what is drawn at random", low=0,
+                        high=2**31 - 1, group="training",
+                        scripts="sample_animals train_val_split show_photographs train compare gradcam")
+
+    seeds: int = setting(1, "trainings of each network, from seed, seed + 1, ...", low=1, high=100,
+                         group="training", scripts="compare")
 
     runs_dir: str = setting("runs", "folder of all runs", metavar="FOLDER",
-                            group="output", scripts="train eval compare")
-    run: Optional[str] = setting(None, "run folder to evaluate", default_text="newest finished run of --net",
-                                 metavar="FOLDER", group="output", scripts="eval")
-    runs: Optional[tuple[str, ...]] = setting(None, "run folders to compare (instead of --nets)", metavar="FOLDER",
-                                              group="output", scripts="compare")
+                            group="output", scripts="train eval compare gradcam")
+    run: Optional[str] = setting(None, "run folder of the network", default_text="newest finished run of --net",
+                                 metavar="FOLDER", group="output", scripts="eval gradcam")
+    runs: Optional[tuple[str, ...]] = setting(None, "finished run folders to compare as they are, instead of --nets",
+                                              metavar="FOLDER", group="output", scripts="compare gradcam")
 
     picture: str = setting("photographs.png", "file that the grid of photographs is drawn into", metavar="FILE.png",
-                           group="output", scripts="show_photographs")
+                           default_text="photographs.png; gradcam.py: gradcam.png in the run folder",
+                           group="output", scripts="show_photographs gradcam")
 
     device: str = setting("auto", "auto takes the GPU where Paddle can use one", choices=("auto", "cpu", "gpu"),
-                          group="machine", scripts="train eval")
+                          group="machine", scripts="train eval compare gradcam")
     threads: Optional[int] = setting(None, "CPU threads for the network's arithmetic", low=1, default_text="all cores",
-                                     high=1024, group="machine", scripts="train eval")
+                                     high=1024, group="machine", scripts="train eval compare gradcam")
     fused: str = setting("auto", "the fused operators: auto uses them where they can be built, on insists, off never",
-                         choices=("auto", "on", "off"), group="machine", scripts="train eval")
+                         choices=("auto", "on", "off"), group="machine", scripts="train eval compare gradcam")
     num_workers: Optional[int] = setting(None, "processes that read photographs; 0 reads in the main one",
                                          default_text="cores - 1, at most 8; 0 but on Linux", low=0, high=256,
-                                         group="machine", scripts="train eval")
+                                         group="machine", scripts="train eval compare")
     # fmt: on
 
     given: frozenset = field(default=frozenset(), compare=False, repr=False)
@@ -158,8 +211,12 @@ class Config:
 
     def network_options(self) -> dict:
         """The options of the network that were chosen; those left alone keep the network's own defaults."""
-        chosen = {name: getattr(self, name) for name in ("sa_groups", "sa_gate", "zero_init_residual")}
+        chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS}
         return {name: value for name, value in chosen.items() if value not in (None, False)}
+
+    def view_options(self) -> dict:
+        """How photographs are shown to the network: the arguments of photograph_dataset.PhotographDataset."""
+        return {name: getattr(self, name) for name in VIEW_OPTIONS}
 
     def inherit(self, other: "Config", names) -> "Config":
         """Take the settings ``names`` from ``other`` wherever the user did not set them for this invocation."""
@@ -196,6 +253,8 @@ def check_value(item, value) -> None:
         return
     if is_tuple and not (isinstance(value, tuple) and value):
         raise ConfigError(f"{item.name} = {value!r}: expected a list of at least one")
+    if rule["length"] is not None and len(value) != rule["length"]:
+        raise ConfigError(f"{item.name} = {value!r}: expected {rule['length']} values, there are {len(value)}")
     for part in value if is_tuple else (value,):
         if kind is float and isinstance(part, int) and not isinstance(part, bool):
             part = float(part)
@@ -243,6 +302,11 @@ def _from_text(item, text):
         return text
 
 
+def _as_float(item, value):
+    """A number of YAML, which reads 1e-3 as text and 1 as a whole number; what does not convert stays, for check_value."""
+    return _from_text(item, value) if isinstance(value, (str, int)) and not isinstance(value, bool) else value
+
+
 def read_recipe(path) -> dict:
     """Settings of a YAML recipe, types as YAML gives them; raises ConfigError naming file, key and rule."""
     import yaml
@@ -267,8 +331,8 @@ def read_recipe(path) -> dict:
         if keys.count(key) > 1:  # YAML itself would take the last one silently
             raise ConfigError(f"{path}: key {key!r} is there twice")
         kind, is_tuple = _type_of(known[key])
-        if kind is float and isinstance(value, (str, int)) and not isinstance(value, bool):
-            value = _from_text(known[key], value)  # YAML 1.1 reads 1e-3 as text
+        if kind is float:
+            value = [_as_float(known[key], part) for part in value] if isinstance(value, list) else _as_float(known[key], value)
         if is_tuple and isinstance(value, list):
             value = tuple(value)
         try:
@@ -338,6 +402,14 @@ def _help_text(item):
 def load_config(path) -> Config:
     """The Config that a run's ``config.yaml`` holds; raises ConfigError."""
     return Config(**read_recipe(path))
+
+
+def config_of_checkpoint(header, path) -> Config:
+    """The Config that the header of the checkpoint ``path`` holds; raises ConfigError."""
+    try:
+        return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()})
+    except (ConfigError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
 
 
 def read_command_line(argv, script=None, description=None) -> Config:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from config import Config, ConfigError, parse_config
+from config import ConfigError, config_of_checkpoint, parse_config
 from training import runtime
 
 
@@ -20,7 +20,9 @@ def main(config) -> int:
 
         try:
             print(evaluate(config))
-        except (CheckpointError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError) as error:
+        except (
+            CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError,
+        ) as error:  # fmt: skip
             print(f"eval.py: error: {error}", file=sys.stderr)
             return 2
     except runtime.Terminated:
@@ -34,40 +36,31 @@ def evaluate(config) -> dict:
     """Evaluate the best checkpoint of a run, write its ``eval/`` folder and return ``{"loss": [mean loss], "acc": ...}``."""
     import paddle
 
-    from animal_dataset import AnimalDataset
-    from networks import Classifier, build_network
+    from data_sets import find_data, open_dataset
     from ops import fused
-    from photo_lists import VAL_LIST, list_digest
     from reporting.evaluation import write_evaluation
     from training.callbacks import ShowProgress
-    from training.checkpoint import CheckpointError, load_network_state, read_header
+    from training.checkpoint import CheckpointError, read_header
     from training.epoch_metrics import MeanCrossEntropy, PredictionRecorder
     from training.loader import PhotographLoader
-    from training.run_folder import newest_finished_run
+    from training.run_folder import best_checkpoint, newest_finished_run
+    from training.trained_network import check_classes, check_val_list, load_classifier
 
     run = Path(config.run) if config.run else newest_finished_run(config.runs_dir, config.net)
-    checkpoint = run / "best.safetensors"
+    checkpoint = best_checkpoint(run)
     header = read_header(checkpoint)
-    try:
-        trained = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()})
-    except (ConfigError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint}: its settings cannot be used: {error}") from None
+    trained = config_of_checkpoint(header, checkpoint)
     if "net" in config.given and config.run and config.net != trained.net:
         raise CheckpointError(f"{run} holds {trained.net}, not {config.net}")
     config = config.inherit(trained, ("data", "batch_size")).resolved()
 
     runtime.select_device(config.device)
     fused.set_mode(config.fused)
-    val_set = AnimalDataset(Path(config.data) / VAL_LIST, trained.image_size, train=False)
+    data = find_data(trained.dataset, config.data)
+    val_set = open_dataset(trained.dataset, data, train=False, **trained.view_options())
     check_classes(header["classes"], val_set.classes, run, config.data)
-    same_list = list_digest(val_set.list_file) == header["list_sha256"]["val"]
-    if not same_list and "data" not in config.given:
-        raise CheckpointError(
-            f"{val_set.list_file} is not the list that {run} was validated on: it may hold photographs that the run was "
-            f"trained on. Train anew, or say --data {config.data} to evaluate on this list all the same"
-        )
-    classifier = Classifier(build_network(trained.net, len(header["classes"]), **trained.network_options()))
-    load_network_state(checkpoint, classifier)
+    same_list = check_val_list(val_set, header, run, asked_for="data" in config.given)
+    classifier = load_classifier(checkpoint, trained.net, **trained.network_options())
 
     recorder = PredictionRecorder()
     model = paddle.Model(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
@@ -77,22 +70,9 @@ def evaluate(config) -> dict:
     loss, acc = float(means["mean_loss"]), float(means["acc"])
     folder = write_evaluation(run, val_set, *recorder.results(), loss, acc, trained.net, same_list)
     if not same_list:
-        print(f"note: {val_set.list_file} is not the list that the run was validated on while training")
+        print(f"note: {val_set.source} is not the list that the run was validated on while training")
     print(f"confusion matrix, per-class figures and predictions: {folder}")
     return {"loss": [loss], "acc": acc}
-
-
-def check_classes(trained, found, run, root) -> None:
-    """Raise DataError, naming the difference, unless the data folder has the very classes that the run was trained on."""
-    from photo_lists import DataError
-
-    if list(trained) == list(found):
-        return
-    only_run, only_data = [c for c in trained if c not in found], [c for c in found if c not in trained]
-    difference = f"only in the run: {', '.join(only_run) or 'none'}; only in the data: {', '.join(only_data) or 'none'}"
-    if not only_run and not only_data:
-        difference = "the same names in another order"
-    raise DataError(f"{run} was trained on {len(trained)} classes, {root} has {len(found)} ({difference})")
 
 
 if __name__ == "__main__":

@@ -44,21 +44,25 @@ def read_crop(path, choose_box, image_size, flip=False):
     has at least one pixel for each pixel of the result. Raises PhotographError with the reason.
     """
 
-    def crop(image, orientation):
-        width, height = image.size
-        upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
-        left, top, right, bottom = _as_stored(choose_box(*upright_size), upright_size, orientation)
-        enough = max(image_size / (right - left), image_size / (bottom - top))
-        draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough)))
-        # What remains of the photograph's sides, with fractions: the last column and row may stand for less than the others
-        drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
-        x_scale, y_scale = drafted_width / width, drafted_height / height
-        box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
-        image = _rgb(image).resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
-        image = _upright(image, orientation)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+    return _decode(path, lambda image, orientation: _crop(image, orientation, choose_box, image_size, flip))
 
-    return _decode(path, crop)
+
+def crop(image, choose_box, image_size, flip=False):
+    """As read_crop, of an upright ``PIL.Image`` in memory."""
+    return _crop(image, 1, choose_box, image_size, flip)
+
+
+def rotate(image, degrees):
+    """The image turned counter-clockwise about its middle, of the same size, the corners black.
+
+    Each pixel takes the nearest one's colour, as with Paddle's RandomRotation.
+    """
+    return image.rotate(degrees, Image.Resampling.NEAREST, fillcolor=(0, 0, 0))
+
+
+def whole_box(width, height):
+    """The box that holds the whole photograph: resized to a square, it loses its aspect."""
+    return 0, 0, width, height
 
 
 def central_box(image_size):
@@ -96,6 +100,22 @@ def random_box(rng, min_area):
         return left, top, left + crop_width, top + crop_height
 
     return choose_box
+
+
+def _crop(image, orientation, choose_box, image_size, flip):
+    """The part of a stored image that ``choose_box`` chooses on the upright one: see read_crop."""
+    width, height = image.size
+    upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
+    left, top, right, bottom = _as_stored(choose_box(*upright_size), upright_size, orientation)
+    enough = max(image_size / (right - left), image_size / (bottom - top))
+    draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough)))
+    # What remains of the photograph's sides, with fractions: the last column and row may stand for less than the others
+    drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
+    x_scale, y_scale = drafted_width / width, drafted_height / height
+    box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
+    image = _rgb(image).resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    image = _upright(image, orientation)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
 
 
 def _decode(path, finish):

@@ -16,6 +16,8 @@ def main(config) -> int:
     from reporting.plots import draw_photographs
 
     try:
+        if config.dataset != "folder":
+            raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder are shown")
         root = Path(config.data)
         classes = read_classes(root)
         samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in read_list(root / name, len(classes))]

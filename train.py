@@ -1,5 +1,6 @@
 """Train a network on the photographs of a data folder and leave everything about the run in runs/NET/NNN."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def print_summary(config) -> int:
     from networks.summary import summarize
     from photo_lists import LABELS, read_classes
 
-    classes = len(read_classes(config.data)) if (Path(config.data) / LABELS).is_file() else 1000
+    if config.dataset == "cifar10":
+        classes = 10
+    else:
+        classes = len(read_classes(config.data)) if (Path(config.data) / LABELS).is_file() else 1000
     network = build_network(config.net, classes, **config.network_options())
     print(summarize(network, config.net, classes, config.image_size))
     return 0
@@ -47,10 +51,9 @@ def train(config) -> int:
     import numpy as np
     import paddle
 
-    from animal_dataset import AnimalDataset
+    from data_sets import find_data, open_dataset
     from networks import NETWORKS, Classifier, build_network
     from ops import fused
-    from photo_lists import TRAIN_LIST, VAL_LIST
     from training.callbacks import RecordEpochs, SeedEpochs, ShowProgress, StopOnBadLoss
     from training.epoch_metrics import MeanCrossEntropy
     from training.loader import PhotographLoader
@@ -61,14 +64,15 @@ def train(config) -> int:
     fused.set_mode(config.fused)
     paddle.seed(config.seed)
     np.random.seed(config.seed)
-    root = Path(config.data)
-    train_set = AnimalDataset(root / TRAIN_LIST, config.image_size, True, config.seed, config.crop_min_area)
-    val_set = AnimalDataset(root / VAL_LIST, config.image_size, False)
+    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download="data" not in config.given))
+    train_set = open_dataset(config.dataset, config.data, train=True, seed=config.seed, **config.view_options())
+    val_set = open_dataset(config.dataset, config.data, train=False, **config.view_options())
     train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
     val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
 
     print(f"Constructing {NETWORKS[config.net].__name__}......")
-    classifier = Classifier(build_network(config.net, len(train_set.classes), **config.network_options()))
+    network = build_network(config.net, len(train_set.classes), **config.network_options())
+    classifier = Classifier(network, config.mean, config.std)
     optimizer = build_optimizer(
         classifier,
         steps_per_epoch=len(train_loader),
@@ -94,7 +98,7 @@ def train(config) -> int:
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
             f"{device}, {config.threads} threads; run folder {recorder.run}"
         )
-        recording = RecordEpochs(recorder.record, len(train_set), config.early_stop)
+        recording = RecordEpochs(recorder.record, len(train_set), config.early_stop, config.save_best_above)
         callbacks = [SeedEpochs(train_loader), StopOnBadLoss(), ShowProgress(len(val_set)), recording]
         model.fit(train_loader, val_loader, epochs=config.epochs, verbose=0, callbacks=callbacks)
     return 0

@@ -30,6 +30,8 @@ class SplitError(ValueError):
 
 def main(config) -> int:
     try:
+        if config.dataset != "folder":
+            raise SplitError(f"dataset = {config.dataset!r}: only a folder can be split; {config.dataset} comes split already")
         split_folder(Path(config.data), config.val_fraction, config.seed, config.max_per_class, show_progress=True)
     except (SplitError, OSError) as error:
         print(f"train_val_split.py: error: {error}", file=sys.stderr)

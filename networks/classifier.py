@@ -3,9 +3,7 @@
 import paddle
 from paddle import nn
 
-# Of ImageNet's training photographs, RGB, as fractions of full brightness: the field's usual choice for photographs.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from networks import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Classifier(nn.Layer):

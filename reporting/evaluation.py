@@ -20,7 +20,7 @@ def write_evaluation(run, dataset, probabilities, labels, loss, acc, net, same_l
     metrics = {"loss": loss, "acc": acc}
     if len(classes) > 5:
         metrics["acc_top5"] = top_k_accuracy(probabilities, labels, 5)
-    metrics.update(per_class=per_class(matrix, classes), photographs=len(labels), list=str(dataset.list_file))
+    metrics.update(per_class=per_class(matrix, classes), photographs=len(labels), list=dataset.source)
     metrics["same_list_as_in_training"] = same_list
     folder = run / "eval"
     folder.mkdir(exist_ok=True)

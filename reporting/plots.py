@@ -73,24 +73,63 @@ def draw_curves(history, path, title) -> None:
                   markeredgewidth=2, label=f"best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
         _finish(axes, label, key == "acc", [row[f"{side}_{key}"] for row in history for side in ("train", "val")])
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def draw_comparison(runs, path) -> None:
-    """Validation accuracy and loss of several runs; ``runs``: [(name, history), ...]."""
+def draw_comparison(networks, path) -> None:
+    """Validation accuracy and loss of several networks; ``networks``: [(name, [history of each seed]), ...].
+
+    A line is the mean over the seeds, the band around it reaches from the lowest to the highest. The best epoch of the mean
+    is marked.
+    """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, key, label in zip(figure.subplots(1, 2), ("acc", "loss"), ("validation accuracy", "validation loss")):
-        for index, (name, history) in enumerate(runs):
-            epochs = [row["epoch"] for row in history]
-            best = best_epoch(history)
+        shown = []
+        for index, (name, histories) in enumerate(networks):
+            mean = mean_history(histories)
+            epochs = [row["epoch"] for row in mean]
+            best = best_epoch(mean)
             colour, line = COLOURS[index % len(COLOURS)], LINES[index % len(LINES)]
-            axes.plot(epochs, [row[f"val_{key}"] for row in history], line, color=colour, **_marker(epochs),
+            axes.plot(epochs, [row[f"val_{key}"] for row in mean], line, color=colour, **_marker(epochs),
                       label=f"{name}, best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
             axes.plot(best["epoch"], best[f"val_{key}"], "o", color=colour, markersize=8, markerfacecolor="white",
                       markeredgewidth=2)  # fmt: skip
-        _finish(axes, label, key == "acc", [row[f"val_{key}"] for _, history in runs for row in history])
-    figure.suptitle("Validation of " + ", ".join(name for name, _ in runs))
-    _save(figure, path)
+            if len(histories) > 1:
+                values = [[history[i][f"val_{key}"] for history in histories] for i in range(len(mean))]
+                axes.fill_between(epochs, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
+            shown += [row[f"val_{key}"] for row in mean]
+        _finish(axes, label, key == "acc", shown)
+    seeds = max(len(histories) for _, histories in networks)
+    spread = f", mean and range of {seeds} seeds" if seeds > 1 else ""
+    figure.suptitle("Validation of " + ", ".join(name for name, _ in networks) + spread)
+    save_figure(figure, path)
+
+
+def mean_history(histories) -> list:
+    """Rows of the mean over several histories, as far as the shortest of them goes."""
+    return [
+        {"epoch": rows[0]["epoch"], **{key: statistics.fmean(row[key] for row in rows) for key in ("val_acc", "val_loss")}}
+        for rows in zip(*histories)
+    ]
+
+
+def draw_tradeoff(rows, path) -> None:
+    """Accuracy against what it costs; ``rows``: of reporting.comparison.network_row, with an accuracy."""
+    costs = (("training_images_per_second", "training images a second"), ("latency_ms", "evaluation of one image, ms"))
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), costs):
+        for index, row in enumerate(rows):
+            colour = COLOURS[index % len(COLOURS)]
+            axes.errorbar(row[key], row["accuracy"], yerr=row["accuracy_sd"] or None, fmt="osD^vP*X"[index % 8], color=colour,
+                          capsize=4, markersize=8, label=row["network"])  # fmt: skip
+        axes.set_xlabel(label)
+        axes.margins(0.15)
+        axes.grid(True, color="0.9")
+    figure.axes[0].set_ylabel("validation accuracy")
+    figure.axes[1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    several = any(row["seeds"] > 1 for row in rows)
+    figure.suptitle("Accuracy and its cost" + (" (bars: standard deviation over seeds)" if several else ""))
+    save_figure(figure, path)
 
 
 def draw_confusion_matrix(matrix, classes, path, title) -> None:
@@ -113,7 +152,7 @@ def draw_confusion_matrix(matrix, classes, path, title) -> None:
     axes.set_ylabel("true class")
     axes.set_title(title)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_photographs(images, path, columns=None) -> None:
@@ -127,7 +166,7 @@ def draw_photographs(images, path, columns=None) -> None:
             image, label = images[index]
             axes.imshow(image)
             axes.set_title(label)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _marker(epochs):
@@ -150,7 +189,8 @@ def _finish(axes, label, is_share, values):
     axes.legend(fontsize=9)
 
 
-def _save(figure, path):
+def save_figure(figure, path) -> None:
+    """Write a figure as PNG, whole or not at all, and mention letters that no installed font has."""
     _mention(_letters_without_font(text.get_text() for text in figure.findobj(Text)))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -5,8 +5,10 @@ import pytest
 from conftest import random_photograph, resize_then_crop
 from PIL import Image
 
+import photograph_dataset
 from animal_dataset import AnimalDataset
 from photo_lists import TRAIN_LIST, VAL_LIST, DataError, write_lists
+from photographs import random_box, read_crop
 
 
 @pytest.fixture
@@ -90,6 +92,47 @@ def test_training_mirrors_every_other_photograph_and_crops_as_little_as_asked(on
             assert is_mirrored or (image == upright).all()
             mirrored += is_mirrored
     assert 70 < mirrored < 130  # of 200
+
+
+def test_a_plain_resize_shows_the_whole_photograph_in_training_and_evaluation(listed_folder):
+    whole = Image.open(listed_folder / "cat" / "cat_0.jpg").resize((32, 32), Image.Resampling.BILINEAR)
+    for train in (True, False):
+        dataset = AnimalDataset(listed_folder / TRAIN_LIST, 32, train, train_crop="resize", eval_crop="resize", flip=False)
+        dataset.set_epoch(3)
+        np.testing.assert_array_equal(dataset[0][0], np.asarray(whole).transpose(2, 0, 1))
+
+
+def test_crops_and_mirrors_are_drawn_as_ever_whether_photographs_turn_or_not(listed_folder, monkeypatch):
+    turned = []
+    monkeypatch.setattr(photograph_dataset, "rotate", lambda image, degrees: turned.append(degrees) or image)
+    datasets = [AnimalDataset(listed_folder / TRAIN_LIST, 16, train=True, seed=5, **view) for view in ({}, {"rotation": 10.0})]
+    for epoch in range(10):
+        for index, (path, label, _) in enumerate(datasets[0].samples):
+            rng = np.random.default_rng((5, epoch, index))
+            box, mirrored = random_box(rng, 0.08), bool(rng.random() < 0.5)
+            expected = np.asarray(read_crop(listed_folder / path, box, 16, mirrored)).transpose(2, 0, 1)
+            for dataset in datasets:
+                dataset.set_epoch(epoch)
+                image, its_label = dataset[index]
+                np.testing.assert_array_equal(image, expected)
+                assert its_label == label
+    assert len(set(turned)) == len(turned) == 120
+    assert -10 <= min(turned) < -8
+    assert 8 < max(turned) <= 10
+
+
+def test_without_mirroring_the_crops_stay_the_same(listed_folder):
+    mirroring, not_mirroring = (AnimalDataset(listed_folder / TRAIN_LIST, 16, train=True, flip=flip) for flip in (True, False))
+    mirrored = [not (one[0] == other[0]).all() for one, other in zip(mirroring, not_mirroring)]
+    assert 0 < sum(mirrored) < 12
+    for index in range(12):
+        expected = mirroring[index][0][:, :, ::-1] if mirrored[index] else mirroring[index][0]
+        assert np.abs(not_mirroring[index][0].astype(int) - expected).max() <= 1
+
+
+def test_evaluation_never_turns_or_mirrors(listed_folder):
+    plain = AnimalDataset(listed_folder / VAL_LIST, 16, train=False)
+    assert read_all(AnimalDataset(listed_folder / VAL_LIST, 16, train=False, rotation=90.0, flip=True)) == read_all(plain)
 
 
 @pytest.mark.parametrize("train", [False, True])

@@ -1,80 +1,245 @@
-"""Comparing finished runs."""
+"""Comparing networks: training what is missing, comparing what is there, saying what the data carry."""
 
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
 from PIL import Image
 
 import compare
-from config import Config
-from training.run_folder import create_run, write_config, write_history, write_result
+import eval as eval_script
+import networks
+import train
+import training.run_plan
+from config import Config, parse_config
+from sa_resnet import BlockAttention, ResNet
+from train_val_split import split_folder
+from training.run_folder import read_result, write_config, write_result
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def make_run(runs_dir, net, accuracies, status="finished", lists=("t", "v"), **changes):
-    run = create_run(runs_dir, net)
-    rows = [
-        {"epoch": i, "learning_rate": 0.1, "train_loss": 2.0 / i, "train_acc": acc, "val_loss": 3.0 / i, "val_acc": acc,
-         "seconds": 4.0, "images_per_second": 50.0}
-        for i, acc in enumerate(accuracies, start=1)
-    ]  # fmt: skip
-    write_history(run, rows)
-    write_config(run, Config(net=net, **changes).as_dict())
-    best = max(rows, key=lambda row: row["val_acc"])
-    result = {"net": net, "status": status, "best": best, "epochs": len(rows), "seconds": 9.0, "images_per_second": 50.0}
-    write_result(run, {**result, "list_sha256": {"train": lists[0], "val": lists[1]}})
-    return run
+def tiny_resnet(num_classes, zero_init_residual=False):
+    return ResNet((1, 1, 1, 1), num_classes, None, zero_init_residual)
 
 
-def test_newest_finished_runs_are_compared_in_a_picture_and_a_table(tmp_path, capsys):
-    make_run(tmp_path, "resnet", [0.2, 0.4, 0.3])
-    make_run(tmp_path, "sa_resnet", [0.1])
-    make_run(tmp_path, "sa_resnet", [0.3, 0.6])
-    assert compare.main(Config(nets=("resnet", "sa_resnet"), runs_dir=str(tmp_path))) == 0
-    folder = tmp_path / "compare" / "001"
-    table = (folder / "table.md").read_text()
-    assert "| resnet | 0.4000 | 2 of 3 |" in table
-    assert "| sa_resnet | 0.6000 | 2 of 2 |" in table
-    assert table in capsys.readouterr().out
-    with Image.open(folder / "comparison.png") as picture:
-        assert picture.width > 800
+def tiny_se_resnet(num_classes):
+    return ResNet((1, 1, 1, 1), num_classes, BlockAttention("se"))
 
 
-def test_two_runs_of_one_network_are_told_apart(tmp_path):
-    runs = tuple(str(make_run(tmp_path, "resnet", [acc])) for acc in (0.2, 0.3))
+def broken(num_classes):
+    raise ValueError("does not work")
+
+
+def replace_networks(patch):
+    """The names stand for networks of one block a stage; trainings run in this process. Returns the list of calls."""
+    for name, function in (("resnet", "tiny_resnet"), ("se_resnet50", "tiny_se_resnet"), ("vgg19", "broken")):
+        patch.setitem(networks.NETWORKS, name, networks.Lazy(__name__, function))
+    calls = []
+
+    def run_here(script, arguments, quiet=False):
+        calls.append(script)
+        module = {"train.py": train, "eval.py": eval_script}[script]
+        if module.main(parse_config([str(word) for word in arguments], script.split(".")[0])):
+            raise training.run_plan.ProcessFailed(f"{script}: error: as its last line says")
+
+    patch.setattr(training.run_plan, "run_script", run_here)
+    return calls
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    return replace_networks(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three classes of ten noisy pictures in three colours."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for label in range(3):
+        (root / f"kind {label}").mkdir()
+        for index in range(10):
+            pixels = rng.normal(np.array([60, 120, 180])[label], 40, (40, 44, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / f"kind {label}" / f"{index}.png")
+    split_folder(root, 0.4)
+    return root
+
+
+def settings(data, tmp_path, **changes):
+    chosen = {
+        "nets": ("resnet", "se_resnet50"), "data": str(data), "runs_dir": str(tmp_path / "runs"), "image_size": 32,
+        "epochs": 2, "batch_size": 9, "num_workers": 0, "threads": 2, "seeds": 2,
+    }  # fmt: skip
+    return Config(**{**chosen, **changes})
+
+
+@pytest.fixture(scope="module")
+def compared(data, tmp_path_factory):
+    """A folder that holds ``runs`` with a finished comparison of two networks with two seeds."""
+    folder = tmp_path_factory.mktemp("compared")
+    with pytest.MonkeyPatch.context() as patch:
+        replace_networks(patch)
+        assert compare.main(settings(data, folder)) == 0
+    return folder
+
+
+def table(folder):
+    return json.loads((folder / "table.json").read_text())
+
+
+def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
+    folder = compared / "runs" / "compare" / "001"
+    names = {entry.name for entry in folder.iterdir()}
+    assert names == {"table.md", "table.csv", "table.json", "comparison.png", "tradeoff.png", "index.html"}
+    for picture in ("comparison.png", "tradeoff.png"):
+        with Image.open(folder / picture) as image:
+            assert image.width > 800
+    found = table(folder)
+    assert {row["network"] for row in found["networks"]} == {"resnet", "se_resnet50"}
+    for row in found["networks"]:
+        runs = found["runs"][row["network"]]
+        accuracies = [json.loads((Path(run) / "eval" / "metrics.json").read_text())["acc"] for run in runs]
+        assert row["accuracy_of_seeds"] == accuracies
+        assert row["accuracy"] == pytest.approx(np.mean(accuracies))
+        assert row["accuracy_sd"] == pytest.approx(np.std(accuracies, ddof=1))
+        assert row["parameters"] > 1e6
+        for key in ("multiply_adds", "training_images_per_second", "latency_ms", "peak_memory_mb", "seconds_to_best"):
+            assert row[key] > 0, key
+    text = (folder / "table.md").read_text()
+    assert found["verdict"] in text
+    with open(folder / "table.csv", newline="") as file:
+        assert [row["network"] for row in csv.DictReader(file)] == [row["network"] for row in found["networks"]]
+
+
+def test_all_networks_saw_the_same_seeds_split_and_schedule(compared):
+    configs = {}
+    for run in sorted((compared / "runs").glob("*/0*/config.yaml")):
+        configs.setdefault(run.parent.parent.name, []).append(compare.load_config(run).as_dict())
+    assert [config["seed"] for config in configs["resnet"]] == [config["seed"] for config in configs["se_resnet50"]] == [0, 1]
+    for one, other in zip(configs["resnet"], configs["se_resnet50"]):
+        assert {**one, "net": ""} == {**other, "net": ""}
+
+
+def test_what_is_there_is_not_trained_again(data, compared, calls, capsys):
+    assert compare.main(settings(data, compared)) == 0
+    assert calls == []
+    assert "is there already" in capsys.readouterr().out
+    # another network setting is another training; threads and workers are not
+    assert compare.main(settings(data, compared, threads=1)) == 0
+    assert calls == []
+    assert compare.main(settings(data, compared, seeds=1, label_smoothing=0.1)) == 0
+    assert calls.count("train.py") == 2
+
+
+def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path, calls, monkeypatch, capsys):
+    whole = training.run_plan.run_script
+
+    def interrupted(script, arguments, quiet=False):
+        if calls.count("train.py") == 2:
+            raise KeyboardInterrupt
+        whole(script, arguments, quiet)
+
+    monkeypatch.setattr(training.run_plan, "run_script", interrupted)
+    assert compare.main(settings(data, tmp_path)) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    monkeypatch.setattr(training.run_plan, "run_script", whole)
+    assert compare.main(settings(data, tmp_path)) == 0
+    assert calls.count("train.py") == 4
+    assert "training 1 of 2: resnet, seed 1" in capsys.readouterr().out
+
+
+def test_a_network_that_fails_is_a_row_and_the_others_go_on(data, tmp_path, calls, capsys):
+    assert compare.main(settings(data, tmp_path, nets=("vgg19", "resnet", "se_resnet50"), seeds=1)) == 0
+    rows = {row["network"]: row for row in table(tmp_path / "runs" / "compare" / "001")["networks"]}
+    assert rows["vgg19"]["accuracy"] is None
+    assert rows["vgg19"]["note"].startswith("seed 0 failed: train.py: error")
+    assert rows["resnet"]["accuracy"] is not None
+    assert "| vgg19 | 0 | - |" in capsys.readouterr().out
+
+
+def test_an_option_goes_to_the_networks_that_have_it(data, tmp_path, calls):
+    assert compare.main(settings(data, tmp_path, seeds=1, epochs=1, zero_init_residual=True)) == 0
+    chosen = {net: compare.load_config(tmp_path / "runs" / net / "001" / "config.yaml") for net in ("resnet", "se_resnet50")}
+    assert chosen["resnet"].zero_init_residual
+    assert not chosen["se_resnet50"].zero_init_residual
+
+
+def test_finished_runs_are_compared_without_training(compared, tmp_path, calls, capsys):
+    runs = tuple(str(compared / "runs" / net / number) for net in ("resnet", "se_resnet50") for number in ("001", "002"))
     assert compare.main(Config(runs=runs, runs_dir=str(tmp_path))) == 0
-    table = (tmp_path / "compare/001/table.md").read_text()
-    assert "| resnet 001 | 0.2" in table
-    assert "| resnet 002 | 0.3" in table
+    assert calls == []
+    found = table(tmp_path / "compare" / "001")
+    assert found["runs"] == {"resnet": list(runs[:2]), "se_resnet50": list(runs[2:])}
+    assert compare.main(Config(runs=(runs[0], runs[0]), runs_dir=str(tmp_path))) == 2
+    assert "a comparison needs at least two" in capsys.readouterr().err
+
+
+def changed_copy(run, folder, **changes):
+    """A copy of a run with other settings or results."""
+    copy = folder / run.parent.name / "001"
+    shutil.copytree(run, copy)
+    result = read_result(copy)
+    lists = {**result["list_sha256"], **changes.pop("lists", {})}
+    write_result(copy, {**result, "list_sha256": lists, **changes.pop("result", {})})
+    if "classes" in changes:
+        (copy / "classes.txt").write_text(changes.pop("classes"))
+    write_config(copy, {**compare.load_config(copy / "config.yaml").as_dict(), **changes})
+    return copy
 
 
 @pytest.mark.parametrize(
-    ("other", "complaint"),
+    ("changes", "complaint"),
     [
-        ({"lists": ("t", "w")}, "saw different photographs: their val lists differ"),
-        ({"lists": ("s", "v")}, "saw different photographs: their train lists differ"),
-        ({"status": "interrupted"}, "is interrupted: only finished runs are compared"),
+        ({"lists": {"val": "w"}}, "saw different photographs: their val lists differ"),
+        ({"lists": {"train": "w"}}, "saw different photographs: their train lists differ"),
+        ({"result": {"status": "interrupted"}}, "is interrupted: only finished runs are compared"),
+        ({"image_size": 64}, "saw images of different sizes: image_size 32 and 64"),
+        ({"classes": "kind 0\nkind 2\nkind 1\n"}, "were trained on different classes"),
     ],
 )
-def test_what_is_not_comparable_is_refused(tmp_path, capsys, other, complaint):
-    runs = (str(make_run(tmp_path, "resnet", [0.2])), str(make_run(tmp_path, "sa_resnet", [0.2], **other)))
+def test_what_is_not_comparable_is_refused(compared, tmp_path, capsys, changes, complaint):
+    other = changed_copy(compared / "runs" / "se_resnet50" / "001", tmp_path, **changes)
+    runs = (str(compared / "runs" / "resnet" / "001"), str(other))
     assert compare.main(Config(runs=runs, runs_dir=str(tmp_path))) == 2
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "compare").exists()
 
 
-def test_settings_that_differ_are_named(tmp_path, capsys):
-    runs = (make_run(tmp_path, "resnet", [0.2], epochs=6), make_run(tmp_path, "sa_resnet", [0.2], sa_groups=32, threads=1))
-    assert compare.main(Config(runs=tuple(map(str, runs)), runs_dir=str(tmp_path))) == 0
+def test_settings_that_differ_are_named(compared, tmp_path, calls, capsys):
+    other = changed_copy(compared / "runs" / "se_resnet50" / "001", tmp_path, epochs=6, threads=1)
+    assert compare.main(Config(runs=(str(compared / "runs" / "resnet" / "001"), str(other)), runs_dir=str(tmp_path))) == 0
     printed = capsys.readouterr().out
-    assert "Note: the runs differ in epochs: 6, 100." in printed
-    assert "sa_groups" not in printed
-    assert "threads" not in printed
+    assert "Note: The runs differ in epochs: 2, 6." in printed
+    assert "differ in threads" not in printed
 
 
-def test_a_run_is_not_compared_with_itself(tmp_path, capsys):
-    make_run(tmp_path, "resnet", [0.2])
-    assert compare.main(Config(nets=("resnet", "resnet"), runs_dir=str(tmp_path))) == 2
-    assert "a run is there twice" in capsys.readouterr().err
+@pytest.mark.parametrize("nets", [("resnet",), ("resnet", "resnet")])
+def test_one_network_is_no_comparison(data, tmp_path, capsys, nets):
+    assert compare.main(settings(data, tmp_path, nets=nets)) == 2
+    assert "a comparison needs at least two" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
-def test_one_run_is_no_comparison(tmp_path, capsys):
-    assert compare.main(Config(runs=(str(make_run(tmp_path, "resnet", [0.2])),), runs_dir=str(tmp_path))) == 2
-    assert "at least two" in capsys.readouterr().err
+def test_sigterm_ends_the_training_under_way_too(data, tmp_path):
+    command = [sys.executable, str(ROOT / "compare.py"), "--nets", "resnet18", "resnet34", "--data", str(data)]
+    command += ["--runs_dir", str(tmp_path / "runs"), "--image_size", "32", "--epochs", "500", "--num_workers", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    run = tmp_path / "runs" / "resnet18" / "001"
+    for _ in range(50):
+        if read_result(run):
+            break
+        time.sleep(0.1)
+    assert read_result(run)["status"] == "interrupted"

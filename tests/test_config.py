@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import config
-from config import SCRIPTS, Config, ConfigError, load_config, parse_config, settings
+from config import SCRIPTS, Config, ConfigError, load_config, parse_config, read_recipe, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,6 +96,8 @@ def test_the_command_line_wins_over_the_recipe_and_the_recipe_over_the_defaults(
         (["--learning_rate", "1"], {"learning_rate": 1.0}),
         (["--data", "my photos-2/猫"], {"data": "my photos-2/猫"}),
         (["--nets", "resnet", "sa_resnet"], {"nets": ("resnet", "sa_resnet")}),
+        (["--mean", "0", "0.5", "1e-1"], {"mean": (0.0, 0.5, 0.1)}),
+        (["--no-flip", "--rotation", "10"], {"flip": False, "rotation": 10.0}),
         (["--runs", "a", "b"], {"runs": ("a", "b")}),
         (["--summary"], {"summary": True}),
         (["--no-decay_norm_and_bias"], {"decay_norm_and_bias": False}),
@@ -121,6 +123,7 @@ def test_the_process_s_own_arguments_are_the_default(monkeypatch):
         ("learning_rate: 1e-3", {"learning_rate": 0.001}),  # text to YAML 1.1
         ("learning_rate: 1", {"learning_rate": 1.0}),
         ("nets: [resnet, sa_resnet]", {"nets": ("resnet", "sa_resnet")}),
+        ("std: [1, 0.5, 1e-1]", {"std": (1.0, 0.5, 0.1)}),
         ("runs:\n  - a\n  - b", {"runs": ("a", "b")}),
         ("summary: yes", {"summary": True}),
         ("learning_rate: null\nmax_per_class: ~", {}),
@@ -139,7 +142,8 @@ def test_recipes_may_hold_settings_of_any_script(recipe, script, text, expected)
 def test_what_a_run_saves_is_read_again(tmp_path):
     import yaml
 
-    made = Config(nets=("resnet",), learning_rate=1e-5, data="照片", decay_norm_and_bias=False, max_per_class=3)
+    made = Config(nets=("resnet",), learning_rate=1e-5, data="照片", decay_norm_and_bias=False, max_per_class=3,
+                  mean=(0.1, 1e-5, 1 / 3), flip=False)  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(made.as_dict(), allow_unicode=True), encoding="utf-8")
     assert load_config(tmp_path / "config.yaml") == made
 
@@ -147,6 +151,20 @@ def test_what_a_run_saves_is_read_again(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_project_s_recipes_are_accepted(path):
     assert parse_config(["--config", str(path)]).given
+    first, second = path.read_text(encoding="utf-8").splitlines()[:2]
+    command = first.split()
+    assert command[:3] == ["#", "python", "train.py"], "the first line is the command"
+    assert f"recipes/{path.name}" in command
+    assert second == "#"
+    assert parse_config(command[3:], "train").given
+
+
+def test_no_recipe_sets_what_its_other_settings_leave_without_effect():
+    for path in (ROOT / "recipes").glob("*.yaml"):
+        values = read_recipe(path)
+        for item in settings():
+            other, needed = item.metadata["needs"] or (None, None)
+            assert not other or item.name not in values or getattr(Config(**values), other) == needed, (path, item.name)
 
 
 # What is refused: one line that names the setting, the rule and the nearest valid name
@@ -177,7 +195,16 @@ def test_the_project_s_recipes_are_accepted(path):
         (["--warmup_epochs", "-0.5"], "warmup_epochs = -0.5: out of range; at least 0"),
         (["--per_class", "100001"], "per_class = 100001: out of range; at least 2 and at most 100,000"),
         (["--epochs", "3", "--warmup_epochs", "4"], "warmup_epochs = 4: the warm-up cannot outlast epochs = 3"),
-        (["--schedule", "cosin"], "schedule = 'cosin': unknown, did you mean cosine?; one of: cosine, step, constant"),
+        (
+            ["--schedule", "cosin"],
+            "schedule = 'cosin': unknown, did you mean cosine?; one of: cosine, cosine_by_epoch, step, constant",
+        ),
+        (["--mean", "0.5", "0.5"], "mean = (0.5, 0.5): expected 3 values, there are 2"),
+        (["--mean", "123.7", "116.3", "103.5"], "mean = 123.7: out of range; at least 0 and at most 1"),
+        (["--std", "0.2", "0.2", "0"], "std = 0.0: out of range; more than 0 and at most 1"),
+        (["--rotation", "200"], "rotation = 200.0: out of range; at least 0 and at most 180"),
+        (["--dataset", "cifar"], "dataset = 'cifar': unknown, did you mean cifar10?; one of: folder, cifar10"),
+        (["--train_crop", "center"], "train_crop = 'center': unknown; one of: random, resize"),
         (["--optimizer", "zzz"], "optimizer = 'zzz': unknown; one of: momentum, adam, adamw"),
         (["--device", ""], "device = '': unknown; one of: auto, cpu, gpu"),
         (["--config", "missing.yaml"], "config = 'missing.yaml': there is no such file"),
@@ -219,6 +246,10 @@ def test_a_mistyped_network_is_refused_with_the_nearest_and_all_names(capsys):
         ("net: resent", "{file}: net = 'resent': unknown, did you mean resnet?"),
         ("nets: resnet", "{file}: nets = 'resnet': expected a list of at least one"),
         ("nets: []", "{file}: nets = (): expected a list of at least one"),
+        ("std: 0.5", "{file}: std = 0.5: expected a list of at least one"),
+        ("std: [0.1, 0.1]", "{file}: std = (0.1, 0.1): expected 3 values, there are 2"),
+        ("std: [0.1, 0.1, wide]", "{file}: std = 'wide': expected a number"),
+        ("std: [0.1, 0.1, true]", "{file}: std = True: expected a number"),
         ("nets: [resnet, [resnet]]", "{file}: nets = ['resnet']: expected text"),
         ("nets: [resnet, 3]", "{file}: nets = 3: expected text"),
         ("epochs: 3\nbatch_size: 2\nepochs: 4", "{file}: key 'epochs' is there twice"),
@@ -255,7 +286,7 @@ def test_a_folder_is_no_recipe(capsys, tmp_path):
     ("script", "argv", "expected"),
     [
         ("eval", ["--max-per-class", "3"], "--max_per_class is no option of eval.py, but of train_val_split.py"),
-        ("compare", ["--data", "x"], "--data is no option of compare.py, but of "),
+        ("compare", ["--summary"], "--summary is no option of compare.py, but of train.py"),
         ("eval", ["--summary"], "--summary is no option of eval.py, but of train.py"),
         ("eval", ["--no-summary"], "--summary is no option of eval.py, but of train.py"),
         ("train", ["--nets", "resnet", "sa_resnet"], "--nets is no option of train.py, but of compare.py"),
@@ -323,7 +354,7 @@ def test_flags_say_what_they_take_for_granted(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "--no-decay_norm_and_bias" in text
     assert "(default: on)" in text
-    assert "cosine, step, constant (default: cosine)" in text
+    assert "cosine, cosine_by_epoch, step, constant (default: cosine)" in text
 
 
 @pytest.mark.parametrize(
@@ -334,6 +365,10 @@ def test_flags_say_what_they_take_for_granted(capsys):
             "--momentum has no effect with optimizer = 'adam', only with 'momentum'",
         ),
         (["--step_epochs", "5"], "--step_epochs has no effect with schedule = 'cosine', only with 'step'"),
+        (
+            ["--train_crop", "resize", "--crop_min_area", "0.5"],
+            "--crop_min_area has no effect with train_crop = 'resize', only with 'random'",
+        ),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(words, complaint, capsys):

@@ -25,6 +25,25 @@ def test_cosine_falls_to_zero_with_the_papers_shape():
     assert all(np.diff(factors) < 0)
 
 
+def test_cosine_by_epoch_is_paddle_s_annealing_stepped_once_an_epoch():
+    paddle_s = paddle.optimizer.lr.CosineAnnealingDecay(1.0, T_max=10)
+    factors = rates("cosine_by_epoch")
+    for epoch in range(10):
+        assert set(factors[4 * epoch : 4 * epoch + 4]) == {factors[4 * epoch]}
+        assert factors[4 * epoch] == pytest.approx(paddle_s.last_lr, abs=1e-7)
+        paddle_s.step()
+
+
+@pytest.mark.parametrize("warmup_epochs", [2, 0.5, 1.25])
+def test_cosine_by_epoch_warms_up_step_by_step(warmup_epochs):
+    factors = rates("cosine_by_epoch", warmup_epochs=warmup_epochs)
+    first = int(np.ceil(warmup_epochs * 4))
+    assert factors[:first] == rates("cosine", warmup_epochs=warmup_epochs)[:first]
+    assert all(np.diff(factors[first:]) <= 0)
+    assert factors[first] == pytest.approx(1.0, abs=0.01)
+    assert len(set(factors[first:])) == 10 - first // 4
+
+
 def test_steps_and_constant():
     factors = rates("step", step_epochs=3, step_gamma=0.5)
     assert [factors[i] for i in (0, 11, 12, 23, 24, 36)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
@@ -32,7 +51,7 @@ def test_steps_and_constant():
 
 
 def test_unknown_schedule_and_optimizer_are_refused():
-    with pytest.raises(ValueError, match="schedule = 'linear': expected one of cosine, step, constant"):
+    with pytest.raises(ValueError, match="schedule = 'linear': expected one of cosine, cosine_by_epoch, step, constant"):
         learning_rate_factor(5, 1, 10, "linear")
     with pytest.raises(ValueError, match="optimizer = 'lion': expected momentum, adam or adamw"):
         build_optimizer(paddle.nn.Linear(2, 2), 1, 1, optimizer="lion", schedule="constant")

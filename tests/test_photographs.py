@@ -3,7 +3,7 @@ import pytest
 from conftest import random_photograph, resize_then_crop
 from PIL import Image
 
-from photographs import SUFFIXES, PhotographError, central_box, random_box, read_crop, read_photograph
+from photographs import SUFFIXES, PhotographError, central_box, crop, random_box, read_crop, read_photograph, rotate, whole_box
 
 ORIENTATION_TAG = 0x0112
 AS_STORED = {  # EXIF orientation -> what the camera stored of an upright photograph [H, W, 3]
@@ -196,6 +196,33 @@ def test_flip_mirrors_the_crop(tmp_path):
     crop, flipped = (pixels(read_crop(tmp_path / "photo.png", box, 16, flip)) for flip in (False, True))
     assert (flipped == crop[:, ::-1]).all()
     assert (flipped != crop).any()
+
+
+def test_a_photograph_in_memory_is_cut_as_its_file_is(tmp_path):
+    photo = random_photograph(1)
+    photo.save(tmp_path / "photo.png")
+    for box in (central_box(16), whole_box, lambda width, height: (3, 4, 30, 31)):
+        assert (pixels(crop(photo, box, 16, True)) == pixels(read_crop(tmp_path / "photo.png", box, 16, True))).all()
+
+
+def test_the_whole_photograph_is_squeezed_into_the_square(tmp_path):
+    photo = random_photograph(1, (90, 30))
+    photo.save(tmp_path / "photo.png")
+    expected = photo.resize((24, 24), Image.Resampling.BILINEAR)
+    assert (pixels(read_crop(tmp_path / "photo.png", whole_box, 24)) == pixels(expected)).all()
+
+
+@pytest.mark.parametrize("degrees", [-10.0, 3.7, 45.0])
+def test_turning_is_paddle_s_rotation_and_leaves_black_corners(degrees):
+    from paddle.vision import transforms
+
+    photo = Image.new("RGB", (40, 40), (250, 200, 150))
+    photo.paste(random_photograph(1, (24, 24)), (8, 8))
+    turned = rotate(photo, degrees)
+    assert turned.size == (40, 40)
+    assert (pixels(turned) == pixels(transforms.rotate(photo, degrees))).all()
+    assert pixels(turned)[0, 0].tolist() == [0, 0, 0]
+    assert pixels(turned)[20, 2].tolist() == [250, 200, 150]
 
 
 @pytest.mark.parametrize(("width", "height"), [(400, 300), (300, 400), (1, 1), (1, 2000), (3000, 2)])

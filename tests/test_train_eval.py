@@ -1,6 +1,7 @@
 """Training and evaluation as a user runs them, on a small network and a few pictures."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cifar10_archive import contents, write_archive
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -20,9 +22,11 @@ import networks
 import train
 import training.optimization
 from config import Config, load_config
+from data_sets import digests
 from sa_resnet import ResNet
 from train_val_split import split_folder
 from training import callbacks, run_recorder
+from training.checkpoint import read_header
 from training.run_folder import read_history, read_result
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -238,6 +242,80 @@ def test_label_smoothing_acts_on_training_and_not_on_the_reported_losses(data, t
     assert first[0.0][0] == pytest.approx(first[0.0][1], rel=1e-5), "without smoothing the criterion is the reported loss"
     assert first[0.5][1] == pytest.approx(first[0.0][1], rel=1e-5), "the reported loss of the first batch is the same"
     assert abs(first[0.5][0] - first[0.5][1]) > 1e-3
+
+
+def test_evaluation_shows_and_normalises_photographs_as_the_training_did(data, tmp_path):
+    view = {"train_crop": "resize", "eval_crop": "resize", "flip": False, "rotation": 10.0}
+    chosen = settings(data, tmp_path, mean=(0.5, 0.25, 0.75), std=(0.5, 0.25, 1.0), schedule="cosine_by_epoch", **view)
+    assert train.main(chosen) == 0
+    run = tmp_path / "runs/resnet/001"
+    assert load_config(run / "config.yaml") == chosen.resolved()
+    assert run_eval(chosen) == 0
+    metrics = json.loads((run / "eval/metrics.json").read_text())
+    best = read_result(run)["best"]
+    assert metrics["acc"] == best["val_acc"]
+    assert metrics["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+    preprocessing = read_header(run / "best.safetensors")["preprocessing"]
+    assert preprocessing["crop"] == "resize"
+    assert (preprocessing["mean"], preprocessing["std"]) == ([0.5, 0.25, 0.75], [0.5, 0.25, 1.0])
+
+
+@pytest.mark.parametrize(("threshold", "saved"), [(0.0, [True, False, True]), (0.5, [False, False, True])])
+def test_the_best_epoch_is_saved_above_the_threshold_alone(threshold, saved):
+    rows = iter([{"acc": 0.5, "mean_loss": 1.0}, {"acc": 0.4, "mean_loss": 1.0}, {"acc": 0.6, "mean_loss": 1.0}])
+    recorded = []
+    recorder = callbacks.RecordEpochs(lambda row, is_best: recorded.append(is_best), 10, save_best_above=threshold)
+    recorder.learning_rate = 0.1
+    for epoch, logs in enumerate(rows):
+        recorder.on_epoch_begin(epoch)
+        recorder.on_epoch_end(epoch, logs)
+        recorder.on_eval_end(logs)
+    assert recorded == saved
+
+
+def test_a_run_without_an_epoch_above_the_threshold_says_so_in_training_and_evaluation(data, tmp_path, capsys):
+    chosen = settings(data, tmp_path, save_best_above=1.0)
+    assert train.main(chosen) == 0
+    run = tmp_path / "runs/resnet/001"
+    highest = max(row["val_acc"] for row in read_history(run))
+    reason = f"no validation accuracy was above save_best_above = 1, the highest was {highest:.4f} in epoch "
+    assert f"finished: no best.safetensors, for {reason}" in capsys.readouterr().out
+    assert not (run / "best.safetensors").exists()
+    assert (run / "last.safetensors").is_file()
+    result = read_result(run)
+    assert (result["status"], result["best"]) == ("finished", None)
+    assert result["best_not_saved"].startswith(reason)
+    assert run_eval(chosen) == 2
+    error = capsys.readouterr().err
+    assert f"eval.py: error: {run} has no best.safetensors: {reason}" in error
+    assert "with a lower --save_best_above" in error
+
+
+def test_cifar10_is_trained_on_and_evaluated_without_being_named_again(tmp_path, capsys):
+    archive = write_archive(tmp_path / "cifar-10-python.tar.gz", contents(20))
+    chosen = settings(tmp_path, tmp_path, dataset="cifar10", train_crop="resize", eval_crop="resize")
+    assert train.main(chosen) == 0
+    assert "100 photographs to train on, 20 to validate, 10 classes" in capsys.readouterr().out
+    run = tmp_path / "runs/resnet/001"
+    assert load_config(run / "config.yaml") == dataclasses.replace(chosen.resolved(), data=str(archive))
+    assert read_result(run)["list_sha256"] == digests("cifar10", archive)
+    assert run_eval(chosen) == 0
+    metrics = json.loads((run / "eval/metrics.json").read_text())
+    assert metrics["acc"] == read_result(run)["best"]["val_acc"]
+    assert metrics["list"] == f"{archive} (test_batch)"
+    assert metrics["same_list_as_in_training"] is True
+    with open(run / "eval/predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [f"test_batch/{place}" for place in range(20)]
+
+    write_archive(archive, contents(30))
+    capsys.readouterr()
+    assert run_eval(chosen) == 2
+    assert f"{archive} (test_batch) is not the list that {run} was validated on" in capsys.readouterr().err
+    assert run_eval(chosen, data=str(tmp_path)) == 0
+    archive.unlink()
+    assert run_eval(chosen) == 2
+    assert f"there is no {archive}" in capsys.readouterr().err
 
 
 def test_a_best_that_could_not_be_saved_is_not_promised(data, tmp_path, capsys, monkeypatch):

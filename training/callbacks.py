@@ -85,13 +85,14 @@ class RecordEpochs(Callback):
     """After each epoch's validation: hands a row of the history to ``record``, and stops where no better epoch comes.
 
     ``record(row, is_best)`` gets a dict by run_folder.HISTORY_COLUMNS. The best epoch is the one of highest validation
-    accuracy, of lower validation loss where those are equal. ``early_stop``: epochs without a higher
-    accuracy after which training stops; 0 for never.
+    accuracy, of lower validation loss where those are equal; with ``save_best_above`` no epoch is, unless its accuracy is
+    higher than that. ``early_stop``: epochs without a higher accuracy after which training stops; 0 for never.
     """
 
-    def __init__(self, record, photographs_in_train, early_stop=0):
+    def __init__(self, record, photographs_in_train, early_stop=0, save_best_above=0.0):
         super().__init__()
-        self.record, self.photographs_in_train, self.early_stop = record, photographs_in_train, early_stop
+        self.record, self.photographs_in_train = record, photographs_in_train
+        self.early_stop, self.save_best_above = early_stop, save_best_above
         self.best, self.epochs_since_better = None, 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -124,7 +125,8 @@ class RecordEpochs(Callback):
         is_best = self.best is None or best_epoch([self.best, self.row]) is self.row
         if is_best:
             self.best = self.row
-        self.record(self.row, is_best)
+        good_enough = not self.save_best_above or self.row["val_acc"] > self.save_best_above
+        self.record(self.row, is_best and good_enough)
         if self.early_stop and self.epochs_since_better >= self.early_stop:
             self.model.stop_training = True
             print(f"no better validation accuracy for {self.early_stop} epochs: stopping early")

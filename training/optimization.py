@@ -4,20 +4,23 @@ import math
 
 import paddle
 
-SCHEDULES = ("cosine", "step", "constant")
+SCHEDULES = ("cosine", "cosine_by_epoch", "step", "constant")
 
 
 def learning_rate_factor(step, steps_per_epoch, epochs, schedule, warmup_epochs=0.0, step_epochs=30, step_gamma=0.1):
     """The learning rate of optimiser step ``step`` (from 0), as a share of its peak.
 
     Rises linearly over ``warmup_epochs``; then "cosine" falls to zero at the end of training (I. Loshchilov, F. Hutter,
-    "SGDR", ICLR 2017, eq. 5, without restarts), "step" is multiplied by ``step_gamma`` after every ``step_epochs`` epochs
-    from the start of training, "constant" stays.
+    "SGDR", ICLR 2017, eq. 5, without restarts), "cosine_by_epoch" too, but keeps the rate of an epoch's first step throughout
+    the epoch, "step" is multiplied by ``step_gamma`` after every ``step_epochs`` epochs from the start of training, "constant"
+    stays.
     """
     warmup = warmup_epochs * steps_per_epoch
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    if schedule == "cosine":
+    if schedule in ("cosine", "cosine_by_epoch"):
+        if schedule == "cosine_by_epoch":
+            step = max(step - step % steps_per_epoch, warmup)  # a warm-up may end within an epoch
         progress = (step - warmup) / max(epochs * steps_per_epoch - warmup, 1)
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     if schedule == "step":

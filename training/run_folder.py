@@ -47,6 +47,14 @@ def newest_finished_run(runs_dir, net) -> Path:
     raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one{hint}")
 
 
+def best_checkpoint(run) -> Path:
+    """The file of a run's best epoch; raises RunError where no epoch was good enough to be saved."""
+    path, reason = Path(run) / "best.safetensors", read_result(run).get("best_not_saved")
+    if reason and not path.is_file():
+        raise RunError(f"{run} has no best.safetensors: {reason}; train longer, or with a lower --save_best_above")
+    return path
+
+
 def write_config(run, settings) -> None:
     """Write every setting as it ran, a dict of plain values, to ``config.yaml``."""
     write_text(run / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

@@ -4,27 +4,28 @@ import time
 
 from visualdl import LogWriter
 
-from photo_lists import list_digest
 from photographs import RESIZE_OVER_CROP
+from reporting.metrics import best_epoch
 from reporting.plots import draw_curves
 from reporting.whole_file import write_text
 from training.checkpoint import save_checkpoint
 from training.run_folder import create_run, write_config, write_history, write_result
-from training.runtime import Terminated
+from training.runtime import Terminated, peak_memory
 
 
 class RunRecorder:
     """Makes the run folder on entry; ``record`` adds an epoch; on exit says how it ended, whatever the cause.
 
     ``run`` is the folder. In it: config.yaml, classes.txt, history.csv, curves.png, vdl/ (VisualDL), best.safetensors,
-    last.safetensors and, once training ends, result.json with ``status`` "finished", "interrupted" or "failed".
+    last.safetensors and, once training ends, result.json with ``status`` "finished", "interrupted" or "failed". Where no epoch
+    was above ``save_best_above`` there is no best.safetensors, and result.json says so.
     ``settings``: every setting by name, as plain values.
     """
 
     def __init__(self, settings, classifier, optimizer, train_set, val_set):
         self.settings, self.classifier, self.optimizer = settings, classifier, optimizer
         self.classes = train_set.classes
-        self.lists = {"train": list_digest(train_set.list_file), "val": list_digest(val_set.list_file)}
+        self.lists = {"train": train_set.digest(), "val": val_set.digest()}
         self.photographs = {"train": len(train_set), "val": len(val_set)}
         self.history, self.best = [], None
 
@@ -70,9 +71,16 @@ class RunRecorder:
             "best": self.best,
             "seconds": seconds,
             "images_per_second": _mean_speed(self.history),
+            "peak_memory_mb": peak_memory(),
             "photographs": self.photographs,
             "list_sha256": self.lists,
         }
+        if self.history and self.best is None:
+            highest = best_epoch(self.history)
+            result["best_not_saved"] = (
+                f"no validation accuracy was above save_best_above = {self.settings['save_best_above']:g}, the highest was "
+                f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
+            )
         if error is not None:
             result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or kind.__name__
         write_result(self.run, result)
@@ -80,13 +88,14 @@ class RunRecorder:
 
     def _print_end(self, result):
         speed = f", {result['images_per_second']:.1f} images/s" if self.history else ""
-        if self.best is None:
+        if not self.history:
             print(f"{result['status']} before the first epoch ended; run folder {self.run}")
             return
-        print(
-            f"{result['status']}: best validation accuracy {self.best['val_acc']:.4f} in epoch {self.best['epoch']} of "
-            f"{result['epochs']}; {result['seconds']:.0f} s{speed}; run folder {self.run}"
-        )
+        if self.best is None:
+            outcome = f"no best.safetensors, for {result['best_not_saved']}"
+        else:
+            outcome = f"best validation accuracy {self.best['val_acc']:.4f} in epoch {self.best['epoch']}"
+        print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; run folder {self.run}")
 
     def _header(self, row, best):
         return {
@@ -94,7 +103,8 @@ class RunRecorder:
             "classes": self.classes,
             "preprocessing": {
                 "image_size": self.settings["image_size"],
-                "resize_over_crop": RESIZE_OVER_CROP,
+                "crop": self.settings["eval_crop"],
+                "resize_over_crop": RESIZE_OVER_CROP,  # of the central crop
                 "mean": self.classifier.mean.flatten().tolist(),
                 "std": self.classifier.std.flatten().tolist(),
             },

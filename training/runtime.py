@@ -113,6 +113,20 @@ def keep_freed_memory() -> bool:
     return all(mallopt(parameter, value) for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)))
 
 
+def peak_memory():
+    """The most memory in MB that this process has held so far: on the GPU where Paddle computes there, else main memory; None
+    where the system does not tell."""
+    import paddle
+
+    if paddle.get_device().startswith("gpu"):
+        return paddle.device.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def select_device(device) -> str:
     """Make ``device`` ("auto", "cpu" or "gpu") Paddle's device and return the one taken; raises DeviceError."""
     import paddle

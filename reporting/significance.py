@@ -1,0 +1,81 @@
+"""Whether the data carry that one network is better than another.
+
+Both networks classified the same photographs, each after trainings from several seeds. Two things make the difference of their
+mean accuracies uncertain: which photographs happen to be in the validation list, and which seeds the trainings happened to
+have. A paired bootstrap redraws both (B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993); with as few seeds as
+a laptop can afford, Student's t takes the place of the normal distribution.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+REPLICATES = 2000
+T_DRAWS = 200_000
+CONFIDENCE = 0.95
+
+
+class Difference(NamedTuple):
+    """Mean accuracy of the first network minus that of the second, its 95% interval, and a two-sided p-value.
+
+    ``seeds``: whether the interval covers other seeds too; with one seed a network it holds for the two trained models alone.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    seeds: bool
+
+
+def paired_difference(first, second, confidence=CONFIDENCE) -> Difference:
+    """Compare two networks by what they got right.
+
+    ``first``, ``second``: bool [seeds, photographs], the photographs the same in the same order; the numbers of seeds may
+    differ. Raises ValueError where the photographs differ in number.
+    """
+    first, second = np.atleast_2d(first).astype(float), np.atleast_2d(second).astype(float)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"{first.shape[1]} and {second.shape[1]} photographs: a paired comparison needs the same ones")
+    mean = float(first.mean() - second.mean())
+    rng = np.random.default_rng(0)
+    photographs = first.shape[1]
+    weights = rng.multinomial(photographs, np.full(photographs, 1 / photographs), REPLICATES) / photographs
+    redrawn = _redraw_seeds(weights @ first.T, rng) - _redraw_seeds(weights @ second.T, rng)
+    error = float(redrawn.std())
+    seeds = min(len(first), len(second)) > 1
+    if error == 0.0:
+        return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0, seeds)
+    drawn = np.abs(rng.standard_t(_degrees_of_freedom(error, first, second), T_DRAWS))
+    half = float(np.quantile(drawn, confidence)) * error
+    p = float((np.count_nonzero(drawn >= abs(mean) / error) + 1) / (len(drawn) + 1))
+    return Difference(mean, mean - half, mean + half, p, seeds)
+
+
+def _redraw_seeds(accuracies, rng):
+    """[replicates, seeds] accuracies -> [replicates] means over seeds drawn anew."""
+    replicates, seeds = accuracies.shape
+    mean = accuracies.mean(axis=1)
+    if seeds == 1:
+        return mean
+    drawn = np.take_along_axis(accuracies, rng.integers(0, seeds, (replicates, seeds)), axis=1).mean(axis=1)
+    # drawing from so few seeds spreads less than the seeds themselves do, by (seeds - 1) / seeds in the variance
+    return mean + (drawn - mean) * np.sqrt(seeds / (seeds - 1))
+
+
+def _degrees_of_freedom(error, first, second):
+    """F. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946; the photographs are many."""
+    spreads = [(a.mean(axis=1).var(ddof=1) / len(a), len(a) - 1) for a in (first, second) if len(a) > 1]
+    uncertain = sum(variance**2 / freedom for variance, freedom in spreads)
+    return min(error**4 / uncertain, 1e6) if uncertain > 0 else 1e6
+
+
+def holm(p_values, level=1 - CONFIDENCE) -> list:
+    """Which of several comparisons stand at ``level`` together (S. Holm, 1979): bools in the order given."""
+    order = np.argsort(p_values)
+    stands = [False] * len(p_values)
+    for rank, index in enumerate(order):
+        if p_values[index] > level / (len(p_values) - rank):
+            break
+        stands[index] = True
+    return stands

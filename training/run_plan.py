@@ -1,0 +1,66 @@
+"""Trainings that a comparison needs: which of them are there already, and running the others, each in its own process.
+
+A process of its own keeps peak memory apart and lets the comparison go on when one training fails.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from training.run_folder import read_result
+from training.runtime import INTERRUPTED, TERMINATED
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ProcessFailed(RuntimeError):
+    """A script ended with an error; the message is its last line."""
+
+
+def find_finished_run(runs_dir, net, settings, lists):
+    """The newest finished run of ``net`` that had all of ``settings``, a dict by name, or None.
+
+    ``lists``: digests of the training and validation lists.
+    """
+    for run in sorted(Path(runs_dir, net).glob("[0-9]*"), key=lambda entry: entry.name.zfill(9), reverse=True):
+        result = read_result(run)
+        if result.get("status") != "finished" or result.get("list_sha256") != lists:
+            continue
+        try:
+            found = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError):
+            continue
+        if isinstance(found, dict) and all(found.get(name) == value for name, value in settings.items()):
+            return run
+    return None
+
+
+def run_script(script, arguments, quiet=False) -> None:
+    """Run one of the scripts to its end; raises ProcessFailed, or KeyboardInterrupt where it was interrupted.
+
+    Its output goes where this process's does; with ``quiet`` nowhere.
+    """
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE, text=True, errors="replace",
+        env=environment,
+    )  # fmt: skip
+    try:
+        last = ""
+        for line in process.stderr:
+            last = line.strip() or last
+            if not quiet:
+                print(line, end="", file=sys.stderr, flush=True)
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if code in (INTERRUPTED, TERMINATED):
+        raise KeyboardInterrupt
+    if code:
+        raise ProcessFailed(last or f"{script} ended with exit code {code}")
