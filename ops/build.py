@@ -100,7 +100,8 @@ class Recipe:
         commands.append([*compiler, *paddle, "-c", SOURCES / "paddle_ops.cc", "-o", folder / "paddle_ops.o"])
         if self.cuda_arch:
             nvcc = ["nvcc", "-O3", "-std=c++17", "--expt-relaxed-constexpr", f"-arch={self.cuda_arch}", "-Xcompiler", "-fPIC"]
-            nvcc += ["-ccbin", self.compiler[0], *paddle]
+            host = next(word for word in self.compiler if "ccache" not in word)  # nvcc wants the compiler itself
+            nvcc += ["-ccbin", host, *paddle]
             commands.append([*nvcc, "-c", SOURCES / "paddle_cuda.cu", "-o", folder / "paddle_cuda.o"])
         return [[str(word) for word in command] for command in commands]
 

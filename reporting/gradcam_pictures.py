@@ -76,7 +76,7 @@ def draw_shuffle_gates(images, stages, path, title) -> None:
     ``images``: uint8 [N, H, W, 3]; ``stages``: [(name, channel gates [N, layers, C / 2], spatial gates [N, h, w]), ...], as
     networks.shuffle_gates.stage_gates gives them.
     """
-    figure, grid = _grid(len(images) + 1, len(stages) + 1, top=0.75, bottom=0.75, gap=0.35)
+    figure, grid = _grid(len(images) + 1, len(stages) + 1, top=0.75, bottom=0.75, gap=0.35, between=0.5)
     figure.suptitle(title, y=1 - 0.12 / figure.get_figheight(), va="top", fontsize=11)
     grid[0, 0].axis("off")
     grid[0, 0].text(0, 1, LEGEND, va="top", fontsize=8)
@@ -96,9 +96,9 @@ def draw_shuffle_gates(images, stages, path, title) -> None:
     save_figure(figure, path)
 
 
-def _grid(rows, columns, top, bottom, gap=0.45):
+def _grid(rows, columns, top, bottom, gap=0.45, between=0.25):
     """A figure of rows x columns square cells, with ``top`` and ``bottom`` inches for headings and scales."""
-    left, between = 0.45, 0.25
+    left = 0.45
     width, height = left + columns * (CELL + between), top + rows * CELL + (rows - 1) * gap + bottom
     figure = Figure(figsize=(width, height))
     figure.subplots_adjust(left / width, bottom / height, 1 - between / width, 1 - top / height, between / CELL, gap / CELL)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -117,6 +118,58 @@ def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
     assert found["verdict"] in text
     with open(folder / "table.csv", newline="") as file:
         assert [row["network"] for row in csv.DictReader(file)] == [row["network"] for row in found["networks"]]
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def in_browser(page, folder, *options):
+    """What headless Chromium prints of a page."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    command += ["--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}", *options]
+    command.append(page.as_uri())
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120, check=True).stdout.decode()
+
+
+def test_the_page_needs_nothing_beside_itself(compared):
+    page = (compared / "runs" / "compare" / "001" / "index.html").read_text()
+    references = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    assert references
+    assert all(reference.startswith("data:") for reference in references)
+    assert "http" not in re.sub(r'"data:[^"]*"', "", page)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_page_shows_pictures_and_sorts_in_a_browser(compared, tmp_path):
+    probe = """<script>
+    const names = () => [...document.querySelectorAll("tbody tr")].map(row => row.cells[0].textContent).join(",");
+    const click = column => document.querySelectorAll("th button")[column].click();
+    const seen = [];
+    click(0); seen.push(names()); click(0); seen.push(names());
+    const pictures = [...document.images].map(image => image.naturalWidth > 0);
+    document.body.innerHTML = JSON.stringify({seen, pictures});
+    </script>"""
+    page = tmp_path / "page.html"
+    page.write_text((compared / "runs" / "compare" / "001" / "index.html").read_text().replace("</body>", f"{probe}</body>"))
+    shown = in_browser(page, tmp_path, "--dump-dom")
+    found = json.loads(re.search(r"<body>(.*)</body>", shown, re.DOTALL).group(1))
+    assert found["seen"] == ["se_resnet50,resnet", "resnet,se_resnet50"]
+    assert len(found["pictures"]) >= 2
+    assert all(found["pictures"])
+
+
+def test_a_class_name_cannot_become_part_of_the_page(compared, tmp_path):
+    from reporting.comparison_page import write_page
+
+    folder = compared / "runs" / "compare" / "001"
+    for name in ("comparison.png", "tradeoff.png"):
+        shutil.copy(folder / name, tmp_path / name)
+    paths = ["<script>alert(1)</script>/a.png"]
+    settings = compared / "runs" / "resnet" / "001" / "config.yaml"
+    write_page(tmp_path, table(folder)["networks"], "a < b", ["<b>"], {"resnet": ([0], [])}, paths, settings)
+    page = (tmp_path / "index.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
 
 
 def test_all_networks_saw_the_same_seeds_split_and_schedule(compared):
