@@ -1,7 +1,6 @@
 """Compare networks on your photographs: train what is missing, evaluate, and say what the data carry."""
 
 import dataclasses
-import json
 import sys
 import tempfile
 import time
@@ -11,6 +10,8 @@ import yaml
 
 from config import NETWORK_OPTIONS, ConfigError, load_config, parse_config, settings
 from training import runtime
+
+PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
 
 NOT_LEARNED = {"data", "runs_dir", "device", "threads", "num_workers", "fused", "summary"}
 """Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
@@ -23,15 +24,18 @@ class ComparisonError(ValueError):
 def main(config) -> int:
     try:
         runtime.configure(config.threads)
-        runtime.handle_termination()
+        runtime.handle_termination(patience=PATIENCE)
         # Only now may Paddle be imported, which the following modules do
         from networks import NetworkError
+        from ops.fused import FusedError
         from photo_lists import DataError
+        from reporting.comparison import EvaluationError
         from training.run_folder import RunError
 
+        known = (ComparisonError, ConfigError, DataError, EvaluationError, FusedError, NetworkError, RunError)
         try:
-            compare(config.resolved())
-        except (ComparisonError, ConfigError, DataError, NetworkError, RunError, runtime.DeviceError, OSError) as error:
+            return compare(config.resolved())
+        except (*known, runtime.DeviceError, OSError) as error:
             print(f"compare.py: error: {error}", file=sys.stderr)
             return 2
     except runtime.Terminated:
@@ -39,11 +43,10 @@ def main(config) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues with what is missing", file=sys.stderr)
         return runtime.INTERRUPTED
-    return 0
 
 
-def compare(config) -> Path:
-    """Write the comparison into the next free ``runs_dir/compare/NNN`` and return that folder."""
+def compare(config) -> int:
+    """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed."""
     from reporting.comparison_report import write_comparison
     from training.run_folder import create_run
 
@@ -53,26 +56,28 @@ def compare(config) -> Path:
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
     if config.runs:
         groups, failures = group_runs([Path(run) for run in config.runs]), {}
+        data = None  # each run's own
     else:
-        groups, failures = train_missing(config)
+        groups, failures, data = train_missing(config)
+    check_comparable([run for group in groups.values() for run in group])
+    evaluate_missing(config, groups, failures, data)
     runs = [run for group in groups.values() for run in group]
     if not runs:
-        raise ComparisonError("no training has finished: " + "; ".join(f"{net}, {why}" for net, why in failures.items()))
-    check_comparable(runs)
-    evaluate_missing(config, runs)
-    costs = measure_costs({name: load_config(group[0] / "config.yaml") for name, group in groups.items()}, runs[0], config)
+        raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))
+    configs = {name: load_config(group[0] / "config.yaml") for name, group in groups.items()}
+    costs = measure_costs(configs, runs[0], config)
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
+    notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
-    text = write_comparison(folder, groups, costs, failures, [*notes, f"Costs were measured on: {device}."])
-    print(text, end="")
+    print(write_comparison(folder, groups, costs, failures, notes, data or configs[next(iter(configs))].data), end="")
     print(f"comparison: {folder}")
-    return folder
+    return 1 if failures else 0
 
 
 def train_missing(config):
     """Train every network of ``nets`` with every seed, as far as no such run is there.
 
-    Returns ({network: finished runs by seed}, {network: why a training failed}).
+    Returns ({network: finished runs by seed}, {network: [why a training failed]}, the data that they saw).
     """
     from data_sets import digests, find_data
     from training.run_plan import ProcessFailed, find_finished_run, run_script
@@ -98,10 +103,14 @@ def train_missing(config):
             try:
                 run_script("train.py", ["--config", recipe])
             except ProcessFailed as error:
-                failures[net] = f"seed {seed} failed: {error}"
+                failures.setdefault(net, []).append(f"seed {seed} failed: {error}")
                 continue
-        groups[net].append(find_finished_run(config.runs_dir, net, chosen, lists))
-    return {net: runs for net, runs in groups.items() if runs}, failures
+        run = find_finished_run(config.runs_dir, net, chosen, lists)
+        if run is None:
+            failures.setdefault(net, []).append(f"seed {seed}: the lists changed while it was trained")
+        else:
+            groups[net].append(run)
+    return {net: runs for net, runs in groups.items() if runs}, failures, data
 
 
 def training_settings(config, net, seed) -> dict:
@@ -115,8 +124,8 @@ def training_settings(config, net, seed) -> dict:
         applies = item.name not in NETWORK_OPTIONS or item.name in options_of(net)
         if item.name in NOT_LEARNED or not applies or (needs and values[needs[0]] != needs[1]):
             continue
-        if values[item.name] is not None:
-            chosen[item.name] = values[item.name]
+        # None too: the network's own, which a run with an option of another kind must not pass for
+        chosen[item.name] = values[item.name]
     return chosen
 
 
@@ -134,27 +143,31 @@ def group_runs(runs) -> dict:
         values = load_config(run / "config.yaml").as_dict()
         learned = {name: value for name, value in values.items() if name not in NOT_LEARNED | {"seed"}}
         groups.setdefault(repr(learned), []).append((run, values))
-    named = {}
-    nets = [members[0][1]["net"] for members in groups.values()]
+    split = []  # [(net, runs), ...]
     for members in groups.values():
-        net = members[0][1]["net"]
-        if len({values["seed"] for _, values in members}) < len(members):
-            named.update({f"{net} {run.resolve().name}": [run] for run, _ in members})
-        else:
-            name = net if nets.count(net) == 1 else f"{net} {members[0][0].resolve().name}"
-            named[name] = [run for run, _ in members]
-    return named
+        net, seeds = members[0][1]["net"], {values["seed"] for _, values in members}
+        own = [run for run, _ in members]
+        split += [(net, [run]) for run in own] if len(seeds) < len(members) else [(net, own)]
+    if len(split) < 2:
+        raise ComparisonError(f"{len(runs)} runs of one network, {split[0][0]}: a comparison needs at least two")
+    nets = [net for net, _ in split]
+    short = [net if nets.count(net) == 1 else f"{net} {own[0].resolve().name}" for net, own in split]
+    # the same number in two runs_dirs: then the folder tells them apart
+    return {name if short.count(name) == 1 else str(own[0]): own for name, (_, own) in zip(short, split)}
 
 
 def check_comparable(runs) -> None:
     """Raise ComparisonError unless all runs finished, on the same lists, classes and image size."""
     from training.run_folder import read_result
 
-    first = runs[0]
     results = {run: read_result(run) for run in runs}
     for run, result in results.items():
         if result.get("status") != "finished":
             raise ComparisonError(f"{run} is {result.get('status', 'no finished run')}: only finished runs are compared")
+        if not {"list_sha256", "images_per_second", "best"} <= result.keys():
+            raise ComparisonError(f"{run / 'result.json'} does not say all that a comparison needs: train it anew")
+    first = runs[0] if runs else None
+    for run, result in results.items():
         for side in ("train", "val"):
             if result["list_sha256"][side] != results[first]["list_sha256"][side]:
                 raise ComparisonError(f"{run} and {first} saw different photographs: their {side} lists differ")
@@ -167,24 +180,35 @@ def check_comparable(runs) -> None:
 
 def read_classes_of(run) -> list:
     """The class names of a run, in order."""
-    return (run / "classes.txt").read_text(encoding="utf-8").splitlines()
+    return (run / "classes.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
-def evaluate_missing(config, runs) -> None:
-    """Evaluate every run that has no evaluation on its own validation list yet; raises ComparisonError."""
+def evaluate_missing(config, groups, failures, data) -> None:
+    """Evaluate every run whose best epoch has no evaluation on its own validation list yet.
+
+    A run that cannot be evaluated leaves ``groups`` for ``failures``. ``data``: where its photographs are now; None: where they
+    were when it was trained.
+    """
+    from reporting.comparison import is_evaluated
     from training.run_plan import ProcessFailed, run_script
 
-    for run in runs:
-        metrics = run / "eval" / "metrics.json"
-        if metrics.is_file() and json.loads(metrics.read_text(encoding="utf-8"))["same_list_as_in_training"]:
-            continue
-        print(f"evaluating {run}", flush=True)
-        machine = {name: value for name, value in machine_settings(config).items() if name not in ("data", "runs_dir")}
-        flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
-        try:
-            run_script("eval.py", ["--run", run, *flags], quiet=True)
-        except ProcessFailed as error:
-            raise ComparisonError(f"{run} cannot be evaluated: {error}") from None
+    machine = {name: value for name, value in machine_settings(config).items() if name not in ("data", "runs_dir")}
+    flags = [word for name, value in machine.items() for word in (f"--{name}", value)] + (["--data", data] if data else [])
+    for name, runs in list(groups.items()):
+        for run in list(runs):
+            if is_evaluated(run):
+                continue
+            print(f"evaluating {run}", flush=True)
+            try:
+                run_script("eval.py", ["--run", run, *flags], quiet=True)
+                reason = None if is_evaluated(run) else "its evaluation is not of its own best epoch and list"
+            except ProcessFailed as error:
+                reason = str(error)
+            if reason:
+                failures.setdefault(name, []).append(f"{run} cannot be evaluated: {reason}")
+                runs.remove(run)
+        if not runs:
+            del groups[name]
 
 
 def measure_costs(configs, run, config) -> dict:
@@ -209,13 +233,17 @@ def measure_costs(configs, run, config) -> dict:
 
 
 def differing_settings(configs) -> list:
-    """A line for each setting in which the runs differ, but for those of the network itself, the machine and the folders."""
-    own = {"net", "seed", *NETWORK_OPTIONS, *NOT_LEARNED}
+    """A line for each setting in which the runs differ, but for those that belong to the networks, the seed and the folders."""
+    speed = {"device", "threads", "num_workers", "fused"}
+    nets = {config.net for config in configs}
     lines = []
     for item in settings("train"):
-        values = [getattr(config, item.name) for config in configs]
-        if item.name not in own and any(value != values[0] for value in values):
-            lines.append(f"The runs differ in {item.name}: {', '.join(map(str, dict.fromkeys(values)))}.")
+        if item.name in ({"net", "seed", "data", "runs_dir", "summary"} | (set(NETWORK_OPTIONS) if len(nets) > 1 else set())):
+            continue
+        values = list(dict.fromkeys(getattr(config, item.name) for config in configs))
+        if len(values) > 1:
+            effect = ": their training speed, time and memory do not compare" if item.name in speed else ""
+            lines.append(f"The runs differ in {item.name} ({', '.join(map(str, values))}){effect}.")
     return lines
 
 

@@ -68,7 +68,7 @@ def evaluate(config) -> dict:
     loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
     means = model.evaluate(loader, verbose=0, callbacks=[ShowProgress(len(val_set))])
     loss, acc = float(means["mean_loss"]), float(means["acc"])
-    folder = write_evaluation(run, val_set, *recorder.results(), loss, acc, trained.net, same_list)
+    folder = write_evaluation(run, val_set, *recorder.results(), loss, acc, trained.net, header["epoch"], same_list)
     if not same_list:
         print(f"note: {val_set.source} is not the list that the run was validated on while training")
     print(f"confusion matrix, per-class figures and predictions: {folder}")

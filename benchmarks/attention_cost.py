@@ -198,7 +198,9 @@ def main():
     for number in range(arguments.rounds):
         results = {}
         for name, command in commands.items():
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{name}: {done.stderr}")
             results[name] = json.loads(done.stdout.splitlines()[-1])
         check(results)
         rounds.append(results)

@@ -4,6 +4,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from networks import NetworkError
 from sa_resnet import BlockAttention
 
 SMALLEST = 128  # pixels; the five poolings and the stride halve the sides seven times
@@ -64,7 +65,7 @@ class TowerNet(nn.Layer):
 
     def forward(self, x):
         if min(x.shape[2:]) < SMALLEST:
-            raise ValueError(f"images of {x.shape[3]} x {x.shape[2]} pixels: tower_net needs at least {SMALLEST} a side")
+            raise NetworkError(f"images of {x.shape[3]} x {x.shape[2]} pixels: tower_net needs at least {SMALLEST} a side")
         return self.fc(self.pool(self.features(x)).flatten(1))
 
 

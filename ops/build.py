@@ -6,7 +6,9 @@ not at all. Paddle's own ``cpp_extension.load`` does none of this safely (it rac
 changed headers), hence this module.
 """
 
+import atexit
 import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
@@ -166,6 +168,8 @@ def library(cuda_arch=None) -> Path:
 
     Where the cache folder cannot be used, the build goes to a temporary folder, for this process alone.
     """
+    if sys.platform != "linux":
+        raise BuildError(f"they are built on Linux only, this is {sys.platform}")
     try:
         recipe = Recipe(cuda_arch)
         folder = cache_root() / recipe.digest()
@@ -184,10 +188,8 @@ def library(cuda_arch=None) -> Path:
     except OSError as error:
         print(f"the cache folder cannot be used ({error}); the build is for this process alone", file=sys.stderr)
     folder = Path(tempfile.mkdtemp(prefix="sa-net-paddle-"))
-    import atexit
-
+    build(recipe, folder)  # where it fails, the folder stays for the log in it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    build(recipe, folder)
     return folder / LIBRARY
 
 
@@ -199,8 +201,6 @@ def is_mine(folder) -> bool:
 @contextlib.contextmanager
 def locked(path):
     """Hold the file ``path`` locked; the system lets go of it when this process ends, however it ends."""
-    import fcntl
-
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -12,8 +12,6 @@ import sys
 
 import paddle
 
-from ops import build
-
 MODES = ("auto", "on", "off")
 _mode = "auto"
 _suspended = 0
@@ -86,13 +84,15 @@ def _load() -> bool:
     global _runner, _obstacle
     if _runner is None and _obstacle is None:
         try:
+            from ops import build  # needs what Windows lacks
+
             path = build.library(_cuda_arch())
             from paddle.utils.cpp_extension.extension_utils import load_op_meta_info_and_register_op
 
             load_op_meta_info_and_register_op(str(path))
             # Paddle 3 has moved it
             _runner = getattr(paddle._C_ops, "_run_custom_op", None) or paddle.base.core.eager._run_custom_op
-        except (build.BuildError, OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ImportError, AttributeError) as error:  # BuildError is a RuntimeError
             _obstacle = str(error)
     return _refuse(_obstacle) if _obstacle else True
 

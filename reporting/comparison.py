@@ -1,12 +1,14 @@
 """The figures of a comparison: one row a network over its seeds, and what the data say about the differences."""
 
 import csv
+import json
 import statistics
 from pathlib import Path
 
 import numpy as np
 
 from reporting.significance import CONFIDENCE, holm, paired_difference
+from training.run_folder import read_result
 
 COLUMNS = (
     ("network", "network"),
@@ -27,11 +29,38 @@ COLUMNS = (
 """Key of a row -> heading."""
 
 
-def read_correct(run):
-    """(paths, bool [photographs]) of an evaluated run: which photographs it got right, from eval/predictions.csv."""
-    with open(Path(run) / "eval" / "predictions.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row["path"] for row in rows], np.array([row["label"] == row["prediction"] for row in rows])
+class EvaluationError(ValueError):
+    """Evaluations that cannot be read, or that are not of the same photographs."""
+
+
+def is_evaluated(run) -> bool:
+    """Whether ``run`` has an evaluation of its best epoch on the list that it was validated on."""
+    try:
+        metrics = json.loads((Path(run) / "eval" / "metrics.json").read_text(encoding="utf-8"))
+        return metrics["same_list_as_in_training"] and metrics["epoch"] == read_result(run)["best"]["epoch"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_correct(runs):
+    """(paths, bool [runs, photographs]) of evaluated runs: which photographs each got right, from eval/predictions.csv.
+
+    Raises EvaluationError unless all have the same photographs in the same order.
+    """
+    paths, correct = None, []
+    for run in runs:
+        file = Path(run) / "eval" / "predictions.csv"
+        try:
+            with open(file, encoding="utf-8", newline="") as lines:
+                rows = list(csv.DictReader(lines))
+            own = [row["path"] for row in rows]
+            correct.append([row["label"] == row["prediction"] for row in rows])
+        except (OSError, KeyError, ValueError) as error:
+            raise EvaluationError(f"{file} cannot be read: {error!r}") from None
+        if paths not in (None, own):
+            raise EvaluationError(f"{file} has other photographs than {runs[0]}, or in another order: evaluate both anew")
+        paths = own
+    return paths, np.array(correct)
 
 
 def network_row(name, runs, cost, note="") -> dict:
@@ -72,39 +101,51 @@ def seconds_to_best(history, best) -> float:
 def differences(correct) -> list:
     """The best network against each of the others: [(best, other, Difference, whether it stands), ...].
 
-    ``correct``: {network: bool [seeds, photographs]}. It stands where the paired comparison does at 95% for all of them
-    together (Holm) and covers more than one seed.
+    ``correct``: {network: bool [seeds, photographs]}. It stands where the paired comparison does at 95% for all pairs of
+    networks together (Holm; all pairs, since the best one is chosen from the same data) and covers more than one seed of both.
     """
     best = max(correct, key=lambda name: correct[name].mean())
     others = [name for name in correct if name != best]
     found = [paired_difference(correct[best], correct[other]) for other in others]
-    stands = holm([difference.p for difference in found])
+    stands = holm([difference.p for difference in found], (1 - CONFIDENCE) * 2 / len(correct))
     return [(best, other, d, stand and d.seeds) for other, d, stand in zip(others, found, stands)]
 
 
-def verdict(compared, photographs) -> str:
-    """One paragraph in plain words; names a winner only where the data carry it."""
+def verdict(compared, photographs, failed=()) -> str:
+    """One paragraph in plain words; names a winner only where the data carry it.
+
+    ``failed``: networks of which a training failed: what is left of those may be the lucky ones, so they cannot win.
+    """
     if not compared:
         return "One network alone: nothing to compare."
     best = compared[0][0]
+    of_one = [other for _, other, difference, _ in compared if not difference.seeds]
     beaten = [other for _, other, _, stands in compared if stands]
-    details = "; ".join(
-        f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
-        for _, other, d, _ in compared
-    )
-    if len(beaten) == len(compared):
+    if best in failed:
+        claim = f"{best} has the highest accuracy, but a training of it failed: what is left may be the lucky ones."
+    elif len(of_one) == len(compared):
+        claim = (
+            f"The trained model of {best} has the highest accuracy. Whether the networks differ cannot be said from one "
+            f"training each: other seeds would give other accuracies. Three seeds (--seeds 3) are the least."
+        )
+    elif len(beaten) == len(compared):
         claim = f"{best} is the best of these networks on this data."
     elif beaten:
         rest = [other for _, other, _, stands in compared if not stands]
         claim = f"{best} is better than {_listed(beaten)}; between it and {_listed(rest)} no difference is shown."
     else:
         claim = f"No difference shown: {best} has the highest accuracy, but the data do not carry that it is better."
-    if not compared[0][2].seeds:
-        claim += " With one training a network, nothing can be said about what other seeds would give."
+    if 0 < len(of_one) < len(compared):
+        claim += f" Of {best} or of {_listed(of_one)} there is one training only, which says nothing about other seeds."
+    details = "; ".join(
+        f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+        for _, other, d, _ in compared
+    )
+    redrawn = "validation photographs" if len(of_one) == len(compared) else "validation photographs and the seeds"
     return (
-        f"{claim} Differences in accuracy with their {CONFIDENCE:.0%} intervals, from a paired bootstrap over {photographs} "
-        f"validation photographs and the seeds: {details}. Accuracies are those of each training's best epoch, chosen on the "
-        f"same photographs: all are a little too high, alike for all networks."
+        f"{claim} Differences in accuracy, each with its own {CONFIDENCE:.0%} interval, from a paired bootstrap over "
+        f"{photographs} {redrawn}: {details}. "
+        f"Accuracies are those of each training's best epoch, chosen on the same photographs: all are a little too high."
     )
 
 
@@ -116,7 +157,8 @@ def markdown_table(rows) -> str:
     """The rows as a table in Markdown; columns that no row has are left out."""
     used = [(key, heading) for key, heading in COLUMNS if any(row[key] not in (None, "") for row in rows)]
     lines = ["| " + " | ".join(heading for _, heading in used) + " |", "|" + "---|" * len(used)]
-    lines += ["| " + " | ".join(shown(key, row[key]) for key, _ in used) + " |" for row in rows]
+    cells = [[shown(key, row[key]).replace("|", "\\|").replace("\n", " ") for key, _ in used] for row in rows]
+    lines += ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join(lines) + "\n"
 
 

@@ -3,9 +3,6 @@
 import base64
 import html
 import io
-from pathlib import Path
-
-import yaml
 
 from photographs import PhotographError, read_photograph
 from reporting.comparison import COLUMNS, shown
@@ -47,13 +44,13 @@ for (const heading of document.querySelectorAll("th")) {
 """
 
 
-def write_page(folder, rows, summary, notes, alone, paths, settings) -> None:
+def write_page(folder, rows, summary, notes, alone, paths, root) -> None:
     """Write ``folder/index.html``; comparison.png and tradeoff.png must be in ``folder`` already.
 
     ``rows``: of reporting.comparison.network_row. ``alone``: {network: (indices that it alone got right, that it alone got
-    wrong)} into ``paths``, the photographs of the validation list; ``settings``: config.yaml of a run, to find them by.
+    wrong)} into ``paths``, the photographs of the validation list in the folder ``root``; where they are not to be found there,
+    their names alone are shown.
     """
-    root = Path(yaml.safe_load(Path(settings).read_text(encoding="utf-8"))["data"])
     pictures = "\n".join(
         f'<p><img alt="{alt}" src="{_embed((folder / name).read_bytes(), "png")}"></p>'
         for name, alt in (("comparison.png", "validation curves"), ("tradeoff.png", "accuracy against cost"))
@@ -101,7 +98,7 @@ def _photographs(name, right, wrong, paths, root):
 def _figure(path, name):
     try:
         image = read_photograph(path)
-    except PhotographError:  # moved since the training, or data that are no files
+    except PhotographError:  # moved since the training, or inside an archive
         return f"<figure><figcaption>{html.escape(name)}</figcaption></figure>"
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()

@@ -12,19 +12,20 @@ from reporting.whole_file import write_csv, write_text
 from training.run_folder import read_history, read_result
 
 
-def write_comparison(folder, groups, costs, failures, notes) -> str:
+def write_comparison(folder, groups, costs, failures, notes, data) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
-    ``groups``: {network: its evaluated runs, one a seed}; ``costs``: see ``network_row``; ``failures``: {network: why a
-    training of it failed}; ``notes``: lines for the reader.
+    ``groups``: {network: its evaluated runs, one a seed}; ``costs``: see ``network_row``; ``failures``: {network: [why a
+    training of it failed]}; ``notes``: lines for the reader; ``data``: the folder that the photographs are in.
     """
     runs = {name: [_read(run) for run in group] for name, group in groups.items()}
-    rows = [network_row(name, runs[name], costs[name], failures.get(name, "")) for name in groups]
-    rows += [network_row(name, [], {}, reason) for name, reason in failures.items() if name not in groups]
+    reasons = {name: "; ".join(why) for name, why in failures.items()}
+    rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
+    rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
     paths, correct = _correct(groups)
     compared = differences(correct) if len(correct) > 1 else []
-    summary = verdict(compared, len(paths))
+    summary = verdict(compared, len(paths), failures)
 
     draw_comparison([(name, [run["history"] for run in runs[name]]) for name in groups], folder / "comparison.png")
     draw_tradeoff([row for row in rows if row["accuracy"] is not None], folder / "tradeoff.png")
@@ -33,7 +34,7 @@ def write_comparison(folder, groups, costs, failures, notes) -> str:
     write_text(folder / "table.md", text)
     flat = [[" ".join(map(str, v)) if isinstance(v := row[key], list) else v for key, _ in COLUMNS] for row in rows]
     write_csv(folder / "table.csv", [key for key, _ in COLUMNS], flat)
-    data = {
+    found = {
         "networks": rows,
         "runs": {name: [str(run) for run in group] for name, group in groups.items()},
         "differences": [
@@ -43,9 +44,8 @@ def write_comparison(folder, groups, costs, failures, notes) -> str:
         "verdict": summary,
         "notes": notes,
     }
-    write_text(folder / "table.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-    settings = next(iter(groups.values()))[0] / "config.yaml"
-    write_page(folder, rows, summary, notes, _alone(correct), paths, settings)
+    write_text(folder / "table.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_page(folder, rows, summary, notes, _alone(correct), paths, Path(data))
     return text
 
 
@@ -56,9 +56,9 @@ def _read(run):
 
 def _correct(groups):
     """(paths of the photographs, {network: bool [seeds, photographs]})."""
-    found = {name: [read_correct(run) for run in group] for name, group in groups.items()}
-    paths = next(iter(found.values()))[0][0]
-    return paths, {name: np.stack([correct for _, correct in group]) for name, group in found.items()}
+    paths, correct = read_correct([run for group in groups.values() for run in group])
+    bounds = np.cumsum([len(group) for group in groups.values()])[:-1]
+    return paths, dict(zip(groups, np.split(correct, bounds)))
 
 
 def _alone(correct):

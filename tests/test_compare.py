@@ -165,8 +165,7 @@ def test_a_class_name_cannot_become_part_of_the_page(compared, tmp_path):
     for name in ("comparison.png", "tradeoff.png"):
         shutil.copy(folder / name, tmp_path / name)
     paths = ["<script>alert(1)</script>/a.png"]
-    settings = compared / "runs" / "resnet" / "001" / "config.yaml"
-    write_page(tmp_path, table(folder)["networks"], "a < b", ["<b>"], {"resnet": ([0], [])}, paths, settings)
+    write_page(tmp_path, table(folder)["networks"], "a < b", ["<b>"], {"resnet": ([0], [])}, paths, tmp_path)
     page = (tmp_path / "index.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -192,6 +191,68 @@ def test_what_is_there_is_not_trained_again(data, compared, calls, capsys):
     assert calls.count("train.py") == 2
 
 
+def test_a_run_with_an_attention_of_its_own_does_not_pass_for_the_network(data, tmp_path, calls):
+    assert compare.main(settings(data, tmp_path, seeds=1, epochs=1)) == 0
+    for run in (tmp_path / "runs").glob("*/001"):
+        if (run / "config.yaml").exists():
+            write_config(run, {**compare.load_config(run / "config.yaml").as_dict(), "attention": "se"})
+    calls.clear()
+    assert compare.main(settings(data, tmp_path, seeds=1, epochs=1, nets=("resnet", "resnet18"))) in (0, 1)
+    assert calls.count("train.py") == 2
+
+
+def test_an_evaluation_of_another_epoch_is_made_anew(data, compared, calls):
+    metrics = compared / "runs" / "resnet" / "001" / "eval" / "metrics.json"
+    found = json.loads(metrics.read_text())
+    metrics.write_text(json.dumps({**found, "epoch": 99}))
+    (compared / "runs" / "se_resnet50" / "001" / "eval" / "metrics.json").write_text("{")
+    assert compare.main(settings(data, compared)) == 0
+    assert calls == ["eval.py", "eval.py"]
+    assert json.loads(metrics.read_text()) == found
+
+
+def test_a_run_that_cannot_be_evaluated_is_a_row(data, tmp_path, calls):
+    assert compare.main(settings(data, tmp_path, seeds=1)) == 0
+    (tmp_path / "runs" / "resnet" / "001" / "best.safetensors").unlink()
+    shutil.rmtree(tmp_path / "runs" / "resnet" / "001" / "eval")
+    assert compare.main(settings(data, tmp_path, seeds=1)) == 1
+    rows = {row["network"]: row for row in table(tmp_path / "runs" / "compare" / "002")["networks"]}
+    assert "cannot be evaluated" in rows["resnet"]["note"]
+    assert rows["se_resnet50"]["accuracy"] is not None
+
+
+def test_evaluations_of_other_photographs_are_refused(compared, tmp_path, calls, capsys):
+    other = changed_copy(compared / "runs" / "se_resnet50" / "001", tmp_path)
+    predictions = other / "eval" / "predictions.csv"
+    lines = predictions.read_text().splitlines()
+    predictions.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    assert compare.main(Config(runs=(str(compared / "runs" / "resnet" / "001"), str(other)), runs_dir=str(tmp_path))) == 2
+    assert "has other photographs than" in capsys.readouterr().err
+
+
+def test_runs_of_the_same_number_keep_their_own_rows(compared, tmp_path, calls):
+    first = compared / "runs" / "resnet" / "001"
+    other = changed_copy(first, tmp_path, epochs=6)
+    assert compare.main(Config(runs=(str(first), str(other)), runs_dir=str(tmp_path))) == 0
+    assert set(table(tmp_path / "compare" / "001")["runs"]) == {str(first), str(other)}
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_network(compared, tmp_path, calls, capsys):
+    runs = tuple(str(compared / "runs" / "resnet" / number) for number in ("001", "002"))
+    assert compare.main(Config(runs=runs, runs_dir=str(tmp_path))) == 2
+    assert "2 runs of one network, resnet: a comparison needs at least two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left_out", ["config.yaml", "classes.txt", "result.json"])
+def test_a_folder_that_is_no_run_is_refused_in_one_line(compared, tmp_path, capsys, left_out):
+    other = changed_copy(compared / "runs" / "se_resnet50" / "001", tmp_path)
+    (other / left_out).unlink()
+    assert compare.main(Config(runs=(str(compared / "runs" / "resnet" / "001"), str(other)), runs_dir=str(tmp_path))) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("compare.py: error: ")
+    assert len(error.splitlines()) == 1
+
+
 def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path, calls, monkeypatch, capsys):
     whole = training.run_plan.run_script
 
@@ -210,7 +271,7 @@ def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path
 
 
 def test_a_network_that_fails_is_a_row_and_the_others_go_on(data, tmp_path, calls, capsys):
-    assert compare.main(settings(data, tmp_path, nets=("vgg19", "resnet", "se_resnet50"), seeds=1)) == 0
+    assert compare.main(settings(data, tmp_path, nets=("vgg19", "resnet", "se_resnet50"), seeds=1)) == 1
     rows = {row["network"]: row for row in table(tmp_path / "runs" / "compare" / "001")["networks"]}
     assert rows["vgg19"]["accuracy"] is None
     assert rows["vgg19"]["note"].startswith("seed 0 failed: train.py: error")
@@ -270,8 +331,8 @@ def test_settings_that_differ_are_named(compared, tmp_path, calls, capsys):
     other = changed_copy(compared / "runs" / "se_resnet50" / "001", tmp_path, epochs=6, threads=1)
     assert compare.main(Config(runs=(str(compared / "runs" / "resnet" / "001"), str(other)), runs_dir=str(tmp_path))) == 0
     printed = capsys.readouterr().out
-    assert "Note: The runs differ in epochs: 2, 6." in printed
-    assert "differ in threads" not in printed
+    assert "Note: The runs differ in epochs (2, 6)." in printed
+    assert "differ in threads (2, 1): their training speed, time and memory do not compare" in printed
 
 
 @pytest.mark.parametrize("nets", [("resnet",), ("resnet", "resnet")])

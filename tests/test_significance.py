@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from reporting import significance
+from reporting.comparison import differences, verdict
 from reporting.significance import holm, paired_difference
 
 
@@ -74,3 +75,34 @@ def test_holm_stops_at_the_first_that_falls():
     assert holm([0.001, 0.06, 0.02]) == [True, False, True]
     assert holm([0.03, 0.04, 0.02]) == [False, False, False]
     assert holm([]) == []
+
+
+def answers(rng, accuracy, seeds=3, photographs=400):
+    return rng.random((seeds, photographs)) < accuracy
+
+
+def test_a_winner_is_named_where_the_data_carry_it():
+    rng = np.random.default_rng(0)
+    compared = differences({"good": answers(rng, 0.9), "bad": answers(rng, 0.5), "worse": answers(rng, 0.4)})
+    assert verdict(compared, 400).startswith("good is the best of these networks on this data.")
+    assert "a training of it failed" in verdict(compared, 400, failed=["good"])
+    equal = differences({"one": answers(rng, 0.70), "other": answers(rng, 0.70)})
+    assert verdict(equal, 400).startswith("No difference shown")
+    mixed = verdict(differences({"good": answers(rng, 0.9), "near": answers(rng, 0.895), "bad": answers(rng, 0.5)}), 400)
+    assert "is better than bad; between it and" in mixed
+
+
+def test_one_training_each_carries_no_winner():
+    rng = np.random.default_rng(0)
+    text = verdict(differences({"good": answers(rng, 0.9, 1), "bad": answers(rng, 0.5, 1)}), 400)
+    assert "cannot be said from one training each" in text
+    assert "and the seeds" not in text
+
+
+def test_among_many_equal_networks_a_winner_is_as_rare_as_among_two():
+    rng = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(40):
+        compared = differences({str(i): answers(rng, 0.7, 2, 100) for i in range(6)})
+        wrong += any(stands for _, _, _, stands in compared)
+    assert wrong <= 5

@@ -3,7 +3,9 @@
 A process of its own keeps peak memory apart and lets the comparison go on when one training fails.
 """
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,10 @@ from pathlib import Path
 import yaml
 
 from training.run_folder import read_result
-from training.runtime import INTERRUPTED, TERMINATED
+from training.runtime import INTERRUPTED, TERMINATED, Terminated
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 6  # seconds for a script to end once it is interrupted; it gives itself 4
 
 
 class ProcessFailed(RuntimeError):
@@ -56,11 +59,20 @@ def run_script(script, arguments, quiet=False) -> None:
             if not quiet:
                 print(line, end="", file=sys.stderr, flush=True)
         code = process.wait()
+    except KeyboardInterrupt as interruption:
+        # Ctrl-C reached the script as well, which is writing down how it ended; SIGTERM reached this process alone
+        if isinstance(interruption, Terminated):
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        raise
     finally:
         if process.poll() is None:
-            process.terminate()
-            process.wait()
+            process.kill()
     if code in (INTERRUPTED, TERMINATED):
         raise KeyboardInterrupt
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise ProcessFailed(f"{script} was ended by {name}" + (", for want of memory?" if name == "SIGKILL" else ""))
     if code:
         raise ProcessFailed(last or f"{script} ended with exit code {code}")

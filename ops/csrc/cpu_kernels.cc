@@ -1,7 +1,7 @@
 // See block_end.h for the algebra. Compiled once for each instruction set, with LEVEL as the namespace.
 //
-// No C++ standard header here: an inline function of one, compiled for AVX-512, could be the copy that the linker keeps for
-// everybody, and a CPU without AVX-512 would die of it.
+// No inline function of a C++ standard header may be called here: compiled for AVX-512, it could be the copy that the linker
+// keeps for everybody, and a CPU without AVX-512 would die of it.
 #include "cpu_kernels.h"
 
 #include <math.h>
@@ -81,7 +81,7 @@ struct Gate {
   T constant;            // the gate where A = 0; 1 without attention
   T mean_x, mean_z, rs;  // of the plane; without attention mean_x is batch norm's
 
-  Gate(const Shape &, const Options &o, const Channel<T> &c, const Attention<const T> &p, const T *stats)
+  Gate(const Options &o, const Channel<T> &c, const Attention<const T> &p, const T *stats)
       : A(0), slope(0), level(0), constant(1), mean_x(c.mean), mean_z(0), rs(0) {
     if (!c.attention) return;
     const int64_t j = c.parameter;
@@ -187,7 +187,7 @@ void forward_channel(const Shape &s, const Options &o, const Forward<T, T> &f, i
   }
   for (int64_t n = 0; n < s.images; ++n) {
     const T *stats = c.attention ? f.plane_stats + 2 * (n * s.channels + channel) : nullptr;
-    const Gate<T> gate(s, o, c, f.attention, stats);
+    const Gate<T> gate(o, c, f.attention, stats);
     const T *x = f.x + c.in_offset + n * c.stride;
     const T *residual = f.residual ? f.residual + c.out_offset + n * c.stride : nullptr;
     T *out = f.out + c.out_offset + n * c.stride;
@@ -274,7 +274,7 @@ void backward_channel(const Shape &s, const Options &o, const Backward<T, T> &f,
   const int64_t j = c.parameter;
   for (int64_t n = 0; n < s.images; ++n) {
     const T *stats = c.attention ? f.plane_stats + 2 * (n * s.channels + channel) : nullptr;
-    const Gate<T> gate(s, o, c, f.attention, stats);
+    const Gate<T> gate(o, c, f.attention, stats);
     const int64_t in = c.in_offset + n * c.stride, at = c.out_offset + n * c.stride;
     T *sums = plane_sums + n * kPlaneSums;
     sum_plane<T, SPATIAL, END>(f.x + in, END == RESIDUAL_RELU ? f.out + at : nullptr, f.dout + at,
@@ -306,7 +306,7 @@ void backward_channel(const Shape &s, const Options &o, const Backward<T, T> &f,
   const bool through_statistics = norm && o.batch_statistics;
   for (int64_t n = 0; n < s.images; ++n) {
     const T *stats = c.attention ? f.plane_stats + 2 * (n * s.channels + channel) : nullptr;
-    const Gate<T> gate(s, o, c, f.attention, stats);
+    const Gate<T> gate(o, c, f.attention, stats);
     const int64_t in = c.in_offset + n * c.stride, at = c.out_offset + n * c.stride;
     const T *sums = plane_sums + n * kPlaneSums;
     double c0 = 0, c1 = 0;

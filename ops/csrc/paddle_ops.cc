@@ -1,4 +1,4 @@
-// The operators as Paddle knows them. ops/block_end.py calls them and checks what it passes; here only what would otherwise
+// The operators as Paddle knows them. ops/batch_norm.py calls them and checks what it passes; here only what would otherwise
 // read beyond a tensor's end is checked again.
 //
 // Two operators over the same code: `block_end` has a residual and ends in ReLU, and its backward pass takes the sign of the
