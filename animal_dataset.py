@@ -7,7 +7,7 @@ import numpy as np
 
 from photo_lists import DataError, list_digest, read_classes, read_list
 from photograph_dataset import PhotographDataset
-from photographs import PhotographError, read_crop
+from photographs import PhotographError, read_crop, read_photograph
 
 
 class AnimalDataset(PhotographDataset):
@@ -30,10 +30,18 @@ class AnimalDataset(PhotographDataset):
         """SHA-256 of the list's content."""
         return list_digest(self.list_file)
 
+    def photograph(self, index):
+        return self._read(index, read_photograph)
+
     def __getitem__(self, index):
-        path, label, line = self.samples[index]
+        return self._read(index, lambda path: self.show(functools.partial(read_crop, path), index)), np.int64(
+            self.samples[index][1]
+        )
+
+    def _read(self, index, read):
+        path, _, line = self.samples[index]
         try:
-            return self.show(functools.partial(read_crop, self.root / path), index), np.int64(label)
+            return read(self.root / path)
         except PhotographError as error:
             raise DataError(
                 f"{self.list_file} line {line}: {self.root / path}: {error}; "

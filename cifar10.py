@@ -63,10 +63,12 @@ class Cifar10Dataset(PhotographDataset):
         content.update(self.images.data)
         return content.hexdigest()
 
-    def __getitem__(self, index):
+    def photograph(self, index):
         pixels = self.images[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # [3, H, W] -> [H, W, 3]
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        return self.show(functools.partial(crop, image), index), np.int64(self.samples[index][1])
+        return Image.fromarray(np.ascontiguousarray(pixels))
+
+    def __getitem__(self, index):
+        return self.show(functools.partial(crop, self.photograph(index)), index), np.int64(self.samples[index][1])
 
 
 def find_file(path, may_download=False) -> Path:

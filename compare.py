@@ -16,6 +16,9 @@ PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
 NOT_LEARNED = {"data", "runs_dir", "device", "threads", "num_workers", "fused", "summary"}
 """Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
 
+HEEDED_WITH_RUNS = {"runs", "runs_dir", "device", "threads", "num_workers", "fused"}
+"""The settings that mean something for runs that are trained already."""
+
 
 class ComparisonError(ValueError):
     """Runs that cannot be compared; the message names the difference."""
@@ -50,6 +53,9 @@ def compare(config) -> int:
     from reporting.comparison_report import write_comparison
     from training.run_folder import create_run
 
+    useless = sorted(config.given & {item.name for item in settings("compare")} - HEEDED_WITH_RUNS) if config.runs else ()
+    if useless:
+        raise ConfigError(f"runs: finished runs are compared as they were trained; without effect: {', '.join(useless)}")
     device = runtime.select_device(config.device)
     named = config.runs or config.nets
     if len(set(named)) < 2:
@@ -69,7 +75,8 @@ def compare(config) -> int:
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
-    print(write_comparison(folder, groups, costs, failures, notes, data or configs[next(iter(configs))].data), end="")
+    photograph = validation_photographs(next(iter(configs.values())), data)
+    print(write_comparison(folder, groups, costs, failures, notes, photograph), end="")
     print(f"comparison: {folder}")
     return 1 if failures else 0
 
@@ -209,6 +216,28 @@ def evaluate_missing(config, groups, failures, data) -> None:
                 runs.remove(run)
         if not runs:
             del groups[name]
+
+
+def validation_photographs(trained, data):
+    """A function from a name in the validation list to that photograph, a ``PIL.Image``; it raises DataError.
+
+    ``trained``: settings of one of the runs; ``data``: where the photographs are now; None: where they were then.
+    """
+    from data_sets import open_dataset
+    from photo_lists import DataError
+
+    try:
+        listed = open_dataset(trained.dataset, data or trained.data, image_size=trained.image_size, train=False)
+        places = {name: place for place, (name, *_) in enumerate(listed.samples)}
+    except DataError:  # gone since the training, which a comparison of finished runs can do without
+        places = {}
+
+    def photograph(name):
+        if name not in places:
+            raise DataError(f"{name} is not in the validation list")
+        return listed.photograph(places[name])
+
+    return photograph
 
 
 def measure_costs(configs, run, config) -> dict:

@@ -25,6 +25,7 @@ from training.runtime import available_cores, default_threads
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
 
 
+LARGEST_SEED = 2**31 - 1
 NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
 VIEW_OPTIONS = ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation")
 
@@ -159,7 +160,7 @@ class Config:
     save_best_above: float = setting(0.0, "save best.safetensors only at a validation accuracy above this (0: at any)", low=0,
                                      high=1, group="training", scripts="train compare")
     seed: int = setting(0, "decides the split, weights, shuffling, augmentation and what is drawn at random", low=0,
-                        high=2**31 - 1, group="training",
+                        high=LARGEST_SEED, group="training",
                         scripts="sample_animals train_val_split show_photographs train compare gradcam")
 
     seeds: int = setting(1, "trainings of each network, from seed, seed + 1, ...", low=1, high=100,
@@ -195,6 +196,8 @@ class Config:
             check_value(item, getattr(self, item.name))
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
+        if self.seed + self.seeds - 1 > LARGEST_SEED:
+            raise ConfigError(f"seeds = {self.seeds}: from seed = {self.seed} on they pass the largest, {LARGEST_SEED:,}")
 
     def resolved(self) -> "Config":
         """The same settings with every value that a default leaves to the others, or to the machine, filled in."""

@@ -19,8 +19,8 @@ class PhotographDataset(paddle.io.Dataset):
     without it every epoch is augmented as the first.
 
     A subclass has ``classes`` (names in label order), ``samples`` [(name, label, place), ...], ``root`` (what --data names),
-    ``source`` (where the samples are from, for messages), ``digest()`` (equal for two runs that saw the same samples) and
-    ``__getitem__``.
+    ``source`` (where the samples are from, for messages), ``digest()`` (equal for two runs that saw the same samples),
+    ``photograph(index)`` (the whole of one as an upright RGB ``PIL.Image``; raises DataError) and ``__getitem__``.
     """
 
     def __init__(

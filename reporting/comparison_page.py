@@ -4,7 +4,7 @@ import base64
 import html
 import io
 
-from photographs import PhotographError, read_photograph
+from photo_lists import DataError
 from reporting.comparison import COLUMNS, shown
 from reporting.whole_file import write_text
 
@@ -44,18 +44,18 @@ for (const heading of document.querySelectorAll("th")) {
 """
 
 
-def write_page(folder, rows, summary, notes, alone, paths, root) -> None:
+def write_page(folder, rows, summary, notes, alone, names, photograph) -> None:
     """Write ``folder/index.html``; comparison.png and tradeoff.png must be in ``folder`` already.
 
     ``rows``: of reporting.comparison.network_row. ``alone``: {network: (indices that it alone got right, that it alone got
-    wrong)} into ``paths``, the photographs of the validation list in the folder ``root``; where they are not to be found there,
-    their names alone are shown.
+    wrong)} into ``names``, those of the photographs of the validation list. ``photograph(name)`` returns one as a
+    ``PIL.Image``; where it raises DataError, the name alone is shown.
     """
     pictures = "\n".join(
         f'<p><img alt="{alt}" src="{_embed((folder / name).read_bytes(), "png")}"></p>'
         for name, alt in (("comparison.png", "validation curves"), ("tradeoff.png", "accuracy against cost"))
     )
-    photographs = "\n".join(_photographs(name, right, wrong, paths, root) for name, (right, wrong) in alone.items())
+    photographs = "\n".join(_photographs(name, right, wrong, names, photograph) for name, (right, wrong) in alone.items())
     listed_notes = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     write_text(
         folder / "index.html",
@@ -87,18 +87,18 @@ def _cell(key, value):
     return f'<td data-value="{html.escape(str(raw))}">{html.escape(shown(key, value))}</td>'
 
 
-def _photographs(name, right, wrong, paths, root):
+def _photographs(name, right, wrong, names, photograph):
     parts = [f"<h3>{html.escape(name)}</h3>"]
     for indices, what in ((right, "alone right on"), (wrong, "alone wrong on")):
-        figures = "".join(_figure(root / paths[index], paths[index]) for index in indices[:SHOWN])
-        parts.append(f"<p>{what} {len(indices)} of {len(paths)}</p><div>{figures}</div>")
+        figures = "".join(_figure(names[index], photograph) for index in indices[:SHOWN])
+        parts.append(f"<p>{what} {len(indices)} of {len(names)}</p><div>{figures}</div>")
     return "\n".join(parts)
 
 
-def _figure(path, name):
+def _figure(name, photograph):
     try:
-        image = read_photograph(path)
-    except PhotographError:  # moved since the training, or inside an archive
+        image = photograph(name)
+    except DataError:  # moved since the training
         return f"<figure><figcaption>{html.escape(name)}</figcaption></figure>"
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()

@@ -12,20 +12,20 @@ from reporting.whole_file import write_csv, write_text
 from training.run_folder import read_history, read_result
 
 
-def write_comparison(folder, groups, costs, failures, notes, data) -> str:
+def write_comparison(folder, groups, costs, failures, notes, photograph) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
     ``groups``: {network: its evaluated runs, one a seed}; ``costs``: see ``network_row``; ``failures``: {network: [why a
-    training of it failed]}; ``notes``: lines for the reader; ``data``: the folder that the photographs are in.
+    training of it failed]}; ``notes``: lines for the reader; ``photograph``: see ``write_page``.
     """
     runs = {name: [_read(run) for run in group] for name, group in groups.items()}
     reasons = {name: "; ".join(why) for name, why in failures.items()}
     rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
     rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
-    paths, correct = _correct(groups)
+    names, correct = _correct(groups)
     compared = differences(correct) if len(correct) > 1 else []
-    summary = verdict(compared, len(paths), failures)
+    summary = verdict(compared, len(names), failures)
 
     draw_comparison([(name, [run["history"] for run in runs[name]]) for name in groups], folder / "comparison.png")
     draw_tradeoff([row for row in rows if row["accuracy"] is not None], folder / "tradeoff.png")
@@ -45,7 +45,7 @@ def write_comparison(folder, groups, costs, failures, notes, data) -> str:
         "notes": notes,
     }
     write_text(folder / "table.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    write_page(folder, rows, summary, notes, _alone(correct), paths, Path(data))
+    write_page(folder, rows, summary, notes, _alone(correct), names, photograph)
     return text
 
 
@@ -55,7 +55,7 @@ def _read(run):
 
 
 def _correct(groups):
-    """(paths of the photographs, {network: bool [seeds, photographs]})."""
+    """(names of the photographs, {network: bool [seeds, photographs]})."""
     paths, correct = read_correct([run for group in groups.values() for run in group])
     bounds = np.cumsum([len(group) for group in groups.values()])[:-1]
     return paths, dict(zip(groups, np.split(correct, bounds)))

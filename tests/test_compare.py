@@ -1,6 +1,8 @@
 """Comparing networks: training what is missing, comparing what is there, saying what the data carry."""
 
+import base64
 import csv
+import io
 import json
 import re
 import shutil
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cifar10_archive import contents, pictures, write_archive
 from PIL import Image
 
 import compare
@@ -20,6 +23,7 @@ import networks
 import train
 import training.run_plan
 from config import Config, parse_config
+from reporting.comparison_page import write_page
 from sa_resnet import BlockAttention, ResNet
 from train_val_split import split_folder
 from training.run_folder import read_result, write_config, write_result
@@ -159,13 +163,15 @@ def test_the_page_shows_pictures_and_sorts_in_a_browser(compared, tmp_path):
 
 
 def test_a_class_name_cannot_become_part_of_the_page(compared, tmp_path):
-    from reporting.comparison_page import write_page
-
     folder = compared / "runs" / "compare" / "001"
     for name in ("comparison.png", "tradeoff.png"):
         shutil.copy(folder / name, tmp_path / name)
-    paths = ["<script>alert(1)</script>/a.png"]
-    write_page(tmp_path, table(folder)["networks"], "a < b", ["<b>"], {"resnet": ([0], [])}, paths, tmp_path)
+    names = ["<script>alert(1)</script>/a.png"]
+
+    def photograph(name):
+        return Image.new("RGB", (300, 200))
+
+    write_page(tmp_path, table(folder)["networks"], "a < b", ["<b>"], {"resnet": ([0], [])}, names, photograph)
     page = (tmp_path / "index.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -333,6 +339,30 @@ def test_settings_that_differ_are_named(compared, tmp_path, calls, capsys):
     printed = capsys.readouterr().out
     assert "Note: The runs differ in epochs (2, 6)." in printed
     assert "differ in threads (2, 1): their training speed, time and memory do not compare" in printed
+
+
+def test_settings_of_a_training_are_refused_beside_finished_runs(capsys):
+    arguments = ["--runs", "runs/resnet/001", "runs/sa_resnet/001", "--epochs", "3", "--nets", "resnet", "--threads", "1"]
+    assert compare.main(parse_config(arguments, "compare")) == 2
+    assert "compared as they were trained; without effect: epochs, nets\n" in capsys.readouterr().err
+
+
+def test_the_page_shows_photographs_of_an_archive_too(compared, tmp_path):
+    archive = write_archive(tmp_path / "cifar-10-python.tar.gz", contents(per_batch=10))
+    photograph = compare.validation_photographs(Config(dataset="cifar10", data=str(archive)), None)
+    folder = compared / "runs" / "compare" / "001"
+    for name in ("comparison.png", "tradeoff.png"):
+        shutil.copy(folder / name, tmp_path / name)
+    alone = {"resnet": ([0, 3], [7]), "se_resnet50": ([], [9])}
+    names = [f"test_batch/{place}" for place in range(9)] + ["test_batch/77"]
+    write_page(tmp_path, table(folder)["networks"], "", [], alone, names, photograph)
+    shown = re.findall(
+        r'<img alt="(test_batch[^"]*)" src="data:image/jpeg;base64,([^"]*)"', (tmp_path / "index.html").read_text()
+    )
+    assert [name for name, _ in shown] == ["test_batch/0", "test_batch/3", "test_batch/7"]  # the archive has no 77
+    pixels = pictures(10, seed=5)[0][3].reshape(3, 32, 32).transpose(1, 2, 0)
+    with Image.open(io.BytesIO(base64.b64decode(shown[1][1]))) as image:
+        assert np.abs(np.asarray(image, np.int32) - pixels).mean() < 12  # a JPEG of quality 80
 
 
 @pytest.mark.parametrize("nets", [("resnet",), ("resnet", "resnet")])

@@ -194,6 +194,7 @@ def test_no_recipe_sets_what_its_other_settings_leave_without_effect():
         (["--learning_rate", "inf"], "learning_rate = inf: expected a finite number"),
         (["--warmup_epochs", "-0.5"], "warmup_epochs = -0.5: out of range; at least 0"),
         (["--per_class", "100001"], "per_class = 100001: out of range; at least 2 and at most 100,000"),
+        (["--seed", "2147483640", "--seeds", "9"], "seeds = 9: from seed = 2147483640 on they pass the largest, 2,147,483,647"),
         (["--epochs", "3", "--warmup_epochs", "4"], "warmup_epochs = 4: the warm-up cannot outlast epochs = 3"),
         (
             ["--schedule", "cosin"],
