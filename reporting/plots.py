@@ -13,7 +13,9 @@ import warnings
 import matplotlib
 
 matplotlib.use("Agg")
-logging.getLogger("matplotlib").setLevel(logging.WARNING)  # VisualDL makes its notes on fonts visible
+# VisualDL makes matplotlib's messages visible; a Chinese font that comes in one weight alone brings one a text
+logging.getLogger("matplotlib").setLevel(logging.WARNING)
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 from matplotlib import font_manager  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
