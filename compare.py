@@ -8,13 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from config import NETWORK_OPTIONS, ConfigError, load_config, parse_config, settings
+from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
 from training import runtime
 
 PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
-
-NOT_LEARNED = {"data", "runs_dir", "device", "threads", "num_workers", "fused", "summary"}
-"""Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
 
 HEEDED_WITH_RUNS = {"runs", "runs_dir", "device", "threads", "num_workers", "fused"}
 """The settings that mean something for runs that are trained already."""
@@ -138,7 +135,11 @@ def training_settings(config, net, seed) -> dict:
 
 def machine_settings(config) -> dict:
     """The rest of a training's settings: where it reads and writes, and how fast it is."""
-    return {name: value for name, value in config.as_dict().items() if name in NOT_LEARNED - {"summary"} and value is not None}
+    return {
+        name: value
+        for name, value in config.as_dict().items()
+        if name in NOT_LEARNED - {"summary", "resume"} and value is not None
+    }
 
 
 def group_runs(runs) -> dict:

@@ -27,6 +27,10 @@ SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "ev
 
 LARGEST_SEED = 2**31 - 1
 NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
+NOT_LEARNED = frozenset({
+    "data", "runs_dir", "device", "threads", "num_workers", "fused", "deterministic", "summary", "resume", "save_every_steps",
+})  # fmt: skip
+"""Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
 VIEW_OPTIONS = ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation")
 
 
@@ -163,6 +167,11 @@ class Config:
                         high=LARGEST_SEED, group="training",
                         scripts="sample_animals train_val_split show_photographs train compare gradcam")
 
+    resume: Optional[str] = setting(None, "continue a training that was interrupted: its run folder, or latest, the run of "
+                                    "--net, or of any network, that was trained last; its settings hold, --epochs may grow",
+                                    metavar="FOLDER", group="training", scripts="train")
+    save_every_steps: int = setting(0, "save the state of the training after so many steps within an epoch as well (0: "
+                                    "after each epoch alone)", low=0, group="training", scripts="train compare")
     seeds: int = setting(1, "trainings of each network, from seed, seed + 1, ...", low=1, high=100,
                          group="training", scripts="compare")
 
@@ -183,6 +192,8 @@ class Config:
                                      high=1024, group="machine", scripts="train eval compare gradcam")
     fused: str = setting("auto", "the fused operators: auto uses them where they can be built, on insists, off never",
                          choices=("auto", "on", "off"), group="machine", scripts="train eval compare gradcam")
+    deterministic: bool = setting(False, "on a GPU: take only algorithms of cuDNN that give the same bits every time, which "
+                                  "may be slower; on a CPU training always does", group="machine", scripts="train compare")
     num_workers: Optional[int] = setting(None, "processes that read photographs; 0 reads in the main one",
                                          default_text="cores - 1, at most 8; 0 but on Linux", low=0, high=256,
                                          group="machine", scripts="train eval compare")
@@ -196,6 +207,8 @@ class Config:
             check_value(item, getattr(self, item.name))
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
+        if self.resume and self.summary:
+            raise ConfigError("summary: it says nothing of a training; leave out one of --summary and --resume")
         if self.seed + self.seeds - 1 > LARGEST_SEED:
             raise ConfigError(f"seeds = {self.seeds}: from seed = {self.seed} on they pass the largest, {LARGEST_SEED:,}")
 
@@ -225,6 +238,21 @@ class Config:
         """Take the settings ``names`` from ``other`` wherever the user did not set them for this invocation."""
         taken = {name: getattr(other, name) for name in names if name not in self.given}
         return dataclasses.replace(self, **taken)
+
+    def continuing(self, trained: "Config", run) -> "Config":
+        """The settings to continue the run ``run`` with: ``trained``, those that it had, but for what the user may change.
+
+        Raises ConfigError where the user set one for this invocation that would change what the run learns.
+        """
+        names = {item.name for item in settings("train")}
+        for name in sorted(self.given & names - NOT_LEARNED - {"epochs"}):
+            now, then = getattr(self, name), getattr(trained, name)
+            if now is not None and now != then:  # None: left to the other settings, as it was then
+                raise ConfigError(f"{name} = {now!r}: {run} is trained with {then!r}, which cannot change on --resume")
+        if "epochs" in self.given and self.epochs < trained.epochs:
+            raise ConfigError(f"epochs = {self.epochs}: {run} is to have {trained.epochs}; with --resume they may only grow")
+        free = self.given & names & (NOT_LEARNED | {"epochs"}) - {"resume", "runs_dir"}
+        return dataclasses.replace(trained, **{name: getattr(self, name) for name in free}, given=self.given)
 
     def as_dict(self) -> dict:
         """Plain values of every setting, in order, ready for YAML or JSON."""

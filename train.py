@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from config import parse_config
+from config import ConfigError, load_config, parse_config
 from training import runtime
 
 
@@ -17,10 +17,16 @@ def main(config) -> int:
         from ops.fused import FusedError
         from photo_lists import DataError
         from training.callbacks import TrainingDiverged
+        from training.checkpoint import CheckpointError
+        from training.run_folder import RunError
 
         try:
-            return print_summary(config) if config.summary else train(config.resolved())
-        except (DataError, FusedError, NetworkError, runtime.DeviceError, OSError) as error:
+            if config.summary:
+                return print_summary(config)
+            return continue_training(config) if config.resume else train(config.resolved())
+        except (
+            CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError,
+        ) as error:  # fmt: skip
             print(f"train.py: error: {error}", file=sys.stderr)
             return 2
         except TrainingDiverged as error:
@@ -46,15 +52,37 @@ def print_summary(config) -> int:
     return 0
 
 
-def train(config) -> int:
-    """Train as ``config`` (resolved) says; returns the exit code."""
-    import numpy as np
+def continue_training(config) -> int:
+    """Train the run that ``config.resume`` names to its end; returns the exit code."""
+    from training.run_folder import RunError, newest_run, read_result
+
+    if config.resume == "latest":
+        run = newest_run(config.runs_dir, config.net if "net" in config.given else None)
+    else:
+        run = Path(config.resume)
+    if not (run / "config.yaml").is_file():
+        raise RunError(
+            f"resume = {config.resume!r}: no run folder, for it has no config.yaml; --resume latest finds the newest"
+        )
+    trained = load_config(run / "config.yaml")
+    config = config.continuing(trained, run)
+    if read_result(run).get("status") == "finished" and config.epochs == trained.epochs:
+        print(f"{run} is finished; with more --epochs it is trained further")
+        return 0
+    for name in ("device", "fused", "threads"):
+        if getattr(config, name) != getattr(trained, name):
+            print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
+    return train(config.resolved(), run)
+
+
+def train(config, resume=None) -> int:
+    """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
     import paddle
 
     from data_sets import find_data, open_dataset
     from networks import NETWORKS, Classifier, build_network
     from ops import fused
-    from training.callbacks import RecordEpochs, SeedEpochs, ShowProgress, StopOnBadLoss
+    from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
     from training.epoch_metrics import MeanCrossEntropy
     from training.loader import PhotographLoader
     from training.optimization import build_optimizer
@@ -62,8 +90,9 @@ def train(config) -> int:
 
     device = runtime.select_device(config.device)
     fused.set_mode(config.fused)
+    if config.deterministic:
+        runtime.make_deterministic()
     paddle.seed(config.seed)
-    np.random.seed(config.seed)
     config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download="data" not in config.given))
     train_set = open_dataset(config.dataset, config.data, train=True, seed=config.seed, **config.view_options())
     val_set = open_dataset(config.dataset, config.data, train=False, **config.view_options())
@@ -93,14 +122,27 @@ def train(config) -> int:
         paddle.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
         [MeanCrossEntropy(), paddle.metric.Accuracy()],
     )
-    with RunRecorder(config.as_dict(), classifier, optimizer, train_set, val_set) as recorder:
+    with RunRecorder(config.as_dict(), classifier, optimizer, train_set, val_set, resume) as recorder:
         print(
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
             f"{device}, {config.threads} threads; run folder {recorder.run}"
         )
-        recording = RecordEpochs(recorder.record, len(train_set), config.early_stop, config.save_best_above)
-        callbacks = [SeedEpochs(train_loader), StopOnBadLoss(), ShowProgress(len(val_set)), recording]
-        model.fit(train_loader, val_loader, epochs=config.epochs, verbose=0, callbacks=callbacks)
+        if resume:
+            print(f"going on after epoch {len(recorder.history)}, step {recorder.step}")
+        position = TrackPosition(train_loader, config.seed, len(recorder.history), recorder.step)
+        recording = RecordEpochs(
+            recorder,
+            position,
+            len(train_set),
+            early_stop=config.early_stop,
+            save_best_above=config.save_best_above,
+            save_every_steps=config.save_every_steps,
+            so_far=recorder.so_far,
+        )
+        callbacks = [position, StopOnBadLoss(position), ShowProgress(len(val_set), position, config.epochs), recording]
+        epochs = config.epochs - position.epoch
+        if epochs > 0 and not recording.is_over():  # fit fails where there is nothing to do
+            model.fit(train_loader, val_loader, epochs=epochs, verbose=0, callbacks=callbacks)
     return 0
 
 

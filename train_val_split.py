@@ -18,7 +18,7 @@ from photo_lists import write_lists
 from photographs import SUFFIXES, PhotographError, read_photograph
 from reporting.progress import ProgressBar
 from reporting.whole_file import write_csv
-from training.runtime import INTERRUPTED, available_cores, leave_signals_to_parent
+from training.runtime import INTERRUPTED, available_cores, become_worker
 
 MOST_PROCESSES = 61  # of a pool, on Windows
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
@@ -161,7 +161,7 @@ def _read_all(root, files, problems, show_progress):
     bar = ProgressBar(len(paths) if show_progress else 0, "reading photographs")
     bar.visible &= show_progress
     digests = {}
-    pool = concurrent.futures.ProcessPoolExecutor(workers, initializer=leave_signals_to_parent)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, initializer=become_worker)
     try:
         chunk = max(1, min(64, len(paths) // (4 * workers)))
         results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)

@@ -7,18 +7,21 @@ import os
 import tempfile
 from pathlib import Path
 
+PREFIX = ".unfinished-"
+
 
 @contextlib.contextmanager
 def whole_file(path):
     """Yield a temporary path beside ``path``; when the block ends well, its file takes the place of ``path`` at once.
 
-    When the block raises, ``path`` is as it was and the temporary file is gone. Data are on the disk before the rename, so
-    that after a power cut there is the old file or the new one.
+    When the block raises, ``path`` is as it was and the temporary file is gone. Data are on the disk before the rename, and the
+    rename before this returns, so that after a power cut there is the old file or the new one. A process that is killed leaves
+    its temporary file behind: see remove_unfinished.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
         yield Path(name)
@@ -26,6 +29,7 @@ def whole_file(path):
             os.fsync(written.fileno())
         os.chmod(name, 0o666 & ~_umask())  # mkstemp's own mode would hide results from the user's group
         os.replace(name, path)
+        _sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -44,6 +48,25 @@ def write_csv(path, header, rows) -> None:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def remove_unfinished(folder) -> None:
+    """Remove the temporary files that killed processes left in ``folder``; nobody may be writing there now."""
+    for left in Path(folder).glob(f"{PREFIX}*"):
+        left.unlink()
+
+
+def _sync_folder(folder):
+    if os.name != "posix":  # Windows opens no folders
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot, such as some of networks
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask():

@@ -7,9 +7,9 @@ import numpy as np
 import paddle
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from training.checkpoint import CheckpointError, load_network_state, read_header, save_checkpoint
+from training.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
 
 
 def trained_network():
@@ -43,7 +43,54 @@ def test_optimizer_state_is_stored_under_the_networks_own_names(tmp_path):
         velocity = stored.get_tensor(next(n for n in accumulators if n.startswith("optimizer/0.weight/velocity")))
     assert {name.split("/")[1] for name in accumulators} == {"0.weight", "0.bias", "1.weight", "1.bias"}
     np.testing.assert_array_equal(velocity, network[0].weight.grad.numpy())
-    assert read_header(tmp_path / "last.safetensors")["learning_rate_state"]["last_epoch"] == 1
+
+
+@pytest.mark.parametrize("kind", [paddle.optimizer.Momentum, paddle.optimizer.Adam, paddle.optimizer.AdamW])
+def test_training_goes_on_from_a_checkpoint_as_it_would_have(tmp_path, kind):
+    images = paddle.randn([4, 2, 3, 8, 8])
+
+    def step(network, optimizer, image):
+        network(image).square().sum().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+    def made():
+        network = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4))
+        return network, kind(0.1, parameters=network.parameters())
+
+    first, second = made(), made()
+    for image in images[:2]:
+        step(*first, image)
+    save_checkpoint(tmp_path / "last.safetensors", first[0], {"epoch": 2}, first[1])
+    assert load_training_state(tmp_path / "last.safetensors", *second)["epoch"] == 2
+    for image in images[2:]:
+        step(*first, image)
+        step(*second, image)
+    for name, value in first[0].state_dict().items():
+        np.testing.assert_array_equal(second[0].state_dict()[name].numpy(), value.numpy(), name)
+
+
+def test_an_optimizer_state_that_does_not_fit_is_named(tmp_path):
+    network, optimizer = trained_network()
+    path = tmp_path / "last.safetensors"
+
+    def changed(change):
+        save_checkpoint(path, network, {}, optimizer)
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, str(path), metadata={"header": "{}"})
+        with pytest.raises(CheckpointError) as error:
+            load_training_state(path, *trained_network())
+        return str(error.value)
+
+    velocity = "optimizer/0.weight/velocity_0"
+    assert changed(lambda tensors: tensors.pop(velocity)).endswith("holds no state of the optimiser for 0.weight")
+    assert changed(lambda tensors: tensors.update({velocity: np.zeros((2, 2))})).endswith(
+        f"{velocity} has shape (2, 2), the parameter (4, 3, 3, 3)"
+    )
+    assert changed(lambda tensors: tensors.update({"optimizer/7.weight/x": np.zeros(2)})).endswith(
+        "holds 1 states of the optimiser too many (the first: optimizer/7.weight/x)"
+    )
 
 
 def test_another_network_is_refused_and_left_alone(tmp_path):

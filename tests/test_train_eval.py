@@ -84,7 +84,7 @@ def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(da
     run = tmp_path / "runs" / "resnet" / "001"
     left = {entry.name for entry in run.iterdir()}
     assert left == {"config.yaml", "classes.txt", "history.csv", "curves.png", "vdl", "best.safetensors",
-                    "last.safetensors", "result.json"}  # fmt: skip
+                    "last.safetensors", "result.json", ".lock"}  # fmt: skip
     assert load_config(run / "config.yaml") == config.resolved()
     assert (run / "classes.txt").read_text() == "".join(f"kind {i}\n" for i in range(7))
     history = read_history(run)
@@ -264,12 +264,20 @@ def test_evaluation_shows_and_normalises_photographs_as_the_training_did(data, t
 def test_the_best_epoch_is_saved_above_the_threshold_alone(threshold, saved):
     rows = iter([{"acc": 0.5, "mean_loss": 1.0}, {"acc": 0.4, "mean_loss": 1.0}, {"acc": 0.6, "mean_loss": 1.0}])
     recorded = []
-    recorder = callbacks.RecordEpochs(lambda row, is_best: recorded.append(is_best), 10, save_best_above=threshold)
-    recorder.learning_rate = 0.1
+
+    class Recorder:
+        history = ()
+
+        def record(self, row, is_best):
+            recorded.append(is_best)
+
+    position = callbacks.TrackPosition(None, seed=0)
+    recording = callbacks.RecordEpochs(Recorder(), position, 10, save_best_above=threshold)
+    recording.learning_rate = 0.1
     for epoch, logs in enumerate(rows):
-        recorder.on_epoch_begin(epoch)
-        recorder.on_epoch_end(epoch, logs)
-        recorder.on_eval_end(logs)
+        recording.on_epoch_begin(epoch)
+        recording.on_epoch_end(epoch, logs)
+        recording.on_eval_end(logs)
     assert recorded == saved
 
 

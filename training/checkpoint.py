@@ -2,8 +2,8 @@
 
 Tensors of the network carry the names of its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators
 as ``optimizer/<parameter>/<accumulator>``; the header holds the settings, the class names, the preprocessing, the epoch,
-the best score, the state of the learning rate and the versions of the libraries. No state of random generators: order and
-augmentation of an epoch follow from the seed and the epoch's number.
+the best score, the history and the versions of the libraries. The learning rate and all that is random follow from the
+settings, the epoch and the step: see training.callbacks.TrackPosition.
 """
 
 import json
@@ -29,8 +29,7 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
     tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in network.state_dict().items()}
     header = {**header, "versions": _versions()}
     if optimizer is not None:
-        accumulators, header["learning_rate_state"] = _optimizer_state(network, optimizer)
-        tensors.update(accumulators)
+        tensors.update(_accumulators(network, optimizer))
     with whole_file(path) as temporary:
         save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header, ensure_ascii=False)})
 
@@ -45,7 +44,36 @@ def load_network_state(path, network) -> dict:
 
     Raises CheckpointError where names or shapes differ from those of ``network``, which is then unchanged.
     """
-    header, tensors = _read(path, _network_tensors)
+    header, tensors = _read(path, _all_tensors)
+    _set_network_state(path, network, _without_optimizer(tensors))
+    return header
+
+
+def load_training_state(path, network, optimizer) -> dict:
+    """Load what ``save_checkpoint`` saved of ``network`` and ``optimizer`` and return the header.
+
+    Raises CheckpointError where something is missing or does not fit; the network may be changed then.
+    """
+    header, tensors = _read(path, _all_tensors)
+    _set_network_state(path, network, _without_optimizer(tensors))
+    stored = {name: value for name, value in tensors.items() if name.startswith(OPTIMIZER_PREFIX)}
+    state = {}
+    for name, parameter in network.named_parameters():
+        own = {key[len(prefix) :]: key for key in stored if key.startswith(prefix := f"{OPTIMIZER_PREFIX}{name}/")}
+        if not own and not parameter.stop_gradient:
+            raise CheckpointError(f"{path} holds no state of the optimiser for {name}")
+        for accumulator, key in own.items():
+            value = stored.pop(key)
+            if value.shape not in (tuple(parameter.shape), (1,)):
+                raise CheckpointError(f"{path}: {key} has shape {value.shape}, the parameter {tuple(parameter.shape)}")
+            state[f"{parameter.name}_{accumulator}"] = paddle.to_tensor(value)
+    if stored:
+        raise CheckpointError(f"{path} holds {len(stored)} states of the optimiser too many{_first(sorted(stored))}")
+    optimizer.set_state_dict(state)
+    return header
+
+
+def _set_network_state(path, network, tensors):
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
@@ -57,12 +85,14 @@ def load_network_state(path, network) -> dict:
         if tensors[name].shape != shape:
             raise CheckpointError(f"{path}: {name} has shape {tensors[name].shape}, the network expects {shape}")
     network.set_state_dict(tensors)
-    return header
 
 
-def _network_tensors(stored):
-    names = stored.keys()
-    return {name: stored.get_tensor(name) for name in names if not name.startswith(OPTIMIZER_PREFIX)}
+def _all_tensors(stored):
+    return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+
+
+def _without_optimizer(tensors):
+    return {name: value for name, value in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
 
 
 def _read(path, take):
@@ -83,8 +113,8 @@ def _first(names):
     return f" (the first: {names[0]})" if names else ""
 
 
-def _optimizer_state(network, optimizer):
-    """(accumulators by readable names, state of the learning rate).
+def _accumulators(network, optimizer):
+    """The optimiser's accumulators by readable names.
 
     Paddle names an accumulator by the parameter's global name, which depends on what else was built in the process; the
     parameter's place in the network does not.
@@ -92,12 +122,11 @@ def _optimizer_state(network, optimizer):
     place = {parameter.name: name for name, parameter in network.named_parameters()}
     longest_first = sorted(place, key=len, reverse=True)
     accumulators = {}
-    state = optimizer.state_dict()
-    for key, value in state.items():
+    for key, value in optimizer.state_dict().items():
         owner = next((name for name in longest_first if key.startswith(name + "_")), None)
         if owner is not None:
             accumulators[f"{OPTIMIZER_PREFIX}{place[owner]}/{key[len(owner) + 1 :]}"] = value.numpy()
-    return accumulators, state.get("LR_Scheduler", {})
+    return accumulators
 
 
 def _versions():

@@ -12,28 +12,28 @@ import contextlib
 import signal
 import threading
 import traceback
-from pathlib import Path
 
 import numpy as np
 import paddle
 
 from photo_lists import DataError
-from training.runtime import leave_signals_to_parent
+from training.runtime import become_worker, remove_shared_batches
 
 
 class Batches(paddle.io.BatchSampler):
     """Indices in batches of nearly equal size, at most ``batch_size``: a last batch of one would upset batch norm.
 
-    With ``shuffle`` the order is drawn from ``seed`` and the epoch (``set_epoch``), else it is the list's.
+    With ``shuffle`` the order is drawn from ``seed`` and the epoch (``set_epoch``), else it is the list's. The length is that
+    of a whole epoch, also where its first batches are passed over.
     """
 
     def __init__(self, length, batch_size, shuffle=False, seed=0):
         self.length, self.batch_size = length, batch_size
-        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        self.shuffle, self.seed, self.epoch, self.first_batch = shuffle, seed, 0, 0
 
-    def set_epoch(self, epoch) -> None:
-        """Shuffle as epoch ``epoch`` (from 0) from the next iteration on."""
-        self.epoch = epoch
+    def set_epoch(self, epoch, first_batch=0) -> None:
+        """Shuffle as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch`` (from 0)."""
+        self.epoch, self.first_batch = epoch, first_batch
 
     def __len__(self):
         return -(-self.length // self.batch_size)
@@ -42,7 +42,7 @@ class Batches(paddle.io.BatchSampler):
         order = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        yield from (batch.tolist() for batch in np.array_split(order, len(self)))
+        yield from (batch.tolist() for batch in np.array_split(order, len(self))[self.first_batch :])
 
 
 class PhotographLoader:
@@ -57,9 +57,9 @@ class PhotographLoader:
         self.batches = Batches(len(dataset), batch_size, shuffle, seed)
         self.num_workers = num_workers
 
-    def set_epoch(self, epoch) -> None:
-        """Shuffle and augment as epoch ``epoch`` (from 0) from the next iteration on."""
-        self.batches.set_epoch(epoch)
+    def set_epoch(self, epoch, first_batch=0) -> None:
+        """Shuffle and augment as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch``."""
+        self.batches.set_epoch(epoch, first_batch)
         self.dataset.set_epoch(epoch)
 
     def __len__(self):
@@ -91,7 +91,7 @@ class PhotographLoader:
             batch_sampler=self.batches,
             collate_fn=_collate,
             num_workers=self.num_workers,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=become_worker,
         )
         with _child_signal_kept():
             iterator = iter(loader)
@@ -164,7 +164,4 @@ def _end_workers(iterator):
         if worker.is_alive():
             worker.terminate()
             worker.join(timeout=1)
-        # Batches that nobody took stay in shared memory, which containers have little of
-        for batch in Path("/dev/shm").glob(f"paddle_{worker.pid}_*"):
-            with contextlib.suppress(OSError):
-                batch.unlink()
+        remove_shared_batches(worker.pid)

@@ -1,10 +1,16 @@
 """A run is a folder ``runs/<net>/<NNN>/``; a new run takes the next number, nothing is overwritten."""
 
 import csv
+import errno
 import json
 from pathlib import Path
 
 import yaml
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 from reporting.whole_file import write_csv, write_text
 
@@ -29,6 +35,37 @@ def create_run(runs_dir, net) -> Path:
         except FileExistsError:
             continue  # another process took this number
         return parent / f"{number:03d}"
+
+
+def lock_run(run):
+    """Claim a run folder for this process; returns a file that holds the claim until it is closed.
+
+    The system lets go of it when the process ends, however it ends. Raises RunError where another process trains this run.
+    """
+    file = open(Path(run) / ".lock", "a+")  # noqa: SIM115
+    try:
+        if fcntl:
+            # of the process, unlike flock's, which readers that outlive a killed process would inherit
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise RunError(f"{run} is being trained by another process") from None
+        # a file system without locks, such as some of networks
+    return file
+
+
+def newest_run(runs_dir, net=None) -> Path:
+    """The run that was trained last, of ``net`` or of any network; raises RunError where there is none."""
+    runs = [config.parent for config in Path(runs_dir).glob(f"{net or '*'}/*/config.yaml") if config.parent.name.isdecimal()]
+    if not runs:
+        raise RunError(f"there is no run{f' of {net}' if net else ''} in {runs_dir}: python train.py begins one")
+
+    def trained_at(run):
+        files = [run / name for name in ("config.yaml", "last.safetensors")]
+        return max(file.stat().st_mtime_ns for file in files if file.exists()), int(run.name)
+
+    return max(runs, key=trained_at)
 
 
 def newest_finished_run(runs_dir, net) -> Path:
@@ -61,7 +98,10 @@ def write_config(run, settings) -> None:
 
 
 def read_result(run) -> dict:
-    """What ``result.json`` says of a run: status, best epoch, times; empty while it is running."""
+    """What ``result.json`` says of a run: status, best epoch, times; empty where there is none that can be read.
+
+    The status is "unfinished" until training ends, then "finished", "interrupted" or "failed".
+    """
     try:
         return json.loads((Path(run) / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,5 +1,6 @@
-"""What a training leaves in its run folder, kept up to date after every epoch."""
+"""What a training leaves in its run folder, kept up to date after every epoch, and how it goes on from there."""
 
+import contextlib
 import time
 
 from visualdl import LogWriter
@@ -7,9 +8,9 @@ from visualdl import LogWriter
 from photographs import RESIZE_OVER_CROP
 from reporting.metrics import best_epoch
 from reporting.plots import draw_curves
-from reporting.whole_file import write_text
-from training.checkpoint import save_checkpoint
-from training.run_folder import create_run, write_config, write_history, write_result
+from reporting.whole_file import remove_unfinished, write_text
+from training.checkpoint import CheckpointError, load_training_state, read_header, save_checkpoint
+from training.run_folder import RunError, create_run, lock_run, read_result, write_config, write_history, write_result
 from training.runtime import Terminated, peak_memory
 
 
@@ -17,38 +18,92 @@ class RunRecorder:
     """Makes the run folder on entry; ``record`` adds an epoch; on exit says how it ended, whatever the cause.
 
     ``run`` is the folder. In it: config.yaml, classes.txt, history.csv, curves.png, vdl/ (VisualDL), best.safetensors,
-    last.safetensors and, once training ends, result.json with ``status`` "finished", "interrupted" or "failed". Where no epoch
-    was above ``save_best_above`` there is no best.safetensors, and result.json says so.
+    last.safetensors and result.json with ``status`` "unfinished" and, once training ends, "finished", "interrupted" or
+    "failed". Where no epoch was above ``save_best_above`` there is no best.safetensors, and result.json says so.
     ``settings``: every setting by name, as plain values.
+
+    With ``resume``, the folder of a run, that one is continued: on entry the network and the optimiser get the state that
+    last.safetensors holds; ``history``, ``step`` (that the next epoch begins with) and ``so_far`` (what it has gathered) tell
+    where training is. last.safetensors alone decides: the other files are put right where a killed process left them behind
+    it. Raises RunError where another process trains that run or other lists were trained on, CheckpointError for a bad file.
     """
 
-    def __init__(self, settings, classifier, optimizer, train_set, val_set):
+    def __init__(self, settings, classifier, optimizer, train_set, val_set, resume=None):
         self.settings, self.classifier, self.optimizer = settings, classifier, optimizer
         self.classes = train_set.classes
         self.lists = {"train": train_set.digest(), "val": val_set.digest()}
         self.photographs = {"train": len(train_set), "val": len(val_set)}
-        self.history, self.best = [], None
+        self.history, self.best, self.step, self.so_far = [], None, 0, None
+        self.run = resume
+        self.seconds_before, self.peak_before = 0.0, None
 
     def __enter__(self):
-        self.run = create_run(self.settings["runs_dir"], self.settings["net"])
-        write_config(self.run, self.settings)
-        write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
-        self.board = LogWriter(logdir=str(self.run / "vdl"), flush_secs=5)
-        self.started = time.monotonic()
+        resumed = self.run is not None
+        if not resumed:
+            self.run = create_run(self.settings["runs_dir"], self.settings["net"])
+        with contextlib.ExitStack() as stack:  # what was opened is closed again where the rest fails
+            stack.enter_context(lock_run(self.run))
+            if resumed:
+                self._restore()
+            write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
+            self.started = time.monotonic() - self.seconds_before
+            self._write_result("unfinished")
+            write_config(self.run, self.settings)  # with it the folder counts as a run
+            self.board = stack.enter_context(self._board())
+            self.held = stack.pop_all()
         return self
+
+    def _restore(self):
+        remove_unfinished(self.run)
+        last = self.run / "last.safetensors"
+        if not last.exists():
+            self._check_lists(read_result(self.run).get("list_sha256", self.lists))
+            return  # killed within the first epoch: from the beginning
+        header = load_training_state(last, self.classifier, self.optimizer)
+        if "history" not in header:
+            raise RunError(
+                f"{self.run} cannot be continued: {last.name} holds weights alone, not where training was; train anew"
+            )
+        self._check_lists(header["list_sha256"])
+        self.history, self.best = header["history"], header["best"]
+        self.step, self.so_far = header["step"], header["so_far"]
+        self.seconds_before, self.peak_before = header["seconds"], header["peak_memory_mb"]
+        if self.best:
+            self._restore_best()
+        if self.history:
+            self._write_pictures()
+
+    def _check_lists(self, trained):
+        for side, name in (("train", "training"), ("val", "validation")):
+            if trained[side] != self.lists[side]:
+                raise RunError(f"{self.run} cannot be continued: its {name} list has changed since; train anew")
+
+    def _restore_best(self):
+        """A process killed between the two files leaves the best epoch in last.safetensors alone."""
+        path = self.run / "best.safetensors"
+        try:
+            epoch = read_header(path)["epoch"]
+        except CheckpointError:
+            epoch = None
+        if epoch == self.best["epoch"]:
+            return
+        if self.step or self.best["epoch"] != len(self.history):
+            raise RunError(
+                f"{self.run} cannot be continued: {path.name} should hold epoch {self.best['epoch']}, "
+                f"{'but holds ' + str(epoch) if epoch else 'but is missing or damaged'}; put it back, or train anew"
+            )
+        self._save_best(self.best)
 
     def record(self, row, is_best) -> None:
         """Add one epoch, a dict by run_folder.HISTORY_COLUMNS, and save the network as it is now."""
-        best = row if is_best else self.best
+        history, best = [*self.history, row], row if is_best else self.best
+        self._save_last(history, best)
+        self.history = history
         if is_best:
-            save_checkpoint(self.run / "best.safetensors", self.classifier, self._header(row, best))
-            self.best = best  # not before it is on the disk: the result must not promise what a full disk refused
-        self.history.append(row)
-        save_checkpoint(self.run / "last.safetensors", self.classifier, self._header(row, best), self.optimizer)
-        write_history(self.run, self.history)
-        draw_curves(self.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
-        for name in ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate"):
-            self.board.add_scalar(name, row[name], row["epoch"])
+            self._save_best(row)
+            self.best = row  # not before it is on the disk: the result must not promise what a full disk refused
+        self._write_pictures()
+        self._show_on_board(self.board, row)
         mark = "  best" if is_best else ""
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
@@ -57,21 +112,30 @@ class RunRecorder:
             flush=True,
         )
 
+    def record_step(self, step, so_far) -> None:
+        """Save the network and the optimiser within an epoch of which ``step`` steps are done; see RecordEpochs."""
+        self._save_last(self.history, self.best, step, so_far)
+
     def __exit__(self, kind, error, trace):
-        self.board.close()
-        if kind is None:
-            status = "finished"
-        else:
-            status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-        seconds = time.monotonic() - self.started
+        with self.held:
+            if kind is None:
+                status = "finished"
+            else:
+                status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+            reason = None
+            if error is not None:
+                reason = "terminated" if isinstance(error, Terminated) else str(error) or kind.__name__
+            self._print_end(self._write_result(status, reason))
+
+    def _write_result(self, status, reason=None):
         result = {
             "status": status,
             "net": self.settings["net"],
             "epochs": len(self.history),
             "best": self.best,
-            "seconds": seconds,
+            "seconds": self._seconds(),
             "images_per_second": _mean_speed(self.history),
-            "peak_memory_mb": peak_memory(),
+            "peak_memory_mb": self._peak_memory(),
             "photographs": self.photographs,
             "list_sha256": self.lists,
         }
@@ -81,10 +145,44 @@ class RunRecorder:
                 f"no validation accuracy was above save_best_above = {self.settings['save_best_above']:g}, the highest was "
                 f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
             )
-        if error is not None:
-            result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or kind.__name__
+        if reason is not None:
+            result["reason"] = reason
         write_result(self.run, result)
-        self._print_end(result)
+        return result
+
+    def _seconds(self):
+        return time.monotonic() - self.started
+
+    def _peak_memory(self):
+        """Of all the processes that trained this run."""
+        return max((peak for peak in (self.peak_before, peak_memory()) if peak is not None), default=None)
+
+    def _save_last(self, history, best, step=0, so_far=None):
+        header = self._header(len(history), best)
+        header.update(history=history, step=step, so_far=so_far, seconds=self._seconds(), peak_memory_mb=self._peak_memory())
+        save_checkpoint(self.run / "last.safetensors", self.classifier, header, self.optimizer)
+
+    def _save_best(self, row):
+        save_checkpoint(self.run / "best.safetensors", self.classifier, self._header(row["epoch"], row))
+
+    def _write_pictures(self):
+        write_history(self.run, self.history)
+        draw_curves(self.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
+
+    def _board(self):
+        """VisualDL's writer, which begins a new file: it gets the history, and takes the place of files before it."""
+        folder = self.run / "vdl"
+        for file in folder.glob("vdlrecords.*"):
+            file.unlink()
+        board = LogWriter(logdir=str(folder), flush_secs=5)
+        for row in self.history:
+            self._show_on_board(board, row)
+        return board
+
+    @staticmethod
+    def _show_on_board(board, row):
+        for name in ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate"):
+            board.add_scalar(name, row[name], row["epoch"])
 
     def _print_end(self, result):
         speed = f", {result['images_per_second']:.1f} images/s" if self.history else ""
@@ -97,7 +195,7 @@ class RunRecorder:
             outcome = f"best validation accuracy {self.best['val_acc']:.4f} in epoch {self.best['epoch']}"
         print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; run folder {self.run}")
 
-    def _header(self, row, best):
+    def _header(self, epoch, best):
         return {
             "config": self.settings,
             "classes": self.classes,
@@ -108,7 +206,7 @@ class RunRecorder:
                 "mean": self.classifier.mean.flatten().tolist(),
                 "std": self.classifier.std.flatten().tolist(),
             },
-            "epoch": row["epoch"],
+            "epoch": epoch,
             "best": best,
             "list_sha256": self.lists,
         }

@@ -4,6 +4,7 @@
 it is loaded.
 """
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time a period,
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"avx2", "fma"}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3), from glibc's malloc.h
+PR_SET_PDEATHSIG = 1  # of prctl(2), from Linux's sys/prctl.h
 INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM, as shells give them
 
 
@@ -141,6 +143,14 @@ def select_device(device) -> str:
     return taken
 
 
+def make_deterministic() -> None:
+    """Let Paddle's GPU operators give the same bits every time; on a CPU they do, with the same number of threads."""
+    import paddle
+
+    if paddle.is_compiled_with_cuda():
+        paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_cudnn_exhaustive_search": False})
+
+
 def _gpu_obstacle(paddle):
     """Why this Paddle cannot use a GPU here, or None where it can."""
     if not paddle.is_compiled_with_cuda():
@@ -203,7 +213,29 @@ def leave(code) -> None:
     sys.exit(code)
 
 
-def leave_signals_to_parent(worker_id=None) -> None:
-    """In a data worker: Ctrl-C reaches the whole process group, but only the main process is to act on it."""
+def become_worker(worker_id=None) -> None:
+    """In a process that reads photographs: Ctrl-C reaches the whole process group, but only the main process is to act on it;
+    and when that one dies, however it does, this one ends too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_worker)
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != multiprocessing.parent_process().pid:  # it died before it could be asked for
+        _end_worker()
+
+
+def _end_worker(signum=None, frame=None):
+    remove_shared_batches(os.getpid())
+    os._exit(TERMINATED)
+
+
+def remove_shared_batches(worker) -> None:
+    """Remove the batches that the reading process with this number has put into shared memory and nobody has taken.
+
+    They would stay there until the machine is started anew, and containers have little of it.
+    """
+    for batch in Path("/dev/shm").glob(f"paddle_{worker}_*"):
+        with contextlib.suppress(OSError):
+            batch.unlink()

@@ -1,0 +1,307 @@
+"""Trainings that were interrupted: they go on exactly as if nothing had happened, or say why they cannot."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import paddle
+import pytest
+from conftest import random_photograph
+from safetensors.numpy import load_file
+
+import networks
+import train
+from config import Config, load_config, parse_config
+from sa_resnet import ResNet
+from train_val_split import split_folder
+from training import callbacks, run_recorder
+from training.checkpoint import read_header
+from training.run_folder import lock_run, newest_run, read_history, read_result
+
+
+class TinyResNet(ResNet):
+    """One block a stage, and dropout, which draws from Paddle's generator."""
+
+    def __init__(self, num_classes):
+        super().__init__((1, 1, 1, 1), num_classes)
+        self.dropout = paddle.nn.Dropout(0.5)
+
+    def forward(self, x):
+        return super().forward(self.dropout(x))
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch):
+    monkeypatch.setitem(networks.NETWORKS, "resnet", networks.Lazy(__name__, "TinyResNet"))
+    monkeypatch.setitem(networks.NETWORKS, "resnet18", networks.Lazy(__name__, "TinyResNet"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three classes of ten photographs: 24 to train on, 6 to validate."""
+    root = tmp_path_factory.mktemp("data")
+    for label in range(3):
+        (root / f"kind {label}").mkdir()
+        for index in range(10):
+            random_photograph((label, index)).save(root / f"kind {label}" / f"{index}.png")
+    split_folder(root, 0.2)
+    return root
+
+
+def settings(data, runs_dir, **changes):
+    chosen = {
+        "net": "resnet", "data": str(data), "runs_dir": str(runs_dir), "image_size": 32, "epochs": 3, "batch_size": 5,
+        "num_workers": 0, "threads": 2, "label_smoothing": 0.1, "rotation": 10.0, "save_every_steps": 2,
+    }  # fmt: skip
+    return Config(**{**chosen, **changes})
+
+
+def resume(run, *arguments):
+    return train.main(parse_config(["--resume", str(run), *map(str, arguments)], "train"))
+
+
+def outcome(run):
+    """All that a training is for: weights, optimiser, history and result, apart from times."""
+    times = ("seconds", "images_per_second", "peak_memory_mb")
+    tensors = {name: load_file(run / f"{name}.safetensors") for name in ("best", "last")}
+    bits = {(file, name): value.tobytes() for file, found in tensors.items() for name, value in found.items()}
+    history = [{k: v for k, v in row.items() if k not in times} for row in read_history(run)]
+    result = {k: v for k, v in read_result(run).items() if k not in times}
+    result["best"] = {k: v for k, v in result["best"].items() if k not in times}
+    epochs = {name: read_header(run / f"{name}.safetensors")["epoch"] for name in tensors}
+    return bits, history, result, epochs
+
+
+def interrupt(monkeypatch, place, method, times=1):
+    """Let the method raise as Ctrl-C does when it is called for the ``times``-th time, once it has done its work."""
+    original, calls = getattr(place, method), []
+
+    def interrupted(*arguments, **options):
+        found = original(*arguments, **options)
+        calls.append(method)
+        if len(calls) == times:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(place, method, interrupted)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A training that nothing interrupts, by its settings."""
+    found = {}
+
+    def of(**changes):
+        key = tuple(sorted(changes.items()))
+        if key not in found:
+            folder = tmp_path_factory.mktemp("whole")
+            assert train.main(settings(data, folder, **changes)) == 0
+            found[key] = outcome(folder / "resnet" / "001")
+        return found[key]
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("place", "method", "times", "changes"),
+    [
+        (callbacks.RecordEpochs, "on_train_batch_end", 3, {}),  # in the first epoch
+        (callbacks.RecordEpochs, "on_train_batch_end", 8, {"num_workers": 2}),  # in the second, workers reading
+        (callbacks.RecordEpochs, "on_train_batch_end", 10, {"optimizer": "adamw", "schedule": "step", "step_epochs": 1}),
+        (callbacks.ShowProgress, "on_eval_batch_end", 4, {"save_every_steps": 0}),
+        (run_recorder, "save_checkpoint", 1, {"save_every_steps": 0}),  # after last.safetensors, before best
+        (run_recorder, "write_history", 2, {"save_every_steps": 0, "early_stop": 1}),
+        (run_recorder.RunRecorder, "_write_result", 1, {"save_every_steps": 0}),  # before anything was trained
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_an_interrupted_training_ends_as_if_nothing_had_happened(
+    data, tmp_path, monkeypatch, whole, place, method, times, changes
+):
+    expected = whole(**changes)
+    with monkeypatch.context() as patch:
+        interrupt(patch, place, method, times)
+        assert train.main(settings(data, tmp_path, **changes)) == 130
+    run = tmp_path / "resnet" / "001"
+    assert read_result(run)["status"] in ("interrupted", "unfinished")
+    if method == "_write_result":
+        assert resume(run) == 2, "a run that was ended before its settings were written down"
+        return
+    assert resume("latest", "--runs_dir", tmp_path) == 0
+    assert outcome(run) == expected
+    assert load_config(run / "config.yaml") == settings(data, tmp_path, **changes).resolved()
+
+
+def test_a_training_is_interrupted_again_and_again(data, tmp_path, monkeypatch, whole):
+    run = tmp_path / "resnet" / "001"
+    codes = []
+    while not codes or codes[-1]:
+        with monkeypatch.context() as patch:
+            interrupt(patch, callbacks.RecordEpochs, "on_train_batch_end", 3)
+            codes.append(resume(run) if codes else train.main(settings(data, tmp_path)))
+        assert len(codes) < 12
+    assert codes[:-1] == [130] * (len(codes) - 1)
+    assert len(codes) > 5
+    assert outcome(run) == whole()
+
+
+def test_a_finished_run_is_left_alone_and_trained_further_with_more_epochs(data, tmp_path, capsys):
+    chosen = settings(data, tmp_path, schedule="constant", warmup_epochs=0.0, epochs=2)
+    assert train.main(chosen) == 0
+    run = tmp_path / "resnet" / "001"
+    before = outcome(run)
+    assert resume(run) == 0
+    assert "is finished; with more --epochs it is trained further" in capsys.readouterr().out
+    assert outcome(run) == before
+    assert resume(run, "--epochs", 3) == 0
+    assert train.main(settings(data, tmp_path / "whole", schedule="constant", warmup_epochs=0.0, epochs=3)) == 0
+    assert outcome(run) == outcome(tmp_path / "whole" / "resnet" / "001")
+    assert load_config(run / "config.yaml").epochs == 3
+    assert len(list((run / "vdl").iterdir())) == 1
+    assert resume(run, "--epochs", 2) == 2
+    assert "epochs = 2:" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def interrupted(data, tmp_path_factory):
+    """A run that ended after its first epoch."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks.NETWORKS, "resnet", networks.Lazy(__name__, "TinyResNet"))
+        interrupt(patch, callbacks.ShowProgress, "on_epoch_begin", 2)
+        assert train.main(settings(data, folder)) == 130
+    return folder / "resnet" / "001"
+
+
+def files(folder):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--batch_size", 6], "batch_size = 6: {run} is trained with 5, which cannot change on --resume"),
+        (["--seed", 1], "seed = 1: {run} is trained with 0"),
+        (["--net", "resnet18"], "net = 'resnet18': {run} is trained with 'resnet'"),
+        (["--learning_rate", 0.5], "learning_rate = 0.5: {run} is trained with 0.001953125"),
+        (["--epochs", 2], "epochs = 2: {run} is to have 3; with --resume they may only grow"),
+        (["--summary"], "leave out one of --summary and --resume"),
+    ],
+)
+def test_what_would_change_the_result_is_refused_and_changes_nothing(interrupted, capsys, arguments, complaint):
+    before = files(interrupted)
+    try:
+        code = resume(interrupted, *arguments)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert complaint.format(run=interrupted) in capsys.readouterr().err
+    assert files(interrupted) == before
+
+
+def test_the_same_setting_given_again_is_no_change(interrupted, tmp_path, whole):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    assert resume(copy, "--batch_size", 5, "--net", "resnet", "--epochs", 3) == 0
+    assert outcome(copy) == whole()
+
+
+def test_the_photographs_may_have_moved_but_not_changed(interrupted, data, tmp_path, whole, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(data, moved)
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    split_folder(moved, 0.3)
+    assert resume(copy, "--data", moved) == 2
+    assert f"{copy} cannot be continued: its training list has changed since" in capsys.readouterr().err
+    split_folder(moved, 0.2)
+    assert resume(copy, "--data", moved) == 0
+    assert outcome(copy) == whole()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_being_trained_is_left_to_its_process(interrupted, capsys):
+    wait, ready = os.pipe()
+    child = os.fork()
+    if not child:  # another process: locks are a process's own
+        with lock_run(interrupted):
+            os.write(ready, b".")
+            signal.pause()
+    os.read(wait, 1)
+    before = files(interrupted)
+    try:
+        assert resume(interrupted) == 2
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert f"{interrupted} is being trained by another process" in capsys.readouterr().err
+    assert files(interrupted) == before
+
+
+def test_unfinished_files_of_a_killed_process_are_removed(interrupted, tmp_path):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    left = copy / ".unfinished-abc.safetensors"
+    left.write_bytes(b"half a checkpoint")
+    assert resume(copy) == 0
+    assert not left.exists()
+
+
+def test_a_best_that_is_gone_is_not_made_up(interrupted, tmp_path, capsys, monkeypatch):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    (copy / "best.safetensors").unlink()
+    assert resume(copy) == 0, "the last epoch was the best one, so that last.safetensors has it"
+    other = tmp_path / "002"
+    shutil.copytree(copy, other)
+    result = json.loads((other / "result.json").read_text())
+    if result["best"]["epoch"] == 3:
+        pytest.skip("the best epoch of this machine is the last one")
+    (other / "best.safetensors").write_bytes(b"")
+    capsys.readouterr()
+    assert resume(other, "--epochs", 4) == 2
+    assert "but is missing or damaged; put it back, or train anew" in capsys.readouterr().err
+
+
+def test_latest_is_the_run_that_was_trained_last(data, tmp_path, capsys):
+    assert resume("latest", "--runs_dir", tmp_path) == 2
+    assert f"there is no run in {tmp_path}" in capsys.readouterr().err
+    for net in ("resnet", "resnet18"):
+        assert train.main(settings(data, tmp_path, net=net, epochs=1)) == 0
+    assert newest_run(tmp_path) == tmp_path / "resnet18" / "001"
+    assert newest_run(tmp_path, "resnet") == tmp_path / "resnet" / "001"
+    assert resume("latest", "--runs_dir", tmp_path, "--net", "resnet", "--epochs", 2) == 0
+    assert newest_run(tmp_path) == tmp_path / "resnet" / "001"
+
+
+@pytest.mark.parametrize("name", ["", "001"])
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys, name):
+    (tmp_path / name).mkdir(exist_ok=True)
+    assert resume(tmp_path / name) == 2
+    assert "no run folder, for it has no config.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_cut_checkpoint_is_named(interrupted, tmp_path, capsys, kept):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    last = copy / "last.safetensors"
+    last.write_bytes(last.read_bytes()[: int(kept * last.stat().st_size)])
+    assert resume(copy) == 2
+    assert f"{last} is no whole checkpoint" in capsys.readouterr().err
+    shutil.copy(copy / "best.safetensors", last)
+    assert resume(copy) == 2
+    assert f"{last} holds no state of the optimiser for network.conv1.weight" in capsys.readouterr().err
+
+
+def test_the_generators_are_seeded_by_the_position(interrupted):
+    drawn = []
+    for epoch, step in ((0, 0), (0, 1), (1, 0), (0, 1)):
+        position = callbacks.TrackPosition(None, seed=3)
+        position.epoch, position.passed_over = epoch, 0
+        position.on_train_batch_begin(step)
+        drawn.append((np.random.rand(), paddle.rand([1]).item()))
+    assert drawn[1] == drawn[3]
+    assert len(set(drawn)) == 3
