@@ -79,12 +79,12 @@ def compare(config) -> int:
 
 
 def train_missing(config):
-    """Train every network of ``nets`` with every seed, as far as no such run is there.
+    """Train every network of ``nets`` with every seed, as far as no such run is there; one that was interrupted goes on.
 
     Returns ({network: finished runs by seed}, {network: [why a training failed]}, the data that they saw).
     """
     from data_sets import digests, find_data
-    from training.run_plan import ProcessFailed, find_finished_run, run_script
+    from training.run_plan import ProcessFailed, find_run
 
     data = find_data(config.dataset, config.data, may_download="data" not in config.given)
     config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data)
@@ -92,7 +92,7 @@ def train_missing(config):
     for seed in range(config.seed, config.seed + config.seeds):
         for net in groups:
             chosen = training_settings(config, net, seed)
-            run = find_finished_run(config.runs_dir, net, chosen, lists)
+            run = find_run(config.runs_dir, net, chosen, lists)
             if run:
                 groups[net].append(run)
                 print(f"{net}, seed {seed}: {run} is there already")
@@ -101,20 +101,42 @@ def train_missing(config):
     started = time.monotonic()
     for number, (net, seed, chosen) in enumerate(plan):
         print(f"training {number + 1} of {len(plan)}: {net}, seed {seed}{_time_left(started, number, len(plan))}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            recipe = Path(folder) / "settings.yaml"
-            recipe.write_text(yaml.safe_dump({**chosen, **machine_settings(config)}, allow_unicode=True), encoding="utf-8")
-            try:
-                run_script("train.py", ["--config", recipe])
-            except ProcessFailed as error:
-                failures.setdefault(net, []).append(f"seed {seed} failed: {error}")
-                continue
-        run = find_finished_run(config.runs_dir, net, chosen, lists)
+        try:
+            interrupted = find_run(config.runs_dir, net, chosen, lists, ("unfinished", "interrupted"))
+            if not (interrupted and continue_run(interrupted, config)):
+                run_training({**chosen, **machine_settings(config)})
+        except ProcessFailed as error:
+            failures.setdefault(net, []).append(f"seed {seed} failed: {error}")
+            continue
+        run = find_run(config.runs_dir, net, chosen, lists)
         if run is None:
             failures.setdefault(net, []).append(f"seed {seed}: the lists changed while it was trained")
         else:
             groups[net].append(run)
     return {net: runs for net, runs in groups.items() if runs}, failures, data
+
+
+def run_training(values, *arguments) -> None:
+    """Run train.py with settings by name; raises ProcessFailed."""
+    from training.run_plan import run_script
+
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(folder) / "settings.yaml"
+        recipe.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
+        run_script("train.py", ["--config", recipe, *arguments])
+
+
+def continue_run(run, config) -> bool:
+    """Train an interrupted run to its end; False where that fails, as with one that another process is training now."""
+    from training.run_plan import ProcessFailed
+
+    print(f"going on with {run}", flush=True)
+    try:
+        run_training(machine_settings(config), "--resume", run)
+    except ProcessFailed:
+        print(f"{run} cannot be continued; another training begins", flush=True)
+        return False
+    return True
 
 
 def training_settings(config, net, seed) -> dict:
@@ -200,7 +222,8 @@ def evaluate_missing(config, groups, failures, data) -> None:
     from reporting.comparison import is_evaluated
     from training.run_plan import ProcessFailed, run_script
 
-    machine = {name: value for name, value in machine_settings(config).items() if name not in ("data", "runs_dir")}
+    of_eval = {item.name for item in settings("eval")} - {"data", "runs_dir"}
+    machine = {name: value for name, value in machine_settings(config).items() if name in of_eval}
     flags = [word for name, value in machine.items() for word in (f"--{name}", value)] + (["--data", data] if data else [])
     for name, runs in list(groups.items()):
         for run in list(runs):

@@ -26,7 +26,9 @@ from config import Config, parse_config
 from reporting.comparison_page import write_page
 from sa_resnet import BlockAttention, ResNet
 from train_val_split import split_folder
+from training.callbacks import RecordEpochs
 from training.run_folder import read_result, write_config, write_result
+from training.runtime import INTERRUPTED
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,7 +54,10 @@ def replace_networks(patch):
     def run_here(script, arguments, quiet=False):
         calls.append(script)
         module = {"train.py": train, "eval.py": eval_script}[script]
-        if module.main(parse_config([str(word) for word in arguments], script.split(".")[0])):
+        code = module.main(parse_config([str(word) for word in arguments], script.split(".")[0]))
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
             raise training.run_plan.ProcessFailed(f"{script}: error: as its last line says")
 
     patch.setattr(training.run_plan, "run_script", run_here)
@@ -274,6 +279,36 @@ def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path
     assert compare.main(settings(data, tmp_path)) == 0
     assert calls.count("train.py") == 4
     assert "training 1 of 2: resnet, seed 1" in capsys.readouterr().out
+
+
+def test_a_training_that_was_interrupted_goes_on(data, tmp_path, calls, monkeypatch, capsys):
+    chosen = settings(data, tmp_path, seeds=1)
+
+    def interrupted(self, epoch, logs=None):
+        if self.position.epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordEpochs, "on_epoch_begin", interrupted)
+        patch.setattr(RecordEpochs, "started", 0.0, raising=False)
+        assert compare.main(chosen) == 130
+    run = tmp_path / "runs" / "resnet" / "001"
+    assert (read_result(run)["status"], read_result(run)["epochs"]) == ("interrupted", 1)
+    assert compare.main(chosen) == 0
+    assert f"going on with {run}" in capsys.readouterr().out
+    assert [path.name for path in sorted(run.parent.iterdir())] == ["001"]
+    assert read_result(run)["status"] == "finished"
+
+
+def test_a_training_that_cannot_go_on_begins_anew(data, tmp_path, calls, capsys):
+    chosen = settings(data, tmp_path, seeds=1, epochs=1)
+    assert compare.main(chosen) == 0
+    run = tmp_path / "runs" / "resnet" / "001"
+    write_result(run, {**read_result(run), "status": "unfinished"})
+    (run / "last.safetensors").write_bytes(b"")
+    assert compare.main(chosen) == 0
+    assert f"{run} cannot be continued; another training begins" in capsys.readouterr().out
+    assert read_result(run.parent / "002")["status"] == "finished"
 
 
 def test_a_network_that_fails_is_a_row_and_the_others_go_on(data, tmp_path, calls, capsys):

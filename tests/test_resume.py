@@ -9,33 +9,20 @@ import numpy as np
 import paddle
 import pytest
 from conftest import random_photograph
-from safetensors.numpy import load_file
+from tiny_network import outcome
 
 import networks
 import train
 from config import Config, load_config, parse_config
-from sa_resnet import ResNet
 from train_val_split import split_folder
 from training import callbacks, run_recorder
-from training.checkpoint import read_header
-from training.run_folder import lock_run, newest_run, read_history, read_result
-
-
-class TinyResNet(ResNet):
-    """One block a stage, and dropout, which draws from Paddle's generator."""
-
-    def __init__(self, num_classes):
-        super().__init__((1, 1, 1, 1), num_classes)
-        self.dropout = paddle.nn.Dropout(0.5)
-
-    def forward(self, x):
-        return super().forward(self.dropout(x))
+from training.run_folder import lock_run, newest_run, read_result
 
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch):
-    monkeypatch.setitem(networks.NETWORKS, "resnet", networks.Lazy(__name__, "TinyResNet"))
-    monkeypatch.setitem(networks.NETWORKS, "resnet18", networks.Lazy(__name__, "TinyResNet"))
+    monkeypatch.setitem(networks.NETWORKS, "resnet", networks.Lazy("tiny_network", "TinyNetwork"))
+    monkeypatch.setitem(networks.NETWORKS, "resnet18", networks.Lazy("tiny_network", "TinyNetwork"))
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +47,6 @@ def settings(data, runs_dir, **changes):
 
 def resume(run, *arguments):
     return train.main(parse_config(["--resume", str(run), *map(str, arguments)], "train"))
-
-
-def outcome(run):
-    """All that a training is for: weights, optimiser, history and result, apart from times."""
-    times = ("seconds", "images_per_second", "peak_memory_mb")
-    tensors = {name: load_file(run / f"{name}.safetensors") for name in ("best", "last")}
-    bits = {(file, name): value.tobytes() for file, found in tensors.items() for name, value in found.items()}
-    history = [{k: v for k, v in row.items() if k not in times} for row in read_history(run)]
-    result = {k: v for k, v in read_result(run).items() if k not in times}
-    result["best"] = {k: v for k, v in result["best"].items() if k not in times}
-    epochs = {name: read_header(run / f"{name}.safetensors")["epoch"] for name in tensors}
-    return bits, history, result, epochs
 
 
 def interrupt(monkeypatch, place, method, times=1):
@@ -169,7 +144,7 @@ def interrupted(data, tmp_path_factory):
     """A run that ended after its first epoch."""
     folder = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(networks.NETWORKS, "resnet", networks.Lazy(__name__, "TinyResNet"))
+        patch.setitem(networks.NETWORKS, "resnet", networks.Lazy("tiny_network", "TinyNetwork"))
         interrupt(patch, callbacks.ShowProgress, "on_epoch_begin", 2)
         assert train.main(settings(data, folder)) == 130
     return folder / "resnet" / "001"
@@ -293,7 +268,7 @@ def test_a_cut_checkpoint_is_named(interrupted, tmp_path, capsys, kept):
     assert f"{last} is no whole checkpoint" in capsys.readouterr().err
     shutil.copy(copy / "best.safetensors", last)
     assert resume(copy) == 2
-    assert f"{last} holds no state of the optimiser for network.conv1.weight" in capsys.readouterr().err
+    assert f"{last} holds no state of the optimiser for network.features.0.weight" in capsys.readouterr().err
 
 
 def test_the_generators_are_seeded_by_the_position(interrupted):

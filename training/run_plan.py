@@ -23,14 +23,14 @@ class ProcessFailed(RuntimeError):
     """A script ended with an error; the message is its last line."""
 
 
-def find_finished_run(runs_dir, net, settings, lists):
-    """The newest finished run of ``net`` that had all of ``settings``, a dict by name, or None.
+def find_run(runs_dir, net, settings, lists, statuses=("finished",)):
+    """The newest run of ``net`` that has all of ``settings``, a dict by name, and one of the ``statuses``, or None.
 
     ``lists``: digests of the training and validation lists.
     """
     for run in sorted(Path(runs_dir, net).glob("[0-9]*"), key=lambda entry: entry.name.zfill(9), reverse=True):
         result = read_result(run)
-        if result.get("status") != "finished" or result.get("list_sha256") != lists:
+        if result.get("status") not in statuses or result.get("list_sha256") != lists:
             continue
         try:
             found = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))

@@ -1,0 +1,39 @@
+"""A network small enough to be trained hundreds of times, and what two trainings of one network must agree in."""
+
+import paddle
+from paddle import nn
+from safetensors.numpy import load_file
+
+from training.checkpoint import read_header
+from training.run_folder import read_history, read_result
+
+TIMES = ("seconds", "images_per_second", "peak_memory_mb")
+
+
+class TinyNetwork(nn.Layer):
+    """Two convolutions with batch norm, and dropout, which draws from Paddle's generator; [N, 3, H, W] -> [N, num_classes]."""
+
+    def __init__(self, num_classes, zero_init_residual=False):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2D(3, 8, 3, stride=2), nn.BatchNorm2D(8), nn.ReLU(),
+            nn.Conv2D(8, 16, 3, stride=2), nn.BatchNorm2D(16), nn.ReLU(),
+        )  # fmt: skip
+        self.dropout = nn.Dropout(0.3)
+        self.head = nn.Linear(16, num_classes)
+
+    def forward(self, x):
+        return self.head(self.dropout(paddle.mean(self.features(x), axis=[2, 3])))
+
+
+def outcome(run) -> dict:
+    """All that a training is for, apart from times: the bits of its weights and of its optimiser, history and result."""
+    tensors = {name: load_file(run / f"{name}.safetensors") for name in ("best", "last")}
+    result = {key: value for key, value in read_result(run).items() if key not in TIMES}
+    result["best"] = {key: value for key, value in result["best"].items() if key not in TIMES}
+    return {
+        "bits": {(file, name): value.tobytes() for file, found in tensors.items() for name, value in found.items()},
+        "history": [{key: value for key, value in row.items() if key not in TIMES} for row in read_history(run)],
+        "result": result,
+        "epochs": {name: read_header(run / f"{name}.safetensors")["epoch"] for name in tensors},
+    }

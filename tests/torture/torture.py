@@ -1,0 +1,186 @@
+"""Kills trainings with SIGKILL, again and again, and checks that each ends exactly as one that nobody killed.
+
+``python tests/torture/torture.py --kills 200``. Half of the kills come after a random time, the other half at a random point at
+which the process writes (see killed_train.py). After each kill every file must be whole and no process and no shared memory
+may be left; then the run is resumed, and killed again, until it has been killed a few times and is let through to its end.
+"""
+
+import argparse
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+warnings.filterwarnings("ignore", message="No ccache found")
+
+from conftest import random_photograph  # noqa: E402
+from PIL import Image  # noqa: E402
+from safetensors.numpy import load_file  # noqa: E402
+from tiny_network import outcome  # noqa: E402
+
+from config import load_config  # noqa: E402
+from train_val_split import split_folder  # noqa: E402
+from training.run_folder import read_history, read_result  # noqa: E402
+
+KILLS_OF_A_RUN = 4  # at most; then it is let through to its end
+POINTS = 90  # fewer than a run of these sizes has
+VARIANTS = (
+    ("--num_workers", "0", "--save_every_steps", "1"),
+    ("--num_workers", "2", "--save_every_steps", "2", "--optimizer", "adamw"),
+    ("--num_workers", "0", "--optimizer", "adam", "--early_stop", "3", "--schedule", "step", "--step_epochs", "1"),
+    ("--num_workers", "1", "--save_best_above", "0.2", "--decay_norm_and_bias"),
+)
+
+
+class Torture:
+    """Kills trainings on a few photographs in ``folder``; kills, runs, lost, different and unclean are the figures."""
+
+    def __init__(self, folder, seed=0):
+        self.folder, self.random = Path(folder), random.Random(seed)
+        self.kills, self.runs, self.lost, self.different, self.unclean = 0, 0, 0, 0, []
+        self.references = {}
+        for label in range(3):
+            (self.folder / "data" / f"kind {label}").mkdir(parents=True)
+            for index in range(8):
+                random_photograph((label, index)).save(self.folder / "data" / f"kind {label}" / f"{index}.png")
+        split_folder(self.folder / "data", 0.25)
+
+    def settings(self, variant, runs_dir):
+        return [
+            "--net", "resnet18", "--data", self.folder / "data", "--runs_dir", runs_dir, "--image_size", "32", "--epochs", "4",
+            "--batch_size", "4", "--threads", "1", "--label_smoothing", "0.1", "--rotation", "10", *variant,
+        ]  # fmt: skip
+
+    def start(self, arguments, kill_at=0):
+        command = [sys.executable, ROOT / "tests" / "torture" / "killed_train.py", *arguments]
+        return subprocess.Popen(
+            [str(word) for word in command], env={**os.environ, "KILL_AT": str(kill_at)}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def reference(self, variant):
+        """(outcome, seconds) of a training that nobody kills."""
+        if variant not in self.references:
+            runs_dir = self.folder / f"whole {len(self.references)}"
+            started = time.monotonic()
+            process = self.start(self.settings(variant, runs_dir))
+            printed, _ = process.communicate()
+            if process.returncode:
+                raise RuntimeError(f"the training itself fails:\n{printed}")
+            self.references[variant] = outcome(runs_dir / "resnet18" / "001"), time.monotonic() - started
+        return self.references[variant]
+
+    def run(self, variant, most_kills=KILLS_OF_A_RUN) -> None:
+        """Train one run to its end, with up to ``most_kills`` kills, and compare it."""
+        expected, seconds = self.reference(variant)
+        self.runs += 1
+        runs_dir = self.folder / f"killed {self.runs}"
+        begin, go_on = self.settings(variant, runs_dir), ["--resume", "latest", "--runs_dir", runs_dir]
+        began = False
+        for attempt in itertools.count():
+            by_time = attempt < most_kills and self.random.random() < 0.5
+            kill_at = 0 if by_time or attempt >= most_kills else self.random.randint(1, POINTS)
+            process = self.start(go_on if began else begin, kill_at)
+            if by_time:
+                self.kill_after(process, self.random.uniform(0.3, 1.1) * seconds)
+            printed, _ = process.communicate()
+            if process.returncode == 0:
+                break
+            if process.returncode != -signal.SIGKILL:
+                self.lost += 1
+                print(f"{runs_dir}: exit code {process.returncode}:\n{printed}", flush=True)
+                return
+            self.kills += 1
+            self.check_after_kill(process, runs_dir)
+            began = any(runs_dir.glob("resnet18/*/config.yaml"))
+        if outcome(next(config.parent for config in runs_dir.glob("resnet18/*/config.yaml"))) != expected:
+            self.different += 1
+            print(f"{runs_dir}: another result", flush=True)
+
+    def kill_after(self, process, seconds):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        if process.poll() is None:
+            self.members = session(process.pid)
+            process.kill()
+
+    def check_after_kill(self, process, runs_dir):
+        """Every file whole, no process left, no shared memory left."""
+        deadline = time.monotonic() + 5
+        while session(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for worker in session(process.pid):
+            self.unclean.append(f"process {worker} outlived the kill")
+            os.kill(worker, signal.SIGKILL)
+        readers = [file for member in getattr(self, "members", ()) for file in Path("/dev/shm").glob(f"paddle_{member}_*")]
+        self.unclean += [f"{file} is left in shared memory" for file in readers]
+        for file in runs_dir.glob("resnet18/*/*"):
+            try:
+                check_whole(file)
+            except Exception as error:
+                self.unclean.append(f"{file} is not whole: {error!r}")
+
+
+def check_whole(file) -> None:
+    """Raise unless the file of a run folder can be read to its end."""
+    if file.name.startswith(".") or file.is_dir():
+        return
+    if file.suffix == ".safetensors":
+        load_file(file)
+    elif file.suffix == ".png":
+        Image.open(file).load()
+    elif file.name == "config.yaml":
+        load_config(file)
+    elif file.name == "history.csv":
+        read_history(file.parent)
+    elif file.name == "result.json" and not read_result(file.parent):
+        raise ValueError("no JSON")
+
+
+def session(number) -> list:
+    """Live processes (not zombies) of a session, from /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = entry.read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(its_session) == number and state != "Z":
+            found.append(int(entry.parent.name))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        torture = Torture(folder, options.seed)
+        for variant in itertools.cycle(VARIANTS):
+            torture.run(variant)
+            print(f"{torture.kills} kills, {torture.runs} runs, {time.monotonic() - started:.0f} s", flush=True)
+            if torture.kills >= options.kills:
+                break
+    for line in torture.unclean:
+        print(line)
+    print(
+        f"{torture.kills} kills in {torture.runs} runs: {torture.lost} runs lost, {torture.different} results that differ, "
+        f"{len(torture.unclean)} things left behind; {time.monotonic() - started:.0f} s"
+    )
+    return int(bool(torture.lost or torture.different or torture.unclean))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
