@@ -30,7 +30,9 @@ def whole_file(path):
         os.chmod(name, 0o666 & ~_umask())  # mkstemp's own mode would hide results from the user's group
         os.replace(name, path)
         _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(path)  # a full disk does not say which file it refused
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise

@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 
 import numpy as np
 import paddle
 import pytest
 from conftest import random_photograph
-from tiny_network import outcome
+from tiny_network import check_whole, outcome
 
 import networks
 import train
 from config import Config, load_config, parse_config
+from reporting.whole_file import PREFIX
 from train_val_split import split_folder
 from training import callbacks, run_recorder
 from training.run_folder import lock_run, newest_run, read_result
@@ -120,6 +123,44 @@ def test_a_training_is_interrupted_again_and_again(data, tmp_path, monkeypatch, 
     assert codes[:-1] == [130] * (len(codes) - 1)
     assert len(codes) > 5
     assert outcome(run) == whole()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that makes a file system of so many kilobytes in tmp_path / "disk", or makes it larger."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = []
+
+    def of_size(kilobytes):
+        options = f"{'remount,' if mounted else ''}size={kilobytes}k"
+        try:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("may not mount a file system")
+        mounted.append(disk)
+        return disk
+
+    yield of_size
+    if mounted:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [4, 40, 60, 80, 100, 120, 140])
+def test_a_full_disk_costs_nothing_that_was_on_it(data, small_disk, whole, capsys, kilobytes):
+    disk = small_disk(kilobytes)
+    assert train.main(settings(data, disk)) == 2
+    assert re.search(r"train.py: error: .*No space left on device", error := capsys.readouterr().err)
+    assert str(disk) in error
+    for file in disk.rglob("*"):
+        check_whole(file)
+        assert not file.name.startswith(PREFIX)
+    small_disk(8000)
+    if newest := list(disk.glob("resnet/*/config.yaml")):
+        assert resume("latest", "--runs_dir", disk) == 0
+        assert outcome(newest[0].parent) == whole()
+    else:
+        assert kilobytes == 4
 
 
 def test_a_finished_run_is_left_alone_and_trained_further_with_more_epochs(data, tmp_path, capsys):

@@ -2,8 +2,10 @@
 
 import paddle
 from paddle import nn
+from PIL import Image
 from safetensors.numpy import load_file
 
+from config import load_config
 from training.checkpoint import read_header
 from training.run_folder import read_history, read_result
 
@@ -37,3 +39,19 @@ def outcome(run) -> dict:
         "result": result,
         "epochs": {name: read_header(run / f"{name}.safetensors")["epoch"] for name in tensors},
     }
+
+
+def check_whole(file) -> None:
+    """Raise unless the file of a run folder can be read to its end."""
+    if file.name.startswith(".") or file.is_dir():
+        return
+    if file.suffix == ".safetensors":
+        load_file(file)
+    elif file.suffix == ".png":
+        Image.open(file).load()
+    elif file.name == "config.yaml":
+        load_config(file)
+    elif file.name == "history.csv":
+        read_history(file.parent)
+    elif file.name == "result.json" and not read_result(file.parent):
+        raise ValueError("no JSON")

@@ -25,13 +25,19 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path, network, header, optimizer=None) -> None:
-    """Write the state of ``network``, and of ``optimizer`` if given, with ``header`` (JSON-ready dict) to ``path``."""
+    """Write the state of ``network``, and of ``optimizer`` if given, with ``header`` (JSON-ready dict) to ``path``.
+
+    Raises OSError.
+    """
     tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in network.state_dict().items()}
     header = {**header, "versions": _versions()}
     if optimizer is not None:
         tensors.update(_accumulators(network, optimizer))
     with whole_file(path) as temporary:
-        save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header, ensure_ascii=False)})
+        try:
+            save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header, ensure_ascii=False)})
+        except SafetensorError as error:  # which wraps what the system says
+            raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def read_header(path) -> dict:

@@ -1,7 +1,7 @@
 """Kills trainings with SIGKILL, again and again, and checks that each ends exactly as one that nobody killed.
 
-``python tests/torture/torture.py --kills 200``. Half of the kills come after a random time, the other half at a random point at
-which the process writes (see killed_train.py). After each kill every file must be whole and no process and no shared memory
+``python tests/torture/torture.py --kills 200``. About half of the kills come after a random time, the others at a random
+point at which the process writes (see killed_train.py). After each kill every file must be whole and no process and no shared memory
 may be left; then the run is resumed, and killed again, until it has been killed a few times and is let through to its end.
 """
 
@@ -24,13 +24,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 warnings.filterwarnings("ignore", message="No ccache found")
 
 from conftest import random_photograph  # noqa: E402
-from PIL import Image  # noqa: E402
-from safetensors.numpy import load_file  # noqa: E402
-from tiny_network import outcome  # noqa: E402
+from tiny_network import check_whole, outcome  # noqa: E402
 
-from config import load_config  # noqa: E402
 from train_val_split import split_folder  # noqa: E402
-from training.run_folder import read_history, read_result  # noqa: E402
 
 KILLS_OF_A_RUN = 4  # at most; then it is let through to its end
 POINTS = 90  # fewer than a run of these sizes has
@@ -88,7 +84,7 @@ class Torture:
         begin, go_on = self.settings(variant, runs_dir), ["--resume", "latest", "--runs_dir", runs_dir]
         began = False
         for attempt in itertools.count():
-            by_time = attempt < most_kills and self.random.random() < 0.5
+            by_time = 0 < attempt < most_kills and self.random.random() < 0.6
             kill_at = 0 if by_time or attempt >= most_kills else self.random.randint(1, POINTS)
             process = self.start(go_on if began else begin, kill_at)
             if by_time:
@@ -129,22 +125,6 @@ class Torture:
                 check_whole(file)
             except Exception as error:
                 self.unclean.append(f"{file} is not whole: {error!r}")
-
-
-def check_whole(file) -> None:
-    """Raise unless the file of a run folder can be read to its end."""
-    if file.name.startswith(".") or file.is_dir():
-        return
-    if file.suffix == ".safetensors":
-        load_file(file)
-    elif file.suffix == ".png":
-        Image.open(file).load()
-    elif file.name == "config.yaml":
-        load_config(file)
-    elif file.name == "history.csv":
-        read_history(file.parent)
-    elif file.name == "result.json" and not read_result(file.parent):
-        raise ValueError("no JSON")
 
 
 def session(number) -> list:
