@@ -186,14 +186,17 @@ class RunRecorder:
 
     def _print_end(self, result):
         speed = f", {result['images_per_second']:.1f} images/s" if self.history else ""
+        where = f"run folder {self.run}"
+        if result["status"] == "interrupted":
+            where += f"; --resume {self.run} goes on"
         if not self.history:
-            print(f"{result['status']} before the first epoch ended; run folder {self.run}")
+            print(f"{result['status']} before the first epoch ended; {where}")
             return
         if self.best is None:
             outcome = f"no best.safetensors, for {result['best_not_saved']}"
         else:
             outcome = f"best validation accuracy {self.best['val_acc']:.4f} in epoch {self.best['epoch']}"
-        print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; run folder {self.run}")
+        print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")
 
     def _header(self, epoch, best):
         return {

@@ -1,7 +1,7 @@
 """Kills trainings with SIGKILL, again and again, and checks that each ends exactly as one that nobody killed.
 
-``python tests/torture/torture.py --kills 200``. About half of the kills come after a random time, the others at a random
-point at which the process writes (see killed_train.py). After each kill every file must be whole and no process and no shared memory
+``python tests/torture/torture.py --kills 200``. About half of the kills come after a random time, the others at a random point
+at which the process writes (see killed_train.py). After each kill every file must be whole and no process and no shared memory
 may be left; then the run is resumed, and killed again, until it has been killed a few times and is let through to its end.
 """
 
