@@ -75,6 +75,8 @@ def load_training_state(path, network, optimizer) -> dict:
             state[f"{parameter.name}_{accumulator}"] = paddle.to_tensor(value)
     if stored:
         raise CheckpointError(f"{path} holds {len(stored)} states of the optimiser too many{_first(sorted(stored))}")
+    # The learning rate stays as it is; Paddle 2.6 wants to be told
+    state.update({key: value for key, value in optimizer.state_dict().items() if key == "LR_Scheduler"})
     optimizer.set_state_dict(state)
     return header
 
