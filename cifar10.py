@@ -22,6 +22,7 @@ from photo_lists import DataError
 from photograph_dataset import PhotographDataset
 from photographs import crop
 from plain_pickle import PlainArray, PlainPickleError, read_plain_pickle
+from reporting.quoting import named, quoted
 
 FILE_NAME = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
@@ -123,8 +124,9 @@ def read_parts(file, names) -> dict:
     try:
         with _BoundedGzip(file) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as archive:
             for count, part in enumerate(archive):
-                if part.size > MOST_BYTES or count >= MOST_PARTS:
-                    raise DataError(f"{file}: {part.name!r} of {part.size:,} bytes is more than CIFAR-10 holds. {_remedy()}")
+                if not 0 <= part.size <= MOST_BYTES or count >= MOST_PARTS:
+                    size, than = f"{part.size:,}"[:40], "less than" if part.size < 0 else "more than"
+                    raise DataError(f"{file}: {quoted(part.name)} of {size} bytes is {than} CIFAR-10 holds. {_remedy()}")
                 name = wanted.get(part.name)
                 if name is None:
                     continue
@@ -136,7 +138,7 @@ def read_parts(file, names) -> dict:
     except DataError:
         raise
     except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError, zlib.error) as error:
-        raise DataError(f"{file} is no whole {FILE_NAME}: {error}. {_remedy()}") from None
+        raise DataError(f"{file} is no whole {FILE_NAME}: {named(error)}. {_remedy()}") from None
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{file} has no {FOLDER}/{missing[0]}. {_remedy()}")
