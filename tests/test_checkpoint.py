@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from training.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
+from training.run_folder import HISTORY_COLUMNS
 
 HEADER = {
     "config": {"net": "resnet18"},
@@ -19,6 +20,15 @@ HEADER = {
     "epoch": 3,
     "best": {"epoch": 2, "val_acc": 0.5, "val_loss": 1.5},
     "list_sha256": {"train": "0" * 64, "val": "f" * 64},
+}
+ROW = {**dict.fromkeys(HISTORY_COLUMNS, 0.5), "epoch": 1}
+METRICS = {"mean_loss": [7.5, 3], "acc": [[1.0], [3]]}
+POSITION = {
+    "history": [{**ROW, "epoch": number} for number in (1, 2, 3)],
+    "step": 4,
+    "so_far": {"seconds": 0.5, "metrics": METRICS},
+    "seconds": 1.5,
+    "peak_memory_mb": None,
 }
 
 
@@ -71,7 +81,7 @@ def test_training_goes_on_from_a_checkpoint_as_it_would_have(tmp_path, kind):
     first, second = made(), made()
     for image in images[:2]:
         step(*first, image)
-    save_checkpoint(tmp_path / "last.safetensors", first[0], {"epoch": 2}, first[1])
+    save_checkpoint(tmp_path / "last.safetensors", first[0], {**HEADER, "epoch": 2}, first[1])
     assert load_training_state(tmp_path / "last.safetensors", *second)["epoch"] == 2
     for image in images[2:]:
         step(*first, image)
@@ -85,10 +95,10 @@ def test_an_optimizer_state_that_does_not_fit_is_named(tmp_path):
     path = tmp_path / "last.safetensors"
 
     def changed(change):
-        save_checkpoint(path, network, {}, optimizer)
+        save_checkpoint(path, network, HEADER, optimizer)
         tensors = load_file(path)
         change(tensors)
-        save_file(tensors, str(path), metadata={"header": "{}"})
+        save_file(tensors, str(path), metadata={"header": json.dumps(HEADER)})
         with pytest.raises(CheckpointError) as error:
             load_training_state(path, *trained_network())
         return str(error.value)
@@ -100,6 +110,12 @@ def test_an_optimizer_state_that_does_not_fit_is_named(tmp_path):
     )
     assert changed(lambda tensors: tensors.update({"optimizer/7.weight/x": np.zeros(2)})).endswith(
         "holds 1 states of the optimiser too many (the first: optimizer/7.weight/x)"
+    )
+    assert changed(lambda tensors: tensors.update({velocity: tensors[velocity].astype(np.float64)})).endswith(
+        f"{velocity} is of type float64, not float32"
+    )
+    assert changed(lambda tensors: tensors.update({velocity[:-10] + "moment1_0": tensors.pop(velocity)})).endswith(
+        "holds the state of another optimiser for 0.weight: moment1_0; expected velocity_0"
     )
 
 
@@ -148,13 +164,19 @@ WRONG = {
     "list_sha256": (3, None, "0" * 64, {"train": "0" * 64}, {"train": "0" * 64, "val": 3},
                     {"train": "0" * 64, "val": "g" * 64}),
     "versions": ("3.3.1", None),
+    "history": (None, {}, [ROW, ROW], [{**ROW, "epoch": 2}], [{"epoch": 1}], [{**ROW, "val_acc": None}], [3]),
+    "step": (None, -1, 1.5, "x"),
+    "so_far": (3, {}, {"seconds": 1}, {"seconds": -1, "metrics": METRICS}, {"seconds": 1, "metrics": {"acc": [1, 2]}},
+               *({"seconds": 1, "metrics": {**METRICS, "acc": value}} for value in (None, [], [1], [1, "x"], [[None], 1]))),
+    "seconds": (None, -1, "x", float("nan")),
+    "peak_memory_mb": ("x", -1, [3]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_a_header_that_lies_is_refused_in_one_line_with_file_key_and_rule(tmp_path, key, value):
     path = tmp_path / "best.safetensors"
-    text = json.dumps({**HEADER, key: value})
+    text = json.dumps({**HEADER, **POSITION, key: value})
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": text})
     with pytest.raises(CheckpointError) as error:
         read_header(path)
@@ -163,6 +185,38 @@ def test_a_header_that_lies_is_refused_in_one_line_with_file_key_and_rule(tmp_pa
     assert "; expected " in message
     assert message.isprintable()
     assert len(message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"epoch": 1, "history": POSITION["history"][:1]}, "a best epoch 2 and epoch 1"),
+        ({"history": POSITION["history"][:2]}, "a history of 2 epochs and epoch 3"),
+        ({"history": [], "best": None}, "a history of 0 epochs and epoch 3"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(tmp_path, changes, expected):
+    path = tmp_path / "last.safetensors"
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, **POSITION, **changes})})
+    with pytest.raises(CheckpointError, match=rf"last\.safetensors: its header has {expected}\. It is damaged"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("key", POSITION)
+def test_half_a_position_is_none(tmp_path, key):
+    path = tmp_path / "last.safetensors"
+    header = {k: v for k, v in {**HEADER, **POSITION}.items() if k != key}
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
+    with pytest.raises(CheckpointError, match=f"but no {key}"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("changes", [{}, {"so_far": None}, {"best": None}, {"peak_memory_mb": 3.5}, {"added": "later"}])
+def test_good_headers_are_read(tmp_path, changes):
+    path = tmp_path / "last.safetensors"
+    header = {**HEADER, **POSITION, **changes}
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
+    assert read_header(path) == header
 
 
 @pytest.mark.parametrize("key", HEADER)
@@ -223,7 +277,7 @@ def test_names_of_tensors_are_shown_on_one_line(tmp_path):
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     network, _ = trained_network()
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, network, {**HEADER, "epoch": 1})
+    save_checkpoint(path, network, {**HEADER, "epoch": 4})
 
     def disk_full(tensors, filename, metadata):
         Path(filename).write_bytes(b"half")
@@ -231,6 +285,6 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr("training.checkpoint.save_file", disk_full)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(path, network, {**HEADER, "epoch": 2})
-    assert read_header(path)["epoch"] == 1
+        save_checkpoint(path, network, {**HEADER, "epoch": 5})
+    assert read_header(path)["epoch"] == 4
     assert [entry.name for entry in tmp_path.iterdir()] == ["best.safetensors"]

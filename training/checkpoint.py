@@ -20,6 +20,8 @@ from reporting.whole_file import whole_file
 from training.checkpoint_header import CheckpointError, check_header
 
 OPTIMIZER_PREFIX = "optimizer/"
+ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
+ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}  # Paddle's names; what it misses it sets to zero
 
 
 def save_checkpoint(path, network, header, optimizer=None) -> None:
@@ -58,12 +60,19 @@ def load_training_state(path, network, optimizer) -> dict:
     state = {}
     for name, parameter in network.named_parameters():
         own = {key[len(prefix) :]: key for key in stored if key.startswith(prefix := f"{OPTIMIZER_PREFIX}{name}/")}
-        if not own and not parameter.stop_gradient:
+        expected = set() if parameter.stop_gradient else ACCUMULATORS[type(optimizer).__name__]
+        if expected and not own:
             raise CheckpointError(f"{path} holds no state of the optimiser for {name}")
+        if own.keys() != expected:
+            raise CheckpointError(
+                f"{path} holds the state of another optimiser for {name}: {_list(own)}; expected {_list(expected)}"
+            )
         for accumulator, key in own.items():
             value = stored.pop(key)
             if value.shape not in (tuple(parameter.shape), (1,)):
-                raise CheckpointError(f"{path}: {key} has shape {value.shape}, the parameter {tuple(parameter.shape)}")
+                raise CheckpointError(f"{path}: {named(key)} has shape {value.shape}, the parameter {tuple(parameter.shape)}")
+            if value.dtype != "float32":
+                raise CheckpointError(f"{path}: {named(key)} is of type {value.dtype}, not float32")
             state[f"{parameter.name}_{accumulator}"] = paddle.to_tensor(value)
     if stored:
         raise CheckpointError(f"{path} holds {len(stored)} states of the optimiser too many{_first(sorted(stored))}")
@@ -114,6 +123,10 @@ def _read(path, take):
 
 def _first(names):
     return f" (the first: {named(names[0])})" if names else ""
+
+
+def _list(names):
+    return ", ".join(named(name) for name in sorted(names)[:10]) or "none"
 
 
 def _accumulators(network, optimizer):

@@ -87,7 +87,7 @@ class Harness:
             raise Crash(f"{self.reader.name}: {growth:.0f} MB for {len(data):,} bytes")
         if complaint is not None:
             self._check(complaint)
-            kind = re.sub(r" = .*?[:;]|'.*?'|\".*?\"|/\S+|\S*\d\S*", "#", complaint)[:60]
+            kind = re.sub(r" = .*?[:;]|'.*?'|\".*?\"|/\S+|\S*\d\S*", "#", complaint)[:40]
             tally.complaints[kind] = tally.complaints.get(kind, 0) + 1
 
     def _check(self, complaint):
