@@ -156,8 +156,8 @@ def _unpickle(file, name, data):
         raise DataError(f"{file}: {name}: {error}. {_remedy()}") from None
     if not isinstance(content, dict):
         raise DataError(f"{file}: {name} holds no dict. {_remedy()}")
-    # Python 3 may have written the keys as text
-    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
+    # Python 3 may have written the keys as text; "replace": which in a pickle can be such as UTF-8 does not know
+    return {key.encode("utf-8", "replace") if isinstance(key, str) else key: value for key, value in content.items()}
 
 
 def _classes(file, meta):

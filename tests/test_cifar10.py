@@ -245,6 +245,11 @@ def test_a_header_that_claims_more_than_follows_is_refused(tmp_path):
     assert f"is no whole {FILE_NAME}" in refused(tmp_path / FILE_NAME)
 
 
+def test_keys_that_are_no_utf_8_are_passed_over(tmp_path):
+    parts = contents(pickled=lambda value: pickle.dumps({**value, "\ud800": 1}, protocol=2))
+    assert len(Cifar10Dataset(write_archive(tmp_path / FILE_NAME, parts), 32, train=True)) == 50
+
+
 @pytest.mark.parametrize("name", [f"{FOLDER}/data_batch_1", "x" * 5000])
 @pytest.mark.parametrize("size", [-1, -(2**60), 2**90])
 def test_a_size_that_cannot_be_is_refused_in_a_short_line(tmp_path, name, size):
