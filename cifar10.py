@@ -22,6 +22,7 @@ from photo_lists import DataError
 from photograph_dataset import PhotographDataset
 from photographs import crop
 from plain_pickle import PlainArray, PlainPickleError, read_plain_pickle
+from reporting.quoting import named, quoted
 
 FILE_NAME = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
@@ -123,8 +124,9 @@ def read_parts(file, names) -> dict:
     try:
         with _BoundedGzip(file) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as archive:
             for count, part in enumerate(archive):
-                if part.size > MOST_BYTES or count >= MOST_PARTS:
-                    raise DataError(f"{file}: {part.name!r} of {part.size:,} bytes is more than CIFAR-10 holds. {_remedy()}")
+                if not 0 <= part.size <= MOST_BYTES or count >= MOST_PARTS:
+                    size, than = f"{part.size:,}"[:40], "less than" if part.size < 0 else "more than"
+                    raise DataError(f"{file}: {quoted(part.name)} of {size} bytes is {than} CIFAR-10 holds. {_remedy()}")
                 name = wanted.get(part.name)
                 if name is None:
                     continue
@@ -136,7 +138,7 @@ def read_parts(file, names) -> dict:
     except DataError:
         raise
     except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError, zlib.error) as error:
-        raise DataError(f"{file} is no whole {FILE_NAME}: {error}. {_remedy()}") from None
+        raise DataError(f"{file} is no whole {FILE_NAME}: {named(error)}. {_remedy()}") from None
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{file} has no {FOLDER}/{missing[0]}. {_remedy()}")
@@ -154,8 +156,8 @@ def _unpickle(file, name, data):
         raise DataError(f"{file}: {name}: {error}. {_remedy()}") from None
     if not isinstance(content, dict):
         raise DataError(f"{file}: {name} holds no dict. {_remedy()}")
-    # Python 3 may have written the keys as text
-    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
+    # Python 3 may have written the keys as text; "replace": which in a pickle can be such as UTF-8 does not know
+    return {key.encode("utf-8", "replace") if isinstance(key, str) else key: value for key, value in content.items()}
 
 
 def _classes(file, meta):

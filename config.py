@@ -20,12 +20,14 @@ from typing import Optional
 from attention import ATTENTIONS
 from data_sets import DATASETS
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
+from reporting.quoting import quoted
 from training.runtime import available_cores, default_threads
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
 
 
 LARGEST_SEED = 2**31 - 1
+MOST = 2**31 - 1  # of whole numbers, where no setting says less: what follows from them is computed in floats
 NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
 NOT_LEARNED = frozenset({
     "data", "runs_dir", "device", "threads", "num_workers", "fused", "deterministic", "summary", "resume", "save_every_steps",
@@ -279,29 +281,46 @@ def _type_of(item):
 def check_value(item, value) -> None:
     """Raise ConfigError when ``value`` breaks the rule of the setting ``item``."""
     rule = item.metadata
-    kind, is_tuple = _type_of(item)
+    _, is_tuple = _type_of(item)
     if value is None and item.default is None:
         return
     if is_tuple and not (isinstance(value, tuple) and value):
-        raise ConfigError(f"{item.name} = {value!r}: expected a list of at least one")
+        raise ConfigError(f"{item.name} = {quoted(value)}: expected a list of at least one")
     if rule["length"] is not None and len(value) != rule["length"]:
-        raise ConfigError(f"{item.name} = {value!r}: expected {rule['length']} values, there are {len(value)}")
+        raise ConfigError(f"{item.name} = {quoted(value)}: expected {rule['length']} values, there are {len(value)}")
     for part in value if is_tuple else (value,):
-        if kind is float and isinstance(part, int) and not isinstance(part, bool):
-            part = float(part)
-        if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
-            raise ConfigError(f"{item.name} = {part!r}: expected {_kind_name(kind)}")
-        if kind is float and not math.isfinite(part):
-            raise ConfigError(f"{item.name} = {part!r}: expected a finite number")
-        if rule["choices"] and part not in rule["choices"]:
-            raise ConfigError(
-                f"{item.name} = {part!r}: unknown{_nearest(part, rule['choices'])}; one of: {', '.join(rule['choices'])}"
-            )
-        too_low = rule["low"] is not None and not part >= rule["low"]
-        not_above = rule["above"] is not None and not part > rule["above"]
-        too_high = rule["high"] is not None and not part <= rule["high"]
-        if too_low or not_above or too_high:
-            raise ConfigError(f"{item.name} = {part!r}: out of range; {_range(rule)}")
+        complaint = _complaint(item, part)
+        if complaint:
+            raise ConfigError(f"{item.name} = {quoted(part)}: {complaint}")
+
+
+def _complaint(item, part):
+    """What rule of the setting ``item`` its value ``part``, or this part of its value, breaks; None for a good one."""
+    rule, (kind, _) = item.metadata, _type_of(item)
+    if kind is float:
+        part = _as_float(item, part) if isinstance(part, int) else part
+    if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
+        return f"expected {_kind_name(kind)}"
+    if kind is float and not math.isfinite(part):
+        return "expected a finite number"
+    if kind is str and not _is_plain_text(part):
+        return "expected text of UTF-8 without zero bytes, as files and folders can be named"
+    if rule["choices"] and part not in rule["choices"]:
+        return f"unknown{_nearest(part, rule['choices'])}; one of: {', '.join(rule['choices'])}"
+    too_low = rule["low"] is not None and not part >= rule["low"]
+    not_above = rule["above"] is not None and not part > rule["above"]
+    too_high = rule["high"] is not None and not part <= rule["high"]
+    if too_low or not_above or too_high:
+        return f"out of range; {_range(rule)}"
+    return f"out of range; at most {MOST:,}" if kind is int and part > MOST else None
+
+
+def _is_plain_text(text):
+    """Whether a file can be named so, and the name written into UTF-8 files."""
+    try:
+        return b"\0" not in text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
 
 
 def _kind_name(kind):
@@ -320,7 +339,7 @@ def _range(rule):
 
 
 def _nearest(name, names):
-    match = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5) if isinstance(name, str) else ()
     return f", did you mean {match[0]}?" if match else ""
 
 
@@ -335,30 +354,27 @@ def _from_text(item, text):
 
 def _as_float(item, value):
     """A number of YAML, which reads 1e-3 as text and 1 as a whole number; what does not convert stays, for check_value."""
-    return _from_text(item, value) if isinstance(value, (str, int)) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return value
+    try:
+        return _from_text(item, value)
+    except OverflowError:
+        return math.inf
 
 
 def read_recipe(path) -> dict:
     """Settings of a YAML recipe, types as YAML gives them; raises ConfigError naming file, key and rule."""
-    import yaml
+    from recipe_yaml import RecipeError, read_yaml
 
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ConfigError(f"config = {str(path)!r}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config = {str(path)!r}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config = {str(path)!r}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"config = {str(path)!r}: expected lines of 'name: value'")
+        content, keys = read_yaml(path)
+    except RecipeError as error:
+        raise ConfigError(f"config = {str(path)!r}: {error}") from None
     known = {item.name: item for item in settings()}
-    keys = [node.value for node, _ in yaml.compose(text, yaml.SafeLoader).value]
     values = {}
     for key, value in content.items():
         if key not in known:
-            raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}; --help lists the settings")
+            raise ConfigError(f"{path}: unknown key {quoted(key)}{_nearest(key, known)}; --help lists the settings")
         if keys.count(key) > 1:  # YAML itself would take the last one silently
             raise ConfigError(f"{path}: key {key!r} is there twice")
         kind, is_tuple = _type_of(known[key])
@@ -432,14 +448,22 @@ def _help_text(item):
 
 def load_config(path) -> Config:
     """The Config that a run's ``config.yaml`` holds; raises ConfigError."""
-    return Config(**read_recipe(path))
+    values = read_recipe(path)
+    try:
+        return Config(**values)
+    except ConfigError as error:  # each value is good, but not beside another
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def config_of_checkpoint(header, path) -> Config:
-    """The Config that the header of the checkpoint ``path`` holds; raises ConfigError."""
+    """The Config that the header of the checkpoint ``path`` holds, as training.checkpoint reads it; raises ConfigError."""
+    names = {item.name for item in settings()}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()}
     try:
-        return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()})
-    except (ConfigError, KeyError, TypeError) as error:
+        for name in sorted(values.keys() - names)[:1]:
+            raise ConfigError(f"unknown setting {quoted(name)}, of another version of this toolkit?")
+        return Config(**values)
+    except ConfigError as error:
         raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
 
 

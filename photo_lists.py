@@ -4,11 +4,14 @@ The form that PaddleX and PaddleClas read. The label is what follows the last sp
 """
 
 import hashlib
+import re
 from pathlib import Path
 
+from reporting.quoting import named, quoted
 from reporting.whole_file import write_text
 
 TRAIN_LIST, VAL_LIST, LABELS = "train_list.txt", "val_list.txt", "labels.txt"
+LABEL = re.compile(r"-?\d{1,9}")  # int() would take hours over a million digits, or refuse them
 
 
 class DataError(ValueError):
@@ -18,10 +21,16 @@ class DataError(ValueError):
 def read_classes(root):
     """Class names of the data folder ``root``, in label order, from its ``labels.txt``; raises DataError."""
     path = Path(root) / LABELS
-    classes = [name for name in _read_lines(path) if name.strip()]
+    classes = {}
+    for number, name in enumerate(_read_lines(path), start=1):
+        if not name.strip():
+            continue
+        if name in classes:
+            raise DataError(f"{path} line {number}: {named(name)} is there twice (line {classes[name]}); a name has one label")
+        classes[name] = number
     if len(classes) < 2:
         raise DataError(f"{path}: {len(classes)} class names; expected at least two, one a line")
-    return classes
+    return list(classes)
 
 
 def read_list(list_file, num_classes):
@@ -33,13 +42,13 @@ def read_list(list_file, num_classes):
             continue
         path, _, label = line.rpartition(" ")
         where = f"{list_file} line {number}"
-        if not path or not label.removeprefix("-").isdecimal():
-            raise DataError(f"{where}: {line!r}: expected 'relative/path label', the label a whole number")
+        if not path or not LABEL.fullmatch(label):
+            raise DataError(f"{where}: {quoted(line)}: expected 'relative/path label', the label a whole number")
         if not 0 <= int(label) < num_classes:
             raise DataError(f"{where}: label {label}, but labels.txt names {num_classes} classes (0 to {num_classes - 1})")
-        if not (list_file.parent / path).is_file():
+        if not _is_file(list_file.parent / path):
             raise DataError(
-                f"{where}: there is no file {list_file.parent / path}; has the data folder changed? "
+                f"{where}: there is no file {named(list_file.parent / path)}; has the data folder changed? "
                 f"python train_val_split.py --data {list_file.parent} writes the lists anew"
             )
         samples.append((path, int(label), number))
@@ -58,6 +67,13 @@ def write_lists(root, classes, train, val) -> None:
     write_text(root / LABELS, "".join(f"{name}\n" for name in classes))
     for file_name, entries in ((TRAIN_LIST, train), (VAL_LIST, val)):
         write_text(root / file_name, "".join(f"{path} {label}\n" for path, label in entries))
+
+
+def _is_file(path):
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than names can be, or a folder that may not be entered
+        return False
 
 
 def _read_lines(path):

@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, and what does not fit is named."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,25 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from training.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
+from training.run_folder import HISTORY_COLUMNS
+
+HEADER = {
+    "config": {"net": "resnet18"},
+    "classes": ["猫", "dog"],
+    "preprocessing": {"image_size": 32, "crop": "center", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+    "epoch": 3,
+    "best": {"epoch": 2, "val_acc": 0.5, "val_loss": 1.5},
+    "list_sha256": {"train": "0" * 64, "val": "f" * 64},
+}
+ROW = {**dict.fromkeys(HISTORY_COLUMNS, 0.5), "epoch": 1}
+METRICS = {"mean_loss": [7.5, 3], "acc": [[1.0], [3]]}
+POSITION = {
+    "history": [{**ROW, "epoch": number} for number in (1, 2, 3)],
+    "step": 4,
+    "so_far": {"seconds": 0.5, "metrics": METRICS},
+    "seconds": 1.5,
+    "peak_memory_mb": None,
+}
 
 
 def trained_network():
@@ -24,7 +44,7 @@ def trained_network():
 
 def test_network_and_header_come_back(tmp_path):
     network, optimizer = trained_network()
-    save_checkpoint(tmp_path / "last.safetensors", network, {"classes": ["猫", "dog"], "epoch": 3}, optimizer)
+    save_checkpoint(tmp_path / "last.safetensors", network, HEADER, optimizer)
     other = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4))
     header = load_network_state(tmp_path / "last.safetensors", other)
     assert header["classes"] == ["猫", "dog"]
@@ -37,7 +57,7 @@ def test_network_and_header_come_back(tmp_path):
 def test_optimizer_state_is_stored_under_the_networks_own_names(tmp_path):
     paddle.nn.Linear(3, 3)  # moves Paddle's global parameter names on
     network, optimizer = trained_network()
-    save_checkpoint(tmp_path / "last.safetensors", network, {}, optimizer)
+    save_checkpoint(tmp_path / "last.safetensors", network, HEADER, optimizer)
     with safe_open(str(tmp_path / "last.safetensors"), framework="np") as stored:
         accumulators = {name for name in stored.keys() if name.startswith("optimizer/")}  # noqa: SIM118
         velocity = stored.get_tensor(next(n for n in accumulators if n.startswith("optimizer/0.weight/velocity")))
@@ -61,7 +81,7 @@ def test_training_goes_on_from_a_checkpoint_as_it_would_have(tmp_path, kind):
     first, second = made(), made()
     for image in images[:2]:
         step(*first, image)
-    save_checkpoint(tmp_path / "last.safetensors", first[0], {"epoch": 2}, first[1])
+    save_checkpoint(tmp_path / "last.safetensors", first[0], {**HEADER, "epoch": 2}, first[1])
     assert load_training_state(tmp_path / "last.safetensors", *second)["epoch"] == 2
     for image in images[2:]:
         step(*first, image)
@@ -75,10 +95,10 @@ def test_an_optimizer_state_that_does_not_fit_is_named(tmp_path):
     path = tmp_path / "last.safetensors"
 
     def changed(change):
-        save_checkpoint(path, network, {}, optimizer)
+        save_checkpoint(path, network, HEADER, optimizer)
         tensors = load_file(path)
         change(tensors)
-        save_file(tensors, str(path), metadata={"header": "{}"})
+        save_file(tensors, str(path), metadata={"header": json.dumps(HEADER)})
         with pytest.raises(CheckpointError) as error:
             load_training_state(path, *trained_network())
         return str(error.value)
@@ -91,11 +111,17 @@ def test_an_optimizer_state_that_does_not_fit_is_named(tmp_path):
     assert changed(lambda tensors: tensors.update({"optimizer/7.weight/x": np.zeros(2)})).endswith(
         "holds 1 states of the optimiser too many (the first: optimizer/7.weight/x)"
     )
+    assert changed(lambda tensors: tensors.update({velocity: tensors[velocity].astype(np.float64)})).endswith(
+        f"{velocity} is of type float64, not float32"
+    )
+    assert changed(lambda tensors: tensors.update({velocity[:-10] + "moment1_0": tensors.pop(velocity)})).endswith(
+        "holds the state of another optimiser for 0.weight: moment1_0; expected velocity_0"
+    )
 
 
 def test_another_network_is_refused_and_left_alone(tmp_path):
     network, _ = trained_network()
-    save_checkpoint(tmp_path / "a.safetensors", network, {})
+    save_checkpoint(tmp_path / "a.safetensors", network, HEADER)
     other = paddle.nn.Sequential(paddle.nn.Conv2D(3, 5, 3), paddle.nn.BatchNorm2D(5))
     before = other[0].weight.numpy().copy()
     with pytest.raises(CheckpointError, match=r"0\.weight has shape \(4, 3, 3, 3\), the network expects \(5, 3, 3, 3\)"):
@@ -108,7 +134,7 @@ def test_another_network_is_refused_and_left_alone(tmp_path):
 def test_damaged_foreign_and_missing_files_are_named(tmp_path):
     network, _ = trained_network()
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, network, {})
+    save_checkpoint(path, network, HEADER)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match="is no whole checkpoint"):
         read_header(path)
@@ -125,10 +151,133 @@ def test_damaged_foreign_and_missing_files_are_named(tmp_path):
         read_header(tmp_path / "missing.safetensors")
 
 
+WRONG = {
+    "config": (None, [], "resnet", 3),
+    "classes": (None, "cat dog", {"cat": 0}, [], ["cat"], ["cat", "cat"], ["cat", ""], ["cat", " "], ["cat", 3],
+                ["cat", "a\nb"], ["cat", "\ud800"], [["cat"], ["dog"]], [str(number) for number in range(100_001)]),
+    "preprocessing": (None, {}, *({**HEADER["preprocessing"], name: value} for name, value in (
+        ("image_size", "32"), ("crop", 3), ("mean", [0.5]), ("mean", [0.5, 0.5, "x"]), ("std", [0.25, 0.25, 0.0]),
+        ("std", [0.25, 0.25, float("nan")])))),
+    "epoch": (None, "x", -1, 1.0, True, float("nan"), [1], 10**400),
+    "best": (3, [], {}, {"epoch": 2}, *({**HEADER["best"], name: value} for name, value in (
+        ("epoch", 1.5), ("val_acc", None), ("val_acc", float("nan")), ("val_loss", float("inf")), ("seconds", 10**400)))),
+    "list_sha256": (3, None, "0" * 64, {"train": "0" * 64}, {"train": "0" * 64, "val": 3},
+                    {"train": "0" * 64, "val": "g" * 64}),
+    "versions": ("3.3.1", None),
+    "history": (None, {}, [ROW, ROW], [{**ROW, "epoch": 2}], [{"epoch": 1}], [{**ROW, "val_acc": None}], [3]),
+    "step": (None, -1, 1.5, "x"),
+    "so_far": (3, {}, {"seconds": 1}, {"seconds": -1, "metrics": METRICS}, {"seconds": 1, "metrics": {"acc": [1, 2]}},
+               *({"seconds": 1, "metrics": {**METRICS, "acc": value}} for value in (None, [], [1], [1, "x"], [[None], 1]))),
+    "seconds": (None, -1, "x", float("nan")),
+    "peak_memory_mb": ("x", -1, [3]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_header_that_lies_is_refused_in_one_line_with_file_key_and_rule(tmp_path, key, value):
+    path = tmp_path / "best.safetensors"
+    text = json.dumps({**HEADER, **POSITION, key: value})
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": text})
+    with pytest.raises(CheckpointError) as error:
+        read_header(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: its header has {key} = ")
+    assert "; expected " in message
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"epoch": 1, "history": POSITION["history"][:1]}, "a best epoch 2 and epoch 1"),
+        ({"history": POSITION["history"][:2]}, "a history of 2 epochs and epoch 3"),
+        ({"history": [], "best": None}, "a history of 0 epochs and epoch 3"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(tmp_path, changes, expected):
+    path = tmp_path / "last.safetensors"
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, **POSITION, **changes})})
+    with pytest.raises(CheckpointError, match=rf"last\.safetensors: its header has {expected}\. It is damaged"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("key", POSITION)
+def test_half_a_position_is_none(tmp_path, key):
+    path = tmp_path / "last.safetensors"
+    header = {k: v for k, v in {**HEADER, **POSITION}.items() if k != key}
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
+    with pytest.raises(CheckpointError, match=f"but no {key}"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("changes", [{}, {"so_far": None}, {"best": None}, {"peak_memory_mb": 3.5}, {"added": "later"}])
+def test_good_headers_are_read(tmp_path, changes):
+    path = tmp_path / "last.safetensors"
+    header = {**HEADER, **POSITION, **changes}
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
+    assert read_header(path) == header
+
+
+@pytest.mark.parametrize("key", HEADER)
+def test_a_header_without_what_is_needed_is_refused(tmp_path, key):
+    path = tmp_path / "best.safetensors"
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({k: v for k, v in HEADER.items() if k != key})})
+    with pytest.raises(CheckpointError, match=f"its header has no '{key}', which is to be "):
+        read_header(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "3", "null", '"x"', '{"epoch": ' + "9" * 5000 + "}", "{"])
+def test_a_header_that_is_no_dict_is_refused(tmp_path, text):
+    path = tmp_path / "best.safetensors"
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": text})
+    with pytest.raises(CheckpointError, match=r"best\.safetensors"):
+        read_header(path)
+
+
+def stored(path, kind, shape, size, name="weight"):
+    """Write a file whose tensor ``name`` is of a type and shape that safetensors' own writer would not write."""
+    entry = {"dtype": kind, "shape": shape, "data_offsets": [0, size]}
+    outer = {"__metadata__": {"header": json.dumps(HEADER)}, name: entry}
+    text = json.dumps(outer).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "size", "expected"),
+    [
+        ("F64", [2, 1], 16, "weight is of type float64, the network expects float32"),
+        ("I64", [2, 1], 16, "weight is of type int64, the network expects float32"),
+        ("BF16", [2, 1], 4, "is no whole checkpoint: "),
+        ("F8_E4M3", [2, 1], 2, "is no whole checkpoint: "),
+        ("F32", [0, 2**62], 0, "is no whole checkpoint: "),
+        ("F32", [2**62, 8], 8, "is no whole checkpoint: "),
+        ("F32", [1] * 70, 4, "is no whole checkpoint: "),
+        ("F32", [1, 2], 8, "weight has shape (1, 2), the network expects (2, 1)"),
+    ],
+)
+def test_tensors_that_lie_are_refused_and_the_network_left_alone(tmp_path, kind, shape, size, expected):
+    network = paddle.nn.Linear(2, 1, bias_attr=False)
+    before = network.weight.numpy().copy()
+    stored(tmp_path / "best.safetensors", kind, shape, size)
+    with pytest.raises(CheckpointError) as error:
+        load_network_state(tmp_path / "best.safetensors", network)
+    assert str(error.value).startswith(str(tmp_path / "best.safetensors"))
+    assert expected in str(error.value)
+    np.testing.assert_array_equal(network.weight.numpy(), before)
+
+
+def test_names_of_tensors_are_shown_on_one_line(tmp_path):
+    stored(tmp_path / "best.safetensors", "F32", [1], 4, name="a\n\x1b[2J")
+    with pytest.raises(CheckpointError, match="1 are not in this network") as error:
+        load_network_state(tmp_path / "best.safetensors", paddle.nn.Linear(2, 1))
+    assert str(error.value).isprintable()
+
+
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     network, _ = trained_network()
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, network, {"epoch": 1})
+    save_checkpoint(path, network, {**HEADER, "epoch": 4})
 
     def disk_full(tensors, filename, metadata):
         Path(filename).write_bytes(b"half")
@@ -136,6 +285,6 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr("training.checkpoint.save_file", disk_full)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(path, network, {"epoch": 2})
-    assert read_header(path)["epoch"] == 1
+        save_checkpoint(path, network, {**HEADER, "epoch": 5})
+    assert read_header(path)["epoch"] == 4
     assert [entry.name for entry in tmp_path.iterdir()] == ["best.safetensors"]

@@ -245,6 +245,21 @@ def test_a_header_that_claims_more_than_follows_is_refused(tmp_path):
     assert f"is no whole {FILE_NAME}" in refused(tmp_path / FILE_NAME)
 
 
+def test_keys_that_are_no_utf_8_are_passed_over(tmp_path):
+    parts = contents(pickled=lambda value: pickle.dumps({**value, "\ud800": 1}, protocol=2))
+    assert len(Cifar10Dataset(write_archive(tmp_path / FILE_NAME, parts), 32, train=True)) == 50
+
+
+@pytest.mark.parametrize("name", [f"{FOLDER}/data_batch_1", "x" * 5000])
+@pytest.mark.parametrize("size", [-1, -(2**60), 2**90])
+def test_a_size_that_cannot_be_is_refused_in_a_short_line(tmp_path, name, size):
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.pax_headers = 0, {"size": str(size)}
+    (tmp_path / FILE_NAME).write_bytes(gzip.compress(entry.tobuf(tarfile.PAX_FORMAT) + bytes(1024)))
+    assert f"bytes is {'less' if size < 0 else 'more'} than CIFAR-10 holds" in (shown := refused(tmp_path / FILE_NAME))
+    assert len(shown) < 1000
+
+
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
 def test_a_huge_name_is_refused(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(cifar10, "MOST_BYTES", 100_000)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import config
-from config import SCRIPTS, Config, ConfigError, load_config, parse_config, read_recipe, settings
+from config import SCRIPTS, Config, ConfigError, config_of_checkpoint, load_config, parse_config, read_recipe, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -260,8 +260,26 @@ def test_a_mistyped_network_is_refused_with_the_nearest_and_all_names(capsys):
         ("epochs 3", "config = '{file}': expected lines of 'name: value'"),
         ("epochs: [3", "config = '{file}': not YAML: "),
         ("? [a]\n: 3", "config = '{file}': not YAML: "),
-        ("net: !!python/object/apply:os.getcwd []", "config = '{file}': not YAML: "),
+        (
+            "net: !!python/object/apply:os.getcwd []",
+            "config = '{file}': line 1 has a tag (tag:yaml.org,2002:python/object/apply:os.getcwd): write the value without",
+        ),
         ("epochs: 3\n---\nepochs: 4", "config = '{file}': not YAML: "),
+        ("data: &a x\nrun: *a", "config = '{file}': line 1 has an anchor or alias (a): write the value out"),
+        ("std: " + "[" * 3000, "config = '{file}': line 1 is nested deeper than any setting"),
+        ("std: " + "[" * 500 + "1" + "]" * 500, "config = '{file}': line 1 is nested deeper than any setting"),
+        ("epochs: !!int ''", "config = '{file}': line 1 has a tag (tag:yaml.org,2002:int): write the value without"),
+        ("data: 2001-99-99", "config = '{file}': not YAML: month must be in 1..12"),
+        ("epochs: " + "9" * 5000, "config = '{file}': not YAML: "),
+        ("epochs: 1" + ":1" * 300 + ".5", "config = '{file}': not YAML: "),
+        ("epochs: 0x" + "f" * 5000, "{file}: epochs = a number of 20,000 bits: out of range; at most 2,147,483,647"),
+        ("? 0x" + "f" * 5000 + "\n: 1", "{file}: unknown key a number of 20,000 bits"),
+        ("learning_rate: 1" + "0" * 400, "{file}: learning_rate = inf: expected a finite number"),
+        ("batch_size: 1" + "0" * 400, "{file}: batch_size = a number of 1,329 bits: out of range; at most 2,147,483,647"),
+        ('data: "a\\0b"', "{file}: data = 'a\\x00b': expected text of UTF-8 without zero bytes"),
+        ('data: "\\ud800"', "{file}: data = '\\ud800': expected text of UTF-8 without zero bytes"),
+        ('data: "\\U00110000"', "config = '{file}': not YAML: "),
+        ("# " + "x" * 100_000, "config = '{file}': more than 100,000 bytes, which no recipe needs"),
     ],
 )
 def test_bad_recipes_are_refused_in_one_line(capsys, recipe, text, expected):
@@ -277,6 +295,40 @@ def test_a_bad_value_of_a_recipe_is_refused_even_where_the_command_line_override
 def test_a_recipe_that_is_no_text_is_refused(capsys, tmp_path, content):
     (tmp_path / "recipe.yaml").write_bytes(content)
     assert refusal(capsys, ["--config", str(tmp_path / "recipe.yaml")]).startswith("config = ")
+
+
+def test_few_lines_that_stand_for_gigabytes_are_refused_at_once(capsys, recipe):
+    lines = ["data: &l0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"key{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12)]
+    assert "line 1 has an anchor or alias (l0)" in refusal(capsys, recipe("\n".join(lines)))
+
+
+def test_a_long_value_is_shown_in_part(capsys, recipe):
+    shown = refusal(capsys, recipe("net: " + "x" * 50_000))
+    assert "net = 'xxx" in shown
+    assert len(shown) < 2000
+
+
+def test_values_that_do_not_go_together_are_refused_with_the_file(tmp_path):
+    (tmp_path / "config.yaml").write_text("epochs: 3\nwarmup_epochs: 5")
+    with pytest.raises(ConfigError, match=r"config\.yaml: warmup_epochs = 5: the warm-up cannot outlast epochs = 3"):
+        load_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"epochs": "3"}, "epochs = '3': expected a whole number"),
+        ({"epoch": 3}, "unknown setting 'epoch'"),
+        ({"given": ["net"]}, "unknown setting 'given'"),
+        ({"std": [0.1, 0.1, 10**400]}, "std = a number of 1,329 bits: expected a finite number"),
+        ({"nets": {"a": 1}}, "nets = {'a': 1}: expected a list of at least one"),
+    ],
+)
+def test_settings_of_a_checkpoint_that_cannot_be_used_are_refused_with_the_file(settings, expected):
+    with pytest.raises(ConfigError) as error:
+        config_of_checkpoint({"config": settings}, "best.safetensors")
+    assert str(error.value).startswith(f"best.safetensors: its settings cannot be used: {expected}")
 
 
 def test_a_folder_is_no_recipe(capsys, tmp_path):

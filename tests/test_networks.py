@@ -37,7 +37,7 @@ def test_every_network_learns_saves_and_repeats(name, tmp_path):
     assert without == []
     gradients = [p for p in network.parameters() if not p.stop_gradient]
     # a step along the negative gradient, short enough for the loss to follow it
-    norm = float(sum((p.grad.astype("float64") ** 2).sum() for p in gradients) ** 0.5)
+    norm = sum(float(p.grad.square().sum()) for p in gradients) ** 0.5
     optimizer = paddle.optimizer.SGD(0.02 * float(loss) / norm**2, parameters=network.parameters())
     optimizer.step()
     optimizer.clear_grad()

@@ -45,7 +45,7 @@ def test_lists_from_other_editors_are_read(folder, text):
 
 
 @pytest.mark.parametrize(
-    "line", ["cat/a b.jpg", "cat/a b.jpg\t1", "1", "cat/a b.jpg one", "cat/a b.jpg 1.0", "cat/a b.jpg --1"]
+    "line", ["cat/a b.jpg", "cat/a b.jpg\t1", "1", "cat/a b.jpg one", "cat/a b.jpg 1.0", "cat/a b.jpg --1", "cat/a b.jpg ²"]
 )
 def test_a_line_without_path_and_label_is_refused_with_file_and_line(folder, line):
     list_file = write_list(folder, f"cat/a b.jpg 0\n\n{line}\n")
@@ -69,6 +69,27 @@ def test_a_photograph_that_is_not_there_is_refused_with_file_line_and_remedy(fol
     message = str(error.value)
     assert message.startswith(f"{list_file} line 2: there is no file {folder / 'cat' / 'gone.jpg'}")
     assert f"python train_val_split.py --data {folder}" in message
+
+
+@pytest.mark.parametrize("digits", [10, 5000])
+def test_a_label_of_many_digits_is_refused(folder, digits):
+    list_file = write_list(folder, f"cat/a b.jpg {'0' * digits}\n")
+    with pytest.raises(DataError, match=r"line 1: .*the label a whole number") as error:
+        read_list(list_file, 2)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000, "a\0b", "a\x1b[2Jb", "a\u2028b"])
+def test_names_that_no_file_can_have_are_refused_on_one_line(folder, name):
+    with pytest.raises(DataError, match="line 1: there is no file ") as error:
+        read_list(write_list(folder, f"{name} 0\n"), 2)
+    assert str(error.value).isprintable()
+
+
+def test_a_class_that_is_named_twice_is_refused_with_both_lines(folder):
+    (folder / LABELS).write_text("cat\ndog\n\ncat\n")
+    with pytest.raises(DataError, match=r"labels\.txt line 4: cat is there twice \(line 1\)"):
+        read_classes(folder)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])

@@ -134,3 +134,9 @@ def test_a_small_file_cannot_build_what_fills_the_memory(monkeypatch):
     monkeypatch.setattr(plain_pickle, "MOST_OPCODES", 1000)
     with pytest.raises(PlainPickleError, match="more than 1,000 opcodes"):
         read_plain_pickle(b"\x80\x02" + b"]" * 1001 + b".")
+
+
+def test_keys_whose_hashes_anybody_can_make_equal_are_refused():
+    keys = b"".join(b"\x8a\x09" + (number * (2**61 - 1)).to_bytes(9, "little") + b"N" for number in range(1, 50))
+    with pytest.raises(PlainPickleError, match="a key that is no text"):
+        read_plain_pickle(b"\x80\x02}(" + keys + b"u.")

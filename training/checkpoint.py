@@ -15,13 +15,13 @@ import paddle
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from reporting.quoting import named
 from reporting.whole_file import whole_file
+from training.checkpoint_header import CheckpointError, check_header
 
 OPTIMIZER_PREFIX = "optimizer/"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or does not fit; the message names the file and the difference."""
+ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
+ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}  # Paddle's names; what it misses it sets to zero
 
 
 def save_checkpoint(path, network, header, optimizer=None) -> None:
@@ -41,14 +41,14 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
 
 
 def read_header(path) -> dict:
-    """The header of a checkpoint, without its tensors; raises CheckpointError."""
+    """The header of a checkpoint, without its tensors, checked: see checkpoint_header.KEYS. Raises CheckpointError."""
     return _read(path, lambda stored: None)[0]
 
 
 def load_network_state(path, network) -> dict:
     """Load the network's tensors from a checkpoint and return its header.
 
-    Raises CheckpointError where names or shapes differ from those of ``network``, which is then unchanged.
+    Raises CheckpointError where names, shapes or types differ from those of ``network``, which is then unchanged.
     """
     header, tensors = _read(path, _all_tensors)
     _set_network_state(path, network, _without_optimizer(tensors))
@@ -66,12 +66,19 @@ def load_training_state(path, network, optimizer) -> dict:
     state = {}
     for name, parameter in network.named_parameters():
         own = {key[len(prefix) :]: key for key in stored if key.startswith(prefix := f"{OPTIMIZER_PREFIX}{name}/")}
-        if not own and not parameter.stop_gradient:
+        expected = set() if parameter.stop_gradient else ACCUMULATORS[type(optimizer).__name__]
+        if expected and not own:
             raise CheckpointError(f"{path} holds no state of the optimiser for {name}")
+        if own.keys() != expected:
+            raise CheckpointError(
+                f"{path} holds the state of another optimiser for {name}: {_list(own)}; expected {_list(expected)}"
+            )
         for accumulator, key in own.items():
             value = stored.pop(key)
             if value.shape not in (tuple(parameter.shape), (1,)):
-                raise CheckpointError(f"{path}: {key} has shape {value.shape}, the parameter {tuple(parameter.shape)}")
+                raise CheckpointError(f"{path}: {named(key)} has shape {value.shape}, the parameter {tuple(parameter.shape)}")
+            if value.dtype != "float32":
+                raise CheckpointError(f"{path}: {named(key)} is of type {value.dtype}, not float32")
             state[f"{parameter.name}_{accumulator}"] = paddle.to_tensor(value)
     if stored:
         raise CheckpointError(f"{path} holds {len(stored)} states of the optimiser too many{_first(sorted(stored))}")
@@ -82,16 +89,18 @@ def load_training_state(path, network, optimizer) -> dict:
 
 
 def _set_network_state(path, network, tensors):
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    expected = {name: (str(value.dtype).split(".")[-1], tuple(value.shape)) for name, value in network.state_dict().items()}
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         raise CheckpointError(
             f"{path} holds another network: {len(missing)} tensors are missing{_first(missing)}, "
             f"{len(unexpected)} are not in this network{_first(unexpected)}"
         )
-    for name, shape in expected.items():
+    for name, (kind, shape) in expected.items():
         if tensors[name].shape != shape:
             raise CheckpointError(f"{path}: {name} has shape {tensors[name].shape}, the network expects {shape}")
+        if tensors[name].dtype != kind:
+            raise CheckpointError(f"{path}: {name} is of type {tensors[name].dtype}, the network expects {kind}")
     network.set_state_dict(tensors)
 
 
@@ -110,15 +119,22 @@ def _read(path, take):
     try:
         with safe_open(str(path), framework="np") as stored:
             header = json.loads((stored.metadata() or {})["header"])
-            return header, take(stored)
+            taken = take(stored)
     except KeyError:
         raise CheckpointError(f"{path} has no header of this toolkit") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no whole checkpoint: {error}") from None
+    # of safetensors TypeError and AttributeError: types of numbers that NumPy has not. Of json RecursionError: [[[[[[[[...
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no whole checkpoint: {named(error)}") from None
+    check_header(header, path)
+    return header, taken
 
 
 def _first(names):
-    return f" (the first: {names[0]})" if names else ""
+    return f" (the first: {named(names[0])})" if names else ""
+
+
+def _list(names):
+    return ", ".join(named(name) for name in sorted(names)[:10]) or "none"
 
 
 def _accumulators(network, optimizer):

@@ -1,0 +1,14 @@
+"""The readers of foreign files by name; each maker takes a folder that the reader may write into."""
+
+import checkpoint_reader
+import cifar_reader
+import list_reader
+import recipe_reader
+
+READERS = {
+    "lists": list_reader.reader,
+    "recipes": recipe_reader.reader,
+    "checkpoints": checkpoint_reader.reader,
+    "pickles": cifar_reader.pickle_reader,
+    "archives": cifar_reader.archive_reader,
+}
