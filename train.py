@@ -17,10 +17,11 @@ def main(config) -> int:
         from ops.fused import FusedError
         from photo_lists import DataError
         from training.callbacks import TrainingDiverged
+        from training.weight_files import WeightFileError
 
         try:
             return print_summary(config) if config.summary else train(config.resolved())
-        except (DataError, FusedError, NetworkError, runtime.DeviceError, OSError) as error:
+        except (DataError, FusedError, NetworkError, WeightFileError, runtime.DeviceError, OSError) as error:
             print(f"train.py: error: {error}", file=sys.stderr)
             return 2
         except TrainingDiverged as error:
@@ -46,13 +47,26 @@ def print_summary(config) -> int:
     return 0
 
 
+def build_classifier(config, num_classes):
+    """The network that ``config`` names, from raw pixels to logits, with the weights that training starts from."""
+    from networks import NETWORKS, Classifier, build_network
+
+    print(f"Constructing {NETWORKS[config.net].__name__}......")
+    network = build_network(config.net, num_classes, **config.network_options())
+    if config.init_from or config.pretrained:
+        from training.pretrained import pretrained_file
+        from training.warm_start import start_from
+
+        print(*start_from(config.init_from or pretrained_file(config.net), network), sep="\n")
+    return Classifier(network, config.mean, config.std)
+
+
 def train(config) -> int:
     """Train as ``config`` (resolved) says; returns the exit code."""
     import numpy as np
     import paddle
 
     from data_sets import find_data, open_dataset
-    from networks import NETWORKS, Classifier, build_network
     from ops import fused
     from training.callbacks import RecordEpochs, SeedEpochs, ShowProgress, StopOnBadLoss
     from training.epoch_metrics import MeanCrossEntropy
@@ -70,9 +84,7 @@ def train(config) -> int:
     train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
     val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
 
-    print(f"Constructing {NETWORKS[config.net].__name__}......")
-    network = build_network(config.net, len(train_set.classes), **config.network_options())
-    classifier = Classifier(network, config.mean, config.std)
+    classifier = build_classifier(config, len(train_set.classes))
     optimizer = build_optimizer(
         classifier,
         steps_per_epoch=len(train_loader),
