@@ -317,21 +317,23 @@ def samples(folder):
 
 
 def test_a_file_cut_anywhere_is_refused_and_damage_ends_in_no_other_error(tmp_path):
-    rng, path, complaints = random.Random(0), tmp_path / "w", set()
-    for content in samples(tmp_path):
-        for length in range(0, len(content), 7):
+    rng, complaints = random.Random(0), set()
+    for sample, content in enumerate(samples(tmp_path)):
+        for length in range(0, len(content), 19):
+            path = tmp_path / f"{sample} cut at {length}"
             path.write_bytes(content[:length])
             refusal(path)
-        for _ in range(400):
+        for number in range(150):
             data = bytearray(content)
             for _ in range(rng.randint(1, 3)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
+            path = tmp_path / f"{sample} damaged {number}"
             path.write_bytes(data)
             try:
                 read_weights(path)
             except WeightFileError as error:
-                complaints.add(str(error))
-    assert len(complaints) > 50
+                complaints.add(str(error).removeprefix(str(path)))
+    assert len(complaints) > 30
     assert not any("\n" in complaint for complaint in complaints)
 
 
@@ -357,6 +359,7 @@ def hostile_pickles(target):
         "beside it": {"state_dict": {"w": weights}, "optimizer": mkdir},
         "as a state": {"w": weights, "a": Call(Global("argparse", "Namespace"), (), mkdir)},
         "in a tensor": {"w": Call(rebuild, (mkdir, 0, (3,), (1,), False, None))},
+        "in place of a storage": {"w": Call(rebuild, ((mkdir, "0"), 0, (3,), (1,), False, None))},
         "in a shape": {
             "w": Call(rebuild, (Persistent(("storage", Global("torch", "FloatStorage"), "0", "cpu", 3)), 0, mkdir, (1,)))
         },

@@ -93,8 +93,8 @@ def _storage(identity):
 
 def _tensor(_machine, storage, start, shape, strides, *_gradient_and_hooks):
     """Stands in for torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
-    if isinstance(storage, Opaque):
-        return storage
+    if not isinstance(storage, Storage):  # of a type that numpy does not have, or no storage at all
+        return storage if isinstance(storage, Opaque) else Opaque("torch.Tensor")
     return Tensor(storage, start, shape, strides)
 
 
