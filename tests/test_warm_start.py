@@ -303,10 +303,13 @@ def test_a_file_with_attention_of_its_own_is_loaded_as_it_is(tmp_path):
     np.testing.assert_array_equal(network.layer1[0].conv3.weight.numpy(), se["layer1.0.conv3.weight"])
 
 
-def test_a_network_of_other_depth_is_not_called_exact(tmp_path):
-    network = tiny("shuffle", groups=8, blocks=3)
-    lines = start_from(write_zip(tmp_path / "w", as_pytorch(tiny())), network)
-    assert "does not compute what the file's does" in lines[-1]
+def test_a_network_of_which_the_file_lacks_something_is_not_called_exact(tmp_path):
+    state = as_pytorch(tiny())
+    without = {name: value for name, value in state.items() if name != "conv1.weight"}
+    for found, blocks in ((state, 3), (without, 2)):
+        network = tiny("shuffle", groups=8, blocks=blocks)
+        lines = start_from(write_zip(tmp_path / "w", found), network)
+        assert "does not compute what the file's does" in lines[-1]
 
 
 # Through train.py

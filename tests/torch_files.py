@@ -38,6 +38,7 @@ class Tensor(NamedTuple):
     strides: object = None
     count: int = None
     key: str = None
+    view: tuple = None  # of its storage, as the old format has it: (key, start, count)
 
 
 class Persistent(NamedTuple):
@@ -107,7 +108,7 @@ class _Storages:
         self.values[key] = values
         kind = value.kind or STORAGES[values.dtype.str[1:]]
         count = values.size if value.count is None else value.count
-        view = () if self.in_zip else (None,)
+        view = () if self.in_zip else (value.view,)
         storage = Persistent(("storage", Global("torch", kind), key, "cpu", count, *view))
         shape = values.shape if value.shape is None else value.shape
         strides = tuple(step // values.itemsize for step in values.strides) if value.strides is None else value.strides
