@@ -9,39 +9,14 @@ to 5 and puts an ``Opaque`` in the place of whatever it does not know.
 """
 
 import io
-import math
 import pickletools
 from dataclasses import dataclass, field
 
-import numpy as np
+from pickled_arrays import ARRAY_NAMES, ARRAY_TYPES, ArrayType, PlainArray, PlainPickleError, text_of
 
 MOST_OPCODES = 1_000_000
 """More than ten times as many as the largest of CIFAR-10's pickles has: a bound on what a hostile file can build."""
 LONGEST_LINE = 1000  # bytes; the names of a module and of a function stand on lines
-ARRAY_TYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
-
-
-class PlainPickleError(ValueError):
-    """No whole pickle of plain data; the message is the reason alone."""
-
-
-class PlainArray:
-    """Stands in for numpy.ndarray: after its state was set, ``array`` is a read-only array.
-
-    It stays None where a tolerant language does not know the type, such as that of Python objects.
-    """
-
-    def __init__(self, language):
-        self.array, self.language = None, language
-
-    def set_state(self, state):
-        _version, shape, kind, fortran_order, content = state
-        tolerant = self.language.tolerant
-        if tolerant and isinstance(kind, _Type) and kind.name not in self.language.arrays:
-            return
-        if not isinstance(kind, _Type) or kind.name not in self.language.arrays or (fortran_order and not tolerant):
-            raise PlainPickleError("an array that is not of uint8 in C order")
-        self.array = _filled(kind, shape, content, "F" if fortran_order else "C", self.language.dimensions)
 
 
 class Opaque:
@@ -49,22 +24,6 @@ class Opaque:
 
     def __init__(self, name):
         self.name = name
-
-
-class _Type:
-    """Stands in for numpy.dtype."""
-
-    def __init__(self, name):
-        self.name, self.order = text_of(name), "|"
-
-    def set_state(self, state):
-        """Takes the byte order; the rest tells of fields, of which no type in ARRAY_TYPES has any."""
-        self.order = text_of(state[1])
-        if self.order not in ("<", ">", "|", "="):
-            raise PlainPickleError("a type of no byte order")
-
-    def dtype(self):
-        return np.dtype(self.order.replace("|", "<") + self.name)
 
 
 @dataclass(frozen=True)
@@ -112,13 +71,6 @@ def read_plain_pickle(data, language=None):
     except Exception as error:  # whatever a damaged file brings about in pickletools or on the stack
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise PlainPickleError(f"damaged: {reason}") from None
-
-
-def text_of(value) -> str:
-    """Text as Python 3 has it: Python 2's comes as bytes. Anything else raises PlainPickleError."""
-    if not isinstance(value, (bytes, str)):
-        raise PlainPickleError("something else where a name belongs")
-    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 class _Bounded:
@@ -208,7 +160,7 @@ class _Machine:
 
     def build(self, _):
         state = self.pop()
-        if isinstance(self.stack[-1], (PlainArray, _Type)):
+        if isinstance(self.stack[-1], (PlainArray, ArrayType)):
             self.stack[-1].set_state(state)
         elif not self.language.tolerant:
             raise PlainPickleError("it sets the state of something that is no array")
@@ -223,58 +175,6 @@ class _Machine:
             raise PlainPickleError("a persistent id, which plain data do not need")
         self.push(self.language.persistent(self.pop()))
 
-
-def _filled(kind, shape, content, order, most_dimensions):
-    """The array of ``shape`` with ``content`` (bytes); raises PlainPickleError where they do not fit."""
-    sides = shape if isinstance(shape, tuple) else (None,)
-    if len(sides) > most_dimensions or not all(type(side) is int and side >= 0 for side in sides):
-        raise PlainPickleError(f"an array whose shape is not made of at most {most_dimensions} numbers")
-    dtype = kind.dtype()
-    if not isinstance(content, (bytes, bytearray)) or len(content) != math.prod(shape) * dtype.itemsize:
-        raise PlainPickleError(f"an array of shape {shape} whose content is of another size")
-    array = np.frombuffer(content, dtype).reshape(shape, order=order)
-    array.flags.writeable = False
-    return array
-
-
-def _array(machine, _subclass, _shape, _kind):
-    """Stands in for numpy's _reconstruct: an empty array, whose state follows."""
-    return PlainArray(machine.language)
-
-
-def _array_of_buffer(machine, content, kind, shape, order):
-    """Stands in for numpy's _frombuffer, with which protocol 5 writes arrays."""
-    array = PlainArray(machine.language)
-    array.set_state((1, shape, kind, order == "F", content))
-    return array
-
-
-def _type(_machine, name, *_align_and_copy):
-    return _Type(name)
-
-
-def _encode(machine, text, encoding):
-    """Stands in for _codecs.encode: how Python 3 writes bytes in protocol 2."""
-    machine.bytes_left -= len(text)
-    if encoding != "latin1" or machine.bytes_left < 0:
-        raise PlainPickleError("it encodes text otherwise than bytes need")
-    return text.encode("latin-1")
-
-
-def _no_bytes(_machine):
-    """Stands in for bytes: how Python 3 writes empty ones in protocol 2."""
-    return b""
-
-
-ARRAY_NAMES = {
-    "numpy ndarray": object(),  # only named, never called
-    "numpy dtype": _type,
-    "numpy.core.multiarray _reconstruct": _array,
-    "numpy._core.multiarray _reconstruct": _array,
-    "_codecs encode": _encode,
-    "__builtin__ bytes": _no_bytes,
-}
-BUFFER_NAMES = dict.fromkeys(("numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer"), _array_of_buffer)
 
 _LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE")
 _STEPS = {

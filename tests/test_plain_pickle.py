@@ -9,7 +9,8 @@ import pytest
 from cifar10_archive import contents, python2_pickle
 
 import plain_pickle
-from plain_pickle import PlainArray, PlainPickleError, read_plain_pickle
+from pickled_arrays import PlainArray, PlainPickleError
+from plain_pickle import read_plain_pickle
 
 
 def python3_pickle(value):

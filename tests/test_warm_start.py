@@ -306,7 +306,7 @@ def test_a_file_with_attention_of_its_own_is_loaded_as_it_is(tmp_path):
 def test_a_network_of_which_the_file_lacks_something_is_not_called_exact(tmp_path):
     state = as_pytorch(tiny())
     without = {name: value for name, value in state.items() if name != "conv1.weight"}
-    for found, blocks in ((state, 3), (without, 2)):
+    for found, blocks in ((state, 3), (without, 2), (state, 1)):
         network = tiny("shuffle", groups=8, blocks=blocks)
         lines = start_from(write_zip(tmp_path / "w", found), network)
         assert "does not compute what the file's does" in lines[-1]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plain_pickle import ARRAY_NAMES, BUFFER_NAMES, Language, Opaque, PlainPickleError, read_plain_pickle, text_of
+from pickled_arrays import ARRAY_NAMES, BUFFER_NAMES, PlainPickleError, text_of
+from plain_pickle import Language, Opaque, read_plain_pickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001

@@ -157,9 +157,11 @@ def _absorb_attention(network, loaded, extra, head) -> list:
     if any(name.startswith(tuple(f"{path}." for path in blocks)) for name in extra):
         return [f"{kind} starts in blocks that lack a part of the file's: the network does not compute what the file's does"]
     absorbed = [_absorb_in_block(path, block, loaded) for path, block in blocks.items()]
-    if not all(absorbed) or not loaded.keys() | set(head) >= {
-        name for name in network.state_dict() if not name.startswith(own)
-    }:
+    if (
+        extra
+        or not all(absorbed)
+        or not loaded.keys() | set(head) >= {name for name in network.state_dict() if not name.startswith(own)}
+    ):
         return [f"{kind} starts beside these weights: the network does not compute what the file's does"]
     return [
         f"exact warm start: with {kind} as drawn, which the last convolution and batch norm of each block absorb, the network "

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from plain_pickle import Opaque, PlainArray, read_plain_pickle
+from pickled_arrays import PlainArray
+from plain_pickle import Opaque, read_plain_pickle
 from training.torch_weights import LANGUAGE, MAGIC, Tensor, UnreadableWeights, read_legacy, read_zip, widened
 
 PLACES = (
