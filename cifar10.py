@@ -21,7 +21,8 @@ from PIL import Image
 from photo_lists import DataError
 from photograph_dataset import PhotographDataset
 from photographs import crop
-from plain_pickle import PlainArray, PlainPickleError, read_plain_pickle
+from pickled_arrays import PlainArray, PlainPickleError
+from plain_pickle import read_plain_pickle
 from reporting.quoting import named, quoted
 
 FILE_NAME = "cifar-10-python.tar.gz"

@@ -133,6 +133,11 @@ class Config:
                                         default_text="0.0001, as published; the authors take 0.1 for ImageNet")
     zero_init_residual: bool = setting(False, "let each residual block start as the identity (its last batch norm's weight "
                                        "at zero), which helps short trainings", group="network", scripts="train compare")
+    init_from: Optional[str] = setting(None, "start from the weights in this file: PyTorch's .pth, Paddle's .pdparams or "
+                                       ".safetensors, also of a run", metavar="FILE", default_text="weights drawn at random",
+                                       group="network", scripts="train compare")
+    pretrained: bool = setting(False, "start from Paddle's ImageNet weights, downloaded once: the ResNets with any attention, "
+                               "vgg19, mobilenet_v2", group="network", scripts="train compare")
     summary: bool = setting(False, "print parameters and multiply-adds of the network and stop",
                             group="network", scripts="train")
 
@@ -207,6 +212,10 @@ class Config:
     def __post_init__(self):
         for item in settings():
             check_value(item, getattr(self, item.name))
+        if self.pretrained and self.init_from is not None:
+            raise ConfigError(
+                f"init_from = {self.init_from!r} with pretrained: a network starts from one of them, give only that"
+            )
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.resume and self.summary:

@@ -1,79 +1,102 @@
-"""Reads pickles of plain data without running any code that they may name.
+"""Reads pickles without running any code that they may name.
 
-``pickle.load`` imports and calls whatever a file asks for. Here pickletools takes the file apart into its opcodes, which runs
-nothing, and only those are obeyed that plain data need: numbers, text, bytes, lists, tuples, dicts and arrays of uint8, as
-Python 2 and 3 write them with protocol 2. Of the functions that an array's pickle names none is imported, numpy's own neither,
-which trust what they are told about types; stand-ins keep what the pickle says, and the array is made after checks.
+``pickle.load`` imports and calls whatever a file asks for. Here pickletools tells what each opcode is and reads its argument,
+which runs nothing, and a small machine obeys the opcodes that data need. Of the functions that a pickle names none is imported,
+numpy's own neither, which trust what they are told about types; stand-ins keep what the pickle says, and arrays are made after
+checks. A ``Language`` says which opcodes, functions and arrays there are: ``PLAIN`` knows numbers, text, bytes, lists, tuples,
+dicts and arrays of uint8, as Python 2 and 3 write them with protocol 2, and refuses all else; a tolerant one reads protocols 2
+to 5 and puts an ``Opaque`` in the place of whatever it does not know.
 """
 
-import math
+import io
 import pickletools
+from dataclasses import dataclass, field
 
-import numpy as np
+from pickled_arrays import ARRAY_NAMES, ARRAY_TYPES, ArrayType, PlainArray, PlainPickleError, text_of
 
 MOST_OPCODES = 1_000_000
 """More than ten times as many as the largest of CIFAR-10's pickles has: a bound on what a hostile file can build."""
+LONGEST_LINE = 1000  # bytes; the names of a module and of a function stand on lines
 
 
-class PlainPickleError(ValueError):
-    """No whole pickle of plain data; the message is the reason alone."""
-
-
-class PlainArray:
-    """Stands in for numpy.ndarray: after its state was set, ``array`` is a read-only uint8 array."""
-
-    def __init__(self):
-        self.array = None
-
-    def set_state(self, state):
-        _version, shape, kind, fortran_order, content = state
-        if not isinstance(kind, _Type) or kind.name != "u1" or fortran_order:
-            raise PlainPickleError("an array that is not of uint8 in C order")
-        if not (isinstance(shape, tuple) and len(shape) <= 4 and all(type(side) is int and side >= 0 for side in shape)):
-            raise PlainPickleError("an array whose shape is not made of at most four numbers")
-        if not isinstance(content, bytes) or len(content) != math.prod(shape):
-            raise PlainPickleError(f"an array of shape {shape} whose content is of another size")
-        self.array = np.frombuffer(content, dtype=np.uint8).reshape(shape)
-
-
-class _Type:
-    """Stands in for numpy.dtype."""
+class Opaque:
+    """Stands for what a tolerant language does not know: whatever is done with it, its ``name`` alone is kept."""
 
     def __init__(self, name):
-        self.name = name.decode("latin-1") if isinstance(name, bytes) else name
-
-    def set_state(self, state):
-        """Does nothing: the state tells byte order and fields, of which uint8 has none."""
+        self.name = name
 
 
-def read_plain_pickle(data):
-    """The value that the pickle ``data`` (bytes) holds; text of Python 2 comes as bytes, an array as a PlainArray.
+@dataclass(frozen=True)
+class Language:
+    """What a pickle may hold.
 
-    Raises PlainPickleError for anything but plain data, with nothing imported or called, and for a pickle that is cut short.
+    ``names``: {"module name": what stands for it}; where that can be called, it is, as stand_in(machine, *arguments).
+    ``arrays``: the types of arrays, a subset of ARRAY_TYPES; ``dimensions``: the most that they have. ``tolerant``: see the
+    module. ``persistent``: a function that gives the value for a persistent id.
     """
-    machine = _Machine(len(data))
+
+    names: dict
+    arrays: tuple = ARRAY_TYPES
+    dimensions: int = 8
+    tolerant: bool = False
+    persistent: object = None
+    opcodes: dict = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "opcodes", {**_STEPS, **_TOLERANT_STEPS} if self.tolerant else _STEPS)
+
+
+def read_plain_pickle(data, language=None):
+    """The value that a pickle holds; text of Python 2 comes as bytes, an array as a PlainArray.
+
+    ``data``: bytes, or a binary file at the pickle's beginning, which is left at its end. ``language``: None for PLAIN. Raises
+    PlainPickleError for a pickle that is cut short, damaged or not of this language, with nothing imported or called.
+    """
+    file = _Bounded(io.BytesIO(data) if isinstance(data, bytes) else data)
+    machine = _Machine(file.left, language or PLAIN)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count >= MOST_OPCODES:
-                raise PlainPickleError(f"more than {MOST_OPCODES:,} opcodes")
+        for _ in range(MOST_OPCODES):
+            opcode = pickletools.code2op.get(file.read(1).decode("latin-1"))
+            if opcode is None:
+                raise PlainPickleError("damaged: it has no end, or a byte that is no opcode")
+            step = machine.language.opcodes.get(opcode.name)
             if opcode.name == "STOP":
                 return machine.pop()
-            step = _STEPS.get(opcode.name)
             if step is None:
                 raise PlainPickleError(f"the opcode {opcode.name}, which plain data do not need")
-            step(machine, argument)
+            step(machine, opcode.arg and opcode.arg.reader(file))
+        raise PlainPickleError(f"more than {MOST_OPCODES:,} opcodes")
     except PlainPickleError:
         raise
     except Exception as error:  # whatever a damaged file brings about in pickletools or on the stack
-        raise PlainPickleError(f"damaged: {str(error)[:100] or type(error).__name__}") from None
-    raise PlainPickleError("damaged: it has no end")
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise PlainPickleError(f"damaged: {reason}") from None
+
+
+class _Bounded:
+    """A binary file of which nobody asks for more than is left, so that a length that lies allocates nothing."""
+
+    def __init__(self, file):
+        self.file, place = file, file.tell()
+        self.left = file.seek(0, io.SEEK_END) - place
+        file.seek(place)
+
+    def read(self, count):
+        content = self.file.read(min(count, self.left))
+        self.left -= len(content)
+        return content
+
+    def readline(self):
+        line = self.file.readline(LONGEST_LINE)
+        self.left -= len(line)
+        return line
 
 
 class _Machine:
     """The stack on which a pickle builds its value."""
 
-    def __init__(self, size):
-        self.stack, self.marks, self.memo = [], [], {}
+    def __init__(self, size, language):
+        self.stack, self.marks, self.memo, self.language = [], [], {}, language
         self.bytes_left = size  # text made into bytes anew cannot be longer than the file, unless it was multiplied
 
     def push(self, value):
@@ -99,69 +122,59 @@ class _Machine:
         self.marks.append(len(self.stack))
 
     def append(self, items):
+        if isinstance(self.stack[-1], Opaque):
+            return
         if type(self.stack[-1]) is not list:
             raise TypeError("an item for something that is no list")
         self.stack[-1].extend(items)
 
     def set_items(self, items):
         target = self.stack[-1]
+        if isinstance(target, Opaque):
+            return
         for key, value in zip(items[::2], items[1::2]):
-            # no numbers: their hashes are known, and a dict of a million with the same one would take hours
-            if type(target) is not dict or type(key) not in (bytes, str):
-                raise TypeError("a key that is no text, or not of a dict")
-            target[key] = value
+            # Numbers that are long enough can be made to collide as keys of a dict, which then takes hours to fill
+            plain = type(key) in (bytes, str) or (type(key) is int and key.bit_length() <= 64)
+            if type(target) is not dict or not (plain or self.language.tolerant):
+                raise TypeError("a key that is no text or number, or not of a dict")
+            target[key if plain else Opaque("key")] = value
 
     def remember(self, place):
         self.memo[place] = self.stack[-1]
 
-    def stand_in(self, name):
-        if name not in _STAND_INS:
+    def name(self, name):
+        if name in self.language.names:
+            self.push(self.language.names[name])
+        elif self.language.tolerant:
+            self.push(Opaque(name))
+        else:
             raise PlainPickleError(f"it asks for {name[:60]!r}, which plain data do not need; nothing of it was run")
-        self.push(_STAND_INS[name])
 
     def call(self, _):
         function, arguments = self.pop_last(2)
-        if not any(function is known for known in _STAND_INS.values()):
+        if isinstance(function, Opaque):
+            return self.push(Opaque(function.name))
+        if not any(function is known for known in self.language.names.values()):
             raise PlainPickleError("it calls what is no function")
         self.push(function(self, *arguments))
 
     def build(self, _):
         state = self.pop()
-        if not isinstance(self.stack[-1], (PlainArray, _Type)):
+        if isinstance(self.stack[-1], (PlainArray, ArrayType)):
+            self.stack[-1].set_state(state)
+        elif not self.language.tolerant:
             raise PlainPickleError("it sets the state of something that is no array")
-        self.stack[-1].set_state(state)
 
+    def make(self, arguments):
+        """Stands in for an object of a class; nothing that weights are made of is written in this way."""
+        thing = arguments[0]
+        self.push(thing if isinstance(thing, Opaque) else Opaque("object"))
 
-def _array(_machine, _subclass, _shape, _kind):
-    """Stands in for numpy's _reconstruct: an empty array, whose state follows."""
-    return PlainArray()
+    def persistent(self, _):
+        if self.language.persistent is None:
+            raise PlainPickleError("a persistent id, which plain data do not need")
+        self.push(self.language.persistent(self.pop()))
 
-
-def _type(_machine, name, _align, _copy):
-    return _Type(name)
-
-
-def _encode(machine, text, encoding):
-    """Stands in for _codecs.encode: how Python 3 writes bytes in protocol 2."""
-    machine.bytes_left -= len(text)
-    if encoding != "latin1" or machine.bytes_left < 0:
-        raise PlainPickleError("it encodes text otherwise than bytes need")
-    return text.encode("latin-1")
-
-
-def _no_bytes(_machine):
-    """Stands in for bytes: how Python 3 writes empty ones in protocol 2."""
-    return b""
-
-
-_STAND_INS = {
-    "numpy ndarray": object(),  # only named, never called
-    "numpy dtype": _type,
-    "numpy.core.multiarray _reconstruct": _array,
-    "numpy._core.multiarray _reconstruct": _array,
-    "_codecs encode": _encode,
-    "__builtin__ bytes": _no_bytes,
-}
 
 _LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE")
 _STEPS = {
@@ -185,7 +198,43 @@ _STEPS = {
     "APPENDS": lambda machine, _: machine.append(machine.pop_to_mark()),
     "SETITEM": lambda machine, _: machine.set_items(machine.pop_last(2)),
     "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
-    "GLOBAL": _Machine.stand_in,
+    "GLOBAL": _Machine.name,
     "REDUCE": _Machine.call,
     "BUILD": _Machine.build,
 }
+
+
+def _named_on_the_stack(machine, _):
+    module, name = machine.pop_last(2)
+    machine.name(f"{text_of(module)} {text_of(name)}")
+
+
+_MORE_LITERALS = (
+    "BINFLOAT",
+    "LONG4",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+)
+_TOLERANT_STEPS = {
+    **dict.fromkeys(_MORE_LITERALS, _Machine.push),
+    **dict.fromkeys(("FRAME", "READONLY_BUFFER"), lambda machine, _: None),
+    "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
+    "STACK_GLOBAL": _named_on_the_stack,
+    "INST": lambda machine, name: (machine.pop_to_mark(), machine.push(Opaque(name))),
+    "OBJ": lambda machine, _: machine.make(machine.pop_to_mark()),
+    "NEWOBJ": lambda machine, _: machine.make(machine.pop_last(2)),
+    "NEWOBJ_EX": lambda machine, _: machine.make(machine.pop_last(3)),
+    "EMPTY_SET": lambda machine, _: machine.push([]),  # no weights are in a set: a list does as well
+    "ADDITEMS": lambda machine, _: machine.append(machine.pop_to_mark()),
+    "FROZENSET": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),
+    "POP": lambda machine, _: machine.pop(),
+    "POP_MARK": lambda machine, _: machine.pop_to_mark(),
+    "DUP": lambda machine, _: machine.push(machine.stack[-1]),
+    "BINPERSID": _Machine.persistent,
+}
+
+PLAIN = Language(ARRAY_NAMES, arrays=("u1",), dimensions=4)

@@ -87,6 +87,10 @@ class BasicBlock(ResidualBlock):
         self.add_ends(in_channels, planes, stride, attention, planes)
 
     @property
+    def last_conv(self):
+        return self.conv2
+
+    @property
     def last_norm(self):
         return self.bn2
 
@@ -110,6 +114,10 @@ class Bottleneck(ResidualBlock):
         self.conv3 = conv(planes, out_channels, 1)
         self.bn3 = BatchNorm2D(out_channels)
         self.add_ends(in_channels, out_channels, stride, attention, planes)
+
+    @property
+    def last_conv(self):
+        return self.conv3
 
     @property
     def last_norm(self):

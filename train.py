@@ -19,13 +19,15 @@ def main(config) -> int:
         from training.callbacks import TrainingDiverged
         from training.checkpoint import CheckpointError
         from training.run_folder import RunError
+        from training.weight_files import WeightFileError
 
         try:
             if config.summary:
                 return print_summary(config)
             return continue_training(config) if config.resume else train(config.resolved())
         except (
-            CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError,
+            CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, WeightFileError, runtime.DeviceError,
+            OSError,
         ) as error:  # fmt: skip
             print(f"train.py: error: {error}", file=sys.stderr)
             return 2
@@ -75,12 +77,28 @@ def continue_training(config) -> int:
     return train(config.resolved(), run)
 
 
+def build_classifier(config, num_classes, resumed=False):
+    """The network that ``config`` names, from raw pixels to logits, with the weights that training starts from.
+
+    A training that is ``resumed`` gets its weights from its run.
+    """
+    from networks import NETWORKS, Classifier, build_network
+
+    print(f"Constructing {NETWORKS[config.net].__name__}......")
+    network = build_network(config.net, num_classes, **config.network_options())
+    if (config.init_from or config.pretrained) and not resumed:
+        from training.pretrained import pretrained_file
+        from training.warm_start import start_from
+
+        print(*start_from(config.init_from or pretrained_file(config.net), network), sep="\n")
+    return Classifier(network, config.mean, config.std)
+
+
 def train(config, resume=None) -> int:
     """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
     import paddle
 
     from data_sets import find_data, open_dataset
-    from networks import NETWORKS, Classifier, build_network
     from ops import fused
     from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
     from training.epoch_metrics import MeanCrossEntropy
@@ -99,9 +117,8 @@ def train(config, resume=None) -> int:
     train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
     val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
 
-    print(f"Constructing {NETWORKS[config.net].__name__}......")
-    network = build_network(config.net, len(train_set.classes), **config.network_options())
-    classifier = Classifier(network, config.mean, config.std)
+    has_weights = resume is not None and (resume / "last.safetensors").exists()
+    classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
     optimizer = build_optimizer(
         classifier,
         steps_per_epoch=len(train_loader),

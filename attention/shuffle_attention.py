@@ -4,12 +4,15 @@ Parameter names and initial values are those of the authors' code, so that publi
 both weights are 0 and both biases 1, so the layer equals sigmoid(1) * shuffle(x).
 """
 
+import math
+
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import Constant
 
-from attention.base import Attention
+from attention.base import Attention, InitialMap
 from ops import fused
 from ops.shuffle_attention import EPSILON, check_groups, shuffle_attention
 
@@ -52,6 +55,15 @@ class ShuffleAttention(Attention):
             return shuffle_attention(x, *parameters, self.groups, residual, norm and norm.norm())
         y = self._conv_gate(x)
         return y if residual is None else F.relu(y + residual)
+
+    def initial_map(self, channels):
+        """The channel shuffle with, for the gate "scale", sigmoid(0 * mean + 1) = sigmoid(0 * GN(x) + 1) as the factor.
+
+        The shuffle sends channel c to 2c if c < C / 2, else to 2(c - C / 2) + 1: channel i comes from i / 2 where i is even,
+        else from C / 2 + (i - 1) / 2. The 1x1 convolutions of the gate "conv" start at random.
+        """
+        order = np.arange(channels).reshape(2, channels // 2).T.reshape(-1)  # [branch, C / 2] -> [C / 2, branch]
+        return InitialMap(order, 1 / (1 + math.exp(-1)) if self.gate == "scale" else None)
 
     def _conv_gate(self, x):
         channels, height, width = x.shape[1:]

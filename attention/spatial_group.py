@@ -1,10 +1,13 @@
 """Spatial Group-wise Enhance: in each group of channels, positions that resemble the group's mean are enhanced."""
 
+import math
+
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle.nn.initializer import Constant
 
-from attention.base import Attention
+from attention.base import Attention, InitialMap
 
 EPSILON = 1e-5
 
@@ -24,6 +27,10 @@ class SpatialGroupEnhance(Attention):
         self.groups = groups
         self.weight = self.create_parameter([1, groups, 1], default_initializer=Constant(0.0))
         self.bias = self.create_parameter([1, groups, 1], default_initializer=Constant(1.0))
+
+    def initial_map(self, channels):
+        """Every channel times sigmoid(0 * c + 1)."""
+        return InitialMap(np.arange(channels), 1 / (1 + math.exp(-1)))
 
     def forward(self, x):
         channels, height, width = x.shape[1:]

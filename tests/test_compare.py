@@ -23,6 +23,7 @@ import networks
 import train
 import training.run_plan
 from config import Config, parse_config
+from data_sets import digests
 from reporting.comparison_page import write_page
 from sa_resnet import BlockAttention, ResNet
 from train_val_split import split_folder
@@ -325,6 +326,26 @@ def test_an_option_goes_to_the_networks_that_have_it(data, tmp_path, calls):
     chosen = {net: compare.load_config(tmp_path / "runs" / net / "001" / "config.yaml") for net in ("resnet", "se_resnet50")}
     assert chosen["resnet"].zero_init_residual
     assert not chosen["se_resnet50"].zero_init_residual
+
+
+@pytest.mark.parametrize("start", [{"init_from": "w.pth"}, {"pretrained": True}])
+def test_trainings_start_where_the_comparison_says_and_others_do_not_pass_for_them(data, tmp_path, monkeypatch, start):
+    asked = []
+    monkeypatch.setattr(
+        training.run_plan, "run_script", lambda script, words: asked.append(parse_config(list(map(str, words)), "train"))
+    )
+    run = tmp_path / "runs/resnet/001"
+    run.mkdir(parents=True)
+    chosen = settings(data, tmp_path, seeds=1, **start)
+    plain = compare.training_settings(settings(data, tmp_path).resolved(), "resnet", 0)
+    write_config(run, plain)
+    write_result(run, {"status": "finished", "list_sha256": digests("folder", data)})
+    compare.train_missing(settings(data, tmp_path, seeds=1).resolved())
+    assert [config.net for config in asked] == ["se_resnet50"]
+    asked.clear()
+    compare.train_missing(chosen.resolved())
+    assert [config.net for config in asked] == ["resnet", "se_resnet50"]
+    assert all(getattr(config, name) == value for config in asked for name, value in start.items())
 
 
 def test_finished_runs_are_compared_without_training(compared, tmp_path, calls, capsys):

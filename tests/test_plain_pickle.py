@@ -9,7 +9,8 @@ import pytest
 from cifar10_archive import contents, python2_pickle
 
 import plain_pickle
-from plain_pickle import PlainArray, PlainPickleError, read_plain_pickle
+from pickled_arrays import PlainArray, PlainPickleError
+from plain_pickle import read_plain_pickle
 
 
 def python3_pickle(value):
@@ -67,6 +68,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path, protocol):
         b"U\x05dtypeU\x02u1K\x00K\x01\x87R",  # a text is no function
         b"cnumpy\nndarray\n)R",
         b"](K\x01eK\x02b",  # BUILD of a list
+        b"}\x8a\x09" + bytes(8) + b"\x01K\x01s",  # a key of more than 64 bits
         b"c_codecs\nencode\nK\x01b",
     ],
 )
