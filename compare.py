@@ -9,11 +9,12 @@ from pathlib import Path
 import yaml
 
 from config import NETWORK_OPTIONS, ConfigError, load_config, parse_config, settings
+from reporting.terminal import print_error, printable
 from training import runtime
 
 PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
 
-NOT_LEARNED = {"data", "runs_dir", "device", "threads", "num_workers", "fused", "summary"}
+NOT_LEARNED = {"data", "follow_links", "runs_dir", "device", "threads", "num_workers", "fused", "summary"}
 """Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
 
 
@@ -36,7 +37,7 @@ def main(config) -> int:
         try:
             return compare(config.resolved())
         except (*known, runtime.DeviceError, OSError) as error:
-            print(f"compare.py: error: {error}", file=sys.stderr)
+            print_error("compare", error)
             return 2
     except runtime.Terminated:
         return runtime.TERMINATED
@@ -47,6 +48,7 @@ def main(config) -> int:
 
 def compare(config) -> int:
     """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed."""
+    from data_sets import data_root
     from reporting.comparison_report import write_comparison
     from training.run_folder import create_run
 
@@ -69,8 +71,11 @@ def compare(config) -> int:
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
-    print(write_comparison(folder, groups, costs, failures, notes, data or configs[next(iter(configs))].data), end="")
-    print(f"comparison: {folder}")
+    shown = next(iter(configs.values()))
+    root = data_root(data or shown.data) if shown.dataset == "folder" else Path(data or shown.data)
+    links = config.follow_links or shown.follow_links
+    print(write_comparison(folder, groups, costs, failures, notes, root, links), end="")
+    print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
 
 
@@ -83,7 +88,7 @@ def train_missing(config):
     from training.run_plan import ProcessFailed, find_finished_run, run_script
 
     data = find_data(config.dataset, config.data, may_download="data" not in config.given)
-    config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data)
+    config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data, config.follow_links)
     groups, failures, plan = {net: [] for net in config.nets}, {}, []
     for seed in range(config.seed, config.seed + config.seeds):
         for net in groups:
@@ -192,8 +197,11 @@ def evaluate_missing(config, groups, failures, data) -> None:
     from reporting.comparison import is_evaluated
     from training.run_plan import ProcessFailed, run_script
 
-    machine = {name: value for name, value in machine_settings(config).items() if name not in ("data", "runs_dir")}
-    flags = [word for name, value in machine.items() for word in (f"--{name}", value)] + (["--data", data] if data else [])
+    elsewhere = {"data", "follow_links", "runs_dir"}
+    machine = {name: value for name, value in machine_settings(config).items() if name not in elsewhere}
+    flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
+    if data:
+        flags += ["--data", data, "--follow_links" if config.follow_links else "--no-follow_links"]
     for name, runs in list(groups.items()):
         for run in list(runs):
             if is_evaluated(run):
@@ -238,7 +246,9 @@ def differing_settings(configs) -> list:
     nets = {config.net for config in configs}
     lines = []
     for item in settings("train"):
-        if item.name in ({"net", "seed", "data", "runs_dir", "summary"} | (set(NETWORK_OPTIONS) if len(nets) > 1 else set())):
+        if item.name in (
+            {"net", "seed", "data", "follow_links", "runs_dir", "summary"} | (set(NETWORK_OPTIONS) if len(nets) > 1 else set())
+        ):
             continue
         values = list(dict.fromkeys(getattr(config, item.name) for config in configs))
         if len(values) > 1:

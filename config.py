@@ -20,6 +20,7 @@ from typing import Optional
 from attention import ATTENTIONS
 from data_sets import DATASETS
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
+from reporting.terminal import print_error
 from training.runtime import available_cores, default_threads
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
@@ -80,9 +81,12 @@ class Config:
     # fmt: off
     dataset: str = setting("folder", "a folder of class folders, or CIFAR-10, which comes split", choices=DATASETS,
                            group="data", scripts="train compare")
-    data: str = setting("work/dataset", "folder of class folders; the lists lie in it. For CIFAR-10 Paddle's "
-                        "cifar-10-python.tar.gz or its folder, without which Paddle downloads it", metavar="PATH",
-                        group="data", scripts="sample_animals train_val_split show_photographs train eval compare gradcam")
+    data: str = setting("work/dataset", "folder of class folders, in which the lists lie, or a .zip, .tar.gz, .tgz or .tar of "
+                        "it. For CIFAR-10 Paddle's cifar-10-python.tar.gz or its folder, without which Paddle downloads it",
+                        metavar="PATH", group="data",
+                        scripts="sample_animals train_val_split show_photographs train eval compare gradcam")
+    follow_links: bool = setting(False, "take photographs outside of the data folder too, where links or lists lead there",
+                                 group="data", scripts="train_val_split show_photographs train eval compare gradcam")
     per_class: int = setting(40, "pictures to draw for each class", low=2, high=100_000,
                              group="data", scripts="sample_animals")
     val_fraction: float = setting(0.2, "share of each class that goes to the validation list", above=0.0, high=0.9,
@@ -260,6 +264,8 @@ def check_value(item, value) -> None:
             part = float(part)
         if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
             raise ConfigError(f"{item.name} = {part!r}: expected {_kind_name(kind)}")
+        if kind is str and not rule["choices"] and (not part or "\0" in part):
+            raise ConfigError(f"{item.name} = {part!r}: empty, or with a character that no name can have")
         if kind is float and not math.isfinite(part):
             raise ConfigError(f"{item.name} = {part!r}: expected a finite number")
         if rule["choices"] and part not in rule["choices"]:
@@ -460,5 +466,5 @@ def parse_config(argv=None, script=None) -> Config:
     try:
         return read_command_line(argv, script, description)
     except ConfigError as error:
-        print(f"{script or 'config'}.py: error: {error}", file=sys.stderr)
+        print_error(script or "config", error)
         raise SystemExit(2) from None

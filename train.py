@@ -1,10 +1,9 @@
 """Train a network on the photographs of a data folder and leave everything about the run in runs/NET/NNN."""
 
 import dataclasses
-import sys
-from pathlib import Path
 
 from config import parse_config
+from reporting.terminal import print_error, printable
 from training import runtime
 
 
@@ -21,10 +20,10 @@ def main(config) -> int:
         try:
             return print_summary(config) if config.summary else train(config.resolved())
         except (DataError, FusedError, NetworkError, runtime.DeviceError, OSError) as error:
-            print(f"train.py: error: {error}", file=sys.stderr)
+            print_error("train", error)
             return 2
         except TrainingDiverged as error:
-            print(f"train.py: error: {error}", file=sys.stderr)
+            print_error("train", error)
             return 1
     except runtime.Terminated:
         return runtime.TERMINATED
@@ -33,6 +32,7 @@ def main(config) -> int:
 
 
 def print_summary(config) -> int:
+    from data_sets import data_root
     from networks import build_network
     from networks.summary import summarize
     from photo_lists import LABELS, read_classes
@@ -40,7 +40,8 @@ def print_summary(config) -> int:
     if config.dataset == "cifar10":
         classes = 10
     else:
-        classes = len(read_classes(config.data)) if (Path(config.data) / LABELS).is_file() else 1000
+        root = data_root(config.data)
+        classes = len(read_classes(root, config.follow_links, config.data)) if (root / LABELS).is_file() else 1000
     network = build_network(config.net, classes, **config.network_options())
     print(summarize(network, config.net, classes, config.image_size))
     return 0
@@ -51,7 +52,7 @@ def train(config) -> int:
     import numpy as np
     import paddle
 
-    from data_sets import find_data, open_dataset
+    from data_sets import check_apart, find_data, open_dataset
     from networks import NETWORKS, Classifier, build_network
     from ops import fused
     from training.callbacks import RecordEpochs, SeedEpochs, ShowProgress, StopOnBadLoss
@@ -65,8 +66,10 @@ def train(config) -> int:
     paddle.seed(config.seed)
     np.random.seed(config.seed)
     config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download="data" not in config.given))
-    train_set = open_dataset(config.dataset, config.data, train=True, seed=config.seed, **config.view_options())
-    val_set = open_dataset(config.dataset, config.data, train=False, **config.view_options())
+    source = {"dataset": config.dataset, "data": config.data, "follow_links": config.follow_links, **config.view_options()}
+    train_set = open_dataset(train=True, seed=config.seed, **source)
+    val_set = open_dataset(train=False, **source)
+    check_apart(train_set, val_set)
     train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
     val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
 
@@ -96,7 +99,7 @@ def train(config) -> int:
     with RunRecorder(config.as_dict(), classifier, optimizer, train_set, val_set) as recorder:
         print(
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
-            f"{device}, {config.threads} threads; run folder {recorder.run}"
+            f"{device}, {config.threads} threads; run folder {printable(recorder.run)}"
         )
         recording = RecordEpochs(recorder.record, len(train_set), config.early_stop, config.save_best_above)
         callbacks = [SeedEpochs(train_loader), StopOnBadLoss(), ShowProgress(len(val_set)), recording]

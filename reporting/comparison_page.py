@@ -4,6 +4,7 @@ import base64
 import html
 import io
 
+from data_folder import leads_out
 from photographs import PhotographError, read_photograph
 from reporting.comparison import COLUMNS, shown
 from reporting.whole_file import write_text
@@ -44,18 +45,22 @@ for (const heading of document.querySelectorAll("th")) {
 """
 
 
-def write_page(folder, rows, summary, notes, alone, paths, root) -> None:
+def write_page(folder, rows, summary, notes, alone, paths, root, follow_links=False) -> None:
     """Write ``folder/index.html``; comparison.png and tradeoff.png must be in ``folder`` already.
 
     ``rows``: of reporting.comparison.network_row. ``alone``: {network: (indices that it alone got right, that it alone got
     wrong)} into ``paths``, the photographs of the validation list in the folder ``root``; where they are not to be found there,
-    their names alone are shown.
+    and without ``follow_links`` not in it either, their names alone are shown.
     """
     pictures = "\n".join(
         f'<p><img alt="{alt}" src="{_embed((folder / name).read_bytes(), "png")}"></p>'
         for name, alt in (("comparison.png", "validation curves"), ("tradeoff.png", "accuracy against cost"))
     )
-    photographs = "\n".join(_photographs(name, right, wrong, paths, root) for name, (right, wrong) in alone.items())
+
+    def place(name):
+        return None if not follow_links and leads_out(root / name, root) else root / name
+
+    photographs = "\n".join(_photographs(name, right, wrong, paths, place) for name, (right, wrong) in alone.items())
     listed_notes = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     write_text(
         folder / "index.html",
@@ -87,16 +92,18 @@ def _cell(key, value):
     return f'<td data-value="{html.escape(str(raw))}">{html.escape(shown(key, value))}</td>'
 
 
-def _photographs(name, right, wrong, paths, root):
+def _photographs(name, right, wrong, paths, place):
     parts = [f"<h3>{html.escape(name)}</h3>"]
     for indices, what in ((right, "alone right on"), (wrong, "alone wrong on")):
-        figures = "".join(_figure(root / paths[index], paths[index]) for index in indices[:SHOWN])
+        figures = "".join(_figure(place(paths[index]), paths[index]) for index in indices[:SHOWN])
         parts.append(f"<p>{what} {len(indices)} of {len(paths)}</p><div>{figures}</div>")
     return "\n".join(parts)
 
 
 def _figure(path, name):
     try:
+        if path is None:
+            raise PhotographError("outside of the data folder")
         image = read_photograph(path)
     except PhotographError:  # moved since the training, or inside an archive
         return f"<figure><figcaption>{html.escape(name)}</figcaption></figure>"

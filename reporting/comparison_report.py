@@ -12,11 +12,12 @@ from reporting.whole_file import write_csv, write_text
 from training.run_folder import read_history, read_result
 
 
-def write_comparison(folder, groups, costs, failures, notes, data) -> str:
+def write_comparison(folder, groups, costs, failures, notes, root, follow_links=False) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
     ``groups``: {network: its evaluated runs, one a seed}; ``costs``: see ``network_row``; ``failures``: {network: [why a
-    training of it failed]}; ``notes``: lines for the reader; ``data``: the folder that the photographs are in.
+    training of it failed]}; ``notes``: lines for the reader; ``root``: the folder that the photographs are in, and with
+    ``follow_links`` elsewhere.
     """
     runs = {name: [_read(run) for run in group] for name, group in groups.items()}
     reasons = {name: "; ".join(why) for name, why in failures.items()}
@@ -45,7 +46,7 @@ def write_comparison(folder, groups, costs, failures, notes, data) -> str:
         "notes": notes,
     }
     write_text(folder / "table.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    write_page(folder, rows, summary, notes, _alone(correct), paths, Path(data))
+    write_page(folder, rows, summary, notes, _alone(correct), paths, root, follow_links)
     return text
 
 
