@@ -47,7 +47,7 @@ class Cifar10Dataset(PhotographDataset):
 
     def __init__(self, file, image_size, train, seed=0, **view):
         super().__init__(image_size, train, seed, **view)
-        self.file = self.root = Path(file)
+        self.file = self.data = Path(file)
         names = TRAIN_BATCHES if train else VAL_BATCHES
         self.source = f"{self.file} ({' to '.join(dict.fromkeys((names[0], names[-1])))})"
         pickles = read_parts(self.file, (META, *names))

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
+from reporting.terminal import print_error, printable
 from training import runtime
 
 PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
@@ -36,7 +37,7 @@ def main(config) -> int:
         try:
             return compare(config.resolved())
         except (*known, runtime.DeviceError, OSError) as error:
-            print(f"compare.py: error: {error}", file=sys.stderr)
+            print_error("compare", error)
             return 2
     except runtime.Terminated:
         return runtime.TERMINATED
@@ -72,9 +73,9 @@ def compare(config) -> int:
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
-    photograph = validation_photographs(next(iter(configs.values())), data)
+    photograph = validation_photographs(next(iter(configs.values())), data, config.follow_links)
     print(write_comparison(folder, groups, costs, failures, notes, photograph), end="")
-    print(f"comparison: {folder}")
+    print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
 
 
@@ -87,7 +88,7 @@ def train_missing(config):
     from training.run_plan import ProcessFailed, find_run
 
     data = find_data(config.dataset, config.data, may_download="data" not in config.given)
-    config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data)
+    config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data, config.follow_links)
     groups, failures, plan = {net: [] for net in config.nets}, {}, []
     for seed in range(config.seed, config.seed + config.seeds):
         for net in groups:
@@ -222,9 +223,11 @@ def evaluate_missing(config, groups, failures, data) -> None:
     from reporting.comparison import is_evaluated
     from training.run_plan import ProcessFailed, run_script
 
-    of_eval = {item.name for item in settings("eval")} - {"data", "runs_dir"}
+    of_eval = {item.name for item in settings("eval")} - {"data", "follow_links", "runs_dir"}
     machine = {name: value for name, value in machine_settings(config).items() if name in of_eval}
-    flags = [word for name, value in machine.items() for word in (f"--{name}", value)] + (["--data", data] if data else [])
+    flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
+    if data:
+        flags += ["--data", data, "--follow_links" if config.follow_links else "--no-follow_links"]
     for name, runs in list(groups.items()):
         for run in list(runs):
             if is_evaluated(run):
@@ -242,7 +245,7 @@ def evaluate_missing(config, groups, failures, data) -> None:
             del groups[name]
 
 
-def validation_photographs(trained, data):
+def validation_photographs(trained, data, follow_links=False):
     """A function from a name in the validation list to that photograph, a ``PIL.Image``; it raises DataError.
 
     ``trained``: settings of one of the runs; ``data``: where the photographs are now; None: where they were then.
@@ -250,8 +253,9 @@ def validation_photographs(trained, data):
     from data_sets import open_dataset
     from photo_lists import DataError
 
+    links = follow_links or trained.follow_links
     try:
-        listed = open_dataset(trained.dataset, data or trained.data, image_size=trained.image_size, train=False)
+        listed = open_dataset(trained.dataset, data or trained.data, trained.image_size, train=False, follow_links=links)
         places = {name: place for place, (name, *_) in enumerate(listed.samples)}
     except DataError:  # gone since the training, which a comparison of finished runs can do without
         places = {}
@@ -291,7 +295,9 @@ def differing_settings(configs) -> list:
     nets = {config.net for config in configs}
     lines = []
     for item in settings("train"):
-        if item.name in ({"net", "seed", "data", "runs_dir", "summary"} | (set(NETWORK_OPTIONS) if len(nets) > 1 else set())):
+        if item.name in (
+            {"net", "seed", "data", "follow_links", "runs_dir", "summary"} | (set(NETWORK_OPTIONS) if len(nets) > 1 else set())
+        ):
             continue
         values = list(dict.fromkeys(getattr(config, item.name) for config in configs))
         if len(values) > 1:

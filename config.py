@@ -21,6 +21,7 @@ from attention import ATTENTIONS
 from data_sets import DATASETS
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from reporting.quoting import quoted
+from reporting.terminal import print_error
 from training.runtime import available_cores, default_threads
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
@@ -30,7 +31,8 @@ LARGEST_SEED = 2**31 - 1
 MOST = 2**31 - 1  # of whole numbers, where no setting says less: what follows from them is computed in floats
 NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
 NOT_LEARNED = frozenset({
-    "data", "runs_dir", "device", "threads", "num_workers", "fused", "deterministic", "summary", "resume", "save_every_steps",
+    "data", "follow_links", "runs_dir", "device", "threads", "num_workers", "fused", "deterministic", "summary", "resume",
+    "save_every_steps",
 })  # fmt: skip
 """Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
 VIEW_OPTIONS = ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation")
@@ -87,9 +89,12 @@ class Config:
     # fmt: off
     dataset: str = setting("folder", "a folder of class folders, or CIFAR-10, which comes split", choices=DATASETS,
                            group="data", scripts="train compare")
-    data: str = setting("work/dataset", "folder of class folders; the lists lie in it. For CIFAR-10 Paddle's "
-                        "cifar-10-python.tar.gz or its folder, without which Paddle downloads it", metavar="PATH",
-                        group="data", scripts="sample_animals train_val_split show_photographs train eval compare gradcam")
+    data: str = setting("work/dataset", "folder of class folders, in which the lists lie, or a .zip, .tar.gz, .tgz or .tar of "
+                        "it. For CIFAR-10 Paddle's cifar-10-python.tar.gz or its folder, without which Paddle downloads it",
+                        metavar="PATH", group="data",
+                        scripts="sample_animals train_val_split show_photographs train eval compare gradcam")
+    follow_links: bool = setting(False, "take photographs outside of the data folder too, where links or lists lead there",
+                                 group="data", scripts="train_val_split show_photographs train eval compare gradcam")
     per_class: int = setting(40, "pictures to draw for each class", low=2, high=100_000,
                              group="data", scripts="sample_animals")
     val_fraction: float = setting(0.2, "share of each class that goes to the validation list", above=0.0, high=0.9,
@@ -312,6 +317,8 @@ def _complaint(item, part):
         return f"expected {_kind_name(kind)}"
     if kind is float and not math.isfinite(part):
         return "expected a finite number"
+    if kind is str and not rule["choices"] and not part:
+        return "expected text, and it is empty"
     if kind is str and not _is_plain_text(part):
         return "expected text of UTF-8 without zero bytes, as files and folders can be named"
     if rule["choices"] and part not in rule["choices"]:
@@ -524,5 +531,5 @@ def parse_config(argv=None, script=None) -> Config:
     try:
         return read_command_line(argv, script, description)
     except ConfigError as error:
-        print(f"{script or 'config'}.py: error: {error}", file=sys.stderr)
+        print_error(script or "config", error)
         raise SystemExit(2) from None

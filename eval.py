@@ -1,9 +1,9 @@
 """Evaluate a trained network on the validation list: accuracy, per-class figures, confusion matrix, every prediction."""
 
-import sys
 from pathlib import Path
 
 from config import ConfigError, config_of_checkpoint, parse_config
+from reporting.terminal import print_error, printable
 from training import runtime
 
 
@@ -23,7 +23,7 @@ def main(config) -> int:
         except (
             CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError,
         ) as error:  # fmt: skip
-            print(f"eval.py: error: {error}", file=sys.stderr)
+            print_error("eval", error)
             return 2
     except runtime.Terminated:
         return runtime.TERMINATED
@@ -52,12 +52,12 @@ def evaluate(config) -> dict:
     trained = config_of_checkpoint(header, checkpoint)
     if "net" in config.given and config.run and config.net != trained.net:
         raise CheckpointError(f"{run} holds {trained.net}, not {config.net}")
-    config = config.inherit(trained, ("data", "batch_size")).resolved()
+    config = config.inherit(trained, ("data", "batch_size", "follow_links")).resolved()
 
     runtime.select_device(config.device)
     fused.set_mode(config.fused)
     data = find_data(trained.dataset, config.data)
-    val_set = open_dataset(trained.dataset, data, train=False, **trained.view_options())
+    val_set = open_dataset(trained.dataset, data, train=False, follow_links=config.follow_links, **trained.view_options())
     check_classes(header["classes"], val_set.classes, run, config.data)
     same_list = check_val_list(val_set, header, run, asked_for="data" in config.given)
     classifier = load_classifier(checkpoint, trained.net, **trained.network_options())
@@ -70,8 +70,8 @@ def evaluate(config) -> dict:
     loss, acc = float(means["mean_loss"]), float(means["acc"])
     folder = write_evaluation(run, val_set, *recorder.results(), loss, acc, trained.net, header["epoch"], same_list)
     if not same_list:
-        print(f"note: {val_set.source} is not the list that the run was validated on while training")
-    print(f"confusion matrix, per-class figures and predictions: {folder}")
+        print(f"note: {printable(val_set.source)} is not the list that the run was validated on while training")
+    print(f"confusion matrix, per-class figures and predictions: {printable(folder)}")
     return {"loss": [loss], "acc": acc}
 
 

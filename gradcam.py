@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
 from config import Config, ConfigError, config_of_checkpoint, parse_config
+from data_folder import files_below
 from photo_lists import DataError
 from photographs import SUFFIXES, PhotographError, read_crop
+from reporting.terminal import print_error, printable
 from training import runtime
 
 BATCH = 16  # photographs that a network sees at once; the backward pass needs all their feature maps in memory
@@ -52,7 +54,7 @@ def main(config) -> int:
         except (
             CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError,
         ) as error:  # fmt: skip
-            print(f"gradcam.py: error: {error}", file=sys.stderr)
+            print_error("gradcam", error)
             return 2
     except runtime.Terminated:
         return runtime.TERMINATED
@@ -70,7 +72,7 @@ def explain_photographs(config) -> Path:
     from training.trained_network import load_classifier
 
     runs = trained_runs(config)
-    config = config.inherit(runs[0].settings, ("data",)).resolved()
+    config = config.inherit(runs[0].settings, ("data", "follow_links")).resolved()
     runtime.select_device(config.device)
     fused.set_mode(config.fused)
     photographs = given_photographs(config, runs) if config.images else validation_photographs(config, runs)
@@ -88,13 +90,13 @@ def explain_photographs(config) -> Path:
         picture = (runs[0].folder if len(runs) == 1 else create_run(config.runs_dir, "gradcam")) / "gradcam.png"
     labels = [("/".join(Path(photograph.name).parts[-2:]), photograph.true_class) for photograph in photographs]
     draw_gradcam(labels, networks, picture)
-    print(f"Grad-CAM: {picture}")
+    print(f"Grad-CAM: {printable(picture)}")
     for (name, images, _), stages in zip(networks, gates):
         if stages:
             ending = f"_{name.replace(' ', '_')}" if len(runs) > 1 else ""
             file = picture.with_name(f"{picture.stem}_attention{ending}.png")
             draw_shuffle_gates(images, stages, file, f"{name}: gates of Shuffle Attention")
-            print(f"gates of Shuffle Attention: {file}")
+            print(f"gates of Shuffle Attention: {printable(file)}")
     return picture
 
 
@@ -129,12 +131,13 @@ def validation_photographs(config, runs) -> list:
 
     kind = runs[0].settings.dataset
     data = find_data(kind, config.data)
-    datasets = [open_dataset(kind, data, train=False, **run.settings.view_options()) for run in runs]
+    source = {"dataset": kind, "data": data, "train": False, "follow_links": config.follow_links}
+    datasets = [open_dataset(**source, **run.settings.view_options()) for run in runs]
     for run, dataset in zip(runs, datasets):
         check_val_list(dataset, run.header, run.folder, asked_for="data" in config.given)
     first = datasets[0]
     drawn = _draw(range(len(first)), config.sample, config.seed)
-    print(f"{len(drawn)} of {len(first)} photographs of {first.source}")
+    print(f"{len(drawn)} of {len(first)} photographs of {printable(first.source)}")
 
     def read(index, run):
         return datasets[run][index][0]
@@ -149,14 +152,12 @@ def given_photographs(config, runs) -> list:
     """The files that --images names, those of its folders at any depth, at most --sample of them, drawn with --seed."""
     from photograph_dataset import PhotographDataset
 
-    paths = []
-    for given in map(Path, config.images):
-        inside = sorted(given.rglob("*")) if given.is_dir() else []
-        paths += [path for path in inside if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")] or [given]
+    paths = [path for given in config.images for path in photographs_in(Path(given))]
     drawn = _draw(paths, config.sample, config.seed)
     if len(drawn) < len(paths):
         print(f"{len(drawn)} of {len(paths)} photographs, drawn at random: --sample takes more")
-    known = true_classes(Path(config.data), {name for run in runs for name in run.header["classes"]})
+    names = {name for run in runs for name in run.header["classes"]}
+    known = true_classes(config.data, runs[0].settings.dataset, names, config.follow_links)
     views = [PhotographDataset(train=False, **run.settings.view_options()) for run in runs]
 
     def read(path, run):
@@ -168,20 +169,34 @@ def given_photographs(config, runs) -> list:
     return [Photograph(str(path), known(path), functools.partial(read, path)) for path in drawn]
 
 
-def true_classes(root, names):
-    """A function from a path to the name of its class: by the lists of the data folder ``root``, else by its class folders.
+def photographs_in(given) -> list:
+    """The photographs of the folder ``given``, at any depth, sorted, or ``given`` itself where it is a file or holds none.
 
-    The function returns None for a photograph that is in neither, or not in a folder of one of ``names``.
+    Links are followed: this is no data set that came from somewhere, but what the user points at.
     """
+    found = files_below(given, given, follow_links=True) if given.is_dir() else ()
+    inside = [Path(path) for path, problem in found if problem is None]
+    return sorted(path for path in inside if path.suffix.lower() in SUFFIXES) or [given]
+
+
+def true_classes(data, dataset, names, follow_links=False):
+    """A function from a path to the name of its class: by the lists of the data folder ``data``, else by its class folders.
+
+    The function returns None for a photograph that is in neither, or not in a folder of one of ``names``. ``dataset``: what
+    ``data`` is, see data_sets; photographs of CIFAR-10 are no files.
+    """
+    from data_sets import data_root
     from photo_lists import LABELS, TRAIN_LIST, VAL_LIST, read_classes, read_list
 
-    listed = {}
+    listed, root = {}, Path(data)
     try:
-        classes = read_classes(root) if (root / LABELS).is_file() else []
+        root = data_root(data) if dataset == "folder" else root
+        classes = read_classes(root, follow_links, data) if (root / LABELS).is_file() else []
         for file in (TRAIN_LIST, VAL_LIST) if classes else ():
-            listed.update({path: classes[label] for path, label, _ in read_list(root / file, len(classes))})
+            entries = read_list(root / file, len(classes), follow_links, data)
+            listed.update({path: classes[label] for path, label, _ in entries})
     except DataError as error:
-        print(f"note: classes are known by their folders alone: {error}", file=sys.stderr)
+        print(f"note: classes are known by their folders alone: {printable(error)}", file=sys.stderr)
 
     def known(path):
         for form in (os.path.abspath, os.path.realpath):  # as it is written, then with symbolic links followed
@@ -207,7 +222,7 @@ def read_photographs(photographs, runs):
             pixels.append([photograph.read(run) for run in range(runs)])
             readable.append(photograph)
         except DataError as error:
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"left out: {printable(error)}", file=sys.stderr)
     if not readable:
         raise DataError(f"none of {len(photographs)} photographs can be read: --images takes photographs and folders of them")
     return readable, [np.stack(images) for images in zip(*pixels)]

@@ -18,7 +18,7 @@ class PhotographDataset(paddle.io.Dataset):
     workers changes nothing. Whoever iterates calls ``set_epoch`` before each epoch, as training.loader.PhotographLoader does;
     without it every epoch is augmented as the first.
 
-    A subclass has ``classes`` (names in label order), ``samples`` [(name, label, place), ...], ``root`` (what --data names),
+    A subclass has ``classes`` (names in label order), ``samples`` [(name, label, place), ...], ``data`` (what --data names),
     ``source`` (where the samples are from, for messages), ``digest()`` (equal for two runs that saw the same samples),
     ``photograph(index)`` (the whole of one as an upright RGB ``PIL.Image``; raises DataError) and ``__getitem__``.
     """

@@ -5,11 +5,31 @@ Splitting, training, evaluation and prediction all come here, so that they canno
 orientation (EXIF) is applied, of an animation the first frame is taken.
 """
 
+import contextlib
+import ctypes
+import logging
 import math
+import struct
+import warnings
 
 from PIL import Image
 
+from regular_file import NotRegularError, open_regular
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""What the suffixes stand for, and all that is tried, whatever a file is called: Pillow runs Ghostscript on an EPS file."""
+
+MOST_BYTES = 2**29
+"""A file of a photograph may have as many."""
+MOST_SCANS = 50
+"""A JPEG may have as many: each costs the decoder a pass over all pixels and the file a few bytes. Cameras write up to 10."""
+
+# What Pillow has to say of a file comes as PhotographError, or the file is fine
+warnings.filterwarnings("ignore", module=r"PIL\b")
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+with contextlib.suppress(OSError, AttributeError):  # libtiff writes to stderr by itself, where it can be found
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 RESIZE_OVER_CROP = 256 / 224
 """Evaluation scales the shorter side to this multiple of the crop's side, as is usual for ImageNet."""
@@ -120,7 +140,9 @@ def _crop(image, orientation, choose_box, image_size, flip):
 
 def _decode(path, finish):
     try:
-        with Image.open(path) as image:
+        with open_regular(path, MOST_BYTES) as file, Image.open(file, formats=FORMATS) as image:
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(file)
             if image.format == "TIFF":
                 image.load()  # which turns it upright
                 return finish(image, 1)
@@ -138,13 +160,26 @@ def _decode(path, finish):
     except MemoryError:
         raise PhotographError("too large for the memory") from None
     except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
-        raise PhotographError(f"damaged: {str(error) or type(error).__name__}") from error
+        # an error of the system has a number, one of Pillow's decoders has none
+        kind = "cannot be read" if isinstance(error, NotRegularError) or getattr(error, "errno", None) else "damaged"
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        raise PhotographError(f"{kind}: {reason or type(error).__name__}") from error
+
+
+def _check_scans(file):
+    """Raise PhotographError for a JPEG that would keep the decoder busy; leaves ``file`` where it was."""
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")  # no other byte follows 0xff in pixel data but zeros and restarts
+    file.seek(place)
+    if scans > MOST_SCANS:
+        raise PhotographError(f"a JPEG of {scans:,} scans, where cameras write up to 10")
 
 
 def _orientation(image):
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError):
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error):
         return 1  # damaged EXIF data do not make the pixels unusable
 
 

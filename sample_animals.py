@@ -6,14 +6,15 @@ Coats, backdrops and clutter come from ranges that all classes share, so colour 
 import random
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 from PIL import Image, ImageFilter
 
+from archive_entries import SUFFIXES as ARCHIVES
 from drawing.animals import ARTISTS, CLASSES, SEEN_FROM_ABOVE
 from drawing.scenery import add_grain, draw_backdrop, scatter
 from drawing.shapes import Figure, paint_part, pick_tones
+from reporting.terminal import print_error, printable
 
 SIDES = (160, 224)  # shortest and longest side of an image in pixels
 SUPERSAMPLE = 2  # animals are painted this much larger and then shrunk, which smooths their edges
@@ -46,6 +47,8 @@ def draw_dataset(folder: Path, per_class: int, seed: int) -> int:
     if per_class < 1:
         raise ValueError(f"per_class is {per_class}, but each class needs at least 1 image")
     folder = Path(folder).resolve()
+    if folder.name.lower().endswith(ARCHIVES):
+        raise ValueError(f"{folder} is the name of an archive, but pictures are drawn into a folder: give --data its name")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} already holds something; give --data a new or an empty folder")
     unfinished = folder.with_name(folder.name + ".partial")
@@ -70,10 +73,10 @@ def main(config) -> int:
     try:
         count = draw_dataset(Path(config.data), config.per_class, config.seed)
     except (OSError, ValueError) as error:
-        print(f"sample_animals.py: error: {error}", file=sys.stderr)
+        print_error("sample_animals", error)
         return 2
     following = f"python train_val_split.py --data {shlex.quote(config.data)}"
-    print(f"Drew {count} images of {len(CLASSES)} classes in {config.data}; next: {following}")
+    print(printable(f"Drew {count} images of {len(CLASSES)} classes in {config.data}; next: {following}"))
     return 0
 
 

@@ -2,11 +2,12 @@
 
 import random
 import sys
-from pathlib import Path
 
 from config import parse_config
+from data_sets import data_root
 from photo_lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
 from photographs import PhotographError, read_photograph
+from reporting.terminal import print_error, printable
 
 MOST_CLASSES = 50
 THUMBNAIL = (320, 320)
@@ -18,9 +19,9 @@ def main(config) -> int:
     try:
         if config.dataset != "folder":
             raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder are shown")
-        root = Path(config.data)
-        classes = read_classes(root)
-        samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in read_list(root / name, len(classes))]
+        root, given = data_root(config.data), (config.follow_links, config.data)
+        classes = read_classes(root, *given)
+        samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in read_list(root / name, len(classes), *given)]
         rng = random.Random(config.seed)
         shown = sorted(rng.sample(range(len(classes)), min(len(classes), MOST_CLASSES)))
         images = []
@@ -30,9 +31,9 @@ def main(config) -> int:
                 images.append((_read(root / rng.choice(paths)), f"label: {classes[label]}"))
         draw_photographs(images, config.picture)
     except (DataError, OSError) as error:
-        print(f"show_photographs.py: error: {error}", file=sys.stderr)
+        print_error("show_photographs", error)
         return 2
-    print(f"one photograph of each of {len(images)} of {len(classes)} classes: {config.picture}")
+    print(f"one photograph of each of {len(images)} of {len(classes)} classes: {printable(config.picture)}")
     return 0
 
 

@@ -1,10 +1,10 @@
 """Train a network on the photographs of a data folder and leave everything about the run in runs/NET/NNN."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 from config import ConfigError, load_config, parse_config
+from reporting.terminal import print_error, printable
 from training import runtime
 
 
@@ -29,10 +29,10 @@ def main(config) -> int:
             CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, WeightFileError, runtime.DeviceError,
             OSError,
         ) as error:  # fmt: skip
-            print(f"train.py: error: {error}", file=sys.stderr)
+            print_error("train", error)
             return 2
         except TrainingDiverged as error:
-            print(f"train.py: error: {error}", file=sys.stderr)
+            print_error("train", error)
             return 1
     except runtime.Terminated:
         return runtime.TERMINATED
@@ -41,6 +41,7 @@ def main(config) -> int:
 
 
 def print_summary(config) -> int:
+    from data_sets import data_root
     from networks import build_network
     from networks.summary import summarize
     from photo_lists import LABELS, read_classes
@@ -48,7 +49,8 @@ def print_summary(config) -> int:
     if config.dataset == "cifar10":
         classes = 10
     else:
-        classes = len(read_classes(config.data)) if (Path(config.data) / LABELS).is_file() else 1000
+        root = data_root(config.data)
+        classes = len(read_classes(root, config.follow_links, config.data)) if (root / LABELS).is_file() else 1000
     network = build_network(config.net, classes, **config.network_options())
     print(summarize(network, config.net, classes, config.image_size))
     return 0
@@ -69,7 +71,7 @@ def continue_training(config) -> int:
     trained = load_config(run / "config.yaml")
     config = config.continuing(trained, run)
     if read_result(run).get("status") == "finished" and config.epochs == trained.epochs:
-        print(f"{run} is finished; with more --epochs it is trained further")
+        print(f"{printable(run)} is finished; with more --epochs it is trained further")
         return 0
     for name in ("device", "fused", "threads"):
         if getattr(config, name) != getattr(trained, name):
@@ -98,7 +100,7 @@ def train(config, resume=None) -> int:
     """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
     import paddle
 
-    from data_sets import find_data, open_dataset
+    from data_sets import check_apart, find_data, open_dataset
     from ops import fused
     from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
     from training.epoch_metrics import MeanCrossEntropy
@@ -112,8 +114,10 @@ def train(config, resume=None) -> int:
         runtime.make_deterministic()
     paddle.seed(config.seed)
     config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download="data" not in config.given))
-    train_set = open_dataset(config.dataset, config.data, train=True, seed=config.seed, **config.view_options())
-    val_set = open_dataset(config.dataset, config.data, train=False, **config.view_options())
+    source = {"dataset": config.dataset, "data": config.data, "follow_links": config.follow_links, **config.view_options()}
+    train_set = open_dataset(train=True, seed=config.seed, **source)
+    val_set = open_dataset(train=False, **source)
+    check_apart(train_set, val_set)
     train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
     val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
 
@@ -142,7 +146,7 @@ def train(config, resume=None) -> int:
     with RunRecorder(config.as_dict(), classifier, optimizer, train_set, val_set, resume) as recorder:
         print(
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
-            f"{device}, {config.threads} threads; run folder {recorder.run}"
+            f"{device}, {config.threads} threads; run folder {printable(recorder.run)}"
         )
         if resume:
             print(f"going on after epoch {len(recorder.history)}, step {recorder.step}")

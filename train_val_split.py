@@ -14,14 +14,17 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from config import parse_config
-from photo_lists import write_lists
+from data_folder import OUTSIDE, files_below, is_hidden, leads_out
+from data_sets import data_root
+from photo_lists import LABELS, TRAIN_LIST, VAL_LIST, DataError, write_lists
 from photographs import SUFFIXES, PhotographError, read_photograph
 from reporting.progress import ProgressBar
+from reporting.terminal import print_error, printable
 from reporting.whole_file import write_csv
 from training.runtime import INTERRUPTED, available_cores, become_worker
 
 MOST_PROCESSES = 61  # of a pool, on Windows
-SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
+REPORT = "split_report.csv"
 
 
 class SplitError(ValueError):
@@ -32,23 +35,27 @@ def main(config) -> int:
     try:
         if config.dataset != "folder":
             raise SplitError(f"dataset = {config.dataset!r}: only a folder can be split; {config.dataset} comes split already")
-        split_folder(Path(config.data), config.val_fraction, config.seed, config.max_per_class, show_progress=True)
-    except (SplitError, OSError) as error:
-        print(f"train_val_split.py: error: {error}", file=sys.stderr)
+        root = data_root(config.data)
+        split_folder(root, config.val_fraction, config.seed, config.max_per_class, config.follow_links, show_progress=True)
+        if root != Path(config.data):
+            print(f"the lists of {printable(config.data)} are in {printable(root)}")
+    except (DataError, SplitError, OSError) as error:
+        print_error("train_val_split", error)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
 
 
-def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, show_progress=False) -> dict:
+def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, follow_links=False, show_progress=False) -> dict:
     """Write the lists of the folder ``root`` and return ``{class: (train count, val count)}``.
 
     The split is stratified by class and depends on the names and the seed alone. Photographs with the same pixels stay on
-    one side. Raises SplitError, with nothing written, where there is no such folder, one class only, or a class with fewer
-    than two different readable photographs.
+    one side. Links that lead out of ``root`` are left out unless ``follow_links``. Raises SplitError, with nothing written,
+    where there is no such folder, one class only, a class folder that cannot be used as it is, or a class with fewer than two
+    different readable photographs.
     """
-    files, problems = find_files(root)
+    files, problems = find_files(root, follow_links)
     digests = _read_all(root, files, problems, show_progress)
     by_class = _group_duplicates(files, digests, problems)
     _check_classes(root, files, by_class, problems)
@@ -60,13 +67,13 @@ def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, show_progre
             side.extend((path, label) for path in sorted(paths, key=_sort_key))
     names = sorted(by_class, key=_sort_key)
     write_lists(root, names, train, val)
-    write_csv(root / "split_report.csv", ["path", "problem"], sorted(problems, key=lambda row: _sort_key(row[0])))
+    write_csv(root / REPORT, ["path", "problem"], sorted(problems, key=lambda row: _sort_key(row[0])))
     counts = {name: (_count(train, label), _count(val, label)) for label, name in enumerate(names)}
     _print_table(root, counts, problems)
     return counts
 
 
-def find_files(root):
+def find_files(root, follow_links=False):
     """({class name: [relative path, ...]}, [(path, problem), ...]) of a folder of class folders.
 
     Hidden and system files are passed over silently; other files that are no photographs are problems. A class is a folder
@@ -77,37 +84,55 @@ def find_files(root):
             f"there is no folder {root}: give a folder that holds one folder of photographs for each class "
             f"(--data FOLDER), or draw a sample: python sample_animals.py --data {root}"
         )
-    files, problems = {}, []
-    for folder in sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: _sort_key(entry.name)):
-        if _is_hidden(folder.name):
+    for name in (TRAIN_LIST, VAL_LIST, LABELS, REPORT):
+        if (root / name).is_dir():
+            raise SplitError(f"{root / name} is a folder, but that is the name of a list to be written: rename it")
+    files, problems, composed = {}, [], {}
+    for name in sorted((entry.name for entry in root.iterdir() if entry.is_dir()), key=_sort_key):
+        if is_hidden(name):
             continue
-        found = []
-        for path in _walk(folder):
-            relative = path.relative_to(root).as_posix()
-            problem = _name_problem(relative)
-            if problem:
-                problems.append((relative, problem))
-            else:
-                found.append(relative)
+        if not follow_links and leads_out(root / name, root):
+            raise SplitError(f"{root / name} is {OUTSIDE}, or move the class folder to where the link is")
+        found, others = _photographs_of_class(root, name, follow_links)
+        problems += others
         if found:
-            files[folder.name] = sorted(found, key=_sort_key)
+            _check_class_name(root, name, twin=composed.setdefault(_composed(name), name))
+            files[name] = found
     if len(files) < 2:
         raise SplitError(_too_few_classes(root, files))
     return files, problems
 
 
-def _walk(folder):
-    for parent, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        yield from (Path(parent, name) for name in names if not _is_hidden(name))
+def _photographs_of_class(root, name, follow_links):
+    """([relative path, ...], [(path, problem), ...]) of a class folder; raises SplitError rather than lose the class."""
+    found, problems, lost = [], [], []
+    try:
+        for path, link_problem in files_below(root / name, root, follow_links):
+            relative = Path(path).relative_to(root).as_posix()
+            name_problem, is_image = _name_problem(relative), _suffix(relative) in SUFFIXES
+            problem = link_problem or name_problem or (None if is_image else _not_an_image(relative))
+            if problem is None:
+                found.append(relative)
+                continue
+            problems.append((relative, problem))
+            if is_image or link_problem == OUTSIDE:
+                lost.append(f"{relative}: {problem}")
+    except OSError as error:
+        raise SplitError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if lost and not found:
+        raise SplitError(f"class {name}: none of its photographs can be used: {lost[0]}")
+    return sorted(found, key=_sort_key), problems
 
 
-def _raise(error):
-    raise SplitError(f"{error.filename} cannot be read: {error.strerror}")
-
-
-def _is_hidden(name):
-    return name.startswith(".") or name.lower() in SYSTEM_FILES
+def _check_class_name(root, name, twin):
+    """Raise SplitError for a name that labels.txt cannot hold, or that reads like another class's."""
+    if not name.strip() or name.startswith("\ufeff"):
+        raise SplitError(f"class folder {str(root / name)!r}: labels.txt cannot hold such a name: rename the folder")
+    if twin != name:
+        raise SplitError(
+            f"the class folders {twin!a} and {name!a} of {root} have the same name, its accents written in two ways: "
+            f"put their photographs into one, or rename one"
+        )
 
 
 def _sort_key(text):
@@ -119,6 +144,10 @@ def _composed(text):
     return unicodedata.normalize("NFC", text)
 
 
+def _suffix(relative):
+    return os.path.splitext(relative)[1].lower()
+
+
 def _name_problem(relative):
     try:
         relative.encode("utf-8")
@@ -126,16 +155,17 @@ def _name_problem(relative):
         return "its name is not valid UTF-8"
     if "\n" in relative or "\r" in relative:
         return "line break in its name, which a list cannot hold"
-    suffix = os.path.splitext(relative)[1].lower()
-    if suffix not in SUFFIXES:
-        return f"not an image file (extension {suffix or 'missing'})"
     return None
+
+
+def _not_an_image(relative):
+    return f"not an image file (extension {_suffix(relative) or 'missing'})"
 
 
 def _too_few_classes(root, files):
     if files:
         only = next(iter(files))
-        inside = [entry for entry in (root / only).iterdir() if entry.is_dir() and not _is_hidden(entry.name)]
+        inside = [entry for entry in (root / only).iterdir() if entry.is_dir() and not is_hidden(entry.name)]
         hint = f"; did you mean --data {root / only}, which holds {len(inside)} folders?" if len(inside) > 1 else ""
         return f"{root} holds one class only ({only}): a classifier needs at least two class folders{hint}"
     return (
@@ -253,15 +283,16 @@ def _count(entries, label):
 
 
 def _print_table(root, counts, problems):
-    width = max(max(map(_columns, counts)), len("class"))
+    shown = {name: printable(name) for name in counts}
+    width = max(max(map(_columns, shown.values())), len("class"))
     print(f"{'class':<{width}}  train    val")
     for name, (train, val) in counts.items():
-        print(f"{name}{' ' * (width - _columns(name))}  {train:5d}  {val:5d}")
+        print(f"{shown[name]}{' ' * (width - _columns(shown[name]))}  {train:5d}  {val:5d}")
     train, val = (sum(pair[side] for pair in counts.values()) for side in (0, 1))
     print(f"{'total':<{width}}  {train:5d}  {val:5d}")
     if problems:
         kept = sum(problem.startswith("duplicate, kept") for _, problem in problems)
-        print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {root / 'split_report.csv'}")
+        print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {printable(root / REPORT)}")
     print("finished train val split!")
 
 

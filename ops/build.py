@@ -7,8 +7,6 @@ changed headers), hence this module.
 """
 
 import atexit
-import contextlib
-import fcntl
 import hashlib
 import os
 import shlex
@@ -18,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from cache_folder import cache_root, is_mine, locked
 
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "block_end.so"
@@ -39,12 +39,6 @@ class BuildError(RuntimeError):
     def __init__(self, message, output=""):
         super().__init__(message)
         self.output = output
-
-
-def cache_root() -> Path:
-    """The folder of all builds: $XDG_CACHE_HOME/sa-net-paddle, by default under ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "sa-net-paddle"
 
 
 def find_compiler() -> list:
@@ -191,19 +185,6 @@ def library(cuda_arch=None) -> Path:
     build(recipe, folder)  # where it fails, the folder stays for the log in it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / LIBRARY
-
-
-def is_mine(folder) -> bool:
-    """Whether the folder belongs to this user: code that somebody else left there is not loaded."""
-    return folder.stat().st_uid == os.geteuid()
-
-
-@contextlib.contextmanager
-def locked(path):
-    """Hold the file ``path`` locked; the system lets go of it when this process ends, however it ends."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def build(recipe, folder) -> None:

@@ -84,7 +84,7 @@ def _load() -> bool:
     global _runner, _obstacle
     if _runner is None and _obstacle is None:
         try:
-            from ops import build  # needs what Windows lacks
+            from ops import build
 
             path = build.library(_cuda_arch())
             from paddle.utils.cpp_extension.extension_utils import load_op_meta_info_and_register_op

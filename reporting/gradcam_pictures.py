@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 from matplotlib.figure import Figure
 
-from reporting.plots import COLOURS, save_figure
+from reporting.plots import COLOURS, save_figure, shortened
 
 RIGHT, WRONG, UNKNOWN = COLOURS[0], COLOURS[1], "0.4"
 HEAT, GATES = "inferno", "viridis"  # of even steps in lightness, to be read by the colour-blind and in grey
@@ -107,8 +107,8 @@ def _grid(rows, columns, top, bottom, gap=0.45, between=0.25):
 
 def _show_photograph(axes, image, file_name, true_class):
     axes.imshow(image)
-    axes.set_title(f"true: {_short(true_class)}" if true_class else "true class unknown", fontsize=9)
-    axes.set_ylabel(_short(file_name, 30), fontsize=7, color="0.3")
+    axes.set_title(f"true: {shortened(true_class, NAME_LENGTH)}" if true_class else "true class unknown", fontsize=9)
+    axes.set_ylabel(shortened(file_name, 30), fontsize=7, color="0.3")
     _bare(axes)
 
 
@@ -123,7 +123,7 @@ def _show_explanation(axes, image, explanation, of_true_class):
     height, width = image.shape[:2]
     axes.imshow(shown.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.55, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     _bare(axes)
-    title, colour = f"{_short(shown.name)} {shown.probability:.2f}", "black"
+    title, colour = f"{shortened(shown.name, NAME_LENGTH)} {shown.probability:.2f}", "black"
     if not of_true_class:
         mark, colour = {True: ("\u2713 ", RIGHT), False: ("\u2717 ", WRONG), None: ("", UNKNOWN)}[explanation.right]
         title = mark + title
@@ -184,7 +184,3 @@ def _bar_below(figure, axes, shown, label):
     bar.ax.tick_params(labelsize=7, pad=1)
     bar.ax.locator_params(nbins=4)
     bar.set_label(label, fontsize=8, labelpad=1)
-
-
-def _short(text, most=NAME_LENGTH):
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -13,9 +13,7 @@ import warnings
 import matplotlib
 
 matplotlib.use("Agg")
-# VisualDL makes matplotlib's messages visible; a Chinese font that comes in one weight alone brings one a text
-logging.getLogger("matplotlib").setLevel(logging.WARNING)
-logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL makes its notes on fonts visible
 
 from matplotlib import font_manager  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -28,6 +26,7 @@ from reporting.whole_file import whole_file  # noqa: E402
 # Okabe and Ito's palette, without its yellow, which is too light for a line on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":")
+NAME_LENGTH = 30  # letters of a class's name that are shown
 CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
                  "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
 
@@ -142,8 +141,9 @@ def draw_confusion_matrix(matrix, classes, path, title) -> None:
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     places = range(len(classes))
-    axes.set_xticks(places, classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, classes)
+    names = [shortened(name) for name in classes]
+    axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names)
     if len(classes) <= 40:
         for row in places:
             for column in places:
@@ -167,7 +167,7 @@ def draw_photographs(images, path, columns=None) -> None:
         if index < len(images):
             image, label = images[index]
             axes.imshow(image)
-            axes.set_title(label)
+            axes.set_title(shortened(label))
     save_figure(figure, path)
 
 
@@ -189,6 +189,11 @@ def _finish(axes, label, is_share, values):
             axes.set_ylabel(f"{label} (up to {max(values):.3g}, axis cut)")
     axes.grid(True, color="0.9")
     axes.legend(fontsize=9)
+
+
+def shortened(text, most=NAME_LENGTH) -> str:
+    """The text, cut where it has more than ``most`` letters: a name can be longer than the picture is wide."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def save_figure(figure, path) -> None:

@@ -39,9 +39,9 @@ def whole_file(path):
 
 
 def write_text(path, text) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, whole or not at all; bytes of a name that are no UTF-8 escaped, as JSON writes them."""
     with whole_file(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_csv(path, header, rows) -> None:

@@ -6,6 +6,7 @@ from conftest import random_photograph, resize_then_crop
 from PIL import Image
 
 import photograph_dataset
+import photographs
 from animal_dataset import AnimalDataset
 from photo_lists import TRAIN_LIST, VAL_LIST, DataError, write_lists
 from photographs import random_box, read_crop
@@ -139,8 +140,8 @@ def test_evaluation_never_turns_or_mirrors(listed_folder):
 def test_a_photograph_is_opened_once_for_each_access(listed_folder, monkeypatch, train):
     dataset = AnimalDataset(listed_folder / TRAIN_LIST, 16, train)
     opened = []
-    original = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, *args, **kw: opened.append(Path(path)) or original(path, *args, **kw))
+    original = photographs.open_regular
+    monkeypatch.setattr(photographs, "open_regular", lambda path, most: opened.append(Path(path)) or original(path, most))
     dataset[7]
     assert opened == [listed_folder / "dog" / "dog_3.jpg"]
 

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from photo_lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list, write_lists
@@ -120,3 +122,87 @@ def test_the_digest_tells_lists_apart_by_content_alone(folder):
     digest = list_digest(write_list(folder, "cat/a b.jpg 0\n"))
     assert digest != list_digest(write_list(folder, "cat/a b.jpg 1\n"))
     assert digest == list_digest(write_list(folder, "cat/a b.jpg 0\n"))
+
+
+@pytest.fixture
+def linked(folder):
+    """``folder`` with links in it, some of which lead out."""
+    other = folder.with_name(f"{folder.name}_elsewhere")
+    (other / "cats").mkdir(parents=True)
+    (other / "cats" / "1.jpg").touch()
+    (folder / "out").symlink_to(other)
+    (folder / "cat" / "out.jpg").symlink_to(other / "cats" / "1.jpg")
+    (folder / "cat" / "in.jpg").symlink_to("a b.jpg")
+    (folder / "again").symlink_to("cat")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("{other}/cats/1.jpg", "is absolute, not relative to the list's folder"),
+        ("{folder}/cat/a b.jpg", "is absolute, not relative to the list's folder"),
+        ("../{other.name}/cats/1.jpg", "is outside of the folder {folder}"),
+        ("cat/../../{other.name}/cats/1.jpg", "is outside of the folder {folder}"),
+        ("out/cats/1.jpg", "is outside of the folder {folder}"),
+        ("cat/out.jpg", "is a link that leads out of the folder {folder}"),
+    ],
+)
+def test_an_entry_that_leaves_the_folder_is_refused_unless_links_are_followed(linked, entry, why):
+    entry, why = (text.format(folder=linked, other=linked.with_name(f"{linked.name}_elsewhere")) for text in (entry, why))
+    list_file = write_list(linked, f"cat/a b.jpg 0\n{entry} 1\n")
+    with pytest.raises(DataError) as error:
+        read_list(list_file, 2)
+    assert str(error.value).startswith(f"{list_file} line 2: {entry} {why}; ")
+    assert "--follow_links" in str(error.value)
+    assert read_list(list_file, 2, follow_links=True)[1] == (entry, 1, 2)
+
+
+@pytest.mark.parametrize("entry", ["cat/in.jpg", "again/a b.jpg", "again/in.jpg", "cat/../cat/a b.jpg", "./cat/a b.jpg"])
+def test_links_and_ways_that_stay_inside_are_taken(linked, entry):
+    assert read_list(write_list(linked, f"{entry} 1\n"), 2) == [(entry, 1, 1)]
+
+
+def test_a_folder_that_is_a_link_itself_is_the_folder(linked):
+    write_list(linked, "cat/a b.jpg 1\n")
+    link = linked.with_name(f"{linked.name}_link")
+    link.symlink_to(linked)
+    assert len(read_list(link / TRAIN_LIST, 2)) == 1
+    write_list(linked, "out/cats/1.jpg 1\n")
+    with pytest.raises(DataError, match="is outside of the folder"):
+        read_list(link / TRAIN_LIST, 2)
+
+
+@pytest.mark.parametrize("name", [TRAIN_LIST, LABELS])
+def test_a_list_that_is_a_link_out_is_refused_unless_links_are_followed(linked, name):
+    write_list(linked, "cat/a b.jpg 1\n")
+    other = linked.with_name(f"{linked.name}_elsewhere") / name
+    (linked / name).rename(other)
+    (linked / name).symlink_to(other)
+    read = read_classes if name == LABELS else lambda root, *more: read_list(root / name, 2, *more)
+    with pytest.raises(DataError, match="is a link that leads out of its folder"):
+        read(linked)
+    assert read(linked, True)
+
+
+def test_a_message_names_the_data_as_the_user_does(folder):
+    with pytest.raises(DataError, match=r"python train_val_split.py --data 'my photographs.zip' writes it"):
+        read_list(folder / TRAIN_LIST, 2, data="my photographs.zip")
+
+
+def test_each_folder_is_resolved_once_and_each_file_looked_at_once(folder, monkeypatch):
+    for number in range(50):
+        (folder / "cat" / f"{number}.jpg").touch()
+    write_list(folder, "".join(f"cat/{number}.jpg 0\n" for number in range(50)))
+    calls = {"lstat": 0, "realpath": 0, "stat": 0}
+    for name, owner in (("lstat", os), ("realpath", os.path)):
+        original = getattr(owner, name)
+
+        def counted(*args, name=name, original=original, **options):
+            calls[name] += args[0] != TRAIN_LIST
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+    read_list(folder / TRAIN_LIST, 2)
+    assert calls["lstat"] < 60 + 3 * folder.as_posix().count("/")
+    assert calls["realpath"] <= 4

@@ -1,9 +1,11 @@
+import contextlib
 import csv
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unicodedata
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,11 @@ import pytest
 from conftest import CLASSES, random_photograph
 from PIL import Image
 
+import data_folder
+import photographs
 import train_val_split
 from config import Config
-from photo_lists import read_classes, read_list
+from photo_lists import DataError, read_classes, read_list
 from train_val_split import SplitError, main, split_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,18 +177,17 @@ def test_the_seed_decides(photo_folder):
 def test_the_order_in_which_the_file_system_lists_names_changes_nothing(photo_folder, monkeypatch):
     fill(photo_folder, [f"cat/{inner}/{number}.png" for inner in "zab" for number in range(3)])
     twins = [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")]  # two names, where the file system tells them apart
-    fill(photo_folder, [f"{folder}/{name}{number}.png" for folder in twins for name in twins for number in range(3)], 100)
+    fill(photo_folder, [f"cat/{folder}/{name}{number}.png" for folder in twins for name in twins for number in range(3)], 100)
     split_folder(photo_folder)
     expected = content(photo_folder)
 
-    walk, iterdir = os.walk, Path.iterdir
+    scandir, iterdir = os.scandir, Path.iterdir
 
-    def backwards(top, **options):
-        for parent, folders, names in walk(top, **options):
-            folders.sort(reverse=True)
-            yield parent, folders, sorted(names, reverse=True)
+    def backwards(top):
+        with scandir(top) as entries:
+            return contextlib.nullcontext(sorted(entries, key=lambda entry: entry.name, reverse=True))
 
-    monkeypatch.setattr(os, "walk", backwards)
+    monkeypatch.setattr(data_folder.os, "scandir", backwards)
     monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), reverse=True)))
     split_folder(photo_folder)
     assert content(photo_folder) == expected
@@ -214,8 +217,8 @@ def test_where_the_data_lie_changes_nothing(photo_folder, tmp_path):
 
 def test_every_photograph_is_opened_once(photo_folder, monkeypatch):
     opened = []
-    original = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, *args, **kw: opened.append(Path(path)) or original(path, *args, **kw))
+    original = photographs.open_regular
+    monkeypatch.setattr(photographs, "open_regular", lambda path, most: opened.append(Path(path)) or original(path, most))
     split_folder(photo_folder)
     assert sorted(opened) == sorted(photo_folder.rglob("*.jpg"))
 
@@ -396,7 +399,7 @@ def test_a_missing_folder_is_refused_with_the_way_to_data(tmp_path, capsys):
     assert f"there is no folder {tmp_path / 'nowhere'}" in line
     assert f"python sample_animals.py --data {tmp_path / 'nowhere'}" in line
     (tmp_path / "file").touch()
-    assert "there is no folder" in refusal(tmp_path / "file", capsys)
+    assert f"{tmp_path / 'file'} is no folder, and no archive" in refusal(tmp_path / "file", capsys)
 
 
 def test_a_folder_without_class_folders_is_refused(tmp_path, capsys):
@@ -455,6 +458,91 @@ def test_a_folder_that_cannot_be_written_to_is_refused(photo_folder, capsys, mon
 
     monkeypatch.setattr("reporting.whole_file.tempfile.mkstemp", refuse)
     assert "Permission denied" in refusal(photo_folder, capsys)
+
+
+def outcome_as_nobody(folder):
+    """What a user without rights gets of a split: "done", or the reason why not. Permissions do not bind root."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            if os.geteuid() == 0:
+                os.setgid(65534)
+                os.setuid(65534)
+            split_folder(folder)
+            os.write(writer, b"done")
+        except SplitError as error:
+            os.write(writer, os.fsencode(str(error)))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as answer:
+        os.waitpid(child, 0)
+        return os.fsdecode(answer.read())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="another user's rights are tried in a forked process")
+def test_what_may_not_be_read_is_said():
+    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed to other users
+        os.chmod(place, 0o755)
+        folder = fill(Path(place) / "data", numbered("cat", 5) + numbered("dog", 5))
+        os.chmod(folder, 0o777)
+        (folder / "cat" / "0.png").chmod(0)
+        assert outcome_as_nobody(folder) == "done"
+        assert report(folder) == {"cat/0.png": "no permission to read it"}
+        (folder / "dog").chmod(0)
+        assert outcome_as_nobody(folder) == f"{folder / 'dog'} cannot be read: Permission denied"
+
+
+# Links
+
+
+@pytest.fixture
+def elsewhere(photo_folder):
+    """A folder of photographs outside of photo_folder."""
+    return fill(photo_folder.with_name("elsewhere"), numbered("more", 4), 50) / "more"
+
+
+def test_a_photograph_that_is_a_link_out_is_reported_unless_links_are_followed(photo_folder, elsewhere):
+    (photo_folder / "cat" / "link.png").symlink_to(elsewhere / "0.png")
+    (photo_folder / "cat" / "folder").symlink_to(elsewhere)
+    (photo_folder / "cat" / "inside.jpg").symlink_to("cat_0.jpg")
+    split_folder(photo_folder)
+    assert report(photo_folder) == {
+        **dict.fromkeys(("cat/link.png", "cat/folder"), data_folder.OUTSIDE),
+        "cat/inside.jpg": "duplicate, kept on one side of the split: cat/cat_0.jpg",
+        "cat/cat_0.jpg": "duplicate, kept on one side of the split: cat/inside.jpg",
+    }
+    assert split_folder(photo_folder, follow_links=True)["cat"] == (10, 2)
+    with pytest.raises(DataError, match=r"outside of the folder|a link that leads out"):
+        entries(photo_folder, "train") + entries(photo_folder, "val")
+
+
+def test_a_class_is_never_lost_to_a_link(photo_folder, elsewhere, capsys):
+    (photo_folder / "linked").symlink_to(elsewhere)
+    assert f"{photo_folder / 'linked'} is a link that leads out of the data folder" in refusal(photo_folder, capsys)
+    assert split_folder(photo_folder, follow_links=True)["linked"] == (3, 1)
+
+
+def test_the_data_folder_itself_may_be_a_link(photo_folder):
+    link = photo_folder.with_name("link")
+    link.symlink_to(photo_folder)
+    assert split_folder(link) == dict.fromkeys(CLASSES, (5, 1))
+    assert len(entries(link, "train")) == 15
+
+
+def test_every_folder_is_read_once_however_many_links_lead_to_it(photo_folder, monkeypatch):
+    fill(photo_folder, numbered("cat/b", 2) + numbered("cat/a", 2), 70)
+    for link, target in (("cat/b/loop", "."), ("cat/a/up", "../.."), ("cat/c", "b"), ("cat/a/other", "../b"), ("dog/up", "..")):
+        (photo_folder / link).symlink_to(target)
+    read = []
+    scandir = os.scandir
+    monkeypatch.setattr(
+        data_folder.os, "scandir", lambda path: read.append(os.path.relpath(path, photo_folder)) or scandir(path)
+    )
+    split_folder(photo_folder)
+    assert sorted(read) == ["cat", "cat/a", "cat/b", "dog", "sheep"]
+    assert report(photo_folder) == dict.fromkeys(("cat/b/loop", "cat/a/up", "cat/c", "cat/a/other", "dog/up"), data_folder.SEEN)
 
 
 def test_split_folder_raises_for_callers(tmp_path):

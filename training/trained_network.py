@@ -33,6 +33,6 @@ def check_val_list(dataset, header, run, asked_for) -> bool:
     if not same and not asked_for:
         raise CheckpointError(
             f"{dataset.source} is not the list that {run} was validated on: it may hold photographs that the run was "
-            f"trained on. Train anew, or say --data {dataset.root} to use it all the same"
+            f"trained on. Train anew, or say --data {dataset.data} to use it all the same"
         )
     return same

@@ -1,0 +1,21 @@
+"""What reaches the terminal: names come from strangers, and a name can hold what a terminal takes for a command."""
+
+import sys
+
+JOINERS = "\u200c\u200d"  # not printable by themselves, but part of emoji and of several scripts
+
+
+def printable(text) -> str:
+    """The text on one line, with escapes for what is not printable: control and bidirectional marks, broken UTF-8."""
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in JOINERS else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def print_error(script, error) -> None:
+    """Print ``SCRIPT.py: error: ...`` in one line on stderr."""
+    print(f"{script}.py: error: {printable(error)}", file=sys.stderr)

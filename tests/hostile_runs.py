@@ -1,0 +1,200 @@
+"""The long form of test_hostile_roots.py and test_damaged_photographs.py: every script as a process of its own. `make hostile`.
+
+Every hostile data folder goes through train_val_split, train, eval, compare, gradcam and show_photographs; lists of damaged
+photographs through all but the first, with 0 and with 2 workers; the largest photographs through both ways of reading. What
+must not be: a hang, a traceback, a killed process, a raw control character on the terminal, a refusal of more than one line, a
+wrong label. The last lines are the figures; the exit code is 1 where anything of this was.
+"""
+
+import collections
+import csv
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from damaged_photographs import big_photographs, damaged_photographs
+from hostile_roots import CLASSES, HOSTILE_ROOTS, plain, with_lists
+
+from photo_lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
+from photographs import PhotographError, read_photograph
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 120  # seconds for a script; what takes longer counts as a hang
+NET = "resnet18"
+TRAINING = ("--image_size", "32", "--epochs", "1", "--batch_size", "4", "--fused", "off", "--threads", "1")
+LISTS_OF_DAMAGED = 6
+RAW = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]")
+SIDE_LINES = ("note: ", "left out: ", "plain operators run", "unpacking ", "train.py: error: ", "eval.py: error: ")
+MEASURE = """
+import sys
+from photographs import PhotographError, central_box, read_crop, read_photograph
+try:
+    read_photograph(sys.argv[1]) if sys.argv[2] == "whole" else read_crop(sys.argv[1], central_box(224), 224)
+except PhotographError:
+    pass
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+class Record:
+    """What the runs came to."""
+
+    def __init__(self):
+        self.faults, self.ends, self.slowest = [], collections.Counter(), (0.0, "")
+
+    def fault(self, what, name, detail=""):
+        self.faults.append(f"{what}: {name} {detail}")
+        print(f"FAULT {self.faults[-1]}", flush=True)
+
+    def run(self, name, script, *arguments):
+        """Run a script; returns its exit code, None where it hung."""
+        command = [sys.executable, str(ROOT / f"{script}.py"), *map(os.fspath, arguments)]
+        started = time.monotonic()
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=LIMIT, cwd=ROOT, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            self.fault("hang", name, script)
+            return None
+        seconds = time.monotonic() - started
+        self.slowest = max(self.slowest, (seconds, f"{script}, {name}"))
+        self.ends[script, done.returncode] += 1
+        said = done.stderr.decode("utf-8", "replace")
+        lines = [line for line in said.splitlines() if not line.startswith(SIDE_LINES) or line.startswith(f"{script}.py")]
+        if b"Traceback" in done.stderr or done.returncode not in (0, 1, 2) or (done.returncode == 1 and script != "compare"):
+            self.fault("crash", name, f"{script} {done.returncode} {said[-2000:]}")
+        elif done.returncode == 2 and (len(lines) != 1 or not lines[0].startswith(f"{script}.py: error: ")):
+            self.fault("not one line", name, f"{script} {said[-1000:]!r}")
+        elif done.returncode == 0 and lines:
+            self.fault("noise", name, f"{script} {said[-1000:]!r}")
+        if RAW.search(done.stdout + done.stderr):
+            self.fault("raw control character", name, script)
+        return done.returncode
+
+
+def check_labels(record, name, data, run):
+    """The lists, and what was evaluated, have each photograph under the class of its folder."""
+    try:
+        classes = read_classes(data)
+        listed = [sample for side in (TRAIN_LIST, VAL_LIST) for sample in read_list(data / side, len(classes))]
+    except (DataError, OSError):
+        return
+    if any(path.split("/")[-2] != classes[label] and path.split("/")[0] != classes[label] for path, label, _ in listed):
+        record.fault("wrong label", name, "in the lists")
+    predictions = run / "eval" / "predictions.csv"
+    if predictions.is_file():
+        with open(predictions, encoding="utf-8", newline="") as file:
+            labels = {row["path"]: row["label"] for row in csv.DictReader(file)}
+        if any(labels.get(path) not in (None, classes[label]) for path, label, _ in listed):
+            record.fault("wrong label", name, "in the evaluation")
+
+
+def try_root(record, root, number, folder, trained):
+    """All scripts on one hostile folder: evaluation of a run of its own where it can be trained on, else of ``trained``."""
+    data = root.build(folder / "data") or folder / "data"
+    runs = ("--runs_dir", folder / "runs")
+    code = 0
+    if root.split is not None:
+        code = record.run(root.name, "train_val_split", "--data", data)
+        if (code == 0) != (root.split is True):
+            record.fault("unexpected", root.name, f"train_val_split {code}")
+    code = record.run(root.name, "train", "--data", data, "--net", NET, *runs, "--num_workers", "0", *TRAINING)
+    if root.train is not None and (code == 0) != (root.train is True):
+        record.fault("unexpected", root.name, f"train {code}")
+    own = folder / "runs" / NET / "001"
+    run = own if code == 0 else trained
+    record.run(root.name, "eval", "--data", data, "--run", run, "--num_workers", "0", "--threads", "1")
+    record.run(root.name, "gradcam", "--data", data, "--run", run, "--threads", "1", "--picture", folder / "gradcam.png")
+    record.run(root.name, "show_photographs", "--data", data, "--picture", folder / "grid.png")
+    if code or number % 4 == 0:  # where nothing is refused, two trainings and two evaluations
+        record.run(root.name, "compare", "--data", data, "--nets", NET, "resnet34", *runs, "--num_workers", "0", *TRAINING)
+    check_labels(record, root.name, data, own)
+
+
+def try_damaged(record, folder, trained, workers, refused, seed):
+    """All scripts on lists that name some damaged photographs beside whole ones."""
+    data = with_lists(folder / "data")
+    chosen = random.Random(seed).sample(sorted(refused), 2)
+    for file, name in zip((TRAIN_LIST, VAL_LIST), chosen):
+        (data / "cat" / name).write_bytes(refused[name])
+        with open(data / file, "a", encoding="utf-8") as opened:
+            opened.write(f"cat/{name} 0\n")
+    name, flags = f"damaged: {chosen}", ("--num_workers", str(workers))
+    runs = ("--data", data, "--runs_dir", folder / "runs")
+    ends = {
+        "train": record.run(name, "train", *runs, "--net", NET, *flags, *TRAINING),
+        "eval": record.run(name, "eval", "--data", data, "--run", trained, *flags, "--threads", "1"),
+        "gradcam": record.run(
+            name, "gradcam", "--data", data, "--run", trained, "--picture", folder / "g.png", "--threads", "1"
+        ),
+        "compare": record.run(name, "compare", *runs, "--nets", NET, "resnet34", *flags, *TRAINING),
+    }
+    if ends != {"train": 2, "eval": 2, "gradcam": 0, "compare": 2}:
+        record.fault("unexpected", name, str(ends))
+
+
+def measure_big(record, folder):
+    """[(name, way, seconds, MB)] of the largest photographs that are read."""
+    rows = []
+    for name, content in big_photographs():
+        (folder / name).write_bytes(content)
+        for way in ("whole", "crop"):
+            started = time.monotonic()
+            command = [sys.executable, "-c", MEASURE, folder / name, way]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, cwd=ROOT)
+            rows.append((name, way, time.monotonic() - started, int(done.stdout) / 1024))
+            if rows[-1][2] > 10 or done.stderr:
+                record.fault("slow or noisy", name, done.stderr)
+    return rows
+
+
+def damaged_and_refused(folder):
+    """{name: bytes} of the damaged photographs that are not readable and whose names a list can hold."""
+    refused = {}
+    for name, content in damaged_photographs():
+        (folder / name).write_bytes(content)
+        try:
+            read_photograph(folder / name)
+        except PhotographError:
+            refused[name] = content
+    return refused
+
+
+def main():
+    record, started = Record(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
+        place = Path(place)
+        good = plain(place / "good" / "data")
+        record.run("good", "train_val_split", "--data", good)
+        record.run("good", "train", "--data", good, "--net", NET, "--runs_dir", place / "good" / "runs", *TRAINING)
+        trained = place / "good" / "runs" / NET / "001"
+        assert read_classes(good) == list(CLASSES)
+        roots = HOSTILE_ROOTS[: int(sys.argv[1])] if len(sys.argv) > 1 else HOSTILE_ROOTS
+        for number, root in enumerate(roots):
+            (place / str(number)).mkdir()
+            try_root(record, root, number, place / str(number), trained)
+            print(f"{number + 1}/{len(roots)} {root.name}", flush=True)
+        (place / "corpus").mkdir()
+        refused = damaged_and_refused(place / "corpus")
+        for number in range(LISTS_OF_DAMAGED):
+            (place / f"list {number}").mkdir()
+            try_damaged(record, place / f"list {number}", trained, 2 * (number % 2), refused, number)
+        (place / "big").mkdir()
+        big = measure_big(record, place / "big")
+    for name, way, seconds, megabytes in big:
+        print(f"largest {name}, {way}: {seconds:.1f} s, {megabytes:.0f} MB")
+    ends = {f"{script} {code}": count for (script, code), count in sorted(record.ends.items())}
+    print(json.dumps({
+        "roots": len(roots), "lists_of_damaged": LISTS_OF_DAMAGED, "runs": sum(record.ends.values()), "exit_codes": ends,
+        "slowest": record.slowest, "seconds": round(time.monotonic() - started), "faults": len(record.faults),
+    }, indent=2))  # fmt: skip
+    return 1 if record.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

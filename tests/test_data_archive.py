@@ -1,0 +1,423 @@
+"""--data photographs.zip: unpacked safely, once, and found again."""
+
+import gzip
+import io
+import os
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import CLASSES, random_photograph
+
+import data_archive
+import sample_animals
+import show_photographs
+import train_val_split
+from animal_dataset import AnimalDataset
+from archive_entries import ArchiveError
+from config import Config
+from data_archive import unpacked
+from data_sets import data_root, open_dataset
+from photo_lists import TRAIN_LIST, DataError, read_classes
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The folder that archives are unpacked into."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(data_archive.os, "sync", lambda: None)  # other programs may have much to write
+    return tmp_path / "cache" / "sa-net-paddle" / "data"
+
+
+def photographs():
+    """{name: bytes} of three classes of four photographs."""
+    files = {}
+    for name in CLASSES:
+        for number in range(4):
+            file = io.BytesIO()
+            random_photograph((len(name), ord(name[0]), number), (40, 36)).save(file, "PNG")
+            files[f"{name}/{number}.png"] = file.getvalue()
+    return files
+
+
+def zipped(path, files):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def tarred(path, files, mode="w", **options):
+    with tarfile.open(path, mode, **options) as archive:
+        for name, content in files.items():
+            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            data = b"" if isinstance(content, tarfile.TarInfo) else content
+            info.name, info.size = name, len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+WRITERS = {
+    "photographs.zip": zipped,
+    "photographs.tar": tarred,
+    "photographs.tar.gz": lambda path, files: tarred(path, files, "w:gz"),
+    "photographs.tgz": lambda path, files: tarred(path, files, "w:gz"),
+}
+
+
+def below(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(path, cache):
+    """Why the archive is refused; nothing is left of it."""
+    with pytest.raises(ArchiveError) as error:
+        unpacked(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    assert [entry.name for entry in cache.iterdir() if entry.name != "lock"] == []
+    return str(error.value)
+
+
+# What is unpacked
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("top", ["", "photographs/", "./a/b/"])
+def test_every_kind_is_unpacked_and_a_single_top_folder_looked_through(tmp_path, name, top):
+    files = photographs()
+    extra = {"__MACOSX/cat/._0.png": b"x", ".DS_Store": b"x", f"{top}cat/.DS_Store": b"x", f"{top}cat/._0.png": b"x"}
+    root = unpacked(WRITERS[name](tmp_path / name, {f"{top}{path}": content for path, content in files.items()} | extra))
+    assert below(root) == files
+
+
+def test_a_folder_that_holds_the_lists_is_not_looked_through(tmp_path):
+    files = {f"set/images/{path}": content for path, content in photographs().items()}
+    lists = {"set/labels.txt": b"cat\ndog\n", "set/train_list.txt": b"images/cat/0.png 0\nimages/dog/0.png 1\n"}
+    root = unpacked(zipped(tmp_path / "a.zip", files | lists))
+    assert len(AnimalDataset(root / TRAIN_LIST, 8, train=True)) == 2
+
+
+def test_all_scripts_find_the_same_folder_and_messages_name_the_archive(tmp_path, capsys, cache, monkeypatch):
+    executor = train_val_split.concurrent.futures
+    monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
+    path = zipped(tmp_path / "my photographs.zip", photographs())
+    config = Config(data=str(path), picture=str(tmp_path / "grid.png"))
+    assert show_photographs.main(config) == 2
+    assert f"python train_val_split.py --data '{path}' writes it" in capsys.readouterr().err
+    assert train_val_split.main(config) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"the lists of {path} are in {data_root(path)}"
+    assert show_photographs.main(config) == 0
+    dataset = open_dataset("folder", str(path), 16, train=True)
+    lists = below(data_root(path))["train_list.txt"]
+    assert len(dataset) == 9
+    assert dataset.data == str(path)
+    # the cache is nothing to rely on
+    shutil.rmtree(cache)
+    with pytest.raises(DataError, match=r"there is no .*labels.txt: python train_val_split.py --data '.*my photographs.zip'"):
+        open_dataset("folder", str(path), 16, train=True)
+    assert train_val_split.main(config) == 0
+    assert below(data_root(path))["train_list.txt"] == lists
+
+
+def test_the_second_use_unpacks_nothing_and_a_copy_elsewhere_is_the_same(tmp_path, monkeypatch, capsys):
+    path = zipped(tmp_path / "a.zip", photographs())
+    root = unpacked(path)
+    assert capsys.readouterr().err.startswith(f"unpacking {path} (")
+    monkeypatch.setattr(data_archive, "_unpack", None)
+    shutil.copy(path, tmp_path / "b.zip")
+    assert unpacked(path) == unpacked(tmp_path / "b.zip") == root
+    assert capsys.readouterr().err == ""
+
+
+def test_an_archive_that_changed_is_another(tmp_path):
+    path = zipped(tmp_path / "a.zip", photographs())
+    first = unpacked(path)
+    files = photographs()
+    files["cat/0.png"] = files["cat/1.png"]
+    assert unpacked(zipped(path, files)) != first
+
+
+def test_pictures_are_not_drawn_into_an_archive(tmp_path, capsys):
+    assert sample_animals.main(Config(data=str(tmp_path / "new.zip"))) == 2
+    assert "is the name of an archive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "count"), [("animals10_mini.zip", 320), ("caltech101_16.zip", 1816)])
+def test_real_archives(name, count):
+    if not (REAL / name).is_file():
+        pytest.skip(f"needs {REAL / name}")
+    assert len(below(unpacked(REAL / name))) == count
+
+
+# Names
+
+
+def test_names_from_windows_in_china_are_read(tmp_path, capsys):
+    files = {f"{name}/{number}.png": b"x" for name in ("猫", "狗", "联通") for number in "01"}
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo("x" * len(name.encode("gbk")))
+            archive.writestr(info, content)
+    packed = path.read_bytes()
+    for name in files:
+        raw = name.encode("gbk")
+        packed = packed.replace(b"x" * len(raw) + b"x", raw + b"x", 1)  # the local header, before the content
+    for name in files:
+        raw = name.encode("gbk")
+        start = packed.index(b"PK\x01\x02")
+        packed = packed[:start] + packed[start:].replace(b"x" * len(raw), raw, 1)
+    path.write_bytes(packed)
+    assert below(unpacked(path)) == files
+    assert "no UTF-8; they are read as gbk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("utf-8", None), ("gbk", "gbk"), ("cp437", "cp437")])
+def test_names_of_a_tar_file_are_decoded_alike(tmp_path, capsys, encoding, said):
+    names = ["é/ü.png", "a/b.png"] if encoding == "cp437" else ["猫/照片.png", "a/b.png"]
+    path = tarred(tmp_path / "a.tar", dict.fromkeys(names, b"x"), format=tarfile.GNU_FORMAT, encoding=encoding)
+    assert set(below(unpacked(path))) == set(names)
+    assert ("no UTF-8" in capsys.readouterr().err) == bool(said)
+
+
+def test_names_in_utf_8_that_are_not_marked_are_utf_8(tmp_path, capsys):
+    path = zipped(tmp_path / "a.zip", {"猫/0.png": b"x", "b/0.png": b"x"})
+    packed = path.read_bytes()
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = packed.index(signature)
+        flags = struct.unpack_from("<H", packed, start + place)[0] & ~0x800
+        packed = packed[: start + place] + struct.pack("<H", flags) + packed[start + place + 2 :]
+    path.write_bytes(packed)
+    assert set(below(unpacked(path))) == {"猫/0.png", "b/0.png"}
+    assert "note" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/x.png", "../x.png", "cat/../../x.png", "C:/x.png", "c:x.png", "cat\\..\\x.png", "//server/x"]
+)
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, cache, kind, name):
+    write = zipped if kind == "a.zip" else tarred
+    assert "could lead out of the folder" in refusal(write(tmp_path / kind, photographs() | {name: b"x"}), cache)
+    assert not (tmp_path / "cache" / "x.png").exists()
+
+
+def test_a_name_deeper_than_any_folder_is_refused(tmp_path, cache):
+    assert "in more than 64 folders" in refusal(zipped(tmp_path / "a.zip", {"a/" * 65 + "x.png": b"x"}), cache)
+
+
+def test_a_name_longer_than_any_is_refused(tmp_path, cache):
+    assert "cannot be unpacked" in refusal(zipped(tmp_path / "a.zip", {"a" * 300 + ".png": b"x"}), cache)
+
+
+def test_what_is_in_it_twice_is_refused(tmp_path, cache):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("cat/0.png", "cat/./0.png"):
+            archive.writestr(name, b"x")
+    assert "is in it twice" in refusal(path, cache)
+    assert "is a file and a folder" in refusal(zipped(path, {"cat": b"x", "cat/0.png": b"x"}), cache)
+
+
+# Links and special files
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"S"])
+def test_links_and_special_files_in_a_tar_file_are_refused(tmp_path, cache, kind):
+    info = tarfile.TarInfo("cat/link.png")
+    info.type, info.linkname = kind, "/etc/passwd"
+    assert "is a link or a special file" in refusal(tarred(tmp_path / "a.tar", photographs() | {"cat/link.png": info}), cache)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_links_and_special_files_in_a_zip_file_are_refused(tmp_path, cache, kind):
+    info = zipfile.ZipInfo("cat/link.png")
+    info.create_system, info.external_attr = 3, (kind | 0o777) << 16
+    assert "is a link or a special file" in refusal(zipped(tmp_path / "a.zip", photographs() | {info: b"/etc/passwd"}), cache)
+
+
+def test_files_get_no_rights_from_the_archive(tmp_path):
+    info = zipfile.ZipInfo("cat/0.png")
+    info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o6777) << 16
+    root = unpacked(zipped(tmp_path / "a.zip", {info: b"x"}))
+    assert (root / "cat" / "0.png").stat().st_mode & 0o7111 == 0
+
+
+# Bombs
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_more_bytes_than_the_limit_are_not_written(tmp_path, cache, monkeypatch, name):
+    monkeypatch.setattr(data_archive, "SMALL", 10**6)
+    monkeypatch.setattr(data_archive, "MOST_RATIO", 2)
+    monkeypatch.setattr("archive_entries.HEADERS", 0)
+    path = WRITERS[name](tmp_path / name, {"cat/0.png": bytes(4 * 10**6)})
+    if name == "photographs.tar":  # which packs nothing, so cannot be a bomb
+        assert unpacked(path)
+    elif name == "photographs.zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("cat/0.png", bytes(4 * 10**6))
+        assert "more than the 1,000,000 bytes that the archive's size allows" in refusal(path, cache)
+    else:
+        assert "more than its size allows" in refusal(path, cache)
+
+
+def test_a_header_that_lies_about_the_size_is_found_out(tmp_path, cache):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/0.png", bytes(10**6))
+    packed = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        struct.pack_into("<I", packed, packed.index(signature) + place, 10)
+    path.write_bytes(packed)
+    assert "cut or damaged" in refusal(path, cache)
+
+
+def test_as_much_of_the_disk_as_is_free_is_the_limit(tmp_path, cache, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=data_archive.SPARE_DISK + 5000))
+    assert "more than the 5,000 bytes that the disk of" in refusal(zipped(tmp_path / "a.zip", photographs()), cache)
+
+
+def test_too_many_files_are_refused(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(data_archive, "MOST_FILES", 15)
+    assert unpacked(zipped(tmp_path / "a.zip", photographs()))  # 12 files, 3 folders
+    monkeypatch.setattr(data_archive, "MOST_FILES", 14)
+    shutil.rmtree(cache)
+    assert "more than 14 files and folders" in refusal(tmp_path / "a.zip", cache)
+    monkeypatch.setattr(data_archive, "MOST_FILES", 5)
+    assert "more than 5 files" in refusal(tmp_path / "a.zip", cache)
+
+
+def test_a_tar_header_of_megabytes_is_refused(tmp_path, cache):
+    assert "a header of" in refusal(tarred(tmp_path / "a.tgz", {"cat/" + "x" * 3 * 10**6: b"x"}, "w:gz"), cache)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_a_cut_archive_is_one_error_and_leaves_nothing(tmp_path, cache, name, share):
+    path = WRITERS[name](tmp_path / name, photographs())
+    whole = path.read_bytes()
+    if name == "photographs.tar":
+        whole = whole[: whole.rindex(b"IEND") + 512]  # without most of the zeros that it is filled up with
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert "get it anew" in refusal(path, cache)
+
+
+def test_a_tar_file_cut_between_two_files_is_noticed(tmp_path, cache):
+    path = tarred(tmp_path / "a.tar", photographs())
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[-1].offset
+    path.write_bytes(path.read_bytes()[:last])
+    assert "its end is missing" in refusal(path, cache)
+    path.write_bytes(path.read_bytes() + b"garbage " * 200)
+    assert "its end is missing" in refusal(path, cache)
+
+
+@pytest.mark.parametrize("name", ["photographs.zip", "photographs.tgz"])
+def test_changed_bytes_are_noticed(tmp_path, cache, name):
+    path = WRITERS[name](tmp_path / name, photographs())
+    packed = bytearray(path.read_bytes())
+    packed[len(packed) // 2] ^= 1
+    path.write_bytes(packed)
+    assert "get it anew" in refusal(path, cache)
+
+
+def test_an_encrypted_or_rarely_packed_archive_is_refused(tmp_path, cache):
+    path = zipped(tmp_path / "a.zip", {"cat/0.png": b"x"})
+    packed = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        packed[packed.index(signature) + place] |= 1
+    path.write_bytes(packed)
+    assert "is encrypted" in refusal(path, cache)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("cat/0.png", b"x")
+    assert "compressed in a rare way (type 14)" in refusal(path, cache)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", b"\x89PNG\r\n\x1a\n", gzip.compress(b"text"), b"PK\x03\x04", b"BZh91AY"]
+)
+def test_what_is_no_archive_is_refused(tmp_path, cache, content):
+    (tmp_path / "a.zip").write_bytes(content)
+    assert refusal(tmp_path / "a.zip", cache)
+
+
+def test_an_archive_of_nothing_is_refused(tmp_path, cache):
+    assert "holds no files" in refusal(zipped(tmp_path / "a.zip", {}), cache)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    path = zipped(tmp_path / "a.zip", photographs())
+    monkeypatch.setattr(data_archive.os, "sync", full)
+    assert "No space left on device" in refusal(path, cache)
+
+
+# Several processes
+
+
+def start(path):
+    command = [sys.executable, "-c", f"from data_archive import unpacked; print(unpacked({str(path)!r}))"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_processes_that_start_together_unpack_once(tmp_path, cache):
+    path = zipped(tmp_path / "a.zip", photographs())
+    processes = [start(path) for _ in range(4)]
+    done = [process.communicate(timeout=60) for process in processes]
+    assert {process.returncode for process in processes} == {0}
+    assert len({out for out, _ in done}) == 1
+    assert sum("unpacking" in err for _, err in done) == 1
+    assert below(Path(done[0][0].strip())) == photographs()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_after_a_killed_process_the_next_one_starts_afresh(tmp_path, cache):
+    path = zipped(tmp_path / "a.zip", photographs() | {f"many/{number}": b"x" for number in range(4_000)})
+    process = start(path)
+    while process.poll() is None and not list(cache.glob("unpacking-*/*/*")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert list(cache.glob("unpacking-*"))
+    root = unpacked(path)
+    assert sum(1 for _ in (root / "many").iterdir()) == 4_000
+    assert sorted(entry.name for entry in cache.iterdir()) == sorted([root.name, "lock"])
+
+
+def test_a_folder_of_somebody_else_is_not_trusted(tmp_path, monkeypatch):
+    path = zipped(tmp_path / "a.zip", photographs())
+    unpacked(path)
+    if not hasattr(os, "geteuid"):
+        pytest.skip("no users here")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(ArchiveError, match="belongs to another user"):
+        unpacked(path)
+
+
+def test_the_classes_of_an_archive(tmp_path, monkeypatch):
+    executor = train_val_split.concurrent.futures
+    monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
+    path = tarred(tmp_path / "a.tgz", {f"top/{name}": content for name, content in photographs().items()}, "w:gz")
+    assert train_val_split.main(Config(data=str(path))) == 0
+    assert read_classes(data_root(path)) == list(CLASSES)

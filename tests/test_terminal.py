@@ -1,0 +1,22 @@
+import pytest
+
+from reporting.terminal import print_error, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a plain name.jpg", "a plain name.jpg"),
+        ("猫 été 🐈‍⬛", "猫 été 🐈‍⬛"),
+        ("\x1b[2J\x1b]0;owned\x07", "\\x1b[2J\\x1b]0;owned\\x07"),
+        ("\x9b2J", "\\x9b2J"),
+        ("two\nlines\r\tand more", "two\\nlines\\r\\tand more"),
+        ("gnp.\u202egod", "gnp.\\u202egod"),
+        ("\udcff\udcfe", "\\udcff\\udcfe"),
+        ("zero\0", "zero\\x00"),
+    ],
+)
+def test_what_a_terminal_would_take_for_a_command_is_escaped(text, shown, capsys):
+    assert printable(text) == shown
+    print_error("train", ValueError(text))
+    assert capsys.readouterr().err == f"train.py: error: {shown}\n"
