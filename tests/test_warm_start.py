@@ -367,11 +367,17 @@ def test_a_download_that_fails_is_one_line_with_the_other_way(monkeypatch, capsy
         logging.getLogger("paddle.utils.download").info("Downloading")
         raise RuntimeError(f"Download from {url} failed. Retry limit reached")
 
+    # as importing Paddle 3 leaves it
+    logger = logging.getLogger("paddle.utils.download")
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler(sys.stderr)])
+    logger.setLevel(logging.INFO)
     monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", fails)
     monkeypatch.setattr(paddle.utils.download, "WEIGHTS_HOME", str(tmp_path))
     with pytest.raises(WeightFileError, match=r"^pretrained: resnet18\.pdparams could not be downloaded \(.*--init_from FILE$"):
         pretrained_file("resnet18")
     assert capsys.readouterr() == (f"downloading resnet18.pdparams into {tmp_path}\n", "")
+    assert logger.level == logging.INFO
+    logger.setLevel(logging.NOTSET)
 
 
 def test_a_network_starts_from_one_file_only():

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import logging
 import sys
 from pathlib import Path
 
@@ -28,14 +29,26 @@ def pretrained_file(net) -> Path:
         print(f"downloading {target.name} into {target.parent}", flush=True)
     bar = sys.stderr if sys.stderr.isatty() else io.StringIO()
     try:
-        # Paddle draws its bar into pipes as well
-        with contextlib.redirect_stderr(bar), contextlib.redirect_stdout(io.StringIO()):
+        # Paddle draws its bar into pipes as well, and says at each attempt what it does
+        with contextlib.redirect_stderr(bar), contextlib.redirect_stdout(io.StringIO()), _silent(download.__name__):
             return Path(download.get_weights_path_from_url(url, md5))
     except (OSError, RuntimeError, ImportError) as error:
         raise WeightFileError(
             f"pretrained: {target.name} could not be downloaded ({' '.join(str(error).split())}): fetch {url} by other means "
             f"and give it with --init_from FILE"
         ) from None
+
+
+@contextlib.contextmanager
+def _silent(name):
+    """Within: the logger ``name`` says nothing below an error."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _place(net):
