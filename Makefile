@@ -22,12 +22,13 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test lint format bench clean
+.PHONY: help setup setup-dev demo test hostile lint format bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    draw ten kinds of animals, train two networks on them, evaluate and compare: $(DEMO)'
 	@echo 'make test    run all tests'
+	@echo 'make hostile run every script on hostile data folders and damaged photographs: about an hour'
 	@echo 'make lint    check style with ruff'
 	@echo 'make format  put style right with ruff'
 	@echo 'make bench   time data loading, a training step and what attention costs'
@@ -54,6 +55,9 @@ demo: setup
 
 test: setup-dev
 	$(VENV_PYTHON) -m pytest
+
+hostile: setup-dev
+	PYTHONPATH=.:tests $(VENV_PYTHON) tests/hostile_runs.py
 
 lint: setup-dev
 	$(VENV_PYTHON) -m ruff check .
