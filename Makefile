@@ -25,13 +25,15 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test fuzz lint format bench clean
+.PHONY: help setup setup-dev demo test fuzz hostile torture lint format bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    draw ten kinds of animals, train two networks on them, evaluate and compare: $(DEMO)'
 	@echo 'make test    run all tests'
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints and CIFAR-10 with 100,000 damaged inputs each; on Linux'
+	@echo 'make hostile run every script on hostile data folders and damaged photographs: about an hour'
+	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
 	@echo 'make lint    check style with ruff'
 	@echo 'make format  put style right with ruff'
 	@echo 'make bench   time data loading, a training step and what attention costs'
@@ -63,6 +65,13 @@ test: setup-dev
 fuzz: setup-dev
 	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check -r requirements-fuzz.txt
 	$(VENV_PYTHON) tests/fuzz/long_run.py $(FUZZ)
+
+hostile: setup-dev
+	PYTHONPATH=.:tests $(VENV_PYTHON) tests/hostile_runs.py
+
+torture: setup-dev
+	$(VENV_PYTHON) tests/torture/torture.py --kills 200
+	$(VENV_PYTHON) tests/torture/same_again.py
 
 lint: setup-dev
 	$(VENV_PYTHON) -m ruff check .

@@ -1,4 +1,4 @@
-"""The long form of test_hostile_roots.py and test_damaged_photographs.py: every script as a process of its own. `make hostile`.
+"""The long form of test_hostile_roots.py and test_damaged_photographs.py, each script in a process of its own: `make hostile`.
 
 Every hostile data folder goes through train_val_split, train, eval, compare, gradcam and show_photographs; lists of damaged
 photographs through all but the first, with 0 and with 2 workers; the largest photographs through both ways of reading. What
@@ -12,22 +12,39 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
+import matplotlib.figure  # noqa: F401
+import paddle  # noqa: F401
 from damaged_photographs import big_photographs, damaged_photographs
 from hostile_roots import CLASSES, HOSTILE_ROOTS, plain, with_lists
 
+import compare
+import eval as eval_script
+import gradcam
+import reporting.plots  # noqa: F401
+import show_photographs
+import train
+import train_val_split
+from config import parse_config
 from photo_lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
 from photographs import PhotographError, read_photograph
 
+SCRIPTS = {
+    "train_val_split": train_val_split, "train": train, "eval": eval_script, "compare": compare, "gradcam": gradcam,
+    "show_photographs": show_photographs,
+}  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 120  # seconds for a script; what takes longer counts as a hang
 NET = "resnet18"
-TRAINING = ("--image_size", "32", "--epochs", "1", "--batch_size", "4", "--fused", "off", "--threads", "1")
+PLAIN = ("--fused", "off", "--threads", "1")
+TRAINING = ("--image_size", "32", "--epochs", "1", "--batch_size", "4", *PLAIN)
 LISTS_OF_DAMAGED = 6
 RAW = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]")
 SIDE_LINES = ("note: ", "left out: ", "plain operators run", "unpacking ", "train.py: error: ", "eval.py: error: ")
@@ -54,27 +71,60 @@ class Record:
 
     def run(self, name, script, *arguments):
         """Run a script; returns its exit code, None where it hung."""
-        command = [sys.executable, str(ROOT / f"{script}.py"), *map(os.fspath, arguments)]
         started = time.monotonic()
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=LIMIT, cwd=ROOT, stdin=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
+        code, out, err = run_process(script, list(map(os.fspath, arguments)))
+        seconds = time.monotonic() - started
+        if code is None:
             self.fault("hang", name, script)
             return None
-        seconds = time.monotonic() - started
         self.slowest = max(self.slowest, (seconds, f"{script}, {name}"))
-        self.ends[script, done.returncode] += 1
-        said = done.stderr.decode("utf-8", "replace")
+        self.ends[script, code] += 1
+        said = err.decode("utf-8", "replace")
         lines = [line for line in said.splitlines() if not line.startswith(SIDE_LINES) or line.startswith(f"{script}.py")]
-        if b"Traceback" in done.stderr or done.returncode not in (0, 1, 2) or (done.returncode == 1 and script != "compare"):
-            self.fault("crash", name, f"{script} {done.returncode} {said[-2000:]}")
-        elif done.returncode == 2 and (len(lines) != 1 or not lines[0].startswith(f"{script}.py: error: ")):
+        if b"Traceback" in err or code not in (0, 1, 2) or (code == 1 and script != "compare"):
+            self.fault("crash", name, f"{script} {code} {said[-2000:]}")
+        elif code == 2 and (len(lines) != 1 or not lines[0].startswith(f"{script}.py: error: ")):
             self.fault("not one line", name, f"{script} {said[-1000:]!r}")
-        elif done.returncode == 0 and lines:
+        elif code == 0 and lines:
             self.fault("noise", name, f"{script} {said[-1000:]!r}")
-        if RAW.search(done.stdout + done.stderr):
+        if RAW.search(out + err):
             self.fault("raw control character", name, script)
-        return done.returncode
+        return code
+
+
+def run_process(script, arguments):
+    """(exit code, stdout, stderr) of a script in a process of its own; the code is None where it hung.
+
+    The process is forked from this one, which has imported Paddle but computed nothing: importing takes longer than the rest.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                sys.stdout, sys.stderr = open(1, "w", encoding="utf-8"), open(2, "w", encoding="utf-8")  # noqa: SIM115
+                code = SCRIPTS[script].main(parse_config(arguments, script))
+            except SystemExit as end:
+                code = end.code
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                out.seek(0)
+                err.seek(0)
+                return os.waitstatus_to_exitcode(status), out.read(), err.read()
+            time.sleep(0.02)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return None, b"", b""
 
 
 def check_labels(record, name, data, run):
@@ -108,8 +158,8 @@ def try_root(record, root, number, folder, trained):
         record.fault("unexpected", root.name, f"train {code}")
     own = folder / "runs" / NET / "001"
     run = own if code == 0 else trained
-    record.run(root.name, "eval", "--data", data, "--run", run, "--num_workers", "0", "--threads", "1")
-    record.run(root.name, "gradcam", "--data", data, "--run", run, "--threads", "1", "--picture", folder / "gradcam.png")
+    record.run(root.name, "eval", "--data", data, "--run", run, "--num_workers", "0", *PLAIN)
+    record.run(root.name, "gradcam", "--data", data, "--run", run, *PLAIN, "--picture", folder / "gradcam.png")
     record.run(root.name, "show_photographs", "--data", data, "--picture", folder / "grid.png")
     if code or number % 4 == 0:  # where nothing is refused, two trainings and two evaluations
         record.run(root.name, "compare", "--data", data, "--nets", NET, "resnet34", *runs, "--num_workers", "0", *TRAINING)
@@ -128,7 +178,7 @@ def try_damaged(record, folder, trained, workers, refused, seed):
     runs = ("--data", data, "--runs_dir", folder / "runs")
     ends = {
         "train": record.run(name, "train", *runs, "--net", NET, *flags, *TRAINING),
-        "eval": record.run(name, "eval", "--data", data, "--run", trained, *flags, "--threads", "1"),
+        "eval": record.run(name, "eval", "--data", data, "--run", trained, *flags, *PLAIN),
         "gradcam": record.run(
             name, "gradcam", "--data", data, "--run", trained, "--picture", folder / "g.png", "--threads", "1"
         ),

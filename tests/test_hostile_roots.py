@@ -153,6 +153,24 @@ def test_odd_names_go_through_all_scripts_and_come_out_as_they_were(tmp_path, ca
     assert sorted((run / "classes.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")) == names
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_listed_photograph_that_is_damaged_stops_a_script_and_gradcam_leaves_it_out(trained, tmp_path, capsys, workers):
+    data = tmp_path / "data"
+    next(root for root in HOSTILE_ROOTS if root.name == "lists of damaged photographs").build(data)
+    run = ("--run", trained / "resnet" / "001")
+    for script, options in (
+        ("train", ("--net", "resnet", "--runs_dir", tmp_path / "runs", *TINY)), ("eval", run),
+    ):  # fmt: skip
+        config = parse_config(["--data", str(data), *map(str, options), "--num_workers", str(workers)], script)
+        code, err = outcome(capsys, SCRIPTS[script].main, config)
+        name, line = (TRAIN_LIST, 7) if script == "train" else (VAL_LIST, 3)
+        assert code == 2
+        assert f"{script}.py: error: {data / name} line {line}: {data}/cat/{name} damaged.png: " in err
+    code, err = outcome(capsys, gradcam.main, settings("gradcam", data, *run, "--picture", tmp_path / "gradcam.png"))
+    assert code == 0
+    assert err.startswith(f"left out: {data / VAL_LIST} line 3: ")
+
+
 # Links
 
 

@@ -493,7 +493,7 @@ def test_make_alone_lists_the_targets(toolkit):
     result = run_make(toolkit)
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert listed == ["demo", "test", "fuzz", "lint", "format", "bench", "setup", "clean"]
+    assert listed == ["demo", "test", "fuzz", "hostile", "torture", "lint", "format", "bench", "setup", "clean"]
 
 
 @needs_make
