@@ -6,6 +6,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from config import load_config
+from ops.batch_norm import BatchNorm2D
+from sa_resnet import BasicBlock, BlockAttention, conv
 from training.checkpoint import read_header
 from training.run_folder import read_history, read_result
 
@@ -26,6 +28,23 @@ class TinyNetwork(nn.Layer):
 
     def forward(self, x):
         return self.head(self.dropout(paddle.mean(self.features(x), axis=[2, 3])))
+
+
+class TinyResNet(nn.Layer):
+    """Three residual blocks of up to 32 channels: what a ResNet does, in a fifth of the time of one of one block a stage."""
+
+    def __init__(self, num_classes, attention=None, zero_init_residual=False):
+        super().__init__()
+        attention = attention and BlockAttention(attention)
+        self.conv1, self.bn1 = conv(3, 16, 3, stride=2), BatchNorm2D(16)
+        self.layer1 = nn.Sequential(BasicBlock(16, 16, 1, attention))
+        self.layer2 = nn.Sequential(BasicBlock(16, 32, 2, attention), BasicBlock(32, 32, 1, attention))
+        self.fc = nn.Linear(32, num_classes)
+        for block in [*self.layer1, *self.layer2] if zero_init_residual else ():
+            block.last_norm.weight.set_value(paddle.zeros_like(block.last_norm.weight))
+
+    def forward(self, x):
+        return self.fc(paddle.mean(self.layer2(self.layer1(self.bn1(self.conv1(x), relu=True))), axis=[2, 3]))
 
 
 def outcome(run) -> dict:
