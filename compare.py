@@ -9,8 +9,9 @@ from pathlib import Path
 import yaml
 
 from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
-from reporting.terminal import print_error, printable
+from reporting.terminal import printable
 from training import runtime
+from user_error import UserError
 
 PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
 
@@ -18,32 +19,15 @@ HEEDED_WITH_RUNS = {"runs", "runs_dir", "device", "threads", "num_workers", "fus
 """The settings that mean something for runs that are trained already."""
 
 
-class ComparisonError(ValueError):
+class ComparisonError(UserError):
     """Runs that cannot be compared; the message names the difference."""
 
 
 def main(config) -> int:
-    try:
-        runtime.configure(config.threads)
-        runtime.handle_termination(patience=PATIENCE)
-        # Only now may Paddle be imported, which the following modules do
-        from networks import NetworkError
-        from ops.fused import FusedError
-        from photo_lists import DataError
-        from reporting.comparison import EvaluationError
-        from training.run_folder import RunError
-
-        known = (ComparisonError, ConfigError, DataError, EvaluationError, FusedError, NetworkError, RunError)
-        try:
-            return compare(config.resolved())
-        except (*known, runtime.DeviceError, OSError) as error:
-            print_error("compare", error)
-            return 2
-    except runtime.Terminated:
-        return runtime.TERMINATED
-    except KeyboardInterrupt:
+    code = runtime.run("compare", compare, config, PATIENCE)
+    if code == runtime.INTERRUPTED:
         print("interrupted; the same command continues with what is missing", file=sys.stderr)
-        return runtime.INTERRUPTED
+    return code
 
 
 def compare(config) -> int:
@@ -54,6 +38,7 @@ def compare(config) -> int:
     useless = sorted(config.given & {item.name for item in settings("compare")} - HEEDED_WITH_RUNS) if config.runs else ()
     if useless:
         raise ConfigError(f"runs: finished runs are compared as they were trained; without effect: {', '.join(useless)}")
+    config = config.resolved()
     device = runtime.select_device(config.device)
     named = config.runs or config.nets
     if len(set(named)) < 2:

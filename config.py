@@ -23,6 +23,7 @@ from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from reporting.quoting import quoted
 from reporting.terminal import print_error
 from training.runtime import available_cores, default_threads
+from user_error import UserError
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
 
@@ -38,7 +39,7 @@ NOT_LEARNED = frozenset({
 VIEW_OPTIONS = ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A setting that cannot be used. The message is one line: the name, the value, the rule, the remedy."""
 
 

@@ -2,34 +2,13 @@
 
 from pathlib import Path
 
-from config import ConfigError, config_of_checkpoint, parse_config
-from reporting.terminal import print_error, printable
+from config import config_of_checkpoint, parse_config
+from reporting.terminal import printable
 from training import runtime
 
 
 def main(config) -> int:
-    try:
-        runtime.configure(config.threads)
-        runtime.handle_termination()
-        # Only now may Paddle be imported, which the following modules do
-        from networks import NetworkError
-        from ops.fused import FusedError
-        from photo_lists import DataError
-        from training.checkpoint import CheckpointError
-        from training.run_folder import RunError
-
-        try:
-            print(evaluate(config))
-        except (
-            CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError,
-        ) as error:  # fmt: skip
-            print_error("eval", error)
-            return 2
-    except runtime.Terminated:
-        return runtime.TERMINATED
-    except KeyboardInterrupt:
-        return runtime.INTERRUPTED
-    return 0
+    return runtime.run("eval", lambda config: print(evaluate(config)), config)
 
 
 def evaluate(config) -> dict:

@@ -11,7 +11,7 @@ from config import Config, ConfigError, config_of_checkpoint, parse_config
 from data_folder import files_below
 from photo_lists import DataError
 from photographs import SUFFIXES, PhotographError, read_crop
-from reporting.terminal import print_error, printable
+from reporting.terminal import printable
 from training import runtime
 
 BATCH = 16  # photographs that a network sees at once; the backward pass needs all their feature maps in memory
@@ -40,27 +40,7 @@ class Photograph(NamedTuple):
 
 
 def main(config) -> int:
-    try:
-        runtime.configure(config.threads)
-        runtime.handle_termination()
-        # Only now may Paddle be imported, which the following modules do
-        from networks import NetworkError
-        from ops.fused import FusedError
-        from training.checkpoint import CheckpointError
-        from training.run_folder import RunError
-
-        try:
-            explain_photographs(config)
-        except (
-            CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, runtime.DeviceError, OSError,
-        ) as error:  # fmt: skip
-            print_error("gradcam", error)
-            return 2
-    except runtime.Terminated:
-        return runtime.TERMINATED
-    except KeyboardInterrupt:
-        return runtime.INTERRUPTED
-    return 0
+    return runtime.run("gradcam", explain_photographs, config)
 
 
 def explain_photographs(config) -> Path:

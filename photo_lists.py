@@ -6,6 +6,7 @@ from a stranger: without ``follow_links`` it reaches no file outside of its fold
 
 import hashlib
 import os
+import re
 import shlex
 import stat
 from pathlib import Path
@@ -14,15 +15,17 @@ from data_folder import leads_out
 from regular_file import NotRegularError, open_regular
 from reporting.quoting import named, quoted
 from reporting.whole_file import write_text
+from user_error import UserError
 
 TRAIN_LIST, VAL_LIST, LABELS = "train_list.txt", "val_list.txt", "labels.txt"
 
+LABEL = re.compile("-?[0-9]{1,9}")  # int() would take hours over a million digits, or refuse them
 MOST_BYTES = 2**30
 """A list may have as many: more than ten million photographs."""
 MOST_CLASSES = 100_000
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Lists or photographs that cannot be used; the message names the list file and line."""
 
 
@@ -134,11 +137,10 @@ class _EntryCheck:
 
 def _entry(line, num_classes, where):
     path, _, label = line.rpartition(" ")
-    digits = label.removeprefix("-")
-    if not path or not (digits.isascii() and digits.isdecimal()):
+    if not path or not LABEL.fullmatch(label):
         raise DataError(f"{where}: {quoted(line)}: expected 'relative/path label', the label a whole number")
-    if len(digits) > 9 or not 0 <= int(label) < num_classes:
-        raise DataError(f"{where}: label {named(label)}, but labels.txt names {num_classes} classes (0 to {num_classes - 1})")
+    if not 0 <= int(label) < num_classes:
+        raise DataError(f"{where}: label {label}, but labels.txt names {num_classes} classes (0 to {num_classes - 1})")
     return path, int(label)
 
 

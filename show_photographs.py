@@ -8,6 +8,7 @@ from data_sets import data_root
 from photo_lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
 from photographs import PhotographError, read_photograph
 from reporting.terminal import print_error, printable
+from user_error import UserError
 
 MOST_CLASSES = 50
 THUMBNAIL = (320, 320)
@@ -30,7 +31,7 @@ def main(config) -> int:
             if paths:
                 images.append((_read(root / rng.choice(paths)), f"label: {classes[label]}"))
         draw_photographs(images, config.picture)
-    except (DataError, OSError) as error:
+    except (UserError, OSError) as error:
         print_error("show_photographs", error)
         return 2
     print(f"one photograph of each of {len(images)} of {len(classes)} classes: {printable(config.picture)}")

@@ -3,41 +3,18 @@
 import dataclasses
 from pathlib import Path
 
-from config import ConfigError, load_config, parse_config
-from reporting.terminal import print_error, printable
+from config import load_config, parse_config
+from reporting.terminal import printable
 from training import runtime
 
 
 def main(config) -> int:
-    try:
-        runtime.configure(config.threads)
-        runtime.handle_termination()
-        # Only now may Paddle be imported, which the following modules do
-        from networks import NetworkError
-        from ops.fused import FusedError
-        from photo_lists import DataError
-        from training.callbacks import TrainingDiverged
-        from training.checkpoint import CheckpointError
-        from training.run_folder import RunError
-        from training.weight_files import WeightFileError
+    work = print_summary if config.summary else continue_training if config.resume else begin_training
+    return runtime.run("train", work, config)
 
-        try:
-            if config.summary:
-                return print_summary(config)
-            return continue_training(config) if config.resume else train(config.resolved())
-        except (
-            CheckpointError, ConfigError, DataError, FusedError, NetworkError, RunError, WeightFileError, runtime.DeviceError,
-            OSError,
-        ) as error:  # fmt: skip
-            print_error("train", error)
-            return 2
-        except TrainingDiverged as error:
-            print_error("train", error)
-            return 1
-    except runtime.Terminated:
-        return runtime.TERMINATED
-    except KeyboardInterrupt:
-        return runtime.INTERRUPTED
+
+def begin_training(config) -> int:
+    return train(config.resolved())
 
 
 def print_summary(config) -> int:

@@ -16,18 +16,19 @@ from pathlib import Path
 from config import parse_config
 from data_folder import OUTSIDE, files_below, is_hidden, leads_out
 from data_sets import data_root
-from photo_lists import LABELS, TRAIN_LIST, VAL_LIST, DataError, write_lists
+from photo_lists import LABELS, TRAIN_LIST, VAL_LIST, write_lists
 from photographs import SUFFIXES, PhotographError, read_photograph
 from reporting.progress import ProgressBar
 from reporting.terminal import print_error, printable
 from reporting.whole_file import write_csv
 from training.runtime import INTERRUPTED, available_cores, become_worker
+from user_error import UserError
 
 MOST_PROCESSES = 61  # of a pool, on Windows
 REPORT = "split_report.csv"
 
 
-class SplitError(ValueError):
+class SplitError(UserError):
     """Data that cannot be split; the message says what to do."""
 
 
@@ -39,7 +40,7 @@ def main(config) -> int:
         split_folder(root, config.val_fraction, config.seed, config.max_per_class, config.follow_links, show_progress=True)
         if root != Path(config.data):
             print(f"the lists of {printable(config.data)} are in {printable(root)}")
-    except (DataError, SplitError, OSError) as error:
+    except (UserError, OSError) as error:
         print_error("train_val_split", error)
         return 2
     except KeyboardInterrupt:

@@ -11,6 +11,8 @@ import difflib
 import importlib
 import inspect
 
+from user_error import UserError
+
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "NETWORKS", "Classifier", "Lazy", "NetworkError", "build_network", "options_of"]
 
 # Of ImageNet's training photographs, RGB, as fractions of full brightness: the field's usual choice for photographs.
@@ -18,7 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class NetworkError(ValueError):
+class NetworkError(UserError):
     """No such network, or options that it cannot be built with."""
 
 

@@ -12,6 +12,8 @@ import sys
 
 import paddle
 
+from user_error import UserError
+
 MODES = ("auto", "on", "off")
 _mode = "auto"
 _suspended = 0
@@ -20,7 +22,7 @@ _obstacle = None  # why the library cannot be loaded
 _reported = set()
 
 
-class FusedError(RuntimeError):
+class FusedError(UserError):
     """--fused on, and the fused operators cannot run."""
 
 

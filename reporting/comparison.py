@@ -9,6 +9,7 @@ import numpy as np
 
 from reporting.significance import CONFIDENCE, holm, paired_difference
 from training.run_folder import read_result
+from user_error import UserError
 
 COLUMNS = (
     ("network", "network"),
@@ -29,7 +30,7 @@ COLUMNS = (
 """Key of a row -> heading."""
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """Evaluations that cannot be read, or that are not of the same photographs."""
 
 

@@ -89,8 +89,8 @@ def test_names_that_no_file_can_have_are_refused_on_one_line(folder, name):
 
 
 def test_a_class_that_is_named_twice_is_refused_with_both_lines(folder):
-    (folder / LABELS).write_text("cat\ndog\n\ncat\n")
-    with pytest.raises(DataError, match=r"labels\.txt line 4: cat is there twice \(line 1\)"):
+    (folder / LABELS).write_text("cat\ndog\ncat\n")
+    with pytest.raises(DataError, match=r"labels\.txt line 3: cat is the class of line 1 already"):
         read_classes(folder)
 
 

@@ -10,10 +10,13 @@ from paddle.callbacks import Callback
 
 from reporting.metrics import best_epoch
 from reporting.progress import ProgressBar
+from user_error import UserError
 
 
-class TrainingDiverged(ArithmeticError):
+class TrainingDiverged(UserError):
     """The loss is NaN or infinite."""
+
+    exit_code = 1
 
 
 class TrackPosition(Callback):

@@ -5,11 +5,12 @@ import sys
 
 from reporting.quoting import quoted
 from training.run_folder import HISTORY_COLUMNS
+from user_error import UserError
 
 MOST_CLASSES = 100_000  # five times as many as the largest data sets have; the network is built for as many as it says
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be read or does not fit; the message names the file and the difference."""
 
 

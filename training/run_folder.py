@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from user_error import UserError
+
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -19,7 +21,7 @@ HISTORY_COLUMNS = (
 )  # fmt: skip
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """No usable run; the message says which are there."""
 
 

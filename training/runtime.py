@@ -17,6 +17,9 @@ import time
 import warnings
 from pathlib import Path
 
+from reporting.terminal import print_error
+from user_error import UserError
+
 # Read now: Paddle, when it is imported, sets the variable to 1 where the user did not set it
 USERS_THREADS = "" if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS", "")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time a period, the period; or "max"
@@ -27,7 +30,7 @@ PR_SET_PDEATHSIG = 1  # of prctl(2), from Linux's sys/prctl.h
 INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM, as shells give them
 
 
-class DeviceError(ValueError):
+class DeviceError(UserError):
     """The device that was asked for is not there."""
 
 
@@ -182,6 +185,27 @@ def handle_termination(patience=4.0) -> None:
     wakes.setblocking(False)
     signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)  # written to at once, whatever the main thread does
     threading.Thread(target=_end_in_time, args=(arrived, wakes, patience), daemon=True).start()
+
+
+def run(script, work, config, patience=4.0) -> int:
+    """The main function of the scripts that need Paddle: the exit code of ``work(config)``.
+
+    That is what it returns if it is a number, else 0; where it raises an error that the user can put right, that is printed in
+    one line and decides. ``patience``: see handle_termination. Paddle is configured before ``work`` is called, which alone may
+    import what imports Paddle.
+    """
+    try:
+        configure(config.threads)
+        handle_termination(patience)
+        code = work(config)
+        return code if isinstance(code, int) else 0
+    except (UserError, OSError) as error:
+        print_error(script, error)
+        return getattr(error, "exit_code", 2)
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _terminate(signum, frame):

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from pickled_arrays import PlainArray
 from plain_pickle import Opaque, read_plain_pickle
 from training.torch_weights import LANGUAGE, MAGIC, Tensor, UnreadableWeights, read_legacy, read_zip, widened
+from user_error import UserError
 
 PLACES = (
     "state_dict", "model", "model_state_dict", "net", "network", "weights", "params",
@@ -35,7 +36,7 @@ UNREADABLE = (ValueError, zipfile.BadZipFile, NotImplementedError, SafetensorErr
 """What damaged files bring about; PlainPickleError and those of torch_weights are ValueErrors."""
 
 
-class WeightFileError(ValueError):
+class WeightFileError(UserError):
     """Weights that cannot be read or do not fit; the message names the file, the reason and the remedy in one line."""
 
 
