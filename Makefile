@@ -25,12 +25,13 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test fuzz hostile torture lint format bench clean
+.PHONY: help setup setup-dev demo test test-matrix fuzz hostile torture lint format bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    draw ten kinds of animals, train two networks on them, evaluate and compare: $(DEMO)'
 	@echo 'make test    run all tests'
+	@echo 'make test-matrix  run the tests on Python 3.10, on Python 3.12 and with Paddle 2.6.2, each in a folder .venv-...'
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints and CIFAR-10 with 100,000 damaged inputs each; on Linux'
 	@echo 'make hostile run every script on hostile data folders and damaged photographs: about an hour'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
@@ -61,6 +62,9 @@ demo: setup
 test: setup-dev
 	$(VENV_PYTHON) -m pytest
 
+test-matrix:
+	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py
+
 # What only this needs is not worth its time in every .venv: the short form, which `make test` runs, does without.
 fuzz: setup-dev
 	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check -r requirements-fuzz.txt
@@ -88,4 +92,4 @@ bench: setup
 
 clean:
 	rm -rf $(DEMO) .pytest_cache .ruff_cache
-	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name ".venv*" -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

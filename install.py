@@ -3,6 +3,8 @@
     python3 install.py              what training needs
     python3 install.py --dev        pytest and ruff as well
     python3 install.py --dry_run    prints what it would do
+    python3 install.py --venv .venv-2.6.2 --paddle gpu-2.6.2
+                                    another folder, and another Paddle than the machine asks for
 
 `make demo` and `make test` call it first. Which build of Paddle it installs follows from what nvidia-smi says:
 
@@ -44,9 +46,6 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent
-VENV = Path(".venv")
-VENV_PYTHON = str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
-STAMP = VENV / ".installed"  # the digests of what is installed; no file while an installation is under way
 
 PYTHONS = ("3.12", "3.11", "3.10", "3.9")  # what Paddle 2.6.2 and 3.x both have wheels for
 PADDLE_INDEX = "https://www.paddlepaddle.org.cn/packages/stable"
@@ -84,12 +83,45 @@ INDEXES = (  # newest first; Paddle's builds hold no PTX, so that a card outside
     Index("cu118", (11, 8), (6, 0), (8, 9)),
 )
 PADDLE_2 = Index("the ordinary index", (11, 8), (6, 1), (8, 9))  # paddlepaddle-gpu 2.6.2
+PADDLE_2_PIN = "paddlepaddle-gpu==2.6.2"
+BUILDS = ("cpu", "gpu-2.6.2")  # that can be asked for, whatever nvidia-smi says
 
 
 class Python(NamedTuple):
     version: str  # "3.11"
     site_packages: Path
     makes_venvs: bool
+
+
+class Venv(NamedTuple):
+    """The folder of a virtual environment."""
+
+    folder: Path
+
+    @property
+    def python(self):
+        return str(self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+    @property
+    def stamp(self):
+        """The file of the digests of what is installed; there is none while an installation is under way."""
+        return self.folder / ".installed"
+
+    def pip(self, action, *arguments):
+        """The command of this environment's pip."""
+        return [self.python, "-m", "pip", action, "-q", "--disable-pip-version-check", *arguments]
+
+    def has_pip(self):
+        """Whether pip runs: it does not where the making of the environment was interrupted."""
+        return subprocess.call([self.python, "-m", "pip", "--version"], stdout=DEVNULL, stderr=DEVNULL) == 0
+
+    def examine(self):
+        """Return its Python, or None where there is none that can be used.
+
+        A system upgrade can put another Python behind bin/python: it runs, but its site-packages do not exist.
+        """
+        python = examine_python(self.python)
+        return python if python and python.version in PYTHONS and python.site_packages.is_dir() else None
 
 
 def dotted(version):
@@ -147,8 +179,13 @@ def usable_indexes(gpu):
     return older or [index for index in reversed(fitting) if index.cuda[0] == gpu.cuda[0]]
 
 
-def examine_machine():
-    """Return (gpu, usable indexes, one line on both); (None, [], line) means the CPU build."""
+def examine_machine(asked=None):
+    """Return (gpu, usable indexes, one line on both); (None, [], line) means the CPU build.
+
+    ``asked``: one of BUILDS, and the machine is not examined; (None, [PADDLE_2], line) means paddlepaddle-gpu 2.6.2.
+    """
+    if asked:
+        return None, [PADDLE_2] if asked == "gpu-2.6.2" else [], f"Paddle as asked for: {asked}"
     try:
         gpu = find_gpu()
     except NoGpu as reason:
@@ -184,13 +221,13 @@ def first_answering(indexes):
     return None, why
 
 
-def announce_paddle_2(gpu, why):
+def announce_paddle_2(gpu, why, stamp):
     """Print why it is to be paddlepaddle-gpu 2.6.2, and a warning where it cannot run on ``gpu``."""
     print(f"{why}: paddlepaddle-gpu 2.6.2 instead, which needs CUDA 11.8 and cuDNN 8 on the system.")
     if gpu.capability and not PADDLE_2.oldest <= gpu.capability <= PADDLE_2.newest:
         works = f"{dotted(PADDLE_2.oldest)} to {dotted(PADDLE_2.newest)}"
         print(f"WARNING: 2.6.2 cannot run on this GPU, only on compute capability {works}.")
-    print(f"To try that index again, or a mirror of it (PADDLE_INDEX), delete {STAMP} first.")
+    print(f"To try that index again, or a mirror of it (PADDLE_INDEX), delete {stamp} first.")
 
 
 # Python and .venv
@@ -213,10 +250,10 @@ def examine_python(command):
     return Python(version, Path(site_packages), makes_venvs == "True")
 
 
-def pythons_on_path():
-    """Return this Python, then every python3.12 ... python3.9 and python3 on PATH, without .venv's own."""
+def pythons_on_path(target):
+    """Return this Python, then every python3.12 ... python3.9 and python3 on PATH, without those of ``target``."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    own = (ROOT / VENV).resolve()
+    own = (ROOT / target.folder).resolve()
     path = os.pathsep.join(folder for folder in folders if own not in Path(folder).resolve().parents)
     names = [f"python{version}" for version in PYTHONS] + ["python3"]
     found = [] if Path(sys.prefix).resolve() == own else [sys.executable]
@@ -224,10 +261,17 @@ def pythons_on_path():
     return list(dict.fromkeys(found))
 
 
-def find_python(asked):
-    """Return (command, version) of the Python to make .venv with: ``asked``, or the first on PATH that will do."""
+def pythons_of_pyenv(name):
+    """Return the Pythons of the name ``name``, such as python3.10, that pyenv has installed and need not have put on PATH."""
+    root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+    return [str(command) for command in sorted(root.glob(f"versions/3.*/bin/{name}"), reverse=True)]
+
+
+def find_python(asked, target):
+    """Return (command, version) of the Python to make ``target`` with: ``asked``, or the first on PATH that will do."""
     refused = []
-    for command in [asked] if asked else pythons_on_path():
+    candidates = [asked, *(pythons_of_pyenv(asked) if re.fullmatch(r"python3\.\d+", asked) else ())] if asked else None
+    for command in candidates or pythons_on_path(target):
         python = examine_python(command)
         if not python:
             refused.append(f"{command} does not run")
@@ -238,20 +282,6 @@ def find_python(asked):
         else:
             return command, python.version
     raise InstallError("\n  ".join(["needs Python 3.9 to 3.12 with venv and pip. Found:", *refused]))
-
-
-def read_venv():
-    """Return the Python of .venv, or None where there is none that can be used.
-
-    A system upgrade can put another Python behind .venv/bin/python: it runs, but its site-packages do not exist.
-    """
-    python = examine_python(VENV_PYTHON)
-    return python if python and python.version in PYTHONS and python.site_packages.is_dir() else None
-
-
-def has_pip():
-    """Whether .venv's pip runs: it does not where the making of .venv was interrupted."""
-    return subprocess.call([VENV_PYTHON, "-m", "pip", "--version"], stdout=DEVNULL, stderr=DEVNULL) == 0
 
 
 def surplus_paddle(venv, package, cudas):
@@ -279,24 +309,24 @@ def digest(*parts):
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def pip(action, *arguments):
-    return [VENV_PYTHON, "-m", "pip", action, "-q", "--disable-pip-version-check", *arguments]
-
-
-def paddle_commands(venv, gpu, indexes, requirements):
-    """Return the pip commands that install Paddle and the rest, having looked which of ``indexes`` answers."""
-    index, why = first_answering(indexes)
-    if gpu and not index:
-        announce_paddle_2(gpu, why)
-    package = "paddlepaddle-gpu" if gpu else "paddlepaddle"
+def paddle_commands(target, venv, gpu, indexes, requirements):
+    """Return the pip commands that install Paddle and the rest into ``target``, having looked which of ``indexes`` answers."""
+    index, why, pins = None, "", []
+    if indexes == [PADDLE_2]:
+        pins = [PADDLE_2_PIN]
+    elif gpu:
+        index, why = first_answering(indexes)
+        if not index:
+            announce_paddle_2(gpu, why, target.stamp)
+    package = "paddlepaddle-gpu" if indexes else "paddlepaddle"
     cudas = [index.cuda] if index else [usable.cuda for usable in [*indexes, PADDLE_2]]
     surplus = surplus_paddle(venv, package, cudas) if venv else []
-    commands = [pip("uninstall", "-y", *surplus)] if surplus else []
+    commands = [target.pip("uninstall", "-y", *surplus)] if surplus else []
     if index:
         # Paddle's index alone and first: were both offered at once, the ordinary one could win with another build. The
         # requirements then find paddlepaddle-gpu satisfied and take the rest from the ordinary index.
-        commands.append(pip("install", "--index-url", index_url(index), GPU_PADDLE_3))
-    return [*commands, pip("install", "-r", requirements)]
+        commands.append(target.pip("install", "--index-url", index_url(index), GPU_PADDLE_3))
+    return [*commands, target.pip("install", *pins, "-r", requirements)]
 
 
 def run(command):
@@ -322,54 +352,68 @@ def wanted_digests(version, indexes, requirements, dev):
     return wanted
 
 
-def install(dev, dry_run, python):
-    """Bring .venv to what the machine and the requirement files ask for; do nothing where it is there already."""
-    gpu, indexes, line = examine_machine()
-    requirements = "requirements.txt" if gpu else "requirements-cpu.txt"
+def install(target, dev=False, dry_run=False, python=None, paddle=None):
+    """Bring ``target`` to what the machine and the requirement files ask for; do nothing where it is there already.
 
-    venv = read_venv()
-    if venv and python and find_python(python)[1] != venv.version:
+    ``python``: the command to make it with; ``paddle``: one of BUILDS. Without them, what suits the machine.
+    """
+    gpu, indexes, line = examine_machine(paddle)
+    requirements = "requirements.txt" if indexes else "requirements-cpu.txt"
+
+    venv = target.examine()
+    if venv and python and find_python(python, target)[1] != venv.version:
         venv = None
-    done = STAMP.read_text(encoding="utf-8").split() if venv and STAMP.exists() else []
+    done = target.stamp.read_text(encoding="utf-8").split() if venv and target.stamp.exists() else []
     if venv and set(wanted_digests(venv.version, indexes, requirements, dev)) <= set(done):
-        print(f"{line}. .venv is up to date.")
+        print(f"{line}. {target.folder} is up to date.")
         return
 
     print(f"{line}.")
     commands = []
-    if venv and has_pip():
+    if venv and target.has_pip():
         version = venv.version
     else:
         venv, done = None, []
-        python, version = find_python(python)
-        commands.append([python, "-m", "venv", "--clear", str(VENV)])
+        python, version = find_python(python, target)
+        commands.append([python, "-m", "venv", "--clear", str(target.folder)])
     wanted = wanted_digests(version, indexes, requirements, dev)
     if wanted[0] not in done:
-        commands += paddle_commands(venv, gpu, indexes, requirements)
+        commands += paddle_commands(target, venv, gpu, indexes, requirements)
     if dev:
-        commands.append(pip("install", "-r", "requirements-dev.txt"))
+        commands.append(target.pip("install", "-r", "requirements-dev.txt"))
 
     if dry_run:
         print("\n".join(map(shown, commands)))
         return
-    print("Installing into .venv. Paddle is a large download; this may take some minutes.")
-    if STAMP.exists():
-        STAMP.unlink()
+    print(f"Installing into {target.folder}. Paddle is a large download; this may take some minutes.")
+    if target.stamp.exists():
+        target.stamp.unlink()
     for command in commands:
         run(command)
-    STAMP.write_text("\n".join(wanted) + "\n", encoding="utf-8")
-    print(".venv is ready.")
+    target.stamp.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+    print(f"{target.folder} is ready.")
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dev", action="store_true", help="install requirements-dev.txt as well")
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="print the commands without running them")
-    parser.add_argument("--python", metavar="COMMAND", help="make .venv with this Python (default: one that will do)")
+    parser.add_argument(
+        "--python",
+        metavar="COMMAND",
+        help="make it with this Python; of a name such as python3.10 also one that pyenv has (default: one that will do)",
+    )
+    parser.add_argument("--venv", metavar="FOLDER", default=".venv", help="the virtual environment (default: .venv)")
+    parser.add_argument(
+        "--paddle",
+        choices=BUILDS,
+        help="this build of Paddle: cpu, or gpu-2.6.2 of the ordinary index, which runs without a GPU too (default: what "
+        "suits the machine)",
+    )
     options = parser.parse_args(argv)
     os.chdir(str(ROOT))
     try:
-        install(options.dev, options.dry_run, options.python)
+        install(Venv(Path(options.venv)), options.dev, options.dry_run, options.python, options.paddle)
     except InstallError as error:
         sys.exit(f"install.py: {error}")
     except KeyboardInterrupt:

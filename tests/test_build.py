@@ -79,6 +79,7 @@ def script_folder(tmp_path):
     return write
 
 
+@pytest.mark.version_independent
 def test_eight_cold_processes_build_once_and_all_run_fused(tmp_path, expected):
     # forked when Paddle is imported: they reach the cold cache together, and in half the time
     out, errors = (process := start_step(tmp_path, code=IMPORTS + IN_EIGHT + STEP)).communicate(timeout=300)
@@ -132,6 +133,7 @@ def test_with_a_compiler_that_does_not_start(tmp_path, expected, script_folder):
     check_trains_on_plain(finish(start_step(tmp_path, PATH=path)), expected, "exit code 127")
 
 
+@pytest.mark.version_independent
 def test_where_the_cache_folder_cannot_be_used_the_build_is_temporary(tmp_path, expected):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.version_independent
 ROOT = Path(__file__).resolve().parent.parent
 CAPI = ROOT / "ops" / "csrc" / "block_end_capi.cu"
 EMULATION = ROOT / "tests" / "cuda_emulation" / "emulation.cc"

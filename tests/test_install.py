@@ -34,7 +34,7 @@ if sys.argv[1:] != ["--version"]:
     sys.exit(3 if failing.exists() and failing.read_text() in words else 0)
 """
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stubs are shell scripts")
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="the stubs are shell scripts"), pytest.mark.version_independent]
 
 
 class Toolkit:
@@ -93,12 +93,12 @@ class Toolkit:
             timeout=60,
         )
 
-    def plan(self, **options):
+    def plan(self, *arguments, folder=".venv", **options):
         """Return what --dry_run prints and, of that, the pip commands."""
-        result = self.run("--dry_run", **options)
+        result = self.run("--dry_run", *arguments, **options)
         assert result.returncode == 0, result.stdout
         words = [shlex.split(line) for line in result.stdout.splitlines() if " -m pip " in line]
-        assert all(line[:3] == [".venv/bin/python", "-m", "pip"] for line in words)
+        assert all(line[:3] == [f"{folder}/bin/python", "-m", "pip"] for line in words)
         kept = [[word for word in line[3:] if word not in ("-q", "--disable-pip-version-check")] for line in words]
         return result.stdout, [" ".join(line) for line in kept]
 
@@ -278,6 +278,59 @@ def test_both_requirement_files_differ_in_paddle_alone():
     assert gpu[1:] == cpu[1:]
 
 
+# Another build, another folder
+
+
+def test_the_cpu_build_can_be_asked_for(toolkit, paddle_index):
+    toolkit.nvidia_smi("12.8", "8.6")
+    output, pip = toolkit.plan("--paddle", "cpu", index=paddle_index.base)
+    assert pip == [CPU_INSTALL]
+    assert paddle_index.asked == []
+    assert output.startswith("Paddle as asked for: cpu.\n")
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_2_6_2_can_be_asked_for_with_a_gpu_or_without(toolkit, paddle_index, gpu):
+    if gpu:
+        toolkit.nvidia_smi("12.8", "8.6")
+    assert toolkit.plan("--paddle", "gpu-2.6.2", index=paddle_index.base)[1] == [
+        "install paddlepaddle-gpu==2.6.2 -r requirements.txt"
+    ]
+    assert paddle_index.asked == []
+
+
+def test_another_folder_has_its_own_stamp_and_leaves_venv_alone(toolkit):
+    toolkit.make_venv()
+    toolkit.run()
+    toolkit.pip_calls()
+    arguments = ["--venv", "other", "--paddle", "gpu-2.6.2"]
+    output, pip = toolkit.plan(*arguments, folder="other")
+    assert f"{sys.executable} -m venv --clear other\n" in output
+    assert pip == ["install paddlepaddle-gpu==2.6.2 -r requirements.txt"]
+
+    shutil.copytree(toolkit.folder / ".venv", toolkit.folder / "other", symlinks=True)
+    (toolkit.folder / "other" / ".installed").unlink()
+    assert "other is ready." in toolkit.run(*arguments).stdout
+    assert "other is up to date." in toolkit.run(*arguments).stdout
+    assert toolkit.pip_calls() == ["install paddlepaddle-gpu==2.6.2 -r requirements.txt"]
+    assert ".venv is up to date." in toolkit.run().stdout
+    assert toolkit.run("--venv", "other").stdout.startswith("No NVIDIA GPU"), "2.6.2 there is not what the machine asks for"
+    assert toolkit.pip_calls() == [CPU_INSTALL]
+
+
+def test_a_python_of_pyenv_is_found_by_name(toolkit, monkeypatch, tmp_path):
+    toolkit.command("python3.10", "echo 'pyenv: python3.10: command not found' >&2; exit 127")
+    there = tmp_path / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10"
+    there.parent.mkdir(parents=True)
+    shutil.copy(toolkit.command("stub", "echo 3.10; echo /somewhere; echo True"), there)
+    monkeypatch.setenv("PATH", str(toolkit.commands))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    target = install.Venv(Path(".venv"))
+    assert install.find_python("python3.10", target) == (str(there), "3.10")
+    with pytest.raises(install.InstallError, match=r"python3\.9 does not run"):
+        install.find_python("python3.9", target)
+
+
 # The stamp
 
 
@@ -451,11 +504,11 @@ def test_search_passes_over_pythons_that_will_not_do(toolkit, monkeypatch):
     monkeypatch.setenv("PATH", str(toolkit.commands))
     monkeypatch.setattr(install.sys, "executable", str(toolkit.commands / "python3"))
     monkeypatch.setattr(install.sys, "prefix", str(toolkit.folder))
-    assert install.find_python(None) == (str(good), "3.10")
+    assert install.find_python(None, install.Venv(Path(".venv"))) == (str(good), "3.10")
 
     good.unlink()
     with pytest.raises(install.InstallError) as error:
-        install.find_python(None)
+        install.find_python(None, install.Venv(Path(".venv")))
     lines = str(error.value).splitlines()
     assert lines[0] == "needs Python 3.9 to 3.12 with venv and pip. Found:"
     assert lines[1].endswith("python3 is Python 3.13")
@@ -468,7 +521,7 @@ def test_search_does_not_make_venv_with_its_own_python(toolkit, monkeypatch):
     monkeypatch.setattr(install, "ROOT", toolkit.folder)
     monkeypatch.setattr(install.sys, "prefix", str(toolkit.folder / ".venv"))
     monkeypatch.setenv("PATH", str(toolkit.folder / ".venv/bin"))
-    assert install.pythons_on_path() == []
+    assert install.pythons_on_path(install.Venv(Path(".venv"))) == []
 
 
 # The Makefile
@@ -493,7 +546,9 @@ def test_make_alone_lists_the_targets(toolkit):
     result = run_make(toolkit)
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert listed == ["demo", "test", "fuzz", "hostile", "torture", "lint", "format", "bench", "setup", "clean"]
+    assert listed == [
+        "demo", "test", "test-matrix", "fuzz", "hostile", "torture", "lint", "format", "bench", "setup", "clean",
+    ]  # fmt: skip
 
 
 @needs_make

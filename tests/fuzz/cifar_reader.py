@@ -12,10 +12,10 @@ import numpy as np
 from cifar10_archive import FOLDER, contents, python2_pickle
 from harness import Crash, Reader
 
-import plain_pickle
 from cifar10 import META, VAL_BATCHES, Cifar10Dataset
 from photo_lists import DataError
-from plain_pickle import PlainArray, PlainPickleError, read_plain_pickle
+from pickled_arrays import ARRAY_NAMES, ArrayType, PlainArray, PlainPickleError
+from plain_pickle import read_plain_pickle
 
 OPCODES = (
     b"cos\nsystem\n", b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"cnumpy.core.multiarray\n_reconstruct\n",
@@ -28,7 +28,7 @@ OPCODES = (
     b"}" + b"K\x00U\x00s" * 50,
 )  # fmt: skip
 """Of code, of plain data, and of other kinds of pickles; lists in lists, lists in themselves, lengths that lie."""
-PLAIN = (bytes, str, int, bool, type(None), PlainArray, plain_pickle._Type)
+PLAIN = (bytes, str, int, bool, type(None), PlainArray, ArrayType)
 
 
 def pickle_reader(folder) -> Reader:
@@ -57,7 +57,7 @@ def _is_plain(value):
             if id(part) not in seen:
                 seen.add(id(part))
                 left += [*part, *part.values()] if type(part) is dict else part
-        elif type(part) not in PLAIN and not any(part is known for known in plain_pickle._STAND_INS.values()):
+        elif type(part) not in PLAIN and not any(part is known for known in ARRAY_NAMES.values()):
             return False
     return True
 
