@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import logging
 import math
+import os
 import struct
 import warnings
 
@@ -24,6 +25,8 @@ MOST_BYTES = 2**29
 """A file of a photograph may have as many."""
 MOST_SCANS = 50
 """A JPEG may have as many: each costs the decoder a pass over all pixels and the file a few bytes. Cameras write up to 10."""
+SCAN_BYTES = 10  # that a scan has at least
+QUICK = 500_000_000  # pixels that the decoder passes over in a quarter of a second
 
 # What Pillow has to say of a file comes as PhotographError, or the file is fine
 warnings.filterwarnings("ignore", module=r"PIL\b")
@@ -142,7 +145,7 @@ def _decode(path, finish):
     try:
         with open_regular(path, MOST_BYTES) as file, Image.open(file, formats=FORMATS) as image:
             if image.format in ("JPEG", "MPO"):
-                _check_scans(file)
+                _check_scans(file, image.width * image.height)
             if image.format == "TIFF":
                 image.load()  # which turns it upright
                 return finish(image, 1)
@@ -166,8 +169,10 @@ def _decode(path, finish):
         raise PhotographError(f"{kind}: {reason or type(error).__name__}") from error
 
 
-def _check_scans(file):
+def _check_scans(file, pixels):
     """Raise PhotographError for a JPEG that would keep the decoder busy; leaves ``file`` where it was."""
+    if os.fstat(file.fileno()).st_size // SCAN_BYTES * pixels < QUICK:
+        return
     place = file.tell()
     file.seek(0)
     scans = file.read().count(b"\xff\xda")  # no other byte follows 0xff in pixel data but zeros and restarts
