@@ -11,7 +11,7 @@ PHOTOGRAPHS = ("cat/1.jpg", "cat/a b.jpg", "dog/1.jpg", "狗/二.jpg")
 SEEDS = (
     b"cat\ndog" + BETWEEN + b"cat/1.jpg 0\ncat/a b.jpg 0\ndog/1.jpg 1\n",
     "\ufeffcat\r\n狗\r\n".encode() + BETWEEN + "\ufeffcat/1.jpg 0\r\n狗/二.jpg 1\r\n".encode(),
-    b"cat\n\n  \ndog\n" + BETWEEN + b"\ncat/./1.jpg 0\n\n",
+    b"cat\ndog\n\n  \n" + BETWEEN + b"\ncat/./1.jpg 0\n\n",
 )
 WORDS = (
     b"cat/1.jpg 0\n", b"dog/1.jpg", b" 1", b" -1", b" 2", b" 00", b" 999999999", b" 9999999999", b" " + b"9" * 5000, b" 1e3",
