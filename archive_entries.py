@@ -24,7 +24,6 @@ class Entry(NamedTuple):
     name: bytes
     is_utf8: bool
     is_folder: bool
-    size: int
     member: Any
 
 
@@ -102,7 +101,7 @@ class TarArchive:
         for member in self.tar:
             if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
                 raise special(self.archive, member.name)
-            yield Entry(member.name.encode("utf-8", "surrogateescape"), False, member.isdir(), member.size, member)
+            yield Entry(member.name.encode("utf-8", "surrogateescape"), False, member.isdir(), member)
         # tarfile takes a missing end, or garbage, for the end
         self.end = self.tar.offset
         self.check_end()
