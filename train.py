@@ -83,6 +83,7 @@ def train(config, resume=None) -> int:
     from training.epoch_metrics import MeanCrossEntropy
     from training.loader import PhotographLoader
     from training.optimization import build_optimizer
+    from training.run_folder import RunError
     from training.run_recorder import RunRecorder
 
     device = runtime.select_device(config.device)
@@ -125,6 +126,10 @@ def train(config, resume=None) -> int:
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
             f"{device}, {config.threads} threads; run folder {printable(recorder.run)}"
         )
+        if recorder.step >= len(train_loader):
+            raise RunError(
+                f"{recorder.run} cannot be continued: it has no step {recorder.step}, only {len(train_loader)} an epoch"
+            )
         if resume:
             print(f"going on after epoch {len(recorder.history)}, step {recorder.step}")
         position = TrackPosition(train_loader, config.seed, len(recorder.history), recorder.step)

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import random_photograph
+from safetensors.numpy import load_file, save_file
 from tiny_network import check_whole, outcome
 
 import networks
@@ -19,6 +20,7 @@ from config import Config, load_config, parse_config
 from reporting.whole_file import PREFIX
 from train_val_split import split_folder
 from training import callbacks, run_recorder
+from training.checkpoint import read_header
 from training.run_folder import lock_run, newest_run, read_result
 
 
@@ -297,6 +299,16 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys, name):
     (tmp_path / name).mkdir(exist_ok=True)
     assert resume(tmp_path / name) == 2
     assert "no run folder, for it has no config.yaml" in capsys.readouterr().err
+
+
+def test_a_position_behind_the_end_of_the_epoch_is_refused(interrupted, tmp_path, capsys):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    last = copy / "last.safetensors"
+    header = {**read_header(last), "step": 5, "so_far": None}
+    save_file(load_file(last), last, metadata={"header": json.dumps(header)})
+    assert resume(copy) == 2
+    assert f"{copy} cannot be continued: it has no step 5, only 5 an epoch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
