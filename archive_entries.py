@@ -71,9 +71,7 @@ class ZipArchive:
                     f"{self.archive} is compressed in a rare way (type {info.compress_type}): unpack it yourself"
                 )
             # zipfile decodes names that are not marked as UTF-8 with a code page that has all bytes
-            yield Entry(
-                info.orig_filename.encode("utf-8" if is_utf8 else "cp437"), is_utf8, info.is_dir(), info.file_size, info
-            )
+            yield Entry(info.orig_filename.encode("utf-8" if is_utf8 else "cp437"), is_utf8, info.is_dir(), info)
 
     def open(self, member):
         """A file's content, as a stream that raises where its checksum is wrong."""
