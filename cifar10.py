@@ -2,7 +2,7 @@
 
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009: 60,000 photographs of 32 x 32 pixels, ten classes.
 The file is an archive of pickles. Paddle's own data set unpickles them, which runs whatever code a file brings along; here
-nothing is run (see plain_pickle.py) and nothing is unpacked to the disk.
+nothing is run (see untrusted/plain_pickle.py) and nothing is unpacked to the disk.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from PIL import Image
 from photo_lists import DataError
 from photograph_dataset import PhotographDataset
 from photographs import crop
-from pickled_arrays import PlainArray, PlainPickleError
-from plain_pickle import read_plain_pickle
 from reporting.quoting import named, quoted
+from untrusted.pickled_arrays import PlainArray, PlainPickleError
+from untrusted.plain_pickle import read_plain_pickle
 
 FILE_NAME = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"

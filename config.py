@@ -9,10 +9,8 @@ import argparse
 import dataclasses
 import difflib
 import functools
-import math
 import sys
 import textwrap
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -22,14 +20,10 @@ from data_sets import DATASETS
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from reporting.quoting import quoted
 from reporting.terminal import print_error
+from setting_rules import SCRIPTS, ConfigError, as_float, check_value, from_text, nearest, setting, type_of
 from training.runtime import available_cores, default_threads
-from user_error import UserError
-
-SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
-
 
 LARGEST_SEED = 2**31 - 1
-MOST = 2**31 - 1  # of whole numbers, where no setting says less: what follows from them is computed in floats
 NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
 NOT_LEARNED = frozenset({
     "data", "follow_links", "runs_dir", "device", "threads", "num_workers", "fused", "deterministic", "summary", "resume",
@@ -37,50 +31,6 @@ NOT_LEARNED = frozenset({
 })  # fmt: skip
 """Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
 VIEW_OPTIONS = ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation")
-
-
-class ConfigError(UserError):
-    """A setting that cannot be used. The message is one line: the name, the value, the rule, the remedy."""
-
-
-def setting(
-    default,
-    help,
-    *,
-    group,
-    scripts,
-    choices=None,
-    low=None,
-    high=None,
-    above=None,
-    length=None,
-    metavar=None,
-    default_text=None,
-    needs=None,
-):
-    """Declare one setting: a dataclass field whose metadata hold all that parsing, checking and --help need.
-
-    ``low`` and ``high`` are inclusive bounds, ``above`` an exclusive lower one; ``length``: how many values a list must have.
-    ``scripts`` names who reads the setting;
-    ``needs``: (another setting, the value of it without which this one has no effect).
-    """
-    unknown = set(scripts.split()) - set(SCRIPTS)
-    if unknown:
-        raise ValueError(f"setting for unknown scripts {sorted(unknown)}; known: {SCRIPTS}")
-    metadata = dict(
-        help=help,
-        group=group,
-        scripts=tuple(scripts.split()),
-        choices=choices,
-        low=low,
-        high=high,
-        above=above,
-        length=length,
-        metavar=metavar,
-        default_text=default_text,
-        needs=needs,
-    )
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -283,105 +233,9 @@ def settings(script=None):
     return [item for item in fields if script is None or script in item.metadata["scripts"]]
 
 
-def _type_of(item):
-    """(element type, is a tuple) of a setting, looking through Optional and tuple[...]."""
-    kind = item.type
-    if typing.get_origin(kind) is typing.Union:
-        kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    if typing.get_origin(kind) is tuple:
-        return typing.get_args(kind)[0], True
-    return kind, False
-
-
-def check_value(item, value) -> None:
-    """Raise ConfigError when ``value`` breaks the rule of the setting ``item``."""
-    rule = item.metadata
-    _, is_tuple = _type_of(item)
-    if value is None and item.default is None:
-        return
-    if is_tuple and not (isinstance(value, tuple) and value):
-        raise ConfigError(f"{item.name} = {quoted(value)}: expected a list of at least one")
-    if rule["length"] is not None and len(value) != rule["length"]:
-        raise ConfigError(f"{item.name} = {quoted(value)}: expected {rule['length']} values, there are {len(value)}")
-    for part in value if is_tuple else (value,):
-        complaint = _complaint(item, part)
-        if complaint:
-            raise ConfigError(f"{item.name} = {quoted(part)}: {complaint}")
-
-
-def _complaint(item, part):
-    """What rule of the setting ``item`` its value ``part``, or this part of its value, breaks; None for a good one."""
-    rule, (kind, _) = item.metadata, _type_of(item)
-    if kind is float:
-        part = _as_float(item, part) if isinstance(part, int) else part
-    if not isinstance(part, kind) or (kind is int and isinstance(part, bool)):
-        return f"expected {_kind_name(kind)}"
-    if kind is float and not math.isfinite(part):
-        return "expected a finite number"
-    if kind is str and not rule["choices"] and not part:
-        return "expected text, and it is empty"
-    if kind is str and not _is_plain_text(part):
-        return "expected text of UTF-8 without zero bytes, as files and folders can be named"
-    if rule["choices"] and part not in rule["choices"]:
-        return f"unknown{_nearest(part, rule['choices'])}; one of: {', '.join(rule['choices'])}"
-    too_low = rule["low"] is not None and not part >= rule["low"]
-    not_above = rule["above"] is not None and not part > rule["above"]
-    too_high = rule["high"] is not None and not part <= rule["high"]
-    if too_low or not_above or too_high:
-        return f"out of range; {_range(rule)}"
-    return f"out of range; at most {MOST:,}" if kind is int and part > MOST else None
-
-
-def _is_plain_text(text):
-    """Whether a file can be named so, and the name written into UTF-8 files."""
-    try:
-        return b"\0" not in text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-
-
-def _kind_name(kind):
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
-
-
-def _range(rule):
-    bounds = []
-    if rule["above"] is not None:
-        bounds.append(f"more than {rule['above']:g}")
-    if rule["low"] is not None:
-        bounds.append(f"at least {rule['low']:g}")
-    if rule["high"] is not None:
-        bounds.append(f"at most {rule['high']:,}")
-    return " and ".join(bounds)
-
-
-def _nearest(name, names):
-    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5) if isinstance(name, str) else ()
-    return f", did you mean {match[0]}?" if match else ""
-
-
-def _from_text(item, text):
-    """A command-line word as the setting's type; what does not convert stays text, for check_value to name."""
-    kind, _ = _type_of(item)
-    try:
-        return kind(text)
-    except ValueError:
-        return text
-
-
-def _as_float(item, value):
-    """A number of YAML, which reads 1e-3 as text and 1 as a whole number; what does not convert stays, for check_value."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return value
-    try:
-        return _from_text(item, value)
-    except OverflowError:
-        return math.inf
-
-
 def read_recipe(path) -> dict:
     """Settings of a YAML recipe, types as YAML gives them; raises ConfigError naming file, key and rule."""
-    from recipe_yaml import RecipeError, read_yaml
+    from untrusted.recipe_yaml import RecipeError, read_yaml
 
     try:
         content, keys = read_yaml(path)
@@ -391,12 +245,12 @@ def read_recipe(path) -> dict:
     values = {}
     for key, value in content.items():
         if key not in known:
-            raise ConfigError(f"{path}: unknown key {quoted(key)}{_nearest(key, known)}; --help lists the settings")
+            raise ConfigError(f"{path}: unknown key {quoted(key)}{nearest(key, known)}; --help lists the settings")
         if keys.count(key) > 1:  # YAML itself would take the last one silently
             raise ConfigError(f"{path}: key {key!r} is there twice")
-        kind, is_tuple = _type_of(known[key])
+        kind, is_tuple = type_of(known[key])
         if kind is float:
-            value = [_as_float(known[key], part) for part in value] if isinstance(value, list) else _as_float(known[key], value)
+            value = [as_float(known[key], part) for part in value] if isinstance(value, list) else as_float(known[key], value)
         if is_tuple and isinstance(value, list):
             value = tuple(value)
         try:
@@ -427,13 +281,13 @@ def _build_parser(script, description):
         rule = item.metadata
         if rule["group"] not in groups:
             groups[rule["group"]] = parser.add_argument_group(rule["group"])
-        kind, is_tuple = _type_of(item)
+        kind, is_tuple = type_of(item)
         options = {"help": _help_text(item)}
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
             options["metavar"] = rule["metavar"] or {int: "N", float: "X", str: "NAME"}[kind]
-            options["type"] = functools.partial(_from_text, item)
+            options["type"] = functools.partial(from_text, item)
             if is_tuple:
                 options["nargs"] = "+"
         groups[rule["group"]].add_argument(f"--{item.name}", **options)

@@ -19,12 +19,12 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from archive_entries import CHUNK, ArchiveError, damaged, opened
 from cache_folder import cache_root, is_mine, locked
 from data_folder import is_hidden
 from photo_lists import LABELS, TRAIN_LIST
-from regular_file import open_regular
 from reporting.terminal import printable
+from untrusted.archive_entries import CHUNK, ArchiveError, damaged, opened
+from untrusted.regular_file import open_regular
 
 MOST_FILES = 1_000_000  # files and folders together
 MOST_DEPTH = 64

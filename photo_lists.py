@@ -12,9 +12,9 @@ import stat
 from pathlib import Path
 
 from data_folder import leads_out
-from regular_file import NotRegularError, open_regular
 from reporting.quoting import named, quoted
 from reporting.whole_file import write_text
+from untrusted.regular_file import NotRegularError, open_regular
 from user_error import UserError
 
 TRAIN_LIST, VAL_LIST, LABELS = "train_list.txt", "val_list.txt", "labels.txt"

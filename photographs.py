@@ -15,7 +15,7 @@ import warnings
 
 from PIL import Image
 
-from regular_file import NotRegularError, open_regular
+from untrusted.regular_file import NotRegularError, open_regular
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")

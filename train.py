@@ -73,37 +73,31 @@ def build_classifier(config, num_classes, resumed=False):
     return Classifier(network, config.mean, config.std)
 
 
-def train(config, resume=None) -> int:
-    """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
-    import paddle
-
-    from data_sets import check_apart, find_data, open_dataset
-    from ops import fused
-    from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
-    from training.epoch_metrics import MeanCrossEntropy
+def open_data(config) -> tuple:
+    """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
+    from data_sets import check_apart, open_dataset
     from training.loader import PhotographLoader
-    from training.optimization import build_optimizer
-    from training.run_folder import RunError
-    from training.run_recorder import RunRecorder
 
-    device = runtime.select_device(config.device)
-    fused.set_mode(config.fused)
-    if config.deterministic:
-        runtime.make_deterministic()
-    paddle.seed(config.seed)
-    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download="data" not in config.given))
     source = {"dataset": config.dataset, "data": config.data, "follow_links": config.follow_links, **config.view_options()}
     train_set = open_dataset(train=True, seed=config.seed, **source)
     val_set = open_dataset(train=False, **source)
     check_apart(train_set, val_set)
-    train_loader = PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed)
-    val_loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
+    return (
+        PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed),
+        PhotographLoader(val_set, config.batch_size, config.num_workers),
+    )
 
-    has_weights = resume is not None and (resume / "last.safetensors").exists()
-    classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
+
+def build_model(config, classifier, steps_per_epoch):
+    """The classifier as a ``paddle.Model`` with optimiser, criterion and metrics, and the optimiser."""
+    import paddle
+
+    from training.epoch_metrics import MeanCrossEntropy
+    from training.optimization import build_optimizer
+
     optimizer = build_optimizer(
         classifier,
-        steps_per_epoch=len(train_loader),
+        steps_per_epoch=steps_per_epoch,
         epochs=config.epochs,
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,
@@ -115,23 +109,42 @@ def train(config, resume=None) -> int:
         step_epochs=config.step_epochs,
         step_gamma=config.step_gamma,
     )
+    criterion = paddle.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     model = paddle.Model(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
-    model.prepare(
-        optimizer,
-        paddle.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
-        [MeanCrossEntropy(), paddle.metric.Accuracy()],
-    )
+    model.prepare(optimizer, criterion, [MeanCrossEntropy(), paddle.metric.Accuracy()])
+    return model, optimizer
+
+
+def train(config, resume=None) -> int:
+    """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
+    import paddle
+
+    from data_sets import find_data
+    from ops import fused
+    from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
+    from training.run_folder import RunError
+    from training.run_recorder import RunRecorder
+
+    device = runtime.select_device(config.device)
+    fused.set_mode(config.fused)
+    if config.deterministic:
+        runtime.make_deterministic()
+    paddle.seed(config.seed)
+    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download="data" not in config.given))
+    train_loader, val_loader = open_data(config)
+    train_set, val_set, steps = train_loader.dataset, val_loader.dataset, len(train_loader)
+    has_weights = resume is not None and (resume / "last.safetensors").exists()
+    classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
+    model, optimizer = build_model(config, classifier, steps)
     with RunRecorder(config.as_dict(), classifier, optimizer, train_set, val_set, resume) as recorder:
         print(
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
             f"{device}, {config.threads} threads; run folder {printable(recorder.run)}"
         )
-        if recorder.step >= len(train_loader):
-            raise RunError(
-                f"{recorder.run} cannot be continued: it has no step {recorder.step}, only {len(train_loader)} an epoch"
-            )
         if resume:
             print(f"going on after epoch {len(recorder.history)}, step {recorder.step}")
+        if recorder.step >= steps:
+            raise RunError(f"{recorder.run} cannot be continued: it has no step {recorder.step}, only {steps} an epoch")
         position = TrackPosition(train_loader, config.seed, len(recorder.history), recorder.step)
         recording = RecordEpochs(
             recorder,

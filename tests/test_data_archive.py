@@ -23,11 +23,11 @@ import sample_animals
 import show_photographs
 import train_val_split
 from animal_dataset import AnimalDataset
-from archive_entries import ArchiveError
 from config import Config
 from data_archive import unpacked
 from data_sets import data_root, open_dataset
 from photo_lists import TRAIN_LIST, DataError, read_classes
+from untrusted.archive_entries import ArchiveError
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "data"
@@ -263,7 +263,7 @@ def test_files_get_no_rights_from_the_archive(tmp_path):
 def test_more_bytes_than_the_limit_are_not_written(tmp_path, cache, monkeypatch, name):
     monkeypatch.setattr(data_archive, "SMALL", 10**6)
     monkeypatch.setattr(data_archive, "MOST_RATIO", 2)
-    monkeypatch.setattr("archive_entries.HEADERS", 0)
+    monkeypatch.setattr("untrusted.archive_entries.HEADERS", 0)
     path = WRITERS[name](tmp_path / name, {"cat/0.png": bytes(4 * 10**6)})
     if name == "photographs.tar":  # which packs nothing, so cannot be a bomb
         assert unpacked(path)

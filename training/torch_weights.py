@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pickled_arrays import ARRAY_NAMES, BUFFER_NAMES, PlainPickleError, text_of
-from plain_pickle import Language, Opaque, read_plain_pickle
+from untrusted.pickled_arrays import ARRAY_NAMES, BUFFER_NAMES, PlainPickleError, text_of
+from untrusted.plain_pickle import Language, Opaque, read_plain_pickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from pickled_arrays import PlainArray
-from plain_pickle import Opaque, read_plain_pickle
 from training.torch_weights import LANGUAGE, MAGIC, Tensor, UnreadableWeights, read_legacy, read_zip, widened
+from untrusted.pickled_arrays import PlainArray
+from untrusted.plain_pickle import Opaque, read_plain_pickle
 from user_error import UserError
 
 PLACES = (

@@ -14,8 +14,8 @@ from harness import Crash, Reader
 
 from cifar10 import META, VAL_BATCHES, Cifar10Dataset
 from photo_lists import DataError
-from pickled_arrays import ARRAY_NAMES, ArrayType, PlainArray, PlainPickleError
-from plain_pickle import read_plain_pickle
+from untrusted.pickled_arrays import ARRAY_NAMES, ArrayType, PlainArray, PlainPickleError
+from untrusted.plain_pickle import read_plain_pickle
 
 OPCODES = (
     b"cos\nsystem\n", b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"cnumpy.core.multiarray\n_reconstruct\n",

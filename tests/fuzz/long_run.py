@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("lists", "recipes", "checkpoints", "pickles", "archives")
 INSTRUMENTED = (
-    "attention", "cifar10", "config", "gzip", "photo_lists", "photograph_dataset", "pickletools", "plain_pickle", "recipe_yaml",
-    "reporting", "safetensors", "tarfile", "training", "yaml",
+    "attention", "cifar10", "config", "gzip", "photo_lists", "photograph_dataset", "pickletools", "reporting", "safetensors",
+    "tarfile", "training", "untrusted", "yaml",
 )  # fmt: skip
 LONGEST = 200_000  # bytes of an input
 SLOWNESS = 10  # of Python code with libFuzzer's counters in it, measured

@@ -12,7 +12,7 @@ import io
 import pickletools
 from dataclasses import dataclass, field
 
-from pickled_arrays import ARRAY_NAMES, ARRAY_TYPES, ArrayType, PlainArray, PlainPickleError, text_of
+from untrusted.pickled_arrays import ARRAY_NAMES, ARRAY_TYPES, ArrayType, PlainArray, PlainPickleError, text_of
 
 MOST_OPCODES = 1_000_000
 """More than ten times as many as the largest of CIFAR-10's pickles has: a bound on what a hostile file can build."""
