@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cifar10_archive import contents, write_archive
 from PIL import Image
+from processes import processes_of
 from safetensors.numpy import load_file
 
 import eval as eval_script
@@ -415,19 +416,6 @@ def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, 
     assert read_result(run)["status"] == "interrupted"
     assert len(read_history(run)) >= 1
     deadline = time.monotonic() + 3
-    while processes_in_session(process.pid) and time.monotonic() < deadline:
+    while processes_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert processes_in_session(process.pid) == []
-
-
-def processes_in_session(session):
-    """Live processes (not zombies) of a session, from /proc."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, its_session = entry.read_text().rpartition(")")[2].split()[:4]
-        except (OSError, ValueError):
-            continue
-        if int(its_session) == session and state != "Z":
-            found.append(int(entry.parent.name))
-    return found
+    assert processes_of(process.pid) == []

@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 warnings.filterwarnings("ignore", message="No ccache found")
 
 from conftest import random_photograph  # noqa: E402
+from processes import processes_of  # noqa: E402
 from tiny_network import check_whole, outcome  # noqa: E402
 
 from train_val_split import split_folder  # noqa: E402
@@ -107,15 +108,15 @@ class Torture:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         if process.poll() is None:
-            self.members = session(process.pid)
+            self.members = processes_of(process.pid)
             process.kill()
 
     def check_after_kill(self, process, runs_dir):
         """Every file whole, no process left, no shared memory left."""
         deadline = time.monotonic() + 5
-        while session(process.pid) and time.monotonic() < deadline:
+        while processes_of(process.pid) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for worker in session(process.pid):
+        for worker in processes_of(process.pid):
             self.unclean.append(f"process {worker} outlived the kill")
             os.kill(worker, signal.SIGKILL)
         readers = [file for member in getattr(self, "members", ()) for file in Path("/dev/shm").glob(f"paddle_{member}_*")]
@@ -125,19 +126,6 @@ class Torture:
                 check_whole(file)
             except Exception as error:
                 self.unclean.append(f"{file} is not whole: {error!r}")
-
-
-def session(number) -> list:
-    """Live processes (not zombies) of a session, from /proc."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, its_session = entry.read_text().rpartition(")")[2].split()[:4]
-        except (OSError, ValueError):
-            continue
-        if int(its_session) == number and state != "Z":
-            found.append(int(entry.parent.name))
-    return found
 
 
 def main() -> int:
