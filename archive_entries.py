@@ -24,7 +24,6 @@ class Entry(NamedTuple):
     name: bytes
     is_utf8: bool
     is_folder: bool
-    size: int
     member: Any
 
 
@@ -72,9 +71,7 @@ class ZipArchive:
                     f"{self.archive} is compressed in a rare way (type {info.compress_type}): unpack it yourself"
                 )
             # zipfile decodes names that are not marked as UTF-8 with a code page that has all bytes
-            yield Entry(
-                info.orig_filename.encode("utf-8" if is_utf8 else "cp437"), is_utf8, info.is_dir(), info.file_size, info
-            )
+            yield Entry(info.orig_filename.encode("utf-8" if is_utf8 else "cp437"), is_utf8, info.is_dir(), info)
 
     def open(self, member):
         """A file's content, as a stream that raises where its checksum is wrong."""
@@ -102,7 +99,7 @@ class TarArchive:
         for member in self.tar:
             if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
                 raise special(self.archive, member.name)
-            yield Entry(member.name.encode("utf-8", "surrogateescape"), False, member.isdir(), member.size, member)
+            yield Entry(member.name.encode("utf-8", "surrogateescape"), False, member.isdir(), member)
         # tarfile takes a missing end, or garbage, for the end
         self.end = self.tar.offset
         self.check_end()

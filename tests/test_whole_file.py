@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 
@@ -67,3 +68,8 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_text_is_written_as_utf_8_without_changing_line_ends(tmp_path, name):
     write_text(tmp_path / name, "猫\r\nété\n")
     assert (tmp_path / name).read_bytes() == "猫\r\nété\n".encode()
+
+
+def test_a_name_that_is_no_utf_8_is_escaped_as_json_has_it(tmp_path):
+    write_text(tmp_path / "file.json", json.dumps({"list": "caf\udce9"}, ensure_ascii=False))
+    assert json.loads((tmp_path / "file.json").read_text(encoding="utf-8")) == {"list": "caf\udce9"}
