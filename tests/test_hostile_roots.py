@@ -134,7 +134,7 @@ UNTOUCHED = {
 
 
 def test_odd_names_go_through_all_scripts_and_come_out_as_they_were(tmp_path, capsys):
-    data = tmp_path / "data"
+    data = tmp_path / "\x1b[2J\n$x_1$ \udcff"
     for root in HOSTILE_ROOTS:
         if root.name in ("terminal escapes in names", "signs of format and shell", "spaces and dots around"):
             root.build(data)

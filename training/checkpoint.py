@@ -32,7 +32,7 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
         accumulators, header["learning_rate_state"] = _optimizer_state(network, optimizer)
         tensors.update(accumulators)
     with whole_file(path) as temporary:
-        save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header, ensure_ascii=False)})
+        save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header)})
 
 
 def read_header(path) -> dict:
