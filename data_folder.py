@@ -44,7 +44,6 @@ def files_below(folder, root, follow_links=False):
                 links.append(entry.path)
             else:
                 folders.append(entry.path)
-        links.sort()
 
 
 def _identity(path):

@@ -198,6 +198,9 @@ def shortened(text, most=NAME_LENGTH) -> str:
 
 def save_figure(figure, path) -> None:
     """Write a figure as PNG, whole or not at all, and mention letters that no installed font has."""
-    _mention(_letters_without_font(text.get_text() for text in figure.findobj(Text)))
+    texts = figure.findobj(Text)
+    for text in texts:  # the name of a photograph may have bytes that are no UTF-8, which no font can draw
+        text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode("utf-8"))
+    _mention(_letters_without_font(text.get_text() for text in texts))
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
