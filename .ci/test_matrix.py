@@ -3,9 +3,9 @@
     python3 .ci/test_matrix.py                 all variants
     python3 .ci/test_matrix.py 2.6.2 -k fuzz   one of them; what follows the names goes to pytest
 
-Tests that are marked version_independent stay out. A Python that is not installed is passed over with a line that says so.
-All variants run; the exit code is 1 where one of them failed, and the last lines tell which. One after the other: most of a
-run keeps all cores busy, and some tests measure time.
+Tests whose marks say that a version does not change their outcome stay out. A Python that is not installed is passed over
+with a line that says so. All variants run; the exit code is 1 where one of them failed, and the last lines tell which. One
+after the other: most of a run keeps all cores busy, and some tests measure time.
 """
 
 import os
@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VARIANTS = {  # name: (Python, build of Paddle)
-    "3.10": ("python3.10", "cpu"),
-    "3.12": ("python3.12", "cpu"),
-    "2.6.2": ("python3.11", "gpu-2.6.2"),
+VARIANTS = {  # name: (Python, build of Paddle, which tests)
+    "3.10": ("python3.10", "cpu", "not version_independent and not python_independent"),
+    "3.12": ("python3.12", "cpu", "not version_independent and not python_independent"),
+    "2.6.2": ("python3.11", "gpu-2.6.2", "not version_independent"),
 }
 
 
@@ -31,14 +31,14 @@ def main():
     outcomes = {name: run(name, arguments) for name in names or VARIANTS}
     print("\nmake test-matrix:")
     for name, (outcome, seconds) in outcomes.items():
-        python, paddle = VARIANTS[name]
+        python, paddle, _ = VARIANTS[name]
         print(f"  {python}, Paddle {paddle}: {outcome} ({seconds:.0f} s)")
     sys.exit(any(outcome.startswith("FAILED") for outcome, _ in outcomes.values()))
 
 
 def run(name, arguments):
     """(outcome in words, seconds) of one variant."""
-    python, paddle = VARIANTS[name]
+    python, paddle, chosen = VARIANTS[name]
     started = time.time()
     if not is_installed(python):
         print(f"\n{python} is not installed: passed over", flush=True)
@@ -46,7 +46,7 @@ def run(name, arguments):
     folder = Path(".venv-" + name)
     print(f"\n{python}, Paddle {paddle}, in {folder}", flush=True)
     install = [sys.executable, "install.py", "--dev", "--venv", str(folder), "--python", python, "--paddle", paddle]
-    tests = [str(folder / "bin" / "python"), "-m", "pytest", "-m", "not version_independent", "-p", "no:cacheprovider"]
+    tests = [str(folder / "bin" / "python"), "-m", "pytest", "-m", chosen, "-p", "no:cacheprovider"]
     for step, command in (("its installation", install), ("its tests", [*tests, *arguments])):
         code = subprocess.call(command)
         if code:

@@ -7,6 +7,8 @@ import pytest
 from attention import ATTENTIONS, attention_layer
 from attention.efficient_channel import adaptive_kernel_size
 
+pytestmark = pytest.mark.python_independent
+
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))

@@ -12,6 +12,8 @@ from ops import fused
 from ops.batch_norm import BatchNorm2D, Norm, batch_norm, batch_norm_reference
 from ops.shuffle_attention import shuffle_attention, shuffle_attention_reference
 
+pytestmark = pytest.mark.python_independent
+
 # images, channels, height, width, groups: one plane of one value, odd ones, more than one vector register, prime sizes
 SHAPES = [
     (1, 2, 1, 1, 1), (2, 8, 1, 1, 2), (4, 128, 6, 5, 64), (3, 16, 7, 7, 4), (2, 12, 1, 9, 3), (1, 256, 5, 3, 64),

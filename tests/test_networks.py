@@ -4,12 +4,13 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
-from safetensors.numpy import save_file
-from safetensors.paddle import load_file
+from safetensors.numpy import load_file, save_file
 
 from attention import ATTENTIONS, attention_layer
 from networks import NETWORKS, Classifier, NetworkError, build_network
 from training.callbacks import TrackPosition
+
+pytestmark = pytest.mark.python_independent
 
 
 def build_seeded(name):

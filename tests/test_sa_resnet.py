@@ -11,6 +11,8 @@ from networks.summary import multiply_adds, parameter_counts, summarize
 from ops.fused import plain_operators
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet
 
+pytestmark = pytest.mark.python_independent
+
 
 @pytest.mark.parametrize(
     ("name", "num_classes", "learnable"),

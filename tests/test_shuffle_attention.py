@@ -8,6 +8,8 @@ import pytest
 from attention import ShuffleAttention
 from ops.shuffle_attention import shuffle_attention_reference
 
+pytestmark = pytest.mark.python_independent
+
 SHAPES = [(2, 128, 4, 4, 64), (1, 256, 5, 3, 64), (3, 16, 7, 7, 4), (2, 8, 1, 1, 2), (2, 12, 1, 9, 3), (2, 6, 3, 2, 1)]
 
 
