@@ -138,7 +138,7 @@ def read_parts(file, names) -> dict:
                 pass
     except DataError:
         raise
-    except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, OverflowError, RecursionError, ValueError, zlib.error) as error:
         raise DataError(f"{file} is no whole {FILE_NAME}: {named(error)}. {_remedy()}") from None
     missing = [name for name in names if name not in found]
     if missing:

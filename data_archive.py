@@ -33,7 +33,8 @@ SMALL = 2**30  # as many bytes a small archive may unpack to, whatever the ratio
 SPARE_DISK = 2**29  # bytes that stay free
 UNPACKING = "unpacking-"
 DAMAGED = (
-    zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, RuntimeError, LookupError, struct.error, zlib.error,
+    zipfile.BadZipFile, tarfile.TarError, EOFError, LookupError, OverflowError, RuntimeError, ValueError, struct.error,
+    zlib.error,
 )  # fmt: skip
 """What zipfile, tarfile and gzip raise, apart from OSError, on what they cannot read."""
 

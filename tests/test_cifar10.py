@@ -260,6 +260,14 @@ def test_a_size_that_cannot_be_is_refused_in_a_short_line(tmp_path, name, size):
     assert len(shown) < 1000
 
 
+def test_a_record_of_a_length_that_no_number_of_the_machine_holds_is_refused(tmp_path):
+    record = f"{10**30} path={FOLDER}/batches.meta\nabc=d\n".encode()
+    entry = tarfile.TarInfo("record")
+    entry.type, entry.size = tarfile.XHDTYPE, len(record)
+    (tmp_path / FILE_NAME).write_bytes(gzip.compress(entry.tobuf(tarfile.GNU_FORMAT) + record.ljust(1536, b"\0")))
+    assert f"is no whole {FILE_NAME}" in refused(tmp_path / FILE_NAME)
+
+
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
 def test_a_huge_name_is_refused(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(cifar10, "MOST_BYTES", 100_000)

@@ -309,6 +309,14 @@ def test_a_tar_header_of_megabytes_is_refused(tmp_path, cache):
 # Damage
 
 
+def test_a_record_of_a_length_that_no_number_of_the_machine_holds_is_refused(tmp_path, cache):
+    record = f"{10**30} path=cat/1.jpg\nabc=d\n".encode()
+    entry = tarfile.TarInfo("record")
+    entry.type, entry.size = tarfile.XHDTYPE, len(record)
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(entry.tobuf(tarfile.GNU_FORMAT) + record.ljust(1536, b"\0")))
+    assert "damaged" in refusal(tmp_path / "a.tar.gz", cache)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
 def test_a_cut_archive_is_one_error_and_leaves_nothing(tmp_path, cache, name, share):
