@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import paddle
 import pytest
 
 from training import runtime
@@ -154,3 +155,9 @@ def test_asking_for_a_gpu_that_is_not_there_is_an_error(monkeypatch):
     with pytest.raises(runtime.DeviceError, match="device = 'gpu': this Paddle is a CPU build; --device cpu"):
         runtime.select_device("gpu")
     assert runtime.select_device("auto") == "cpu"
+
+
+def test_deterministic_algorithms_are_asked_of_cudnn():
+    runtime.make_deterministic()
+    if paddle.is_compiled_with_cuda():  # a CPU build does not know the flag
+        assert paddle.get_flags("FLAGS_cudnn_deterministic") == {"FLAGS_cudnn_deterministic": True}

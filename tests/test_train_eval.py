@@ -193,6 +193,19 @@ def test_a_diverging_loss_stops_with_an_explanation_and_leaves_the_best(data, tm
     assert json.loads((run / "eval/metrics.json").read_text())["acc"] == read_history(run)[0]["val_acc"]
 
 
+def test_a_validation_loss_that_is_no_number_stops_and_replaces_nothing(data, tmp_path, capsys, monkeypatch):
+    def second_epoch_is_nan(self, logs=None):
+        if self.epoch == 1:
+            logs.update(mean_loss=float("nan"), acc=1.0)
+
+    monkeypatch.setattr(callbacks.TrackPosition, "on_eval_end", second_epoch_is_nan)
+    assert train.main(settings(data, tmp_path, epochs=5)) == 1
+    assert "the validation loss became nan after epoch 2: training has diverged" in capsys.readouterr().err
+    run = tmp_path / "runs/resnet/001"
+    assert [read_header(run / f"{name}.safetensors")["epoch"] for name in ("best", "last")] == [1, 1]
+    assert read_result(run)["best"]["epoch"] == 1
+
+
 def test_early_stop_counts_epochs_without_a_better_accuracy(data, tmp_path, capsys):
     config = settings(data, tmp_path, epochs=9, early_stop=2, learning_rate=1e-12, warmup_epochs=0.0)
     assert train.main(config) == 0
