@@ -94,7 +94,7 @@ def _complaint(item, part):
     if kind is str and not rule["choices"] and not part:
         return "expected text, and it is empty"
     if kind is str and not _is_plain_text(part):
-        return "expected text of UTF-8 without zero bytes, as files and folders can be named"
+        return "expected text without zero bytes or surrogates, as files and folders can be named"
     if rule["choices"] and part not in rule["choices"]:
         return f"unknown{nearest(part, rule['choices'])}; one of: {', '.join(rule['choices'])}"
     too_low = rule["low"] is not None and not part >= rule["low"]
@@ -106,9 +106,9 @@ def _complaint(item, part):
 
 
 def _is_plain_text(text):
-    """Whether a file can be named so, and the name written into UTF-8 files."""
+    """Whether a file can be named so: bytes that are no UTF-8 included, as Python has them in text, but no zero byte."""
     try:
-        return b"\0" not in text.encode("utf-8")
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return False
 

@@ -35,7 +35,7 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
         tensors.update(_accumulators(network, optimizer))
     with whole_file(path) as temporary:
         try:
-            save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header, ensure_ascii=False)})
+            save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header)})
         except SafetensorError as error:  # which wraps what the system says
             raise OSError(f"{path} cannot be written: {error}") from None
 

@@ -81,7 +81,7 @@ def _use(header, config):
         float(header["seconds"]) + (header["peak_memory_mb"] or 0) + header["step"]
         if header["so_far"]:
             np.asarray(header["so_far"]["metrics"]["acc"][0]) + header["so_far"]["seconds"]
-    json.dumps(config.as_dict(), ensure_ascii=False).encode("utf-8")
+    json.dumps(config.as_dict(), ensure_ascii=False).encode("utf-8", "surrogateescape")
     config.resolved().network_options()
 
 

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 WORDS = (
     b"null", b"~", b"true", b"yes", b"0", b"-1", b"3", b"1e-3", b"1e999", b".nan", b"-.inf", b"0x7f", b"0b_", b"017", b"1_000",
     b"9" * 400, b"9" * 5000, b"0x" + b"f" * 5000, b"1" + b":1" * 300, b"1" + b":1" * 300 + b".5", b"2001-01-01", b"2001-99-99",
-    b"2001-01-01t99:99:99z", b"''", b"text", "猫".encode(), b'"\\0"', b'"\\ud800"', b'"\\U00110000"', b'"\\x1b[2J"', b"'a\x1b'",
-    b"[]", b"{}", b"[0.1, 0.2, 0.3]", b"[resnet, sa_resnet]", b"[[[[[[[[[[1]]]]]]]]]]", b"[" * 400, b"{a: " * 600, b"- " * 1000,
-    b"? " * 1000, b"&a", b"*a", b"&a [*a]", b"<<", b"<<: ", b"!!float x", b"!!int ''", b"!!timestamp x", b"!!binary x",
-    b"!!set {a}", b"!!omap [a: 1]", b"!!python/object/apply:os.getcwd []", b"!<x>", b"!", b"%YAML 1.1\n---\n",
-    b"%TAG ! tag:x,2000:\n---\n", b"---\n", b"...\n", b"|\n  text", b">-\n  text", b"# ", b"\t", b": ", b"\n", b"resnet",
-    b"adam", b"folder", b"epochs: 3\n", b"std: [1, 1, 1]\n", b"given: 3\n", b"\xef\xbb\xbf", b"\xc2\x85", b"\xe2\x80\xa8",
-    b"\xff",
+    b"2001-01-01t99:99:99z", b"''", b"text", "猫".encode(), b'"\\0"', b'"\\ud800"', b'"\\udcff"', b'"\\U00110000"',
+    b'"\\x1b[2J"', b"'a\x1b'", b"[]", b"{}", b"[0.1, 0.2, 0.3]", b"[resnet, sa_resnet]", b"[[[[[[[[[[1]]]]]]]]]]", b"[" * 400,
+    b"{a: " * 600, b"- " * 1000, b"? " * 1000, b"&a", b"*a", b"&a [*a]", b"<<", b"<<: ", b"!!float x", b"!!int ''",
+    b"!!timestamp x", b"!!binary x", b"!!set {a}", b"!!omap [a: 1]", b"!!python/object/apply:os.getcwd []", b"!<x>", b"!",
+    b"%YAML 1.1\n---\n", b"%TAG ! tag:x,2000:\n---\n", b"---\n", b"...\n", b"|\n  text", b">-\n  text", b"# ", b"\t", b": ",
+    b"\n", b"resnet", b"adam", b"folder", b"epochs: 3\n", b"std: [1, 1, 1]\n", b"given: 3\n", b"\xef\xbb\xbf", b"\xc2\x85",
+    b"\xe2\x80\xa8", b"\xff",
 )  # fmt: skip
 GOOD_LINES = yaml.safe_dump(Config().as_dict(), default_flow_style=None, width=1000).encode().splitlines()
 BOMB = b"data: &a [x, x, x, x, x, x, x, x, x]\nnets: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nstd: [*b, *b, *b, *b, *b, *b, *b]\n"
