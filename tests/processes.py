@@ -1,6 +1,12 @@
-"""The processes that a test started, from Linux's /proc."""
+"""The processes that tests start."""
 
+import signal
 from pathlib import Path
+
+
+def heed_interruption() -> None:
+    """For ``subprocess.Popen(preexec_fn=...)``: where the tests run in the background of a shell, Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def processes_of(session) -> list:

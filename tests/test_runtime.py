@@ -10,6 +10,7 @@ from pathlib import Path
 
 import paddle
 import pytest
+from processes import heed_interruption
 
 from training import runtime
 
@@ -86,7 +87,8 @@ def test_a_signal_in_a_long_operation_ends_the_process_all_the_same(sent, code):
         "import hashlib; print('ready', flush=True)\n"
         "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10**8)"  # a minute in C, during which Python handles no signal
     )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, preexec_fn=heed_interruption, **pipes)
     try:
         assert process.stdout.readline() == b"ready\n"
         time.sleep(0.3)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cifar10_archive import contents, write_archive
 from PIL import Image
-from processes import processes_of
+from processes import heed_interruption, processes_of
 from safetensors.numpy import load_file
 
 import eval as eval_script
@@ -405,7 +405,7 @@ def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, 
     command = [sys.executable, "train.py", "--net", "resnet", "--data", str(data), "--runs_dir", str(tmp_path / "runs"),
                "--image_size", "32", "--epochs", "500", "--num_workers", "2", "--batch_size", "8"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)  # fmt: skip
+                               start_new_session=True, preexec_fn=heed_interruption)  # fmt: skip
     try:
         for line in process.stdout:
             if line.startswith("epoch 1/"):
