@@ -56,6 +56,7 @@ def compare(config) -> int:
     configs = {name: load_config(group[0] / "config.yaml") for name, group in groups.items()}
     costs = measure_costs(configs, runs[0], config)
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
+    notes += grown_runs(runs)
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
     photograph = validation_photographs(next(iter(configs.values())), data, config.follow_links)
@@ -88,7 +89,7 @@ def train_missing(config):
     for number, (net, seed, chosen) in enumerate(plan):
         print(f"training {number + 1} of {len(plan)}: {net}, seed {seed}{_time_left(started, number, len(plan))}", flush=True)
         try:
-            interrupted = find_run(config.runs_dir, net, chosen, lists, ("unfinished", "interrupted"))
+            interrupted = find_run(config.runs_dir, net, chosen, lists, ("unfinished", "interrupted", "failed"))
             if not (interrupted and continue_run(interrupted, config)):
                 run_training({**chosen, **machine_settings(config)})
         except ProcessFailed as error:
@@ -114,12 +115,15 @@ def run_training(values, *arguments) -> None:
 
 def continue_run(run, config) -> bool:
     """Train an interrupted run to its end; False where that fails, as with one that another process is training now."""
+    from training.run_folder import read_result
     from training.run_plan import ProcessFailed
 
     print(f"going on with {run}", flush=True)
     try:
         run_training(machine_settings(config), "--resume", run)
     except ProcessFailed:
+        if read_result(run).get("status") == "failed":  # it went on, and failed
+            raise
         print(f"{run} cannot be continued; another training begins", flush=True)
         return False
     return True
@@ -289,6 +293,18 @@ def differing_settings(configs) -> list:
             effect = ": their training speed, time and memory do not compare" if item.name in speed else ""
             lines.append(f"The runs differ in {item.name} ({', '.join(map(str, values))}){effect}.")
     return lines
+
+
+def grown_runs(runs) -> list:
+    """A line for each run whose epochs grew while it was trained."""
+    from training.run_folder import read_result
+
+    before = {run: read_result(run).get("epochs_before") for run in runs}
+    return [
+        f"{run} was to have {' and then '.join(map(str, epochs))} epochs first: its learning rate followed another schedule."
+        for run, epochs in before.items()
+        if epochs
+    ]
 
 
 def _time_left(started, done, total):

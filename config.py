@@ -155,7 +155,7 @@ class Config:
                                      high=1024, group="machine", scripts="train eval compare gradcam")
     fused: str = setting("auto", "the fused operators: auto uses them where they can be built, on insists, off never",
                          choices=("auto", "on", "off"), group="machine", scripts="train eval compare gradcam")
-    deterministic: bool = setting(False, "on a GPU: take only algorithms of cuDNN that give the same bits every time, which "
+    deterministic: bool = setting(False, "on a GPU: ask cuDNN for algorithms that give the same bits every time, which "
                                   "may be slower; on a CPU training always does", group="machine", scripts="train compare")
     num_workers: Optional[int] = setting(None, "processes that read photographs; 0 reads in the main one",
                                          default_text="cores - 1, at most 8; 0 but on Linux", low=0, high=256,

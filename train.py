@@ -43,17 +43,20 @@ def continue_training(config) -> int:
         run = Path(config.resume)
     if not (run / "config.yaml").is_file():
         raise RunError(
-            f"resume = {config.resume!r}: no run folder, for it has no config.yaml; --resume latest finds the newest"
+            f"resume = {config.resume!r}: give the folder of a run, which has a config.yaml; --resume latest finds the newest"
         )
     trained = load_config(run / "config.yaml")
-    config = config.continuing(trained, run)
-    if read_result(run).get("status") == "finished" and config.epochs == trained.epochs:
-        print(f"{printable(run)} is finished; with more --epochs it is trained further")
+    config = config.continuing(trained, run).resolved()
+    result = read_result(run)
+    if result.get("status") == "finished" and (result.get("stopped_early") or config.epochs == trained.epochs):
+        further = "it stopped early" if result.get("stopped_early") else "with more --epochs it is trained further"
+        print(f"{printable(run)} is finished; {further}")
         return 0
-    for name in ("device", "fused", "threads"):
+    for name in ("device", "fused", "threads", "deterministic"):
         if getattr(config, name) != getattr(trained, name):
             print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
-    return train(config.resolved(), run)
+    runtime.configure(config.threads)  # the run's own number: until now it was this command's
+    return train(config, run)
 
 
 def build_classifier(config, num_classes, resumed=False):
@@ -122,7 +125,6 @@ def train(config, resume=None) -> int:
     from data_sets import find_data
     from ops import fused
     from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
-    from training.run_folder import RunError
     from training.run_recorder import RunRecorder
 
     device = runtime.select_device(config.device)
@@ -130,21 +132,20 @@ def train(config, resume=None) -> int:
     if config.deterministic:
         runtime.make_deterministic()
     paddle.seed(config.seed)
-    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download="data" not in config.given))
+    may_download = resume is None and "data" not in config.given
+    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download))
     train_loader, val_loader = open_data(config)
-    train_set, val_set, steps = train_loader.dataset, val_loader.dataset, len(train_loader)
+    train_set, val_set = train_loader.dataset, val_loader.dataset
     has_weights = resume is not None and (resume / "last.safetensors").exists()
     classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
-    model, optimizer = build_model(config, classifier, steps)
-    with RunRecorder(config.as_dict(), classifier, optimizer, train_set, val_set, resume) as recorder:
+    model, optimizer = build_model(config, classifier, len(train_loader))
+    with RunRecorder(config.as_dict(), classifier, optimizer, train_loader, val_loader, resume) as recorder:
         print(
             f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
             f"{device}, {config.threads} threads; run folder {printable(recorder.run)}"
         )
         if resume:
             print(f"going on after epoch {len(recorder.history)}, step {recorder.step}")
-        if recorder.step >= steps:
-            raise RunError(f"{recorder.run} cannot be continued: it has no step {recorder.step}, only {steps} an epoch")
         position = TrackPosition(train_loader, config.seed, len(recorder.history), recorder.step)
         recording = RecordEpochs(
             recorder,

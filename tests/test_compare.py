@@ -297,6 +297,26 @@ def test_a_training_that_was_interrupted_goes_on(data, tmp_path, calls, monkeypa
     assert read_result(run)["status"] == "finished"
 
 
+def test_a_training_that_fails_again_is_a_row_and_not_begun_anew(data, tmp_path, calls, monkeypatch, capsys):
+    chosen = settings(data, tmp_path, seeds=1)
+
+    def disk_full(self, epoch, logs=None):
+        if self.position.epoch == 1 and self.recorder.settings["net"] == "resnet":
+            raise OSError(28, "No space left on device")
+        original(self, epoch, logs)
+
+    original = RecordEpochs.on_epoch_begin
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordEpochs, "on_epoch_begin", disk_full)
+        for _ in range(2):
+            assert compare.main(chosen) == 1
+    run = tmp_path / "runs" / "resnet" / "001"
+    assert (read_result(run)["status"], read_result(run)["epochs"]) == ("failed", 1)
+    assert compare.main(chosen) == 0, "the disk has room again"
+    assert f"going on with {run}" in capsys.readouterr().out
+    assert [path.name for path in run.parent.iterdir()] == ["001"]
+
+
 def test_a_training_that_cannot_go_on_begins_anew(data, tmp_path, calls, capsys):
     chosen = settings(data, tmp_path, seeds=1, epochs=1)
     assert compare.main(chosen) == 0

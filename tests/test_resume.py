@@ -19,9 +19,10 @@ import train
 from config import Config, load_config, parse_config
 from reporting.whole_file import PREFIX
 from train_val_split import split_folder
-from training import callbacks, run_recorder
+from training import callbacks, run_recorder, runtime
 from training.checkpoint import read_header
 from training.run_folder import lock_run, newest_run, read_result
+from training.run_plan import find_run
 
 
 @pytest.fixture(autouse=True)
@@ -175,8 +176,12 @@ def test_a_finished_run_is_left_alone_and_trained_further_with_more_epochs(data,
     assert outcome(run) == before
     assert resume(run, "--epochs", 3) == 0
     assert train.main(settings(data, tmp_path / "whole", schedule="constant", warmup_epochs=0.0, epochs=3)) == 0
-    assert outcome(run) == outcome(tmp_path / "whole" / "resnet" / "001")
+    assert {**outcome(run), "result": None} == {**outcome(tmp_path / "whole" / "resnet" / "001"), "result": None}
     assert load_config(run / "config.yaml").epochs == 3
+    assert read_result(run)["epochs_before"] == [2]
+    lists = read_result(run)["list_sha256"]
+    assert find_run(tmp_path, "resnet", {"epochs": 3}, lists) is None, "its learning rate followed another schedule first"
+    assert find_run(tmp_path / "whole", "resnet", {"epochs": 3}, lists) is not None
     assert len(list((run / "vdl").iterdir())) == 1
     assert resume(run, "--epochs", 2) == 2
     assert "epochs = 2:" in capsys.readouterr().err
@@ -298,17 +303,90 @@ def test_latest_is_the_run_that_was_trained_last(data, tmp_path, capsys):
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys, name):
     (tmp_path / name).mkdir(exist_ok=True)
     assert resume(tmp_path / name) == 2
-    assert "no run folder, for it has no config.yaml" in capsys.readouterr().err
+    assert "give the folder of a run, which has a config.yaml" in capsys.readouterr().err
 
 
-def test_a_position_behind_the_end_of_the_epoch_is_refused(interrupted, tmp_path, capsys):
+SO_FAR = {"seconds": 1.0, "metrics": {"mean_loss": [1.0, 5], "acc": [[1.0], [5]]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"step": 5, "so_far": SO_FAR}, "last.safetensors is at step 5, but an epoch has 5; train anew"),
+        ({"step": 2, "so_far": None}, "its header has step 2 and so_far = None"),
+        ({"step": 2, "so_far": {**SO_FAR, "metrics": {"mean_loss": [[1, 2], 3], "acc": [[1], [5]]}}}, "header has so_far"),
+        ({"step": 2, "so_far": {**SO_FAR, "metrics": {"mean_loss": [1, 3], "acc": [[], []]}}}, "header has so_far"),
+    ],
+)
+def test_a_position_that_cannot_be_is_refused_and_changes_nothing(interrupted, tmp_path, capsys, changes, complaint):
     copy = tmp_path / "001"
     shutil.copytree(interrupted, copy)
     last = copy / "last.safetensors"
-    header = {**read_header(last), "step": 5, "so_far": None}
-    save_file(load_file(last), last, metadata={"header": json.dumps(header)})
+    save_file(load_file(last), last, metadata={"header": json.dumps({**read_header(last), **changes})})
+    before = files(copy)
     assert resume(copy) == 2
-    assert f"{copy} cannot be continued: it has no step 5, only 5 an epoch" in capsys.readouterr().err
+    assert complaint in capsys.readouterr().err
+    assert files(copy) == before
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_not_begun_anew(interrupted, tmp_path, capsys):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    (copy / "last.safetensors").unlink()
+    before = files(copy)
+    assert resume(copy) == 2
+    assert "its last.safetensors is gone; put it back, or train anew" in capsys.readouterr().err
+    assert files(copy) == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3"])
+def test_a_result_that_is_none_does_not_matter(interrupted, tmp_path, whole, content):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    (copy / "result.json").write_text(content)
+    assert resume(copy) == 0
+    assert outcome(copy) == whole()
+
+
+def test_the_run_s_own_number_of_threads_is_used(interrupted, tmp_path, monkeypatch, capsys):
+    used = []
+    original = runtime.configure
+    monkeypatch.setattr(runtime, "configure", lambda threads=None: used.append(threads) or original(threads))
+    for more, expected in (((), 2), (("--threads", 1), 1)):
+        copy = tmp_path / str(expected)
+        shutil.copytree(interrupted, copy)
+        assert resume(copy, *more) == 0
+        assert used[-1] == expected
+        assert ("note: threads was 2 and is 1" in capsys.readouterr().out) == bool(more)
+
+
+def test_a_run_that_stopped_early_is_over(data, tmp_path, capsys):
+    chosen = settings(data, tmp_path, epochs=9, early_stop=1, learning_rate=1e-12, warmup_epochs=0.0)
+    assert train.main(chosen) == 0
+    run = tmp_path / "resnet" / "001"
+    before = files(run)
+    capsys.readouterr()
+    assert resume(run, "--epochs", 20) == 0
+    assert f"{run} is finished; it stopped early" in capsys.readouterr().out
+    assert files(run) == before
+
+
+def test_an_interruption_while_the_end_is_written_down_does_not_hide_it(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, run_recorder.RunRecorder, "_print_end", 1)
+        assert train.main(settings(data, tmp_path, epochs=1)) == 130
+    original, calls = run_recorder.write_result, []
+
+    def interrupted(run, result):
+        calls.append(result["status"])
+        if calls.count("finished") == 1:
+            raise KeyboardInterrupt
+        original(run, result)
+
+    monkeypatch.setattr(run_recorder, "write_result", interrupted)
+    assert train.main(settings(data, tmp_path, epochs=1)) == 130
+    for number in ("001", "002"):
+        assert read_result(tmp_path / "resnet" / number)["status"] == "finished"
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])

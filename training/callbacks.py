@@ -132,6 +132,7 @@ class RecordEpochs(Callback):
         self.best, self.epochs_since_better = None, 0
         for row in recorder.history:
             self._judge(row)
+        recorder.stopped_early = self.is_over()
 
     def is_over(self) -> bool:
         """Whether training has stopped early."""
@@ -173,7 +174,7 @@ class RecordEpochs(Callback):
         good_enough = not self.save_best_above or self.row["val_acc"] > self.save_best_above
         self.recorder.record(self.row, is_best and good_enough)
         if self.is_over():
-            self.model.stop_training = True
+            self.model.stop_training = self.recorder.stopped_early = True
             print(f"no better validation accuracy for {self.early_stop} epochs: stopping early")
 
     def _judge(self, row):

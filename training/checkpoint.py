@@ -75,8 +75,9 @@ def load_training_state(path, network, optimizer) -> dict:
             )
         for accumulator, key in own.items():
             value = stored.pop(key)
-            if value.shape not in (tuple(parameter.shape), (1,)):
-                raise CheckpointError(f"{path}: {named(key)} has shape {value.shape}, the parameter {tuple(parameter.shape)}")
+            shape = (1,) if "_pow_acc_" in accumulator else tuple(parameter.shape)  # Adam's powers of beta are one number
+            if value.shape != shape:
+                raise CheckpointError(f"{path}: {named(key)} has shape {value.shape}, expected {shape}")
             if value.dtype != "float32":
                 raise CheckpointError(f"{path}: {named(key)} is of type {value.dtype}, not float32")
             state[f"{parameter.name}_{accumulator}"] = paddle.to_tensor(value)
@@ -124,7 +125,7 @@ def _read(path, take):
         raise CheckpointError(f"{path} has no header of this toolkit") from None
     # of safetensors TypeError and AttributeError: types of numbers that NumPy has not. Of json RecursionError: [[[[[[[[...
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no whole checkpoint: {named(error)}") from None
+        raise CheckpointError(f"{path} is no whole checkpoint ({named(error)}): put back a copy, or train anew") from None
     check_header(header, path)
     return header, taken
 

@@ -37,6 +37,8 @@ def _contradiction(header):
     best, history = header["best"], header.get("history")
     if best and best["epoch"] > header["epoch"]:
         return f"a best epoch {best['epoch']} and epoch {header['epoch']}"
+    if not missing and bool(header["step"]) != bool(header["so_far"]):
+        return f"step {header['step']} and so_far = {quoted(header['so_far'])}"
     if history is not None and len(history) != header["epoch"]:
         return f"a history of {len(history)} epochs and epoch {header['epoch']}"
     return None
@@ -104,8 +106,14 @@ def _is_time(value):
     return _is_number(value) and value >= 0
 
 
-def _are_numbers(value):
-    return _is_number(value) or (isinstance(value, list) and all(map(_is_number, value)))
+def _is_sum(value, of):
+    """Whether a metric's total and count are numbers, ``of`` None, or lists of so many."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(_is_number(part) if of is None else isinstance(part, list) and len(part) == of for part in value)
+        and all(map(_is_number, itertools.chain(*value) if of else value))
+    )
 
 
 def _is_part_of_epoch(value):
@@ -113,9 +121,9 @@ def _is_part_of_epoch(value):
         isinstance(value, dict)
         and _is_time(value.get("seconds"))
         and isinstance(value.get("metrics"), dict)
-        and {"mean_loss", "acc"} <= value["metrics"].keys()
-        and all(isinstance(metric, list) and len(metric) == 2 for metric in value["metrics"].values())
-        and all(map(_are_numbers, itertools.chain(*value["metrics"].values())))
+        and value["metrics"].keys() == {"mean_loss", "acc"}
+        and _is_sum(value["metrics"]["mean_loss"], None)
+        and _is_sum(value["metrics"]["acc"], 1)
     )
 
 

@@ -52,7 +52,7 @@ def lock_run(run):
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             file.close()
-            raise RunError(f"{run} is being trained by another process") from None
+            raise RunError(f"{run} is being trained by another process: wait for its end, or name another run") from None
         # a file system without locks, such as some of networks
     return file
 
@@ -105,9 +105,10 @@ def read_result(run) -> dict:
     The status is "unfinished" until training ends, then "finished", "interrupted" or "failed".
     """
     try:
-        return json.loads((Path(run) / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = json.loads((Path(run) / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return result if isinstance(result, dict) else {}
 
 
 def write_result(run, result) -> None:

@@ -3,15 +3,18 @@
 import contextlib
 import time
 
+import paddle
 from visualdl import LogWriter
 
 from photographs import RESIZE_OVER_CROP
 from reporting.metrics import best_epoch
 from reporting.plots import draw_curves
 from reporting.whole_file import remove_unfinished, write_text
+from training.callbacks import TrainingDiverged
 from training.checkpoint import CheckpointError, load_training_state, read_header, save_checkpoint
 from training.run_folder import RunError, create_run, lock_run, read_result, write_config, write_history, write_result
 from training.runtime import Terminated, peak_memory
+from training.weight_files import digest_of
 
 
 class RunRecorder:
@@ -22,19 +25,23 @@ class RunRecorder:
     "failed". Where no epoch was above ``save_best_above`` there is no best.safetensors, and result.json says so.
     ``settings``: every setting by name, as plain values.
 
+    ``train_loader``, ``val_loader``: of training.loader.PhotographLoader.
+
     With ``resume``, the folder of a run, that one is continued: on entry the network and the optimiser get the state that
     last.safetensors holds; ``history``, ``step`` (that the next epoch begins with) and ``so_far`` (what it has gathered) tell
     where training is. last.safetensors alone decides: the other files are put right where a killed process left them behind
     it. Raises RunError where another process trains that run or other lists were trained on, CheckpointError for a bad file.
     """
 
-    def __init__(self, settings, classifier, optimizer, train_set, val_set, resume=None):
+    def __init__(self, settings, classifier, optimizer, train_loader, val_loader, resume=None):
         self.settings, self.classifier, self.optimizer = settings, classifier, optimizer
+        train_set, val_set, self.steps_per_epoch = train_loader.dataset, val_loader.dataset, len(train_loader)
         self.classes = train_set.classes
         self.lists = {"train": train_set.digest(), "val": val_set.digest()}
         self.photographs = {"train": len(train_set), "val": len(val_set)}
         self.history, self.best, self.step, self.so_far = [], None, 0, None
-        self.run = resume
+        self.run, self.stopped_early, self.diverged, self.epochs_before = resume, False, False, []
+        self.init_from_sha256 = digest_of(settings["init_from"])
         self.seconds_before, self.peak_before = 0.0, None
 
     def __enter__(self):
@@ -54,10 +61,12 @@ class RunRecorder:
         return self
 
     def _restore(self):
-        remove_unfinished(self.run)
-        last = self.run / "last.safetensors"
+        last, result = self.run / "last.safetensors", read_result(self.run)
         if not last.exists():
-            self._check_lists(read_result(self.run).get("list_sha256", self.lists))
+            if result.get("epochs") or any((self.run / name).exists() for name in ("best.safetensors", "history.csv")):
+                raise RunError(f"{self.run} cannot be continued: its {last.name} is gone; put it back, or train anew")
+            self._check_lists(result.get("list_sha256", self.lists))
+            remove_unfinished(self.run)
             return  # killed within the first epoch: from the beginning
         header = load_training_state(last, self.classifier, self.optimizer)
         if "history" not in header:
@@ -65,6 +74,18 @@ class RunRecorder:
                 f"{self.run} cannot be continued: {last.name} holds weights alone, not where training was; train anew"
             )
         self._check_lists(header["list_sha256"])
+        if header["step"] >= self.steps_per_epoch:
+            raise RunError(
+                f"{self.run} cannot be continued: {last.name} is at step {header['step']}, but an epoch has "
+                f"{self.steps_per_epoch}; train anew"
+            )
+        if (before := header.get("versions", {}).get("paddle")) != paddle.__version__:
+            print(f"note: Paddle was {before} and is {paddle.__version__}: results may round differently")
+        remove_unfinished(self.run)
+        self.epochs_before = result.get("epochs_before", [])
+        self.init_from_sha256 = result.get("init_from_sha256")
+        if header["config"].get("epochs") not in (self.settings["epochs"], *self.epochs_before):
+            self.epochs_before.append(header["config"].get("epochs"))
         self.history, self.best = header["history"], header["best"]
         self.step, self.so_far = header["step"], header["so_far"]
         self.seconds_before, self.peak_before = header["seconds"], header["peak_memory_mb"]
@@ -125,7 +146,13 @@ class RunRecorder:
             reason = None
             if error is not None:
                 reason = "terminated" if isinstance(error, Terminated) else str(error) or kind.__name__
-            self._print_end(self._write_result(status, reason))
+            self.diverged = isinstance(error, TrainingDiverged)
+            try:
+                result = self._write_result(status, reason)
+            except KeyboardInterrupt:  # it arrived while the end was being written down
+                self._print_end(self._write_result(status, reason))
+                raise
+            self._print_end(result)
 
     def _write_result(self, status, reason=None):
         result = {
@@ -147,6 +174,11 @@ class RunRecorder:
             )
         if reason is not None:
             result["reason"] = reason
+        if self.epochs_before:
+            result["epochs_before"] = self.epochs_before  # the learning rate followed shorter schedules first
+        result.update({name: True for name in ("stopped_early", "diverged") if getattr(self, name)})
+        if self.init_from_sha256:
+            result["init_from_sha256"] = self.init_from_sha256
         write_result(self.run, result)
         return result
 

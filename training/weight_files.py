@@ -4,6 +4,7 @@ safetensors, PyTorch's checkpoints (.pth, .pth.tar, .pt), Paddle's (.pdparams) a
 name, decides which it is. What else a training checkpoint holds (epoch, optimizer, arguments) is passed over.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -51,6 +52,18 @@ class Weights(NamedTuple):
     framework: str
     unreadable: dict
     notes: tuple = ()
+
+
+def digest_of(path):
+    """SHA-256 of a file; None for None and for a file that cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+    except (OSError, TypeError):
+        return None
+    return digest.hexdigest()
 
 
 def read_weights(path) -> Weights:

@@ -87,7 +87,7 @@ def _use(header, config):
 
 def _seeds(file):
     seeds = []
-    for header in (HEADER, {**HEADER, **POSITION}, {**HEADER, **POSITION, "best": None, "so_far": None}):
+    for header in (HEADER, {**HEADER, **POSITION}, {**HEADER, **POSITION, "best": None, "so_far": None, "step": 0}):
         source, optimizer = network()
         save_checkpoint(file, source, header, optimizer if "history" in header else None)
         seeds.append(file.read_bytes())

@@ -6,7 +6,7 @@ may be left; then the run is resumed, and killed again, until it has been killed
 """
 
 import argparse
-import contextlib
+import concurrent.futures
 import itertools
 import os
 import random
@@ -88,9 +88,7 @@ class Torture:
             by_time = 0 < attempt < most_kills and self.random.random() < 0.6
             kill_at = 0 if by_time or attempt >= most_kills else self.random.randint(1, POINTS)
             process = self.start(go_on if began else begin, kill_at)
-            if by_time:
-                self.kill_after(process, self.random.uniform(0.3, 1.1) * seconds)
-            printed, _ = process.communicate()
+            printed, members = self.watch(process, self.random.uniform(0.3, 1.1) * seconds if by_time else None)
             if process.returncode == 0:
                 break
             if process.returncode != -signal.SIGKILL:
@@ -98,20 +96,25 @@ class Torture:
                 print(f"{runs_dir}: exit code {process.returncode}:\n{printed}", flush=True)
                 return
             self.kills += 1
-            self.check_after_kill(process, runs_dir)
+            self.check_after_kill(process, members, runs_dir)
             began = any(runs_dir.glob("resnet18/*/config.yaml"))
         if outcome(next(config.parent for config in runs_dir.glob("resnet18/*/config.yaml"))) != expected:
             self.different += 1
             print(f"{runs_dir}: another result", flush=True)
 
-    def kill_after(self, process, seconds):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-        if process.poll() is None:
-            self.members = processes_of(process.pid)
-            process.kill()
+    def watch(self, process, killed_after):
+        """(what it prints, all processes that were seen of it); kills it after so many seconds, None: lets it live."""
+        started, members = time.monotonic(), set()
+        with concurrent.futures.ThreadPoolExecutor(1) as reader:
+            printed = reader.submit(process.stdout.read)
+            while process.poll() is None:
+                members.update(processes_of(process.pid))
+                if killed_after is not None and time.monotonic() - started > killed_after:
+                    process.kill()
+                time.sleep(0.02)
+            return printed.result(), members
 
-    def check_after_kill(self, process, runs_dir):
+    def check_after_kill(self, process, members, runs_dir):
         """Every file whole, no process left, no shared memory left."""
         deadline = time.monotonic() + 5
         while processes_of(process.pid) and time.monotonic() < deadline:
@@ -119,7 +122,7 @@ class Torture:
         for worker in processes_of(process.pid):
             self.unclean.append(f"process {worker} outlived the kill")
             os.kill(worker, signal.SIGKILL)
-        readers = [file for member in getattr(self, "members", ()) for file in Path("/dev/shm").glob(f"paddle_{member}_*")]
+        readers = [file for member in members for file in Path("/dev/shm").glob(f"paddle_{member}_*")]
         self.unclean += [f"{file} is left in shared memory" for file in readers]
         for file in runs_dir.glob("resnet18/*/*"):
             try:
