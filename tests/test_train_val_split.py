@@ -187,9 +187,10 @@ def test_the_order_in_which_the_file_system_lists_names_changes_nothing(photo_fo
         with scandir(top) as entries:
             return contextlib.nullcontext(sorted(entries, key=lambda entry: entry.name, reverse=True))
 
-    monkeypatch.setattr(data_folder.os, "scandir", backwards)
-    monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), reverse=True)))
-    split_folder(photo_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(data_folder.os, "scandir", backwards)
+        patch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), reverse=True)))
+        split_folder(photo_folder)
     assert content(photo_folder) == expected
 
 
