@@ -32,7 +32,7 @@ help:
 	@echo 'make demo    draw ten kinds of animals, train two networks on them, evaluate and compare: $(DEMO)'
 	@echo 'make test    run all tests'
 	@echo 'make test-matrix  run the tests on Python 3.10, on Python 3.12 and with Paddle 2.6.2, each in a folder .venv-...'
-	@echo 'make fuzz    try the readers of lists, recipes, checkpoints and CIFAR-10 with 100,000 damaged inputs each; on Linux'
+	@echo 'make fuzz    try the readers of lists, recipes, checkpoints, weights, archives with 100,000 damaged inputs each; on Linux'
 	@echo 'make hostile run every script on hostile data folders and damaged photographs: about ten minutes'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
 	@echo 'make lint    check style with ruff'

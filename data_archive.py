@@ -22,6 +22,7 @@ from pathlib import Path
 from cache_folder import cache_root, is_mine, locked
 from data_folder import is_hidden
 from photo_lists import LABELS, TRAIN_LIST
+from reporting.quoting import named, quoted
 from reporting.terminal import printable
 from untrusted.archive_entries import CHUNK, ArchiveError, damaged, opened
 from untrusted.regular_file import open_regular
@@ -59,7 +60,8 @@ def unpacked(archive) -> Path:
         return _top(folder)
     except OSError as error:
         raise ArchiveError(
-            f"{archive} cannot be unpacked: {error}; it needs room in {cache_root()}, or XDG_CACHE_HOME set to another folder"
+            f"{archive} cannot be unpacked: {named(error)}; it needs room in {cache_root()}, or XDG_CACHE_HOME set to another "
+            f"folder"
         ) from None
 
 
@@ -129,12 +131,12 @@ def _checked(archive, entries):
         if entry.is_folder:
             folders.add(path)
         elif path in files:
-            raise ArchiveError(f"{archive}: {name} is in it twice: pack it again")
+            raise ArchiveError(f"{archive}: {named(name)} is in it twice: pack it again")
         else:
             files[path] = entry
     both = next((path for path in files if path in folders), None)
     if both:
-        raise ArchiveError(f"{archive}: {both} is a file and a folder in it: pack it again")
+        raise ArchiveError(f"{archive}: {named(both)} is a file and a folder in it: pack it again")
     if not files:
         raise ArchiveError(f"{archive} holds no files")
     if len(files) + len(folders) > MOST_FILES:
@@ -160,7 +162,7 @@ def _parts(archive, name):
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name or ".." in parts:
         raise ArchiveError(
-            f"{archive}: the name {name!r} could lead out of the folder: pack it again with plain relative names"
+            f"{archive}: the name {quoted(name)} could lead out of the folder: pack it again with plain relative names"
         )
     if len(parts) > MOST_DEPTH:
         raise ArchiveError(f"{archive}: {name[:80]!r}... lies in more than {MOST_DEPTH} folders: pack it again")

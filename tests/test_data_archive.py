@@ -223,6 +223,17 @@ def test_a_name_longer_than_any_is_refused(tmp_path, cache):
     assert "cannot be unpacked" in refusal(zipped(tmp_path / "a.zip", {"a" * 300 + ".png": b"x"}), cache)
 
 
+@pytest.mark.parametrize("name", ["\x1b[2J\ncat.png", "a/" * 60 + "\u202e" * 200, "x" * 200 + "/" + "y" * 9000])
+def test_messages_show_a_name_on_one_short_line(tmp_path, cache, name):
+    link = tarfile.TarInfo(name)
+    link.type = tarfile.SYMTYPE
+    for files in ({name: link}, {f"../{name}": b"x"}, {name: b"x", f"./{name}": b"x"}, {name: b"x", f"{name}/x": b"x"}):
+        message = refusal(tarred(tmp_path / "a.tar", files), cache)
+        assert message.isprintable()
+        assert len(message) < 1500
+    assert "cannot be unpacked" in refusal(tarred(tmp_path / "a.tar", {"a/" + "x" * 5000: b"x"}), cache)
+
+
 def test_what_is_in_it_twice_is_refused(tmp_path, cache):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:

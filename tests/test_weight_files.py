@@ -164,15 +164,44 @@ def test_what_a_zip_archive_holds_besides_is_checked(tmp_path, extra, reason):
 
 def test_compressed_and_encrypted_archives_and_those_of_others_are_refused(tmp_path):
     bomb = write_zip(tmp_path / "bomb.pth", {"w": np.zeros(10**6, "f4")}, compression=zipfile.ZIP_DEFLATED)
-    assert "more than fit into the file" in refusal(bomb)
-    squeezed = write_zip(tmp_path / "squeezed.pth", {"w": RNG.normal(size=1000)}, compression=zipfile.ZIP_DEFLATED)
-    assert "is compressed, which torch.save never does" in refusal(squeezed)
+    assert "is compressed, which torch.save never does" in refusal(bomb)
     content = bytearray(write_zip(tmp_path / "plain.pth", {"w": np.ones(3, "f4")}).read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1
     (tmp_path / "secret.pth").write_bytes(content)
     assert "is encrypted" in refusal(tmp_path / "secret.pth")
+    with zipfile.ZipFile(tmp_path / "photographs.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/1.jpg", bytes(10_000))
+    assert "'cat/1.jpg' is compressed" in refusal(tmp_path / "photographs.zip")
     np.savez(tmp_path / "arrays.npz", w=np.ones(3))
     assert "none of torch.save" in refusal(tmp_path / "arrays.npz")
+
+
+@pytest.mark.parametrize(
+    ("places", "reason"), [((20, 24), "more than fit into the file"), ((20,), "of two sizes"), ((24,), "of two sizes")]
+)
+def test_sizes_that_a_zip_archive_cannot_hold_are_refused(tmp_path, places, reason):
+    path = write_zip(tmp_path / "weights.pth", {"w": np.ones(3, "f4")})
+    content = bytearray(path.read_bytes())
+    for place in places:
+        struct.pack_into("<I", content, content.index(b"PK\x01\x02") + place, 10**6)
+    path.write_bytes(content)
+    assert reason in refusal(path)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["\x1b[2J\n", "\u202e", "x" * 5000])
+def test_what_a_file_says_is_shown_on_one_short_line(tmp_path, form, name):
+    tensor, long = Tensor(np.ones(3, "f4"), start=1), (2**120,) * 8
+    for value in (
+        {name: tensor},
+        {name: "text"},
+        {"w": tensor._replace(shape=long, strides=long)},
+        {"w": tensor._replace(count=2**120)},
+        Call(Global(name.strip(), "x"), ()),
+    ):
+        message = refusal(FORMATS[form](tmp_path / "weights", value))
+        assert message.isprintable()
+        assert len(message) < 1500
 
 
 # Paddle

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reporting.quoting import named, quoted
 from untrusted.pickled_arrays import ARRAY_NAMES, BUFFER_NAMES, PlainPickleError, text_of
 from untrusted.plain_pickle import Language, Opaque, read_plain_pickle
 
@@ -82,7 +83,7 @@ def _storage(identity):
     kind, key, count = identity[1], text_of(identity[2]), identity[4]
     if isinstance(kind, Opaque):
         return kind  # of a type that numpy does not have; an error where such a tensor is wanted
-    if not isinstance(kind, _StorageClass) or type(count) is not int or count < 0:
+    if not isinstance(kind, _StorageClass) or type(count) is not int or not 0 <= count < 2**63:
         raise PlainPickleError("a storage without a type or a size")
     view = identity[5] if len(identity) == 6 else None
     if view is None:
@@ -188,21 +189,25 @@ def _checked_entries(archive, size):
     entries, listed = {}, archive.infolist()
     if any(entry.filename.endswith("/constants.pkl") for entry in listed):
         raise UnreadableWeights("a TorchScript archive, which holds code: in PyTorch, save torch.jit.load(FILE).state_dict()")
-    if len(listed) > MOST_ENTRIES or sum(entry.file_size for entry in listed) > size:
-        raise DamagedWeights("a zip archive whose entries are more than fit into the file, compressed or on top of each other")
     for entry in listed:
         name = entry.filename
         if entry.flag_bits & 1:
             raise UnreadableWeights(
                 f"its entry {name[:60]!r} is encrypted, which torch.save never does; if it is weights, unpack it"
             )
-        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        if entry.compress_type != zipfile.ZIP_STORED:
             raise UnreadableWeights(
                 f"its entry {name[:60]!r} is compressed, which torch.save never does; if it is weights, unpack it"
             )
+        if entry.compress_size != entry.file_size:
+            raise DamagedWeights(f"its entry {name[:60]!r} is said to be of two sizes")
         if name in entries or name.startswith("/") or "\\" in name or ".." in name.split("/"):
             raise DamagedWeights(f"its entry {name[:60]!r} is there twice or leads outside, as none of torch.save does")
         entries[name] = entry
+    if len(listed) > MOST_ENTRIES or sum(entry.file_size for entry in listed) > size:
+        raise DamagedWeights(
+            "a zip archive whose entries are more than fit into the file: it is cut, or they lie on top of each other"
+        )
     return entries
 
 
@@ -269,20 +274,19 @@ def _arrays(leaves, contents):
 
 def _view(name, tensor, values):
     """The array of ``tensor`` in its storage's ``values`` [count], once what the file says of it is known to fit."""
-    shape, strides = tensor.shape, tensor.strides
+    name, shape, strides = named(name), tensor.shape, tensor.strides
     numbers = (tensor.start, *shape, *strides) if type(shape) is type(strides) is tuple else (None,)
     if any(type(number) is not int for number in numbers) or len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
         raise DamagedWeights(f"{name}: its place, shape or strides are no whole numbers, one of each for a dimension")
     if min(shape, default=1) < 1:
-        raise DamagedWeights(f"{name}: its shape {shape} holds no values")
+        raise DamagedWeights(f"{name}: its shape {quoted(shape)} holds no values")
+    layout = f"its shape {quoted(shape)} with strides {quoted(strides)}"
     steps = [(side - 1, stride) for side, stride in zip(shape, strides) if side > 1]
     if any(stride < 1 for _, stride in steps) or math.prod(shape) > len(values):
-        raise DamagedWeights(
-            f"{name}: its shape {shape} with strides {strides} repeats values of its storage of {len(values):,}"
-        )
+        raise DamagedWeights(f"{name}: {layout} repeats values of its storage of {len(values):,}")
     start = tensor.start + tensor.storage.start
     if tensor.start < 0 or start + sum(count * stride for count, stride in steps) >= len(values):
-        raise DamagedWeights(f"{name}: its shape {shape} with strides {strides} reaches outside its storage of {len(values):,}")
+        raise DamagedWeights(f"{name}: {layout} reaches outside its storage of {len(values):,}")
     # of sides of one the strides do not matter, and may be anything
     in_bytes = [stride * values.itemsize if side > 1 else 0 for side, stride in zip(shape, strides)]
     return np.lib.stride_tricks.as_strided(values[start:], shape, in_bytes, writeable=False)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from reporting.quoting import named
 from training.torch_weights import LANGUAGE, MAGIC, Tensor, UnreadableWeights, read_legacy, read_zip, widened
 from untrusted.pickled_arrays import PlainArray
 from untrusted.plain_pickle import Opaque, read_plain_pickle
@@ -77,9 +78,11 @@ def read_weights(path) -> Weights:
         with open(path, "rb") as file:
             weights = _read(file)
     except UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        remedy = "" if isinstance(error, UnreadableWeights) else "; it is damaged or cut: fetch it again, or from elsewhere"
-        raise WeightFileError(f"{path} cannot be read: {reason}{remedy}") from None
+        reason = str(error)
+        if not isinstance(error, UnreadableWeights):  # a library's, which may quote the file
+            reason = named(" ".join(reason.split())) or type(error).__name__
+            reason += "; it is damaged or cut: fetch it again, or from elsewhere"
+        raise WeightFileError(f"{path} cannot be read: {reason}") from None
     return _without_prefixes(weights)
 
 
@@ -103,10 +106,10 @@ _STRANGERS = (
      "a tar archive: unpack it if the weights are in it; one of PyTorch before 0.2 has to be loaded and saved anew there"),
     (lambda start: start[:2] == b"\x1f\x8b", "a gzip archive: unpack it first"),
     (lambda start: start[:4] == b"PK\x05\x06", "an empty zip archive: fetch it again"),
-    (lambda start: start[:8] == b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes: not read here"),
-    (lambda start: start[:6] == b"\x93NUMPY", "a single array of numpy: not read here"),
+    (lambda start: start[:8] == b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes: save its weights as safetensors"),
+    (lambda start: start[:6] == b"\x93NUMPY", "a single array of numpy: save all weights as safetensors"),
     (lambda start: start[:12] == bytes(12), "parameters of an exported Paddle program (.pdiparams): give its .pdparams"),
-    (lambda start: re.match(rb"\s*<(!doctype|html)", start, re.IGNORECASE), "a web page: the download went wrong"),
+    (lambda start: re.match(rb"\s*<(!doctype|html)", start, re.IGNORECASE), "a web page: fetch the file itself"),
     (lambda start: start[:20] == b"version https://git-", "a pointer of Git LFS: fetch the file itself with `git lfs pull`"),
     (lambda start: start[:1] == b"\x08" and start[2:3] in (b"\x12", b"\x1a", b":"),
      "an ONNX model: give the checkpoint that it was exported from"),
@@ -118,7 +121,10 @@ def _name_of_format(start):
     for is_it, what in _STRANGERS:
         if is_it(start):
             return what
-    return "of no format known here: safetensors, PyTorch's .pth (pickle protocol 2 or newer) or Paddle's .pdparams"
+    return (
+        "of no format known here: name a file of safetensors, of PyTorch (.pth; pickle protocol 2 or newer) or of Paddle "
+        "(.pdparams)"
+    )
 
 
 def _read_pickle(file):
@@ -192,7 +198,7 @@ def _described(value):
         return f"an object of {value.name[:60].replace(' ', '.')!r}"
     if type(value) is dict:
         kinds = [
-            f"{str(k)[:30]} ({_described(v) if isinstance(v, Opaque) else type(v).__name__})"
+            f"{named(k[:30])} ({_described(v) if isinstance(v, Opaque) else type(v).__name__})"
             for k, v in _with_text(value).items()
         ]
         return f"a dict of {', '.join(kinds[:5]) or 'nothing'}"

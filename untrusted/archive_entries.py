@@ -8,6 +8,7 @@ import zipfile
 from typing import Any, NamedTuple
 
 from photo_lists import DataError
+from reporting.quoting import named
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 CHUNK = 2**20
@@ -28,7 +29,9 @@ class Entry(NamedTuple):
 
 
 def damaged(archive, error):
-    return ArchiveError(f"{archive} is cut or damaged: {str(error) or type(error).__name__}; get it anew, nothing was unpacked")
+    return ArchiveError(
+        f"{archive} is cut or damaged: {named(error) or type(error).__name__}; get it anew, nothing was unpacked"
+    )
 
 
 def opened(archive, file, most_bytes):
@@ -144,6 +147,6 @@ class _Bounded(io.RawIOBase):
 
 def special(archive, name):
     return ArchiveError(
-        f"{archive}: {name} is a link or a special file: pack the archive again with what links lead to "
+        f"{archive}: {named(name)} is a link or a special file: pack the archive again with what links lead to "
         f"(tar -h, zip without -y)"
     )

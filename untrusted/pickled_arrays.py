@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from reporting.quoting import quoted
+
 ARRAY_TYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
 
@@ -61,7 +63,7 @@ def _filled(kind, shape, content, order, most_dimensions):
         raise PlainPickleError(f"an array whose shape is not made of at most {most_dimensions} numbers")
     dtype = kind.dtype()
     if not isinstance(content, (bytes, bytearray)) or len(content) != math.prod(shape) * dtype.itemsize:
-        raise PlainPickleError(f"an array of shape {shape} whose content is of another size")
+        raise PlainPickleError(f"an array of shape {quoted(shape)} whose content is of another size")
     array = np.frombuffer(content, dtype).reshape(shape, order=order)
     array.flags.writeable = False
     return array

@@ -1,16 +1,15 @@
 """CIFAR-10's archive and its pickles, as cifar10 and plain_pickle read them."""
 
 import gzip
-import io
 import pickle
 import pickletools
-import tarfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 from cifar10_archive import FOLDER, contents, python2_pickle
 from harness import Crash, Reader
+from tar_mutation import blocks_and_headers, extra_member, other_header, tar, with_other_content
 
 from cifar10 import META, VAL_BATCHES, Cifar10Dataset
 from photo_lists import DataError
@@ -28,6 +27,7 @@ OPCODES = (
     b"}" + b"K\x00U\x00s" * 50,
 )  # fmt: skip
 """Of code, of plain data, and of other kinds of pickles; lists in lists, lists in themselves, lengths that lie."""
+NAMES = (f"{FOLDER}/test_batch".encode(), f"{FOLDER}/{META}".encode())
 PLAIN = (bytes, str, int, bool, type(None), PlainArray, ArrayType)
 
 
@@ -62,8 +62,8 @@ def _is_plain(value):
     return True
 
 
-def mutate_pickle(data, rng, mutate_bytes) -> bytes:
-    """Leave an opcode out, repeat it, put another in, change its argument; or any bytes."""
+def mutate_pickle(data, rng, mutate_bytes, opcodes=OPCODES) -> bytes:
+    """Leave an opcode out, repeat it, put another one of ``opcodes`` in, change its argument; or any bytes."""
     places = []
     try:
         for _, _, place in pickletools.genops(data):
@@ -73,7 +73,7 @@ def mutate_pickle(data, rng, mutate_bytes) -> bytes:
     except Exception:  # pickletools raises anything where a pickle is damaged; what comes before is good
         pass
     if len(places) < 2 or rng.random() < 0.2:
-        return mutate_bytes(data, rng, OPCODES)
+        return mutate_bytes(data, rng, opcodes)
     which = rng.randrange(len(places) - 1)
     start, end = places[which], places[which + 1]
     change = rng.randrange(5)
@@ -83,9 +83,9 @@ def mutate_pickle(data, rng, mutate_bytes) -> bytes:
     elif change == 1:
         part *= rng.choice((2, 3))
     elif change == 2:
-        part = rng.choice(OPCODES)
+        part = rng.choice(opcodes)
     elif change == 3:
-        part = rng.choice(OPCODES) + part
+        part = rng.choice(opcodes) + part
     else:
         part = part[:1] + mutate_bytes(part[1:], rng)
     return data[:start] + part + data[end:]
@@ -106,19 +106,8 @@ def archive_reader(folder) -> Reader:
     seeds = []
     for pickled in (python2_pickle, lambda value: pickle.dumps(value, 2)):
         parts = contents(2, pickled)
-        seeds.append(_packed(_tar({name: parts[name] for name in (META, *VAL_BATCHES)})))
+        seeds.append(_packed(tar({f"{FOLDER}/{name}": parts[name] for name in (META, *VAL_BATCHES)})))
     return Reader("archives", (DataError,), (file,), read, tuple(seeds), mutate_archive)
-
-
-def _tar(parts, **more):
-    """The bytes of a tar archive of ``parts``, {name: bytes}."""
-    unpacked = io.BytesIO()
-    with tarfile.open(fileobj=unpacked, mode="w", **more) as archive:
-        for name, data in parts.items():
-            entry = tarfile.TarInfo(f"{FOLDER}/{name}")
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return unpacked.getvalue()
 
 
 def _packed(data):
@@ -128,9 +117,8 @@ def _packed(data):
 def mutate_archive(data, rng, mutate_bytes) -> bytes:
     """Change a pickle, a header of the tar archive (its checksum put right), the members or their order; or any bytes."""
     try:
-        tar = zlib.decompressobj(31).decompress(data, 2**20)
-        blocks = [tar[place : place + 512] for place in range(0, len(tar), 512)]
-        headers = [place for place, block in enumerate(blocks) if block[257:262] == b"ustar"]
+        whole = zlib.decompressobj(31).decompress(data, 2**20)
+        blocks, headers = blocks_and_headers(whole)
     except zlib.error:
         headers = []
     change = rng.randrange(20)
@@ -138,67 +126,11 @@ def mutate_archive(data, rng, mutate_bytes) -> bytes:
         return mutate_bytes(data, rng)
     place = rng.choice(headers)
     if change <= 10:
-        blocks = _with_other_pickle(blocks, place, rng, mutate_bytes)
+        blocks = with_other_content(blocks, place, lambda content: mutate_pickle(content, rng, mutate_bytes))
     elif change <= 15:
-        blocks[place] = _other_header(blocks[place], rng, mutate_bytes)
+        blocks[place] = other_header(blocks[place], rng, mutate_bytes, NAMES)
     elif change <= 18:
-        blocks[place:place] = _extra_member(rng)
+        blocks[place:place] = extra_member(rng, (*(name.decode() for name in NAMES), FOLDER))
     else:
-        blocks = [mutate_bytes(tar, rng)]
+        blocks = [mutate_bytes(whole, rng)]
     return _packed(b"".join(blocks))
-
-
-def _with_other_pickle(blocks, place, rng, mutate_bytes):
-    """The blocks with the content of the member at ``place`` changed, and its size put right."""
-    header = blocks[place]
-    try:
-        size = int(header[124:136].strip(b"\0 ") or b"0", 8)
-    except ValueError:
-        return blocks
-    count = -(-size // 512)
-    content = mutate_pickle(b"".join(blocks[place + 1 : place + 1 + count])[:size], rng, mutate_bytes)
-    header = _with_checksum(header[:124] + b"%011o\0" % len(content) + header[136:])
-    return [*blocks[:place], header, content.ljust(-(-len(content) // 512) * 512, b"\0"), *blocks[place + 1 + count :]]
-
-
-FIELDS = ((0, 100), (100, 108), (108, 116), (124, 136), (136, 148), (156, 157), (157, 257), (257, 265), (265, 297), (345, 500))
-VALUES = (
-    b"0", b"1", b"2", b"3", b"5", b"6", b"7", b"L", b"K", b"S", b"x", b"g", b"X", b"V", b"M", b"\0", b"\xff" * 12,
-    b"\x80" + b"\xff" * 11, b"77777777777\0", b"-0000000001\0", b"99999999999\0", b"00000000000\0", b"1_0\0", b" ",
-    b"../../x\0", b"/etc/passwd\0", FOLDER.encode() + b"/test_batch\0", FOLDER.encode() + b"/batches.meta\0", b"\x1b[2J\n\0",
-    b"\xff\xfe\0", b"ustar  \0", b"ustar\x0000",
-)  # fmt: skip
-
-
-def _other_header(header, rng, mutate_bytes):
-    start, end = rng.choice(FIELDS)
-    value = rng.choice(VALUES) if rng.random() < 0.7 else mutate_bytes(header[start:end], rng)
-    header = header[:start] + value[: end - start].ljust(end - start, b"\0") + header[end:]
-    return _with_checksum(header) if rng.random() < 0.95 else header
-
-
-def _with_checksum(header):
-    blank = header[:148] + b" " * 8 + header[156:]
-    return header[:148] + b"%06o\0 " % sum(blank) + header[156:]
-
-
-RECORDS = {
-    "path": "x", "size": "99999999999999", "GNU.sparse.map": "0,1,2", "GNU.sparse.major": "1", "GNU.sparse.minor": "0",
-    "GNU.sparse.size": "-1", "GNU.sparse.realsize": "9" * 30, "GNU.sparse.name": "x", "mtime": "nan", "hdrcharset": "BINARY",
-    "linkpath": "/", "uid": "1e9", "SCHILY.realsize": "1",
-}  # fmt: skip
-
-
-def _extra_member(rng):
-    """Blocks of a member that the original has not: a link, a folder, a long name, records of a later standard."""
-    entry = tarfile.TarInfo(rng.choice((f"{FOLDER}/{META}", f"{FOLDER}/test_batch", FOLDER, "../x", "x" * 300)))
-    entry.type = rng.choice(
-        (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.REGTYPE, b"S", b"g", b"x")
-    )
-    entry.linkname = rng.choice(("", "/etc/passwd", "x" * 300))
-    name = rng.choice(tuple(RECORDS))
-    value = rng.choice((RECORDS[name], "", "-1", "0", "x", "9" * 5000, "\0", "1\n2 ", "nan", "0," * 500 + "0"))
-    entry.pax_headers = {} if rng.random() < 0.4 else {name: value}
-    entry.size = rng.choice((0, 0, 1, 512, 2**33))
-    made = entry.tobuf(rng.choice((tarfile.PAX_FORMAT, tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)), "utf-8", "surrogateescape")
-    return [made] if rng.random() < 0.9 else [made, b"\0" * 512]

@@ -18,10 +18,10 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("lists", "recipes", "checkpoints", "pickles", "archives")
+NAMES = ("lists", "recipes", "checkpoints", "pickles", "archives", "weights", "photo_archives")
 INSTRUMENTED = (
-    "attention", "cifar10", "config", "gzip", "photo_lists", "photograph_dataset", "pickletools", "reporting", "safetensors",
-    "tarfile", "training", "untrusted", "yaml",
+    "attention", "cifar10", "config", "data_archive", "gzip", "photo_lists", "photograph_dataset", "pickletools",
+    "reporting", "safetensors", "tarfile", "training", "untrusted", "yaml", "zipfile",
 )  # fmt: skip
 LONGEST = 200_000  # bytes of an input
 SLOWNESS = 10  # of Python code with libFuzzer's counters in it, measured

@@ -3,7 +3,9 @@
 import checkpoint_reader
 import cifar_reader
 import list_reader
+import photo_archive_reader
 import recipe_reader
+import weights_reader
 
 READERS = {
     "lists": list_reader.reader,
@@ -11,4 +13,6 @@ READERS = {
     "checkpoints": checkpoint_reader.reader,
     "pickles": cifar_reader.pickle_reader,
     "archives": cifar_reader.archive_reader,
+    "weights": weights_reader.reader,
+    "photo_archives": photo_archive_reader.reader,
 }

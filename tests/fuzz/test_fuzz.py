@@ -9,7 +9,15 @@ import pytest
 from harness import Crash, Reader, bounded_memory, mutate_bytes, quick_folder, try_inputs
 from readers import READERS
 
-INPUTS = {"lists": 4000, "recipes": 2000, "checkpoints": 3000, "pickles": 4000, "archives": 1500}
+INPUTS = {
+    "lists": 4000,
+    "recipes": 2000,
+    "checkpoints": 3000,
+    "pickles": 4000,
+    "archives": 1500,
+    "weights": 3000,
+    "photo_archives": 600,
+}
 
 
 @pytest.mark.parametrize("name", READERS)
