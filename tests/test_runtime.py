@@ -1,8 +1,10 @@
 """The choice of MKL's code path, threads and device."""
 
+import multiprocessing
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -157,6 +159,37 @@ def test_asking_for_a_gpu_that_is_not_there_is_an_error(monkeypatch):
     with pytest.raises(runtime.DeviceError, match="device = 'gpu': this Paddle is a CPU build; --device cpu"):
         runtime.select_device("gpu")
     assert runtime.select_device("auto") == "cpu"
+
+
+def wait_as_worker(ready):
+    runtime.become_worker()
+    ready.set()
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_a_signal_to_a_worker_ends_that_one_alone():
+    context = multiprocessing.get_context("fork")
+    here, wakes = socket.socketpair()
+    here.setblocking(False)
+    wakes.setblocking(False)
+    before = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    try:
+        ready = context.Event()
+        worker = context.Process(target=wait_as_worker, args=(ready,))
+        worker.start()
+        assert ready.wait(10)
+        left = Path(f"/dev/shm/paddle_{worker.pid}_1_2")
+        left.touch()
+        worker.terminate()
+        worker.join(10)
+    finally:
+        signal.set_wakeup_fd(before)
+    assert worker.exitcode == runtime.TERMINATED
+    assert not left.exists(), "batches that nobody took go with it"
+    with pytest.raises(BlockingIOError):
+        while here.recv(1) != bytes([signal.SIGTERM]):  # others than SIGTERM may have come, such as SIGCHLD
+            pass
 
 
 def test_deterministic_algorithms_are_asked_of_cudnn():

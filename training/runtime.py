@@ -240,6 +240,7 @@ def leave(code) -> None:
 def become_worker(worker_id=None) -> None:
     """In a process that reads photographs: Ctrl-C reaches the whole process group, but only the main process is to act on it;
     and when that one dies, however it does, this one ends too."""
+    signal.set_wakeup_fd(-1)  # the main process's: see handle_termination
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_worker)
     if sys.platform != "linux":
