@@ -31,6 +31,7 @@ from train_val_split import split_folder  # noqa: E402
 
 KILLS_OF_A_RUN = 4  # at most; then it is let through to its end
 POINTS = 90  # fewer than a run of these sizes has
+SHARED = Path("/dev/shm")  # where Paddle's readers put their batches
 VARIANTS = (
     ("--num_workers", "0", "--save_every_steps", "1"),
     ("--num_workers", "2", "--save_every_steps", "2", "--optimizer", "adamw"),
@@ -87,6 +88,7 @@ class Torture:
         for attempt in itertools.count():
             by_time = 0 < attempt < most_kills and self.random.random() < 0.6
             kill_at = 0 if by_time or attempt >= most_kills else self.random.randint(1, POINTS)
+            before = set(SHARED.glob("paddle_*"))  # a process of the same number may have left some
             process = self.start(go_on if began else begin, kill_at)
             printed, members = self.watch(process, self.random.uniform(0.3, 1.1) * seconds if by_time else None)
             if process.returncode == 0:
@@ -96,7 +98,7 @@ class Torture:
                 print(f"{runs_dir}: exit code {process.returncode}:\n{printed}", flush=True)
                 return
             self.kills += 1
-            self.check_after_kill(process, members, runs_dir)
+            self.check_after_kill(process, members, before, runs_dir)
             began = any(runs_dir.glob("resnet18/*/config.yaml"))
         if outcome(next(config.parent for config in runs_dir.glob("resnet18/*/config.yaml"))) != expected:
             self.different += 1
@@ -114,7 +116,7 @@ class Torture:
                 time.sleep(0.02)
             return printed.result(), members
 
-    def check_after_kill(self, process, members, runs_dir):
+    def check_after_kill(self, process, members, before, runs_dir):
         """Every file whole, no process left, no shared memory left."""
         deadline = time.monotonic() + 5
         while processes_of(process.pid) and time.monotonic() < deadline:
@@ -122,8 +124,8 @@ class Torture:
         for worker in processes_of(process.pid):
             self.unclean.append(f"process {worker} outlived the kill")
             os.kill(worker, signal.SIGKILL)
-        readers = [file for member in members for file in Path("/dev/shm").glob(f"paddle_{member}_*")]
-        self.unclean += [f"{file} is left in shared memory" for file in readers]
+        left = {file for member in members for file in SHARED.glob(f"paddle_{member}_*")} - before
+        self.unclean += [f"{file} is left in shared memory" for file in sorted(left)]
         for file in runs_dir.glob("resnet18/*/*"):
             try:
                 check_whole(file)
