@@ -1,6 +1,7 @@
 """Compare networks on your photographs: train what is missing, evaluate, and say what the data carry."""
 
 import dataclasses
+import functools
 import sys
 import tempfile
 import time
@@ -72,14 +73,16 @@ def train_missing(config):
     """
     from data_sets import digests, find_data
     from training.run_plan import ProcessFailed, find_run
+    from training.weight_files import digest_of
 
     data = find_data(config.dataset, config.data, may_download="data" not in config.given)
     config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data, config.follow_links)
+    find = functools.partial(find_run, lists=lists, weights=digest_of(config.init_from))
     groups, failures, plan = {net: [] for net in config.nets}, {}, []
     for seed in range(config.seed, config.seed + config.seeds):
         for net in groups:
             chosen = training_settings(config, net, seed)
-            run = find_run(config.runs_dir, net, chosen, lists)
+            run = find(config.runs_dir, net, chosen)
             if run:
                 groups[net].append(run)
                 print(f"{net}, seed {seed}: {run} is there already")
@@ -89,13 +92,13 @@ def train_missing(config):
     for number, (net, seed, chosen) in enumerate(plan):
         print(f"training {number + 1} of {len(plan)}: {net}, seed {seed}{_time_left(started, number, len(plan))}", flush=True)
         try:
-            interrupted = find_run(config.runs_dir, net, chosen, lists, ("unfinished", "interrupted", "failed"))
+            interrupted = find(config.runs_dir, net, chosen, statuses=("unfinished", "interrupted", "failed"))
             if not (interrupted and continue_run(interrupted, config)):
                 run_training({**chosen, **machine_settings(config)})
         except ProcessFailed as error:
             failures.setdefault(net, []).append(f"seed {seed} failed: {error}")
             continue
-        run = find_run(config.runs_dir, net, chosen, lists)
+        run = find(config.runs_dir, net, chosen)
         if run is None:
             failures.setdefault(net, []).append(f"seed {seed}: the lists changed while it was trained")
         else:

@@ -7,7 +7,6 @@ all: who unpacks writes beside and renames, and processes that start together wa
 
 import contextlib
 import functools
-import hashlib
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from photo_lists import LABELS, TRAIN_LIST
 from reporting.quoting import named, quoted
 from reporting.terminal import printable
 from untrusted.archive_entries import CHUNK, ArchiveError, damaged, opened
-from untrusted.regular_file import open_regular
+from untrusted.regular_file import open_regular, sha256_of
 
 MOST_FILES = 1_000_000  # files and folders together
 MOST_DEPTH = 64
@@ -68,11 +67,7 @@ def unpacked(archive) -> Path:
 @functools.lru_cache(maxsize=16)
 def _digest(archive, size, modified, inode):
     """SHA-256 of the file's content, read once in a process as long as it does not change."""
-    digest = hashlib.sha256()
-    with open_regular(archive, sys.maxsize) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return sha256_of(archive)
 
 
 def _top(folder):

@@ -14,7 +14,6 @@ import yaml
 
 from training.run_folder import read_result
 from training.runtime import INTERRUPTED, TERMINATED, Terminated
-from training.weight_files import digest_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 6  # seconds for a script to end once it is interrupted; it gives itself 4
@@ -24,13 +23,12 @@ class ProcessFailed(RuntimeError):
     """A script ended with an error; the message is its last line."""
 
 
-def find_run(runs_dir, net, settings, lists, statuses=("finished",)):
+def find_run(runs_dir, net, settings, lists, statuses=("finished",), weights=None):
     """The newest run of ``net`` that has all of ``settings``, a dict by name, and one of the ``statuses``, or None.
 
-    ``lists``: digests of the training and validation lists. Runs that began with fewer epochs do not count, for their learning
-    rate followed another schedule first, nor those that started from another file of weights under the same name.
+    ``lists``: digests of the training and validation lists; ``weights``: of the file that training starts from. Runs that began
+    with fewer epochs do not count, for their learning rate followed another schedule first.
     """
-    weights = digest_of(settings.get("init_from"))
     for run in sorted(Path(runs_dir, net).glob("[0-9]*"), key=lambda entry: entry.name.zfill(9), reverse=True):
         result = read_result(run)
         if result.get("status") not in statuses or result.get("list_sha256") != lists or result.get("diverged"):

@@ -40,8 +40,7 @@ class RunRecorder:
         self.lists = {"train": train_set.digest(), "val": val_set.digest()}
         self.photographs = {"train": len(train_set), "val": len(val_set)}
         self.history, self.best, self.step, self.so_far = [], None, 0, None
-        self.run, self.stopped_early, self.diverged, self.epochs_before = resume, False, False, []
-        self.init_from_sha256 = digest_of(settings["init_from"])
+        self.run, self.stopped_early, self.epochs_before, self.init_from_sha256 = resume, False, [], None
         self.seconds_before, self.peak_before = 0.0, None
 
     def __enter__(self):
@@ -52,6 +51,8 @@ class RunRecorder:
             stack.enter_context(lock_run(self.run))
             if resumed:
                 self._restore()
+            if not (self.history or self.step):  # of what the network starts from, not of what is there when it goes on
+                self.init_from_sha256 = digest_of(self.settings["init_from"])
             write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
             self.started = time.monotonic() - self.seconds_before
             self._write_result("unfinished")
@@ -143,18 +144,14 @@ class RunRecorder:
                 status = "finished"
             else:
                 status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-            reason = None
-            if error is not None:
-                reason = "terminated" if isinstance(error, Terminated) else str(error) or kind.__name__
-            self.diverged = isinstance(error, TrainingDiverged)
             try:
-                result = self._write_result(status, reason)
+                result = self._write_result(status, error)
             except KeyboardInterrupt:  # it arrived while the end was being written down
-                self._print_end(self._write_result(status, reason))
+                self._print_end(self._write_result(status, error))
                 raise
             self._print_end(result)
 
-    def _write_result(self, status, reason=None):
+    def _write_result(self, status, error=None):
         result = {
             "status": status,
             "net": self.settings["net"],
@@ -172,11 +169,14 @@ class RunRecorder:
                 f"no validation accuracy was above save_best_above = {self.settings['save_best_above']:g}, the highest was "
                 f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
             )
-        if reason is not None:
-            result["reason"] = reason
+        if error is not None:
+            result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or type(error).__name__
         if self.epochs_before:
             result["epochs_before"] = self.epochs_before  # the learning rate followed shorter schedules first
-        result.update({name: True for name in ("stopped_early", "diverged") if getattr(self, name)})
+        if self.stopped_early:
+            result["stopped_early"] = True
+        if isinstance(error, TrainingDiverged):
+            result["diverged"] = True
         if self.init_from_sha256:
             result["init_from_sha256"] = self.init_from_sha256
         write_result(self.run, result)

@@ -4,7 +4,6 @@ safetensors, PyTorch's checkpoints (.pth, .pth.tar, .pt), Paddle's (.pdparams) a
 name, decides which it is. What else a training checkpoint holds (epoch, optimizer, arguments) is passed over.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from reporting.quoting import named
 from training.torch_weights import LANGUAGE, MAGIC, Tensor, UnreadableWeights, read_legacy, read_zip, widened
 from untrusted.pickled_arrays import PlainArray
 from untrusted.plain_pickle import Opaque, read_plain_pickle
+from untrusted.regular_file import sha256_of
 from user_error import UserError
 
 PLACES = (
@@ -57,14 +57,10 @@ class Weights(NamedTuple):
 
 def digest_of(path):
     """SHA-256 of a file; None for None and for a file that cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while part := file.read(2**20):
-                digest.update(part)
-    except (OSError, TypeError):
+        return sha256_of(path) if path else None
+    except OSError:
         return None
-    return digest.hexdigest()
 
 
 def read_weights(path) -> Weights:

@@ -1,7 +1,9 @@
 """Opening files that are files: reading from a named pipe or a device in a file's place would wait for ever."""
 
+import hashlib
 import os
 import stat
+import sys
 
 KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
 
@@ -23,6 +25,15 @@ def open_regular(path, most_bytes):
     except BaseException:
         os.close(handle)
         raise
+
+
+def sha256_of(path, most_bytes=sys.maxsize) -> str:
+    """SHA-256 of the content of a regular file of at most ``most_bytes``, in hexadecimal digits; raises OSError."""
+    digest = hashlib.sha256()
+    with open_regular(path, most_bytes) as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _check(status, most_bytes):
