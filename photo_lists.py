@@ -4,7 +4,6 @@ The form that PaddleX and PaddleClas read. The label is what follows the last sp
 from a stranger: without ``follow_links`` it reaches no file outside of its folder.
 """
 
-import hashlib
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ from pathlib import Path
 from data_folder import leads_out
 from reporting.quoting import named, quoted
 from reporting.whole_file import write_text
-from untrusted.regular_file import NotRegularError, open_regular
+from untrusted.regular_file import NotRegularError, open_regular, sha256_of
 from user_error import UserError
 
 TRAIN_LIST, VAL_LIST, LABELS = "train_list.txt", "val_list.txt", "labels.txt"
@@ -22,7 +21,7 @@ TRAIN_LIST, VAL_LIST, LABELS = "train_list.txt", "val_list.txt", "labels.txt"
 LABEL = re.compile("-?[0-9]{1,9}")  # int() would take hours over a million digits, or refuse them
 MOST_BYTES = 2**30
 """A list may have as many: more than ten million photographs."""
-MOST_CLASSES = 100_000
+MOST_CLASSES = 100_000  # five times as many as the largest data sets have; networks are built for as many as a file says
 
 
 class DataError(UserError):
@@ -83,8 +82,7 @@ def read_list(list_file, num_classes, follow_links=False, data=None):
 
 def list_digest(list_file) -> str:
     """SHA-256 of a list's content: equal for two runs that saw the same split."""
-    with open_regular(list_file, MOST_BYTES) as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    return sha256_of(list_file, MOST_BYTES)
 
 
 def write_lists(root, classes, train, val) -> None:

@@ -6,6 +6,7 @@ the best score, the history and the versions of the libraries. The learning rate
 settings, the epoch and the step: see training.callbacks.TrackPosition.
 """
 
+import functools
 import json
 import platform
 from pathlib import Path
@@ -50,8 +51,8 @@ def load_network_state(path, network) -> dict:
 
     Raises CheckpointError where names, shapes or types differ from those of ``network``, which is then unchanged.
     """
-    header, tensors = _read(path, _all_tensors)
-    _set_network_state(path, network, _without_optimizer(tensors))
+    header, tensors = _read(path, functools.partial(_tensors, wanted=_is_of_network))
+    _set_network_state(path, network, tensors)
     return header
 
 
@@ -60,9 +61,8 @@ def load_training_state(path, network, optimizer) -> dict:
 
     Raises CheckpointError where something is missing or does not fit; the network may be changed then.
     """
-    header, tensors = _read(path, _all_tensors)
-    _set_network_state(path, network, _without_optimizer(tensors))
-    stored = {name: value for name, value in tensors.items() if name.startswith(OPTIMIZER_PREFIX)}
+    header, stored = _read(path, _tensors)
+    _set_network_state(path, network, {name: stored.pop(name) for name in list(filter(_is_of_network, stored))})
     state = {}
     for name, parameter in network.named_parameters():
         own = {key[len(prefix) :]: key for key in stored if key.startswith(prefix := f"{OPTIMIZER_PREFIX}{name}/")}
@@ -105,12 +105,12 @@ def _set_network_state(path, network, tensors):
     network.set_state_dict(tensors)
 
 
-def _all_tensors(stored):
-    return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+def _tensors(stored, wanted=lambda name: True):
+    return {name: stored.get_tensor(name) for name in filter(wanted, stored.keys())}
 
 
-def _without_optimizer(tensors):
-    return {name: value for name, value in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
+def _is_of_network(name):
+    return not name.startswith(OPTIMIZER_PREFIX)
 
 
 def _read(path, take):

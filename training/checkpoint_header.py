@@ -3,11 +3,10 @@
 import itertools
 import sys
 
+from photo_lists import MOST_CLASSES
 from reporting.quoting import quoted
 from training.run_folder import HISTORY_COLUMNS
 from user_error import UserError
-
-MOST_CLASSES = 100_000  # five times as many as the largest data sets have; the network is built for as many as it says
 
 
 class CheckpointError(UserError):

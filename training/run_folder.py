@@ -7,14 +7,13 @@ from pathlib import Path
 
 import yaml
 
+from reporting.whole_file import write_csv, write_text
 from user_error import UserError
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None
-
-from reporting.whole_file import write_csv, write_text
 
 HISTORY_COLUMNS = (
     "epoch", "learning_rate", "train_loss", "train_acc", "val_loss", "val_acc", "seconds", "images_per_second",
