@@ -178,7 +178,7 @@ def _marker(epochs):
 def _finish(axes, label, is_share, values):
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if is_share:
         axes.set_ylim(0, 1.02)
     else:
