@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from photo_lists import DataError, list_digest, read_classes, read_list
-from photograph_dataset import PhotographDataset
-from photographs import PhotographError, read_crop, read_photograph
+from data.lists import DataError, list_digest, read_classes, read_list
+from data.photograph_dataset import PhotographDataset
+from data.photographs import PhotographError, read_crop, read_photograph
 
 
 class AnimalDataset(PhotographDataset):

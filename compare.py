@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
-from reporting.terminal import printable
-from training import runtime
-from user_error import UserError
+from machine import runtime
+from messages.terminal import printable
+from messages.user_error import UserError
 
 PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
 
@@ -33,8 +33,8 @@ def main(config) -> int:
 
 def compare(config) -> int:
     """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed."""
-    from reporting.comparison_report import write_comparison
-    from training.run_folder import create_run
+    from comparison.tables import write_comparison
+    from trained.run_folder import create_run
 
     useless = sorted(config.given & {item.name for item in settings("compare")} - HEEDED_WITH_RUNS) if config.runs else ()
     if useless:
@@ -71,9 +71,9 @@ def train_missing(config):
 
     Returns ({network: finished runs by seed}, {network: [why a training failed]}, the data that they saw).
     """
-    from data_sets import digests, find_data
-    from training.run_plan import ProcessFailed, find_run
-    from training.weight_files import digest_of
+    from comparison.run_plan import ProcessFailed, find_run
+    from data.data_sets import digests, find_data
+    from weights.weight_files import digest_of
 
     data = find_data(config.dataset, config.data, may_download="data" not in config.given)
     config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data, config.follow_links)
@@ -108,7 +108,7 @@ def train_missing(config):
 
 def run_training(values, *arguments) -> None:
     """Run train.py with settings by name; raises ProcessFailed."""
-    from training.run_plan import run_script
+    from comparison.run_plan import run_script
 
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "settings.yaml"
@@ -118,8 +118,8 @@ def run_training(values, *arguments) -> None:
 
 def continue_run(run, config) -> bool:
     """Train an interrupted run to its end; False where that fails, as with one that another process is training now."""
-    from training.run_folder import read_result
-    from training.run_plan import ProcessFailed
+    from comparison.run_plan import ProcessFailed
+    from trained.run_folder import read_result
 
     print(f"going on with {run}", flush=True)
     try:
@@ -181,7 +181,7 @@ def group_runs(runs) -> dict:
 
 def check_comparable(runs) -> None:
     """Raise ComparisonError unless all runs finished, on the same lists, classes and image size."""
-    from training.run_folder import read_result
+    from trained.run_folder import read_result
 
     results = {run: read_result(run) for run in runs}
     for run, result in results.items():
@@ -212,8 +212,8 @@ def evaluate_missing(config, groups, failures, data) -> None:
     A run that cannot be evaluated leaves ``groups`` for ``failures``. ``data``: where its photographs are now; None: where they
     were when it was trained.
     """
-    from reporting.comparison import is_evaluated
-    from training.run_plan import ProcessFailed, run_script
+    from comparison.run_plan import ProcessFailed, run_script
+    from comparison.verdict import is_evaluated
 
     of_eval = {item.name for item in settings("eval")} - {"data", "follow_links", "runs_dir"}
     machine = {name: value for name, value in machine_settings(config).items() if name in of_eval}
@@ -242,8 +242,8 @@ def validation_photographs(trained, data, follow_links=False):
 
     ``trained``: settings of one of the runs; ``data``: where the photographs are now; None: where they were then.
     """
-    from data_sets import open_dataset
-    from photo_lists import DataError
+    from data.data_sets import open_dataset
+    from data.lists import DataError
 
     links = follow_links or trained.follow_links
     try:
@@ -300,7 +300,7 @@ def differing_settings(configs) -> list:
 
 def grown_runs(runs) -> list:
     """A line for each run whose epochs grew while it was trained."""
-    from training.run_folder import read_result
+    from trained.run_folder import read_result
 
     before = {run: read_result(run).get("epochs_before") for run in runs}
     return [

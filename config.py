@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Optional
 
 from attention import ATTENTIONS
-from data_sets import DATASETS
+from data.data_sets import DATASETS
+from machine.runtime import available_cores, default_threads
+from messages.quoting import quoted
+from messages.terminal import print_error
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
-from reporting.quoting import quoted
-from reporting.terminal import print_error
-from setting_rules import SCRIPTS, ConfigError, as_float, check_value, from_text, nearest, setting, type_of
-from training.runtime import available_cores, default_threads
+from settings.declaration import SCRIPTS, ConfigError, as_float, check_value, from_text, nearest, setting, type_of
 
 LARGEST_SEED = 2**31 - 1
 NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
@@ -30,6 +30,13 @@ NOT_LEARNED = frozenset({
     "save_every_steps",
 })  # fmt: skip
 """Settings of a training that decide where it reads and writes and how fast it is, not what it learns."""
+PARTS = {
+    "view": ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation"),
+    "normalization": ("mean", "std"),
+    "network": NETWORK_OPTIONS,
+    "optimizer": ("optimizer", "learning_rate", "momentum", "weight_decay", "decay_norm_and_bias"),
+    "schedule": ("schedule", "warmup_epochs", "step_epochs", "step_gamma"),
+}
 VIEW_OPTIONS = ("image_size", "train_crop", "eval_crop", "crop_min_area", "flip", "rotation")
 
 
@@ -198,8 +205,12 @@ class Config:
         return {name: value for name, value in chosen.items() if value not in (None, False)}
 
     def view_options(self) -> dict:
-        """How photographs are shown to the network: the arguments of photograph_dataset.PhotographDataset."""
+        """How photographs are shown to the network: the arguments of data.photograph_dataset.PhotographDataset."""
         return {name: getattr(self, name) for name in VIEW_OPTIONS}
+
+    def part(self, name) -> dict:
+        """The settings of the part ``name``, by name: what the function that this part is for takes as arguments."""
+        return {setting_name: getattr(self, setting_name) for setting_name in PARTS[name]}
 
     def inherit(self, other: "Config", names) -> "Config":
         """Take the settings ``names`` from ``other`` wherever the user did not set them for this invocation."""
@@ -235,7 +246,7 @@ def settings(script=None):
 
 def read_recipe(path) -> dict:
     """Settings of a YAML recipe, types as YAML gives them; raises ConfigError naming file, key and rule."""
-    from untrusted.recipe_yaml import RecipeError, read_yaml
+    from settings.recipe_yaml import RecipeError, read_yaml
 
     try:
         content, keys = read_yaml(path)
@@ -327,7 +338,7 @@ def load_config(path) -> Config:
 
 
 def config_of_checkpoint(header, path) -> Config:
-    """The Config that the header of the checkpoint ``path`` holds, as training.checkpoint reads it; raises ConfigError."""
+    """The Config that the header of the checkpoint ``path`` holds, as trained.checkpoint reads it; raises ConfigError."""
     names = {item.name for item in settings()}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()}
     try:

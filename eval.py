@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from config import config_of_checkpoint, parse_config
-from reporting.terminal import printable
-from training import runtime
+from machine import runtime
+from messages.terminal import printable
 
 
 def main(config) -> int:
@@ -15,15 +15,15 @@ def evaluate(config) -> dict:
     """Evaluate the best checkpoint of a run, write its ``eval/`` folder and return ``{"loss": [mean loss], "acc": ...}``."""
     import paddle
 
-    from data_sets import find_data, open_dataset
+    from data.data_sets import find_data, open_dataset
+    from data.loader import PhotographLoader
+    from evaluation.report import write_evaluation
     from ops import fused
-    from reporting.evaluation import write_evaluation
+    from trained.checkpoint import CheckpointError, read_header
+    from trained.run_folder import best_checkpoint, newest_finished_run
+    from trained.trained_run import check_classes, check_val_list, load_classifier
     from training.callbacks import ShowProgress
-    from training.checkpoint import CheckpointError, read_header
     from training.epoch_metrics import MeanCrossEntropy, PredictionRecorder
-    from training.loader import PhotographLoader
-    from training.run_folder import best_checkpoint, newest_finished_run
-    from training.trained_network import check_classes, check_val_list, load_classifier
 
     run = Path(config.run) if config.run else newest_finished_run(config.runs_dir, config.net)
     checkpoint = best_checkpoint(run)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
 from config import Config, ConfigError, config_of_checkpoint, parse_config
-from data_folder import files_below
-from photo_lists import DataError
-from photographs import SUFFIXES, PhotographError, read_crop
-from reporting.terminal import printable
-from training import runtime
+from data.data_folder import files_below
+from data.lists import DataError
+from data.photographs import SUFFIXES, PhotographError, read_crop
+from machine import runtime
+from messages.terminal import printable
 
 BATCH = 16  # photographs that a network sees at once; the backward pass needs all their feature maps in memory
 
@@ -45,11 +45,11 @@ def main(config) -> int:
 
 def explain_photographs(config) -> Path:
     """Draw the grid of heat maps, and the gates of every network with Shuffle Attention; returns the grid's file."""
-    from networks.shuffle_gates import stage_gates
+    from explanation.pictures import draw_gradcam, draw_shuffle_gates
+    from explanation.shuffle_gates import stage_gates
     from ops import fused
-    from reporting.gradcam_pictures import draw_gradcam, draw_shuffle_gates
-    from training.run_folder import create_run
-    from training.trained_network import load_classifier
+    from trained.run_folder import create_run
+    from trained.trained_run import load_classifier
 
     runs = trained_runs(config)
     config = config.inherit(runs[0].settings, ("data", "follow_links")).resolved()
@@ -82,8 +82,8 @@ def explain_photographs(config) -> Path:
 
 def trained_runs(config) -> list:
     """The runs that --run, --runs, --nets or --net name; raises ConfigError where two of them do."""
-    from training.checkpoint import CheckpointError, read_header
-    from training.run_folder import best_checkpoint, newest_finished_run
+    from trained.checkpoint import CheckpointError, read_header
+    from trained.run_folder import best_checkpoint, newest_finished_run
 
     named = [name for name in ("run", "runs", "nets") if name in config.given and getattr(config, name) is not None]
     if len(named) > 1:
@@ -106,8 +106,8 @@ def trained_runs(config) -> list:
 
 def validation_photographs(config, runs) -> list:
     """--sample photographs of the validation list, drawn with --seed; raises where a run was validated on another list."""
-    from data_sets import find_data, open_dataset
-    from training.trained_network import check_val_list
+    from data.data_sets import find_data, open_dataset
+    from trained.trained_run import check_val_list
 
     kind = runs[0].settings.dataset
     data = find_data(kind, config.data)
@@ -130,7 +130,7 @@ def validation_photographs(config, runs) -> list:
 
 def given_photographs(config, runs) -> list:
     """The files that --images names, those of its folders at any depth, at most --sample of them, drawn with --seed."""
-    from photograph_dataset import PhotographDataset
+    from data.photograph_dataset import PhotographDataset
 
     paths = [path for given in config.images for path in photographs_in(Path(given))]
     drawn = _draw(paths, config.sample, config.seed)
@@ -163,10 +163,10 @@ def true_classes(data, dataset, names, follow_links=False):
     """A function from a path to the name of its class: by the lists of the data folder ``data``, else by its class folders.
 
     The function returns None for a photograph that is in neither, or not in a folder of one of ``names``. ``dataset``: what
-    ``data`` is, see data_sets; photographs of CIFAR-10 are no files.
+    ``data`` is, see data.data_sets; photographs of CIFAR-10 are no files.
     """
-    from data_sets import data_root
-    from photo_lists import LABELS, TRAIN_LIST, VAL_LIST, read_classes, read_list
+    from data.data_sets import data_root
+    from data.lists import LABELS, TRAIN_LIST, VAL_LIST, read_classes, read_list
 
     listed, root = {}, Path(data)
     try:
@@ -215,8 +215,8 @@ def explain(classifier, images, true_classes, classes) -> list:
     """
     import numpy as np
 
-    from networks.gradcam import grad_cam
-    from reporting.gradcam_pictures import ClassMap, Explanation
+    from explanation.class_activation import grad_cam
+    from explanation.pictures import ClassMap, Explanation
 
     explanations = []
     labels = [classes.index(name) if name in classes else None for name in true_classes]

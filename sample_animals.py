@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
+from data.archive_entries import SUFFIXES as ARCHIVES
 from drawing.animals import ARTISTS, CLASSES, SEEN_FROM_ABOVE
 from drawing.scenery import add_grain, draw_backdrop, scatter
 from drawing.shapes import Figure, paint_part, pick_tones
-from reporting.terminal import print_error, printable
-from untrusted.archive_entries import SUFFIXES as ARCHIVES
+from messages.terminal import print_error, printable
 
 SIDES = (160, 224)  # shortest and longest side of an image in pixels
 SUPERSAMPLE = 2  # animals are painted this much larger and then shrunk, which smooths their edges

@@ -4,18 +4,18 @@ import random
 import sys
 
 from config import parse_config
-from data_sets import data_root
-from photo_lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
-from photographs import PhotographError, read_photograph
-from reporting.terminal import print_error, printable
-from user_error import UserError
+from data.data_sets import data_root
+from data.lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
+from data.photographs import PhotographError, read_photograph
+from messages.terminal import print_error, printable
+from messages.user_error import UserError
 
 MOST_CLASSES = 50
 THUMBNAIL = (320, 320)
 
 
 def main(config) -> int:
-    from reporting.plots import draw_photographs
+    from plots.figures import draw_photographs
 
     try:
         if config.dataset != "folder":

@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from config import load_config, parse_config
-from reporting.terminal import printable
-from training import runtime
+from machine import runtime
+from messages.terminal import printable
 
 
 def main(config) -> int:
@@ -18,10 +18,10 @@ def begin_training(config) -> int:
 
 
 def print_summary(config) -> int:
-    from data_sets import data_root
+    from data.data_sets import data_root
+    from data.lists import LABELS, read_classes
     from networks import build_network
     from networks.summary import summarize
-    from photo_lists import LABELS, read_classes
 
     if config.dataset == "cifar10":
         classes = 10
@@ -35,7 +35,7 @@ def print_summary(config) -> int:
 
 def continue_training(config) -> int:
     """Train the run that ``config.resume`` names to its end; returns the exit code."""
-    from training.run_folder import RunError, newest_run, read_result
+    from trained.run_folder import RunError, newest_run, read_result
 
     if config.resume == "latest":
         run = newest_run(config.runs_dir, config.net if "net" in config.given else None)
@@ -69,8 +69,8 @@ def build_classifier(config, num_classes, resumed=False):
     print(f"Constructing {NETWORKS[config.net].__name__}......")
     network = build_network(config.net, num_classes, **config.network_options())
     if (config.init_from or config.pretrained) and not resumed:
-        from training.pretrained import pretrained_file
-        from training.warm_start import start_from
+        from weights.pretrained import pretrained_file
+        from weights.warm_start import start_from
 
         print(*start_from(config.init_from or pretrained_file(config.net), network), sep="\n")
     return Classifier(network, config.mean, config.std)
@@ -78,8 +78,8 @@ def build_classifier(config, num_classes, resumed=False):
 
 def open_data(config) -> tuple:
     """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
-    from data_sets import check_apart, open_dataset
-    from training.loader import PhotographLoader
+    from data.data_sets import check_apart, open_dataset
+    from data.loader import PhotographLoader
 
     source = {"dataset": config.dataset, "data": config.data, "follow_links": config.follow_links, **config.view_options()}
     train_set = open_dataset(train=True, seed=config.seed, **source)
@@ -122,10 +122,10 @@ def train(config, resume=None) -> int:
     """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
     import paddle
 
-    from data_sets import find_data
+    from data.data_sets import find_data
     from ops import fused
     from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
-    from training.run_recorder import RunRecorder
+    from training.recorder import RunRecorder
 
     device = runtime.select_device(config.device)
     fused.set_mode(config.fused)

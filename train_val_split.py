@@ -14,15 +14,15 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from config import parse_config
-from data_folder import OUTSIDE, files_below, is_hidden, leads_out
-from data_sets import data_root
-from photo_lists import LABELS, TRAIN_LIST, VAL_LIST, write_lists
-from photographs import SUFFIXES, PhotographError, read_photograph
-from reporting.progress import ProgressBar
-from reporting.terminal import print_error, printable
-from reporting.whole_file import write_csv
-from training.runtime import INTERRUPTED, available_cores, become_worker
-from user_error import UserError
+from data.data_folder import OUTSIDE, files_below, is_hidden, leads_out
+from data.data_sets import data_root
+from data.lists import LABELS, TRAIN_LIST, VAL_LIST, write_lists
+from data.photographs import SUFFIXES, PhotographError, read_photograph
+from machine.runtime import INTERRUPTED, available_cores, become_worker
+from machine.whole_file import write_csv
+from messages.progress import ProgressBar
+from messages.terminal import print_error, printable
+from messages.user_error import UserError
 
 MOST_PROCESSES = 61  # of a pool, on Windows
 REPORT = "split_report.csv"

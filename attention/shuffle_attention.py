@@ -14,7 +14,7 @@ from paddle.nn.initializer import Constant
 
 from attention.base import Attention, InitialMap
 from ops import fused
-from ops.shuffle_attention import EPSILON, check_groups, shuffle_attention
+from ops.shuffle_functional import EPSILON, check_groups, shuffle_attention
 
 
 class ShuffleAttention(Attention):

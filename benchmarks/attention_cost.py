@@ -45,7 +45,7 @@ def settings(gains):
 def measure_layer(mode):
     """{"seconds": forward and backward of one attention layer with residual, 16 x 256 x 56 x 56, "at_copy_speed": the time
     that its bytes take at this machine's own copy speed}."""
-    from training import runtime
+    from machine import runtime
 
     runtime.configure()
     import numpy as np

@@ -54,8 +54,8 @@ def measure(folder, size):
     command = [sys.executable, str(ROOT / "train_val_split.py"), "--data", str(folder)]
     runtime.configure(threads=1)
     from animal_dataset import AnimalDataset
-    from photo_lists import TRAIN_LIST, VAL_LIST, read_classes, read_list
-    from training.loader import PhotographLoader
+    from data.lists import TRAIN_LIST, VAL_LIST, read_classes, read_list
+    from data.loader import PhotographLoader
 
     def split():
         subprocess.run(command, check=True, capture_output=True)

@@ -11,7 +11,7 @@ import difflib
 import importlib
 import inspect
 
-from user_error import UserError
+from messages.user_error import UserError
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "NETWORKS", "Classifier", "Lazy", "NetworkError", "build_network", "options_of"]
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cache_folder import cache_root, is_mine, locked
+from machine.cache_folder import cache_root, is_mine, locked
 
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "block_end.so"

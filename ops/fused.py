@@ -12,7 +12,7 @@ import sys
 
 import paddle
 
-from user_error import UserError
+from messages.user_error import UserError
 
 MODES = ("auto", "on", "off")
 _mode = "auto"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from photo_lists import write_lists
+from data.lists import write_lists
 
 CLASSES = ("cat", "dog", "sheep")
 

@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple, Union
 
 from conftest import random_photograph
 
-from photo_lists import LABELS, TRAIN_LIST, VAL_LIST, write_lists
+from data.lists import LABELS, TRAIN_LIST, VAL_LIST, write_lists
 
 CLASSES = ("cat", "dog")
 COUNT = 4  # photographs of a class

@@ -28,13 +28,13 @@ from hostile_roots import CLASSES, HOSTILE_ROOTS, plain, with_lists
 import compare
 import eval as eval_script
 import gradcam
-import reporting.plots  # noqa: F401
+import plots.figures  # noqa: F401
 import show_photographs
 import train
 import train_val_split
 from config import parse_config
-from photo_lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
-from photographs import PhotographError, read_photograph
+from data.lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
+from data.photographs import PhotographError, read_photograph
 
 SCRIPTS = {
     "train_val_split": train_val_split, "train": train, "eval": eval_script, "compare": compare, "gradcam": gradcam,
@@ -50,7 +50,7 @@ RAW = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x
 SIDE_LINES = ("note: ", "left out: ", "plain operators run", "unpacking ", "train.py: error: ", "eval.py: error: ")
 MEASURE = """
 import sys, time
-from photographs import PhotographError, central_box, read_crop, read_photograph
+from data.photographs import PhotographError, central_box, read_crop, read_photograph
 try:
     read_photograph(sys.argv[1]) if sys.argv[2] == "whole" else read_crop(sys.argv[1], central_box(224), 224)
 except PhotographError:

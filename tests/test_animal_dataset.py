@@ -5,11 +5,10 @@ import pytest
 from conftest import random_photograph, resize_then_crop
 from PIL import Image
 
-import photograph_dataset
-import photographs
 from animal_dataset import AnimalDataset
-from photo_lists import TRAIN_LIST, VAL_LIST, DataError, write_lists
-from photographs import random_box, read_crop
+from data import photograph_dataset, photographs
+from data.lists import TRAIN_LIST, VAL_LIST, DataError, write_lists
+from data.photographs import random_box, read_crop
 
 
 @pytest.fixture

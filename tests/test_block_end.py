@@ -10,7 +10,7 @@ from attention import ShuffleAttention
 from networks import build_network
 from ops import fused
 from ops.batch_norm import BatchNorm2D, Norm, batch_norm, batch_norm_reference
-from ops.shuffle_attention import shuffle_attention, shuffle_attention_reference
+from ops.shuffle_functional import shuffle_attention, shuffle_attention_reference
 
 pytestmark = pytest.mark.python_independent
 

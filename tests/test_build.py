@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = """
 import os, sys
 sys.path.insert(0, {root!r})
-from training import runtime
+from machine import runtime
 runtime.configure(1)
 import paddle
 from attention import ShuffleAttention

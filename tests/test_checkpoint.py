@@ -10,8 +10,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from training.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
-from training.run_folder import HISTORY_COLUMNS
+from trained.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
+from trained.run_folder import HISTORY_COLUMNS
 
 HEADER = {
     "config": {"net": "resnet18"},
@@ -285,7 +285,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         Path(filename).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.checkpoint.save_file", disk_full)
+    monkeypatch.setattr("trained.checkpoint.save_file", disk_full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, network, {**HEADER, "epoch": 5})
     assert read_header(path)["epoch"] == 4

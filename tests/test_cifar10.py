@@ -14,15 +14,15 @@ from cifar10_archive import CLASSES, FOLDER, contents, pictures, python2_pickle,
 from PIL import Image
 from test_plain_pickle import Touches
 
-import cifar10
 import show_photographs
 import train_val_split
 from animal_dataset import AnimalDataset
-from cifar10 import FILE_NAME, Cifar10Dataset, find_file
 from config import Config
-from data_sets import DATASETS, digests, find_data, open_dataset
-from photo_lists import DataError, write_lists
-from training.loader import PhotographLoader
+from data import cifar10
+from data.cifar10 import FILE_NAME, Cifar10Dataset, find_file
+from data.data_sets import DATASETS, digests, find_data, open_dataset
+from data.lists import DataError, write_lists
+from data.loader import PhotographLoader
 
 MINI = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cifar-10-mini.tar.gz"
 

@@ -22,14 +22,14 @@ import compare
 import eval as eval_script
 import networks
 import train
-import training.run_plan
+from comparison import run_plan
+from comparison.page import write_page
 from config import Config, parse_config
-from data_sets import digests
-from reporting.comparison_page import write_page
+from data.data_sets import digests
+from machine.runtime import INTERRUPTED
 from train_val_split import split_folder
+from trained.run_folder import read_result, write_config, write_result
 from training.callbacks import RecordEpochs
-from training.run_folder import read_result, write_config, write_result
-from training.runtime import INTERRUPTED
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,9 +55,9 @@ def replace_networks(patch):
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code:
-            raise training.run_plan.ProcessFailed(f"{script}: error: as its last line says")
+            raise run_plan.ProcessFailed(f"{script}: error: as its last line says")
 
-    patch.setattr(training.run_plan, "run_script", run_here)
+    patch.setattr(run_plan, "run_script", run_here)
     return calls
 
 
@@ -262,17 +262,17 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(compared, tmp_path, caps
 
 
 def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path, calls, monkeypatch, capsys):
-    whole = training.run_plan.run_script
+    whole = run_plan.run_script
 
     def interrupted(script, arguments, quiet=False):
         if calls.count("train.py") == 2:
             raise KeyboardInterrupt
         whole(script, arguments, quiet)
 
-    monkeypatch.setattr(training.run_plan, "run_script", interrupted)
+    monkeypatch.setattr(run_plan, "run_script", interrupted)
     assert compare.main(settings(data, tmp_path)) == 130
     assert "the same command continues" in capsys.readouterr().err
-    monkeypatch.setattr(training.run_plan, "run_script", whole)
+    monkeypatch.setattr(run_plan, "run_script", whole)
     assert compare.main(settings(data, tmp_path)) == 0
     assert calls.count("train.py") == 4
     assert "training 1 of 2: resnet, seed 1" in capsys.readouterr().out
@@ -348,7 +348,7 @@ def test_an_option_goes_to_the_networks_that_have_it(data, tmp_path, calls):
 def test_trainings_start_where_the_comparison_says_and_others_do_not_pass_for_them(data, tmp_path, monkeypatch, start):
     asked = []
     monkeypatch.setattr(
-        training.run_plan, "run_script", lambda script, words: asked.append(parse_config(list(map(str, words)), "train"))
+        run_plan, "run_script", lambda script, words: asked.append(parse_config(list(map(str, words)), "train"))
     )
     run = tmp_path / "runs/resnet/001"
     run.mkdir(parents=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from test_train_val_split import entries, report
 
 import train_val_split
-from photographs import FORMATS, PhotographError, central_box, random_box, read_crop, read_photograph, whole_box
+from data.photographs import FORMATS, PhotographError, central_box, random_box, read_crop, read_photograph, whole_box
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_SECONDS = 5
@@ -30,7 +30,7 @@ WAYS = {
 }
 MEASURE = """
 import json, sys
-from photographs import PhotographError, central_box, read_crop, read_photograph
+from data.photographs import PhotographError, central_box, read_crop, read_photograph
 for path in sys.argv[1:]:
     for read in (read_photograph, lambda path: read_crop(path, central_box(32), 32)):
         try:

@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 from conftest import CLASSES, random_photograph
 
-import data_archive
 import sample_animals
 import show_photographs
 import train_val_split
 from animal_dataset import AnimalDataset
 from config import Config
-from data_archive import unpacked
-from data_sets import data_root, open_dataset
-from photo_lists import TRAIN_LIST, DataError, read_classes
-from untrusted.archive_entries import ArchiveError
+from data import archive as data_archive
+from data.archive import unpacked
+from data.archive_entries import ArchiveError
+from data.data_sets import data_root, open_dataset
+from data.lists import TRAIN_LIST, DataError, read_classes
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "data"
@@ -274,7 +274,7 @@ def test_files_get_no_rights_from_the_archive(tmp_path):
 def test_more_bytes_than_the_limit_are_not_written(tmp_path, cache, monkeypatch, name):
     monkeypatch.setattr(data_archive, "SMALL", 10**6)
     monkeypatch.setattr(data_archive, "MOST_RATIO", 2)
-    monkeypatch.setattr("untrusted.archive_entries.HEADERS", 0)
+    monkeypatch.setattr("data.archive_entries.HEADERS", 0)
     path = WRITERS[name](tmp_path / name, {"cat/0.png": bytes(4 * 10**6)})
     if name == "photographs.tar":  # which packs nothing, so cannot be a bomb
         assert unpacked(path)

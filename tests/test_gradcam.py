@@ -14,15 +14,15 @@ from safetensors.numpy import load_file
 
 import gradcam
 import networks
-import reporting.gradcam_pictures
 import train
 from attention import ShuffleAttention
 from config import Config
+from data.lists import write_lists
+from explanation import pictures
+from explanation.class_activation import grad_cam
+from explanation.shuffle_gates import shuffle_gates, stage_gates
 from networks import NETWORKS, Classifier, NetworkError, build_network
-from networks.gradcam import grad_cam
-from networks.shuffle_gates import shuffle_gates, stage_gates
 from ops.fused import plain_operators
-from photo_lists import write_lists
 from sa_resnet import BlockAttention, ResNet
 
 CLASSES = ("dog", "sheep", "猫")
@@ -344,8 +344,8 @@ def settings(trained, **changes):
 def drawn(monkeypatch):
     """What was drawn: the arguments of each call of draw_gradcam."""
     calls = []
-    monkeypatch.setattr(reporting.gradcam_pictures, "draw_gradcam", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(reporting.gradcam_pictures, "draw_shuffle_gates", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw_gradcam", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(pictures, "draw_shuffle_gates", lambda *arguments: None)
     return calls
 
 

@@ -17,7 +17,7 @@ import train
 import train_val_split
 from animal_dataset import AnimalDataset
 from config import parse_config
-from photo_lists import TRAIN_LIST, VAL_LIST, read_classes
+from data.lists import TRAIN_LIST, VAL_LIST, read_classes
 from sa_resnet import ResNet
 
 ROOT = Path(__file__).resolve().parent.parent

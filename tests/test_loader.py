@@ -10,8 +10,8 @@ import pytest
 from conftest import random_photograph
 
 from animal_dataset import AnimalDataset
-from photo_lists import TRAIN_LIST, VAL_LIST, write_lists
-from training.loader import Batches, PhotographLoader
+from data.lists import TRAIN_LIST, VAL_LIST, write_lists
+from data.loader import Batches, PhotographLoader
 
 needs_workers = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="here Paddle reads in the main process only")
 WORKERS = [0, pytest.param(2, marks=needs_workers)]

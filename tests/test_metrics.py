@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reporting.metrics import confusion_matrix, per_class, top_k_accuracy
+from evaluation.scores import confusion_matrix, per_class, top_k_accuracy
 
 
 def test_confusion_matrix_and_per_class_figures():

@@ -62,7 +62,7 @@ def test_every_network_learns_saves_and_repeats(name, tmp_path):
 
 
 class SeededBatches(list):
-    """The same batches in every epoch, as training.loader.PhotographLoader would hand them over."""
+    """The same batches in every epoch, as data.loader.PhotographLoader would hand them over."""
 
     def __init__(self, *batches):
         super().__init__(batches)

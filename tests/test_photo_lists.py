@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from photo_lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list, write_lists
+from data.lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list, write_lists
 
 ODD_NAMES = ["cat/a b  c.jpg", "猫/照片 1.jpg", "cat/e\u0301t\u00e9.png", "cat/page\x0cfeed\u2028\u0085.jpg", "cat/3 0.jpg"]
 

@@ -3,7 +3,17 @@ import pytest
 from conftest import random_photograph, resize_then_crop
 from PIL import Image
 
-from photographs import SUFFIXES, PhotographError, central_box, crop, random_box, read_crop, read_photograph, rotate, whole_box
+from data.photographs import (
+    SUFFIXES,
+    PhotographError,
+    central_box,
+    crop,
+    random_box,
+    read_crop,
+    read_photograph,
+    rotate,
+    whole_box,
+)
 
 ORIENTATION_TAG = 0x0112
 AS_STORED = {  # EXIF orientation -> what the camera stored of an upright photograph [H, W, 3]

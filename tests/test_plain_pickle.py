@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cifar10_archive import contents, python2_pickle
 
-from untrusted import plain_pickle
-from untrusted.pickled_arrays import PlainArray, PlainPickleError
-from untrusted.plain_pickle import read_plain_pickle
+from pickles import plain_pickle
+from pickles.pickled_arrays import PlainArray, PlainPickleError
+from pickles.plain_pickle import read_plain_pickle
 
 
 def python3_pickle(value):

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from reporting import progress
-from reporting.progress import ProgressBar
+from messages import progress
+from messages.progress import ProgressBar
 
 
 class Terminal(io.StringIO):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reporting.quoting import named, quoted
+from messages.quoting import named, quoted
 
 
 @pytest.mark.parametrize("value", [3, "text", "猫", 0.1, None, True, [1, 2], (0.5, "x"), {"a": 1}, "it's"])

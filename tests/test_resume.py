@@ -16,13 +16,15 @@ from tiny_network import check_whole, outcome
 
 import networks
 import train
+from comparison.run_plan import find_run
 from config import Config, load_config, parse_config
-from reporting.whole_file import PREFIX
+from machine import runtime
+from machine.whole_file import PREFIX
 from train_val_split import split_folder
-from training import callbacks, run_recorder, runtime
-from training.checkpoint import read_header
-from training.run_folder import lock_run, newest_run, read_result
-from training.run_plan import find_run
+from trained.checkpoint import read_header
+from trained.run_folder import lock_run, newest_run, read_result
+from training import callbacks
+from training import recorder as run_recorder
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from training.run_folder import RunError, create_run, newest_finished_run, read_history, write_history, write_result
+from trained.run_folder import RunError, create_run, newest_finished_run, read_history, write_history, write_result
 
 
 def test_runs_started_at_once_never_share_a_folder(tmp_path):

@@ -15,7 +15,7 @@ import paddle
 import pytest
 from processes import heed_interruption
 
-from training import runtime
+from machine import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 ZEN4 = {"avx2", "fma", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}

@@ -2,8 +2,8 @@ import pytest
 from PIL import Image
 
 from config import Config
-from photo_lists import LABELS
-from photographs import read_photograph
+from data.lists import LABELS
+from data.photographs import read_photograph
 from show_photographs import main
 
 
@@ -11,7 +11,7 @@ from show_photographs import main
 def drawn(monkeypatch):
     """What was drawn: a list of (images with labels, file) for each picture."""
     calls = []
-    monkeypatch.setattr("reporting.plots.draw_photographs", lambda images, path: calls.append((images, path)))
+    monkeypatch.setattr("plots.figures.draw_photographs", lambda images, path: calls.append((images, path)))
     return calls
 
 

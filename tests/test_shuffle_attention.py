@@ -6,7 +6,7 @@ import paddle.nn.functional as F
 import pytest
 
 from attention import ShuffleAttention
-from ops.shuffle_attention import shuffle_attention_reference
+from ops.shuffle_functional import shuffle_attention_reference
 
 pytestmark = pytest.mark.python_independent
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from reporting import significance
-from reporting.comparison import differences, verdict
-from reporting.significance import holm, paired_difference
+from comparison import significance
+from comparison.significance import holm, paired_difference
+from comparison.verdict import differences, verdict
 
 
 @pytest.fixture(autouse=True)

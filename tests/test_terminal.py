@@ -1,6 +1,6 @@
 import pytest
 
-from reporting.terminal import print_error, printable
+from messages.terminal import print_error, printable
 
 
 @pytest.mark.parametrize(

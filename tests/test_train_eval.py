@@ -23,11 +23,12 @@ import networks
 import train
 import training.optimization
 from config import Config, load_config
-from data_sets import digests
+from data.data_sets import digests
 from train_val_split import split_folder
-from training import callbacks, run_recorder
-from training.checkpoint import read_header
-from training.run_folder import read_history, read_result
+from trained.checkpoint import read_header
+from trained.run_folder import read_history, read_result
+from training import callbacks
+from training import recorder as run_recorder
 
 ROOT = Path(__file__).resolve().parent.parent
 

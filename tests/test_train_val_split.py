@@ -17,11 +17,10 @@ import pytest
 from conftest import CLASSES, random_photograph
 from PIL import Image
 
-import data_folder
-import photographs
 import train_val_split
 from config import Config
-from photo_lists import DataError, read_classes, read_list
+from data import data_folder, photographs
+from data.lists import DataError, read_classes, read_list
 from train_val_split import SplitError, main, split_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -457,7 +456,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(photo_folder, capsys, mon
     def refuse(*args, **options):
         raise PermissionError(13, "Permission denied", str(photo_folder))
 
-    monkeypatch.setattr("reporting.whole_file.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("machine.whole_file.tempfile.mkstemp", refuse)
     assert "Permission denied" in refusal(photo_folder, capsys)
 
 

@@ -17,10 +17,10 @@ from config import Config, ConfigError
 from networks import Classifier, build_network
 from ops.batch_norm import BatchNorm2D
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet, conv
-from training.checkpoint import save_checkpoint
-from training.pretrained import pretrained_file
-from training.warm_start import start_from
-from training.weight_files import WeightFileError
+from trained.checkpoint import save_checkpoint
+from weights.pretrained import pretrained_file
+from weights.warm_start import start_from
+from weights.weight_files import WeightFileError
 
 CLASSES = 5
 

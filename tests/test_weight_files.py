@@ -16,8 +16,8 @@ from safetensors.numpy import save, save_file
 from test_plain_pickle import Touches
 from torch_files import Call, Global, Persistent, Tensor, bfloat16, pickled, state_dict, write_legacy, write_zip
 
-from training.checkpoint import save_checkpoint
-from training.weight_files import WeightFileError, read_weights
+from trained.checkpoint import save_checkpoint
+from weights.weight_files import WeightFileError, read_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from reporting.whole_file import whole_file, write_text
+from machine.whole_file import whole_file, write_text
 
 
 def test_the_content_is_replaced_at_once_when_the_block_ends(tmp_path):

@@ -8,8 +8,8 @@ from safetensors.numpy import load_file
 from config import load_config
 from ops.batch_norm import BatchNorm2D
 from sa_resnet import BasicBlock, BlockAttention, conv
-from training.checkpoint import read_header
-from training.run_folder import read_history, read_result
+from trained.checkpoint import read_header
+from trained.run_folder import read_history, read_result
 
 TIMES = ("seconds", "images_per_second", "peak_memory_mb")
 

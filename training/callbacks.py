@@ -8,9 +8,9 @@ import numpy as np
 import paddle
 from paddle.callbacks import Callback
 
-from reporting.metrics import best_epoch
-from reporting.progress import ProgressBar
-from user_error import UserError
+from evaluation.scores import best_epoch
+from messages.progress import ProgressBar
+from messages.user_error import UserError
 
 
 class TrainingDiverged(UserError):

@@ -12,7 +12,7 @@ using block_end::present;
 using block_end::Shape;
 using paddle::Tensor;
 
-constexpr double kAttentionEpsilon = 1e-5;  // of Shuffle Attention's group norm; EPSILON in ops/shuffle_attention.py
+constexpr double kAttentionEpsilon = 1e-5;  // of Shuffle Attention's group norm; EPSILON in ops/shuffle_functional.py
 
 Shape shape_of(const Tensor &x, int half) {
   const std::vector<int64_t> dims = x.shape();

@@ -1,4 +1,4 @@
-"""Checkpoints, as training.checkpoint and config read them."""
+"""Checkpoints, as trained.checkpoint and config read them."""
 
 import json
 import struct
@@ -10,9 +10,9 @@ from harness import Crash, Reader
 from json_mutation import dump, mutate_json
 
 from config import Config, ConfigError, config_of_checkpoint
-from reporting.metrics import best_epoch
-from training.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
-from training.run_folder import HISTORY_COLUMNS
+from evaluation.scores import best_epoch
+from trained.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
+from trained.run_folder import HISTORY_COLUMNS
 
 HEADER = {
     "config": {**Config().as_dict(), "image_size": 32},

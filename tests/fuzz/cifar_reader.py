@@ -11,10 +11,10 @@ from cifar10_archive import FOLDER, contents, python2_pickle
 from harness import Crash, Reader
 from tar_mutation import blocks_and_headers, extra_member, other_header, tar, with_other_content
 
-from cifar10 import META, VAL_BATCHES, Cifar10Dataset
-from photo_lists import DataError
-from untrusted.pickled_arrays import ARRAY_NAMES, ArrayType, PlainArray, PlainPickleError
-from untrusted.plain_pickle import read_plain_pickle
+from data.cifar10 import META, VAL_BATCHES, Cifar10Dataset
+from data.lists import DataError
+from pickles.pickled_arrays import ARRAY_NAMES, ArrayType, PlainArray, PlainPickleError
+from pickles.plain_pickle import read_plain_pickle
 
 OPCODES = (
     b"cos\nsystem\n", b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"cnumpy.core.multiarray\n_reconstruct\n",

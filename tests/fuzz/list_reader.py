@@ -1,10 +1,10 @@
-"""Lists of a data folder, as photo_lists reads them: labels.txt, a line of dashes, then the list."""
+"""Lists of a data folder, as data.lists reads them: labels.txt, a line of dashes, then the list."""
 
 from pathlib import Path
 
 from harness import Crash, Reader
 
-from photo_lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list
+from data.lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list
 
 BETWEEN = b"\n-----\n"
 PHOTOGRAPHS = ("cat/1.jpg", "cat/a b.jpg", "dog/1.jpg", "狗/二.jpg")

@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("lists", "recipes", "checkpoints", "pickles", "archives", "weights", "photo_archives")
 INSTRUMENTED = (
-    "attention", "cifar10", "config", "data_archive", "gzip", "photo_lists", "photograph_dataset", "pickletools",
-    "reporting", "safetensors", "tarfile", "training", "untrusted", "yaml", "zipfile",
+    "attention", "config", "data", "gzip", "machine", "messages", "pickles", "pickletools", "safetensors", "settings",
+    "tarfile", "trained", "training", "weights", "yaml", "zipfile",
 )  # fmt: skip
 LONGEST = 200_000  # bytes of an input
 SLOWNESS = 10  # of Python code with libFuzzer's counters in it, measured
@@ -65,7 +65,7 @@ def fuzz(name, arguments):
 
     sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
     warnings.simplefilter("ignore")
-    from training import runtime
+    from machine import runtime
 
     runtime.configure(threads=1)
     for module in [module for module in sys.modules if module.split(".")[0] in INSTRUMENTED]:

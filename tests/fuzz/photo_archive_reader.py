@@ -16,8 +16,8 @@ from harness import Crash, Reader
 from tar_mutation import blocks_and_headers, extra_member, other_header, tar, with_other_content
 from zip_mutation import Member, mutate_zip, packed
 
-import data_archive
-from untrusted.archive_entries import ArchiveError
+from data import archive as data_archive
+from data.archive_entries import ArchiveError
 
 FILES = {"set/cat/1.png": repr([*range(200)]).encode(), "set/cat/2.png": b"", "set/狗/1.png": bytes(600), "set/.DS_Store": b"x"}
 NAMES = (

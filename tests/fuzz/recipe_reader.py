@@ -8,7 +8,7 @@ import yaml
 from harness import Crash, Reader
 
 from config import Config, ConfigError, load_config
-from training.run_folder import write_config
+from trained.run_folder import write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = (

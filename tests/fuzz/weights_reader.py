@@ -1,4 +1,4 @@
-"""Weights of every format, as training.weight_files reads them."""
+"""Weights of every format, as weights.weight_files reads them."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from torch_files import STORAGES, Tensor, bfloat16, state_dict, write_legacy, write_zip
 from zip_mutation import mutate_zip
 
-from training.weight_files import PLACES, WeightFileError, read_weights
+from weights.weight_files import PLACES, WeightFileError, read_weights
 
 CALLS = (
     "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor", "torch._utils _rebuild_parameter",

@@ -1,0 +1,1 @@
+"""Which network is better on the same photographs, and what the data carry."""

@@ -1,0 +1,181 @@
+"""The figures of a comparison: one row a network over its seeds, and what the data say about the differences."""
+
+import csv
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+from comparison.significance import CONFIDENCE, holm, paired_difference
+from messages.user_error import UserError
+from trained.run_folder import read_result
+
+COLUMNS = (
+    ("network", "network"),
+    ("seeds", "seeds"),
+    ("accuracy", "accuracy"),
+    ("accuracy_sd", "± over seeds"),
+    ("accuracy_of_seeds", "of each seed"),
+    ("top5", "top-5"),
+    ("loss", "loss"),
+    ("parameters", "parameters (M)"),
+    ("multiply_adds", "multiply-adds (G)"),
+    ("training_images_per_second", "training images/s"),
+    ("latency_ms", "evaluation ms/image"),
+    ("peak_memory_mb", "peak memory (MB)"),
+    ("seconds_to_best", "seconds to best epoch"),
+    ("note", "note"),
+)
+"""Key of a row -> heading."""
+
+
+class EvaluationError(UserError):
+    """Evaluations that cannot be read, or that are not of the same photographs."""
+
+
+def is_evaluated(run) -> bool:
+    """Whether ``run`` has an evaluation of its best epoch on the list that it was validated on."""
+    try:
+        metrics = json.loads((Path(run) / "eval" / "metrics.json").read_text(encoding="utf-8"))
+        return metrics["same_list_as_in_training"] and metrics["epoch"] == read_result(run)["best"]["epoch"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_correct(runs):
+    """(paths, bool [runs, photographs]) of evaluated runs: which photographs each got right, from eval/predictions.csv.
+
+    Raises EvaluationError unless all have the same photographs in the same order.
+    """
+    paths, correct = None, []
+    for run in runs:
+        file = Path(run) / "eval" / "predictions.csv"
+        try:
+            with open(file, encoding="utf-8", newline="") as lines:
+                rows = list(csv.DictReader(lines))
+            own = [row["path"] for row in rows]
+            correct.append([row["label"] == row["prediction"] for row in rows])
+        except (OSError, KeyError, ValueError) as error:
+            raise EvaluationError(f"{file} cannot be read: {error!r}") from None
+        if paths not in (None, own):
+            raise EvaluationError(f"{file} has other photographs than {runs[0]}, or in another order: evaluate both anew")
+        paths = own
+    return paths, np.array(correct)
+
+
+def network_row(name, runs, cost, note="") -> dict:
+    """The row of one network, by COLUMNS.
+
+    ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (eval/metrics.json), "result" (result.json) and
+    "history"; ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
+    """
+    if not runs:
+        return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}
+    accuracies = [run["metrics"]["acc"] for run in runs]
+
+    def mean(values):
+        values = list(values)
+        return None if None in values else statistics.fmean(values)
+
+    return {
+        "network": name,
+        "seeds": len(runs),
+        "accuracy": mean(accuracies),
+        "accuracy_sd": statistics.stdev(accuracies) if len(runs) > 1 else None,
+        "accuracy_of_seeds": accuracies,
+        "top5": mean(run["metrics"].get("acc_top5") for run in runs),
+        "loss": mean(run["metrics"]["loss"] for run in runs),
+        **cost,
+        "training_images_per_second": mean(run["result"]["images_per_second"] for run in runs),
+        "peak_memory_mb": mean(run["result"].get("peak_memory_mb") for run in runs),
+        "seconds_to_best": mean(seconds_to_best(run["history"], run["result"]["best"]) for run in runs),
+        "note": note,
+    }
+
+
+def seconds_to_best(history, best) -> float:
+    """Seconds of training and validation until the end of the best epoch."""
+    return sum(row["seconds"] for row in history if row["epoch"] <= best["epoch"])
+
+
+def differences(correct) -> list:
+    """The best network against each of the others: [(best, other, Difference, whether it stands), ...].
+
+    ``correct``: {network: bool [seeds, photographs]}. It stands where the paired comparison does at 95% for all pairs of
+    networks together (Holm; all pairs, since the best one is chosen from the same data) and covers more than one seed of both.
+    """
+    best = max(correct, key=lambda name: correct[name].mean())
+    others = [name for name in correct if name != best]
+    found = [paired_difference(correct[best], correct[other]) for other in others]
+    stands = holm([difference.p for difference in found], (1 - CONFIDENCE) * 2 / len(correct))
+    return [(best, other, d, stand and d.seeds) for other, d, stand in zip(others, found, stands)]
+
+
+def verdict(compared, photographs, failed=()) -> str:
+    """One paragraph in plain words; names a winner only where the data carry it.
+
+    ``failed``: networks of which a training failed: what is left of those may be the lucky ones, so they cannot win.
+    """
+    if not compared:
+        return "One network alone: nothing to compare."
+    best = compared[0][0]
+    of_one = [other for _, other, difference, _ in compared if not difference.seeds]
+    beaten = [other for _, other, _, stands in compared if stands]
+    if best in failed:
+        claim = f"{best} has the highest accuracy, but a training of it failed: what is left may be the lucky ones."
+    elif len(of_one) == len(compared):
+        claim = (
+            f"The trained model of {best} has the highest accuracy. Whether the networks differ cannot be said from one "
+            f"training each: other seeds would give other accuracies. Three seeds (--seeds 3) are the least."
+        )
+    elif len(beaten) == len(compared):
+        claim = f"{best} is the best of these networks on this data."
+    elif beaten:
+        rest = [other for _, other, _, stands in compared if not stands]
+        claim = f"{best} is better than {_listed(beaten)}; between it and {_listed(rest)} no difference is shown."
+    else:
+        claim = f"No difference shown: {best} has the highest accuracy, but the data do not carry that it is better."
+    if 0 < len(of_one) < len(compared):
+        claim += f" Of {best} or of {_listed(of_one)} there is one training only, which says nothing about other seeds."
+    details = "; ".join(
+        f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+        for _, other, d, _ in compared
+    )
+    redrawn = "validation photographs" if len(of_one) == len(compared) else "validation photographs and the seeds"
+    return (
+        f"{claim} Differences in accuracy, each with its own {CONFIDENCE:.0%} interval, from a paired bootstrap over "
+        f"{photographs} {redrawn}: {details}. "
+        f"Accuracies are those of each training's best epoch, chosen on the same photographs: all are a little too high."
+    )
+
+
+def _listed(names):
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def markdown_table(rows) -> str:
+    """The rows as a table in Markdown; columns that no row has are left out."""
+    used = [(key, heading) for key, heading in COLUMNS if any(row[key] not in (None, "") for row in rows)]
+    lines = ["| " + " | ".join(heading for _, heading in used) + " |", "|" + "---|" * len(used)]
+    cells = [[shown(key, row[key]).replace("|", "\\|").replace("\n", " ") for key, _ in used] for row in rows]
+    lines += ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join(lines) + "\n"
+
+
+def shown(key, value) -> str:
+    """One value of a row as people read it."""
+    if value is None:
+        return "-"
+    if key == "accuracy_of_seeds":
+        return " ".join(f"{accuracy:.4f}" for accuracy in value)
+    if key in ("accuracy", "accuracy_sd", "top5", "loss"):
+        return f"{value:.4f}"
+    if key in ("parameters", "multiply_adds"):
+        scale, digits = (1e6, 2) if key == "parameters" else (1e9, 3 if value < 1e9 else 2)
+        return f"{value / scale:.{digits}f}"
+    if key in ("training_images_per_second", "latency_ms"):
+        return f"{value:.1f}"
+    if key in ("peak_memory_mb", "seconds_to_best"):
+        return f"{value:.0f}"
+    return str(value)

@@ -1,0 +1,185 @@
+"""A data folder out of an archive, ``--data photographs.zip``: unpacked once, into the cache folder, and found again.
+
+An archive comes from strangers. Its entries stay inside of the folder, links and special files are refused, how much is
+unpacked is counted while it is written. The folder's name is the SHA-256 of the archive's content. It appears whole or not at
+all: who unpacks writes beside and renames, and processes that start together wait for the first of them.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import struct
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from data.archive_entries import CHUNK, ArchiveError, damaged, opened
+from data.data_folder import is_hidden
+from data.lists import LABELS, TRAIN_LIST
+from machine.cache_folder import cache_root, is_mine, locked
+from machine.regular_file import open_regular, sha256_of
+from messages.quoting import named, quoted
+from messages.terminal import printable
+
+MOST_FILES = 1_000_000  # files and folders together
+MOST_DEPTH = 64
+MOST_RATIO = 100  # bytes unpacked for each byte of the archive; photographs barely shrink
+SMALL = 2**30  # as many bytes a small archive may unpack to, whatever the ratio
+SPARE_DISK = 2**29  # bytes that stay free
+UNPACKING = "unpacking-"
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, EOFError, LookupError, OverflowError, RuntimeError, ValueError, struct.error,
+    zlib.error,
+)  # fmt: skip
+"""What zipfile, tarfile and gzip raise, apart from OSError, on what they cannot read."""
+
+
+def unpacked(archive) -> Path:
+    """The data folder that ``archive`` holds; unpacks it where that has not been done yet. Raises ArchiveError.
+
+    A single folder at the top is looked through: photographs.zip with photographs/cat/1.jpg gives the folder of cat.
+    """
+    archive = Path(archive)
+    try:
+        status = archive.stat()
+        place = cache_root() / "data"
+        folder = place / _digest(archive, status.st_size, status.st_mtime_ns, status.st_ino)
+        if not folder.is_dir():
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with locked(place / "lock"):
+                if not folder.is_dir():
+                    _unpack(archive, folder, status.st_size)
+        if not is_mine(folder):
+            raise ArchiveError(f"{folder}, which is to hold {archive}, belongs to another user: set XDG_CACHE_HOME to your own")
+        return _top(folder)
+    except OSError as error:
+        raise ArchiveError(
+            f"{archive} cannot be unpacked: {named(error)}; it needs room in {cache_root()}, or XDG_CACHE_HOME set to another "
+            f"folder"
+        ) from None
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(archive, size, modified, inode):
+    """SHA-256 of the file's content, read once in a process as long as it does not change."""
+    return sha256_of(archive)
+
+
+def _top(folder):
+    """The folder that holds the class folders, or lists: where there is but one folder with folders in it, that one."""
+    while not (folder / LABELS).exists() and not (folder / TRAIN_LIST).exists():
+        inside = [entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
+        if len(inside) != 1 or not any(entry.is_dir() for entry in inside[0].iterdir()):
+            break
+        folder = inside[0]
+    return folder
+
+
+def _unpack(archive, folder, size):
+    """Unpack beside, then rename to ``folder``; what a killed process left goes. Raises ArchiveError, OSError."""
+    for left in folder.parent.glob(f"{UNPACKING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    by_ratio = max(SMALL, MOST_RATIO * size)
+    by_disk = shutil.disk_usage(folder.parent).free - SPARE_DISK
+    work = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=folder.parent))
+    try:
+        with open_regular(archive, sys.maxsize) as file, opened(archive, file, by_ratio) as source:
+            files = _checked(archive, source.entries())
+            print(f"unpacking {printable(archive)} ({size / 1e6:.1f} MB), once for this content", file=sys.stderr)
+            unit = "the archive's size allows" if by_ratio <= by_disk else f"the disk of {folder.parent} has room for"
+            _write(archive, source, files, work, min(by_ratio, by_disk), unit)
+            source.check_end()
+        if hasattr(os, "sync"):
+            os.sync()  # after a power cut the folder is there with all its bytes, or not at all
+        with contextlib.suppress(FileExistsError):  # without locks another process may have been quicker
+            work.rename(folder)
+    except (ArchiveError, OSError) as error:
+        # gzip and zipfile raise OSErrors of their own, without a number
+        if isinstance(error, OSError) and error.errno is None:
+            raise damaged(archive, error) from None
+        raise
+    except DAMAGED as error:
+        raise damaged(archive, error) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _checked(archive, entries):
+    """[(relative path, Entry), ...] of the files to write; raises ArchiveError for names that would leave the folder."""
+    kept = []
+    for entry in entries:
+        kept.append(entry)
+        if len(kept) > MOST_FILES:
+            raise ArchiveError(f"{archive} holds more than {MOST_FILES:,} files: unpack it yourself and give --data the folder")
+    files, folders = {}, set()
+    for entry, name in zip(kept, _decoded(archive, kept)):
+        parts = _parts(archive, name)
+        if not parts or "__MACOSX" in parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._"):
+            continue
+        path = "/".join(parts)
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        if entry.is_folder:
+            folders.add(path)
+        elif path in files:
+            raise ArchiveError(f"{archive}: {named(name)} is in it twice: pack it again")
+        else:
+            files[path] = entry
+    both = next((path for path in files if path in folders), None)
+    if both:
+        raise ArchiveError(f"{archive}: {named(both)} is a file and a folder in it: pack it again")
+    if not files:
+        raise ArchiveError(f"{archive} holds no files")
+    if len(files) + len(folders) > MOST_FILES:
+        raise ArchiveError(f"{archive} holds more than {MOST_FILES:,} files and folders: unpack it yourself")
+    return list(files.items())
+
+
+def _decoded(archive, entries):
+    """The names as text: UTF-8; or else, for all names that are not marked, what Windows writes in Chinese, or in old times."""
+    unmarked = [entry.name for entry in entries if not entry.is_utf8]
+    for encoding in ("utf-8", "gbk", "cp437"):
+        with contextlib.suppress(UnicodeDecodeError):
+            for name in unmarked:
+                name.decode(encoding)
+            break
+    if encoding != "utf-8":
+        print(f"note: the names in {printable(archive)} are no UTF-8; they are read as {encoding}", file=sys.stderr)
+    return [entry.name.decode("utf-8" if entry.is_utf8 else encoding) for entry in entries]
+
+
+def _parts(archive, name):
+    """The folders and the file name of an entry's name; raises ArchiveError where it could lead elsewhere."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name or ".." in parts:
+        raise ArchiveError(
+            f"{archive}: the name {quoted(name)} could lead out of the folder: pack it again with plain relative names"
+        )
+    if len(parts) > MOST_DEPTH:
+        raise ArchiveError(f"{archive}: {name[:80]!r}... lies in more than {MOST_DEPTH} folders: pack it again")
+    return parts
+
+
+def _write(archive, source, files, work, most_bytes, unit):
+    """Write the files; raises ArchiveError once there are more than ``most_bytes``, whatever the headers say."""
+    total = 0
+    made = set()
+    for path, entry in files:
+        target = os.path.join(work, path)
+        parent = os.path.dirname(target)
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)
+            made.add(parent)
+        with source.open(entry.member) as content, open(target, "xb") as file:
+            while chunk := content.read(CHUNK):
+                total += len(chunk)
+                if total > most_bytes:
+                    raise ArchiveError(
+                        f"{archive} unpacks to more than the {most_bytes:,} bytes that {unit}: unpack it yourself, and give "
+                        f"--data the folder"
+                    )
+                file.write(chunk)

@@ -1,0 +1,186 @@
+"""CIFAR-10 as Paddle downloads it, ready for the network: ``Cifar10Dataset``.
+
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009: 60,000 photographs of 32 x 32 pixels, ten classes.
+The file is an archive of pickles. Paddle's own data set unpickles them, which runs whatever code a file brings along; here
+nothing is run (see pickles/plain_pickle.py) and nothing is unpacked to the disk.
+"""
+
+import contextlib
+import functools
+import gzip
+import hashlib
+import io
+import sys
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.lists import DataError
+from data.photograph_dataset import PhotographDataset
+from data.photographs import crop
+from messages.quoting import named, quoted
+from pickles.pickled_arrays import PlainArray, PlainPickleError
+from pickles.plain_pickle import read_plain_pickle
+
+FILE_NAME = "cifar-10-python.tar.gz"
+FOLDER = "cifar-10-batches-py"
+META = "batches.meta"
+TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+VAL_BATCHES = ("test_batch",)
+SIDE = 32
+
+MOST_BYTES = 64 * 2**20
+"""A part of the archive may have as many bytes: twice those of the original's largest."""
+MOST_PARTS = 64
+
+
+class Cifar10Dataset(PhotographDataset):
+    """``dataset[i]`` -> (uint8 [3, image_size, image_size] RGB, int64 label).
+
+    ``file``: cifar-10-python.tar.gz. With ``train`` the 50,000 photographs of data_batch_1 to data_batch_5, else the 10,000 of
+    test_batch; ``samples`` names them data_batch_1/0, data_batch_1/1 and so on. The other arguments: see PhotographDataset.
+    Raises DataError for a file that is damaged or no such archive.
+    """
+
+    def __init__(self, file, image_size, train, seed=0, **view):
+        super().__init__(image_size, train, seed, **view)
+        self.file = self.data = Path(file)
+        names = TRAIN_BATCHES if train else VAL_BATCHES
+        self.source = f"{self.file} ({' to '.join(dict.fromkeys((names[0], names[-1])))})"
+        pickles = read_parts(self.file, (META, *names))
+        self.classes = _classes(self.file, _unpickle(self.file, META, pickles.pop(META)))
+        images, self.samples = [], []
+        for name in names:
+            pixels, labels = _batch(self.file, name, _unpickle(self.file, name, pickles.pop(name)), len(self.classes))
+            images.append(pixels)
+            self.samples += [(f"{name}/{place}", label, place) for place, label in enumerate(labels)]
+        self.images = np.concatenate(images)  # uint8 [N, 3 * 32 * 32]
+
+    def digest(self) -> str:
+        """SHA-256 of class names, labels and pixels: equal whatever the archive was packed with."""
+        content = hashlib.sha256(repr((self.classes, self.samples)).encode("utf-8"))
+        content.update(self.images.data)
+        return content.hexdigest()
+
+    def photograph(self, index):
+        pixels = self.images[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # [3, H, W] -> [H, W, 3]
+        return Image.fromarray(np.ascontiguousarray(pixels))
+
+    def __getitem__(self, index):
+        return self.show(functools.partial(crop, self.photograph(index)), index), np.int64(self.samples[index][1])
+
+
+def find_file(path, may_download=False) -> Path:
+    """The archive: ``path``, or in the folder ``path``, or downloaded by Paddle if ``may_download``; raises DataError."""
+    path = Path(path)
+    for place in (path, path / FILE_NAME):
+        if place.is_file():
+            return place
+    if may_download:
+        return _download()
+    what = f"no {FILE_NAME} in the folder {path}" if path.is_dir() else f"no {path}"
+    raise DataError(f"there is {what}: --data takes {FILE_NAME} or its folder; train.py without --data lets Paddle download it")
+
+
+def _download():
+    """Paddle's own download into its own folder, checked against the MD5 that Paddle knows; a file already there is kept."""
+    from paddle.dataset import common
+    from paddle.vision.datasets import cifar
+
+    folder = Path(common.DATA_HOME) / "cifar"
+    if not (folder / FILE_NAME).is_file():
+        print(f"downloading {FILE_NAME} (about 170 MB) into {folder}", flush=True)
+    nowhere = io.StringIO()
+    bar = sys.stdout if sys.stdout.isatty() else nowhere
+    try:
+        # Paddle says at each attempt that the file is not there, and draws its bar into pipes as well
+        with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(bar):
+            return Path(common.download(cifar.CIFAR10_URL, "cifar", cifar.CIFAR10_MD5))
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{FILE_NAME} could not be downloaded ({error}): fetch it by other means and put it into {folder}, "
+            f"or give its place with --data FILE"
+        ) from None
+
+
+class _BoundedGzip(gzip.GzipFile):
+    """A gzip file of which nobody reads more than MOST_BYTES at a time or MOST_PARTS times that in all."""
+
+    def read(self, size=-1):
+        if not 0 <= size <= MOST_BYTES or self.tell() > MOST_PARTS * MOST_BYTES:
+            raise DataError(f"{self.name}: unpacks to more than CIFAR-10 holds; not read. {_remedy()}")
+        return super().read(size)
+
+
+def read_parts(file, names) -> dict:
+    """{name: bytes} of the files ``names`` in the archive's folder, read into memory; raises DataError.
+
+    Only plain files count, never links. The archive is read to its end, so that a cut or changed one is noticed.
+    """
+    wanted = {f"{FOLDER}/{name}": name for name in names}
+    found = {}
+    try:
+        with _BoundedGzip(file) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as archive:
+            for count, part in enumerate(archive):
+                if not 0 <= part.size <= MOST_BYTES or count >= MOST_PARTS:
+                    size, than = f"{part.size:,}"[:40], "less than" if part.size < 0 else "more than"
+                    raise DataError(f"{file}: {quoted(part.name)} of {size} bytes is {than} CIFAR-10 holds. {_remedy()}")
+                name = wanted.get(part.name)
+                if name is None:
+                    continue
+                if part.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or part.issparse() or name in found:
+                    raise DataError(f"{file}: {part.name} is no plain file, or is there twice. {_remedy()}")
+                found[name] = archive.extractfile(part).read(part.size)
+            while unzipped.read(2**20):
+                pass
+    except DataError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, OverflowError, RecursionError, ValueError, zlib.error) as error:
+        raise DataError(f"{file} is no whole {FILE_NAME}: {named(error)}. {_remedy()}") from None
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise DataError(f"{file} has no {FOLDER}/{missing[0]}. {_remedy()}")
+    return found
+
+
+def _remedy():
+    return f"Give another copy of {FILE_NAME} with --data FILE"
+
+
+def _unpickle(file, name, data):
+    try:
+        content = read_plain_pickle(data)
+    except PlainPickleError as error:
+        raise DataError(f"{file}: {name}: {error}. {_remedy()}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: {name} holds no dict. {_remedy()}")
+    # Python 3 may have written the keys as text; "replace": which in a pickle can be such as UTF-8 does not know
+    return {key.encode("utf-8", "replace") if isinstance(key, str) else key: value for key, value in content.items()}
+
+
+def _classes(file, meta):
+    names = meta.get(b"label_names")
+    if isinstance(names, list) and all(isinstance(name, (bytes, str)) for name in names):
+        names = [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names]
+        if len(set(names)) == len(names) > 1 and all(name.isprintable() and name.strip() for name in names):
+            return names
+    raise DataError(f"{file}: {META} does not name the classes. {_remedy()}")
+
+
+def _batch(file, name, batch, num_classes):
+    """(uint8 [N, 3 * 32 * 32], N labels) of a batch; raises DataError."""
+    data, labels = batch.get(b"data"), batch.get(b"labels")
+    pixels = data.array if isinstance(data, PlainArray) else None
+    if pixels is None or pixels.ndim != 2 or pixels.shape[1] != 3 * SIDE * SIDE or not len(pixels):
+        shape = None if pixels is None else pixels.shape
+        raise DataError(f"{file}: {name}: data of shape {shape}; expected (N, {3 * SIDE * SIDE}). {_remedy()}")
+    if not isinstance(labels, list) or len(labels) != len(pixels):
+        raise DataError(f"{file}: {name}: expected a list of {len(pixels)} labels, one a photograph. {_remedy()}")
+    for place, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < num_classes:
+            shown = label if type(label) is int else f"of type {type(label).__name__}"
+            raise DataError(f"{file}: {name}/{place}: label {shown}, but there are {num_classes} classes. {_remedy()}")
+    return pixels, labels

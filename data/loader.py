@@ -1,0 +1,167 @@
+"""Batches for paddle.Model: shuffled by the user's seed, and stopping with a name where a photograph cannot be read.
+
+With worker processes, Paddle's own DataLoader reads them. It waits for ever, or dies with an opaque SystemError, when a data
+set raises; so an error travels through it as data and is raised here, in the main thread. Without workers a thread reads
+ahead: Paddle's would use its allocator, and while such a thread ends, a lock of the allocator can be held; a process forked at
+that moment inherits the lock and waits for ever.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import signal
+import threading
+import traceback
+
+import numpy as np
+import paddle
+
+from data.lists import DataError
+from machine.runtime import become_worker, remove_shared_batches
+
+
+class Batches(paddle.io.BatchSampler):
+    """Indices in batches of nearly equal size, at most ``batch_size``: a last batch of one would upset batch norm.
+
+    With ``shuffle`` the order is drawn from ``seed`` and the epoch (``set_epoch``), else it is the list's. The length is that
+    of a whole epoch, also where its first batches are passed over.
+    """
+
+    def __init__(self, length, batch_size, shuffle=False, seed=0):
+        self.length, self.batch_size = length, batch_size
+        self.shuffle, self.seed, self.epoch, self.first_batch = shuffle, seed, 0, 0
+
+    def set_epoch(self, epoch, first_batch=0) -> None:
+        """Shuffle as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch`` (from 0)."""
+        self.epoch, self.first_batch = epoch, first_batch
+
+    def __len__(self):
+        return -(-self.length // self.batch_size)
+
+    def __iter__(self):
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        yield from (batch.tolist() for batch in np.array_split(order, len(self))[self.first_batch :])
+
+
+class PhotographLoader:
+    """Iterates over [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, as paddle.Model's fit and evaluate take it.
+
+    Raises DataError with list file, line and path when a photograph cannot be read, with any number of workers. Every
+    iteration ends its worker processes, also when it is broken off. With ``num_workers`` 0 a thread reads two batches ahead.
+    """
+
+    def __init__(self, dataset, batch_size, num_workers=0, shuffle=False, seed=0):
+        self.dataset = dataset
+        self.batches = Batches(len(dataset), batch_size, shuffle, seed)
+        self.num_workers = num_workers
+
+    def set_epoch(self, epoch, first_batch=0) -> None:
+        """Shuffle and augment as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch``."""
+        self.batches.set_epoch(epoch, first_batch)
+        self.dataset.set_epoch(epoch)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return self._read_with_workers() if self.num_workers else self._read_ahead()
+
+    def _read_ahead(self):
+        waiting = collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(1) as reader:
+            try:
+                for indices in self.batches:
+                    waiting.append(reader.submit(self._read, indices))
+                    if len(waiting) > 2:
+                        yield _to_tensors(waiting.popleft().result())
+                while waiting:
+                    yield _to_tensors(waiting.popleft().result())
+            finally:
+                for batch in waiting:
+                    batch.cancel()
+
+    def _read(self, indices):
+        return _collate([self.dataset[index] for index in indices])
+
+    def _read_with_workers(self):
+        loader = paddle.io.DataLoader(
+            _ErrorsAsData(self.dataset),
+            batch_sampler=self.batches,
+            collate_fn=_collate,
+            num_workers=self.num_workers,
+            worker_init_fn=become_worker,
+        )
+        with _child_signal_kept():
+            iterator = iter(loader)
+        try:
+            for images, labels in iterator:
+                if images.ndim == 1:
+                    raise DataError(bytes(images.numpy()).decode("utf-8"))
+                yield [images, labels]
+        except SystemError as error:
+            raise DataError(
+                "a process that reads photographs died; was it short of memory, or a container of /dev/shm? "
+                "--num_workers 0 reads in the main process"
+            ) from error
+        finally:
+            _end_workers(iterator)
+
+
+class _ErrorsAsData(paddle.io.Dataset):
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        try:
+            return self.dataset[index]
+        except DataError as error:
+            return str(error)
+        except Exception:  # raised inside Paddle's loader it would hang the program; the text is raised by the main thread
+            return traceback.format_exc()
+
+
+def _to_tensors(arrays):
+    return [paddle.to_tensor(array) for array in arrays]
+
+
+def _collate(samples):
+    for sample in samples:
+        if isinstance(sample, str):
+            # one dimension, unlike any batch of images: the shape tells, without waiting for the device
+            return [np.frombuffer(sample.encode("utf-8"), dtype=np.uint8).copy(), np.array([-1])]
+    images, labels = zip(*samples)
+    return [np.stack(images), np.array(labels, dtype=np.int64)]
+
+
+@contextlib.contextmanager
+def _child_signal_kept():
+    """Undo the SIGCHLD handler that Paddle sets: it raises SystemError in the midst of whatever the main thread does.
+
+    Paddle's reading thread notices a dead worker as well, within five seconds, and that error comes with the next batch.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
+
+
+def _end_workers(iterator):
+    workers = getattr(iterator, "_workers", [])
+    iterator._try_shutdown_all()
+    for worker in workers:
+        if worker.is_alive():
+            worker.join(timeout=1)
+        if worker.is_alive():
+            worker.terminate()
+            worker.join(timeout=1)
+        remove_shared_batches(worker.pid)

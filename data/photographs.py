@@ -1,0 +1,215 @@
+"""From an image file to pixels: the one place where photographs are decoded, cropped and resized.
+
+Splitting, training, evaluation and prediction all come here, so that they cannot disagree. Every image becomes upright
+8-bit RGB: greyscale and palette images are expanded, CMYK is converted, transparency is laid over white, the camera's
+orientation (EXIF) is applied, of an animation the first frame is taken.
+"""
+
+import contextlib
+import ctypes
+import logging
+import math
+import os
+import struct
+import warnings
+
+from PIL import Image
+
+from machine.regular_file import NotRegularError, open_regular
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""What the suffixes stand for, and all that is tried, whatever a file is called: Pillow runs Ghostscript on an EPS file."""
+
+MOST_BYTES = 2**29
+"""A file of a photograph may have as many."""
+MOST_SCANS = 50
+"""A JPEG may have as many: each costs the decoder a pass over all pixels and the file a few bytes. Cameras write up to 10."""
+SCAN_BYTES = 10  # that a scan has at least
+QUICK = 500_000_000  # pixels that the decoder passes over in a quarter of a second
+
+# What Pillow has to say of a file comes as PhotographError, or the file is fine
+warnings.filterwarnings("ignore", module=r"PIL\b")
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+with contextlib.suppress(OSError, AttributeError):  # libtiff writes to stderr by itself, where it can be found
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+
+RESIZE_OVER_CROP = 256 / 224
+"""Evaluation scales the shorter side to this multiple of the crop's side, as is usual for ImageNet."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MIRRORS_X, _MIRRORS_Y, _SWAPS_SIDES = (2, 3, 6, 7), (3, 4, 7, 8), (5, 6, 7, 8)
+
+
+class PhotographError(ValueError):
+    """A file that cannot be read as a photograph; the message is the reason alone, without the path."""
+
+
+def read_photograph(path):
+    """The whole photograph as an upright RGB ``PIL.Image``; raises PhotographError with the reason."""
+    return _decode(path, lambda image, orientation: _upright(_rgb(image), orientation))
+
+
+def read_crop(path, choose_box, image_size, flip=False):
+    """A part of a photograph, resized to ``image_size`` x ``image_size``, as an RGB ``PIL.Image``.
+
+    ``choose_box(width, height)`` gets the size of the upright photograph in pixels and returns the part as (left, top,
+    right, bottom), floats. ``flip`` mirrors the result. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that still
+    has at least one pixel for each pixel of the result. Raises PhotographError with the reason.
+    """
+
+    return _decode(path, lambda image, orientation: _crop(image, orientation, choose_box, image_size, flip))
+
+
+def crop(image, choose_box, image_size, flip=False):
+    """As read_crop, of an upright ``PIL.Image`` in memory."""
+    return _crop(image, 1, choose_box, image_size, flip)
+
+
+def rotate(image, degrees):
+    """The image turned counter-clockwise about its middle, of the same size, the corners black.
+
+    Each pixel takes the nearest one's colour, as with Paddle's RandomRotation.
+    """
+    return image.rotate(degrees, Image.Resampling.NEAREST, fillcolor=(0, 0, 0))
+
+
+def whole_box(width, height):
+    """The box that holds the whole photograph: resized to a square, it loses its aspect."""
+    return 0, 0, width, height
+
+
+def central_box(image_size):
+    """The box of evaluation: resize the shorter side to ``image_size`` * 256 / 224, then cut the central square.
+
+    Both in one step: the square of side shorter * 224 / 256 in the middle of the photograph.
+    """
+
+    def choose_box(width, height):
+        side = min(width, height) / RESIZE_OVER_CROP
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
+
+    return choose_box
+
+
+def random_box(rng, min_area):
+    """The box of training: a random part of at least ``min_area`` of the photograph, its aspect between 3:4 and 4:3.
+
+    The random resized crop of C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015. ``rng``:
+    ``numpy.random.Generator``.
+    """
+
+    def choose_box(width, height):
+        for _ in range(10):
+            area = width * height * rng.uniform(min_area, 1.0)
+            aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+            crop_width, crop_height = math.sqrt(area * aspect), math.sqrt(area / aspect)
+            if crop_width <= width and crop_height <= height:
+                left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+                return left, top, left + crop_width, top + crop_height
+        # A very long photograph: the largest part of an allowed aspect, in the middle
+        crop_width, crop_height = min(width, height * 4 / 3), min(height, width * 4 / 3)
+        left, top = (width - crop_width) / 2, (height - crop_height) / 2
+        return left, top, left + crop_width, top + crop_height
+
+    return choose_box
+
+
+def _crop(image, orientation, choose_box, image_size, flip):
+    """The part of a stored image that ``choose_box`` chooses on the upright one: see read_crop."""
+    width, height = image.size
+    upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
+    left, top, right, bottom = _as_stored(choose_box(*upright_size), upright_size, orientation)
+    enough = max(image_size / (right - left), image_size / (bottom - top))
+    draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough)))
+    # What remains of the photograph's sides, with fractions: the last column and row may stand for less than the others
+    drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
+    x_scale, y_scale = drafted_width / width, drafted_height / height
+    box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
+    image = _rgb(image).resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    image = _upright(image, orientation)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+
+
+def _decode(path, finish):
+    try:
+        with open_regular(path, MOST_BYTES) as file, Image.open(file, formats=FORMATS) as image:
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(file, image.width * image.height)
+            if image.format == "TIFF":
+                image.load()  # which turns it upright
+                return finish(image, 1)
+            return finish(image, _orientation(image))
+    except PhotographError:
+        raise
+    except FileNotFoundError:
+        raise PhotographError("there is no such file") from None
+    except PermissionError:
+        raise PhotographError("no permission to read it") from None
+    except Image.UnidentifiedImageError:
+        raise PhotographError("not an image, or of a format that Pillow cannot read") from None
+    except Image.DecompressionBombError as error:
+        raise PhotographError(str(error)) from None
+    except MemoryError:
+        raise PhotographError("too large for the memory") from None
+    except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
+        # an error of the system has a number, one of Pillow's decoders has none
+        kind = "cannot be read" if isinstance(error, NotRegularError) or getattr(error, "errno", None) else "damaged"
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        raise PhotographError(f"{kind}: {reason or type(error).__name__}") from error
+
+
+def _check_scans(file, pixels):
+    """Raise PhotographError for a JPEG that would keep the decoder busy; leaves ``file`` where it was."""
+    if os.fstat(file.fileno()).st_size // SCAN_BYTES * pixels < QUICK:
+        return
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")  # no other byte follows 0xff in pixel data but zeros and restarts
+    file.seek(place)
+    if scans > MOST_SCANS:
+        raise PhotographError(f"a JPEG of {scans:,} scans, where cameras write up to 10")
+
+
+def _orientation(image):
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error):
+        return 1  # damaged EXIF data do not make the pixels unusable
+
+
+def _rgb(image):
+    if image.mode == "F":
+        raise PhotographError("floating-point pixels, whose brightness range is not known")
+    if image.mode.startswith("I"):  # 16-bit greyscale
+        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _upright(image, orientation):
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _as_stored(box, upright_size, orientation):
+    """A box of the upright photograph as the box of the stored one."""
+    left, top, right, bottom = box
+    width, height = upright_size
+    if orientation in _MIRRORS_X:
+        left, right = width - right, width - left
+    if orientation in _MIRRORS_Y:
+        top, bottom = height - bottom, height - top
+    return (top, left, bottom, right) if orientation in _SWAPS_SIDES else (left, top, right, bottom)

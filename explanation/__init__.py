@@ -1,0 +1,1 @@
+"""Where a network looks: Grad-CAM, and the gates of Shuffle Attention."""

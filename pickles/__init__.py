@@ -1,0 +1,1 @@
+"""Reads pickles without running any code that they name."""

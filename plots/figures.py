@@ -1,0 +1,206 @@
+"""The pictures: learning curves, their comparison, the confusion matrix, a grid of photographs.
+
+Drawn for print: labelled axes, a legend, colours that remain distinct for the colour-blind and in grey. ``path`` is written
+whole or not at all, as PNG.
+"""
+
+import functools
+import logging
+import statistics
+import sys
+import warnings
+
+import matplotlib
+
+matplotlib.use("Agg")
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL makes its notes on fonts visible
+
+from matplotlib import font_manager  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+from evaluation.scores import best_epoch  # noqa: E402
+from machine.whole_file import whole_file  # noqa: E402
+
+# Okabe and Ito's palette, without its yellow, which is too light for a line on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES = ("-", "--", "-.", ":")
+NAME_LENGTH = 30  # letters of a class's name that are shown
+CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+                 "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
+
+
+def _letters_without_font(texts):
+    """The letters, sorted, that no font in use can draw."""
+    paths = [font_manager.findfont(name) for name in matplotlib.rcParams["font.family"]]
+    known = set().union(*(font_manager.get_font(path).get_charmap() for path in paths))
+    letters = {letter for text in texts for letter in text if letter.isprintable()}
+    return "".join(sorted(letter for letter in letters if ord(letter) not in known))
+
+
+@functools.cache
+def _mention(letters):
+    if letters:
+        print(
+            f"note: no installed font has the letters {letters}; one with Chinese characters is, for instance, Debian's "
+            f"package fonts-noto-cjk",
+            file=sys.stderr,
+        )
+
+
+def _use_fonts():
+    """Class names may be Chinese: fall back to a font that has the characters, where one is installed."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
+    matplotlib.rcParams["axes.unicode_minus"] = False
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said once, by _mention
+    matplotlib.rcParams["text.parse_math"] = False  # a dollar sign in a class name is one
+
+
+_use_fonts()
+
+
+def draw_curves(history, path, title) -> None:
+    """Loss and accuracy over the epochs of one run, training and validation, the best epoch marked."""
+    epochs = [row["epoch"] for row in history]
+    best = best_epoch(history)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("loss", "acc"), ("cross-entropy loss", "accuracy")):
+        axes.plot(epochs, [row[f"train_{key}"] for row in history], "--", color=COLOURS[1], label="training", **_marker(epochs))
+        axes.plot(epochs, [row[f"val_{key}"] for row in history], "-", color=COLOURS[0], label="validation", **_marker(epochs))
+        axes.axvline(best["epoch"], color="0.6", linewidth=1, linestyle=":")
+        axes.plot(best["epoch"], best[f"val_{key}"], "o", color=COLOURS[0], markersize=8, markerfacecolor="white",
+                  markeredgewidth=2, label=f"best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
+        _finish(axes, label, key == "acc", [row[f"{side}_{key}"] for row in history for side in ("train", "val")])
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def draw_comparison(networks, path) -> None:
+    """Validation accuracy and loss of several networks; ``networks``: [(name, [history of each seed]), ...].
+
+    A line is the mean over the seeds, the band around it reaches from the lowest to the highest. The best epoch of the mean
+    is marked.
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("acc", "loss"), ("validation accuracy", "validation loss")):
+        shown = []
+        for index, (name, histories) in enumerate(networks):
+            mean = mean_history(histories)
+            epochs = [row["epoch"] for row in mean]
+            best = best_epoch(mean)
+            colour, line = COLOURS[index % len(COLOURS)], LINES[index % len(LINES)]
+            axes.plot(epochs, [row[f"val_{key}"] for row in mean], line, color=colour, **_marker(epochs),
+                      label=f"{name}, best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
+            axes.plot(best["epoch"], best[f"val_{key}"], "o", color=colour, markersize=8, markerfacecolor="white",
+                      markeredgewidth=2)  # fmt: skip
+            if len(histories) > 1:
+                values = [[history[i][f"val_{key}"] for history in histories] for i in range(len(mean))]
+                axes.fill_between(epochs, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
+            shown += [row[f"val_{key}"] for row in mean]
+        _finish(axes, label, key == "acc", shown)
+    seeds = max(len(histories) for _, histories in networks)
+    spread = f", mean and range of {seeds} seeds" if seeds > 1 else ""
+    figure.suptitle("Validation of " + ", ".join(name for name, _ in networks) + spread)
+    save_figure(figure, path)
+
+
+def mean_history(histories) -> list:
+    """Rows of the mean over several histories, as far as the shortest of them goes."""
+    return [
+        {"epoch": rows[0]["epoch"], **{key: statistics.fmean(row[key] for row in rows) for key in ("val_acc", "val_loss")}}
+        for rows in zip(*histories)
+    ]
+
+
+def draw_tradeoff(rows, path) -> None:
+    """Accuracy against what it costs; ``rows``: of comparison.verdict.network_row, with an accuracy."""
+    costs = (("training_images_per_second", "training images a second"), ("latency_ms", "evaluation of one image, ms"))
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), costs):
+        for index, row in enumerate(rows):
+            colour = COLOURS[index % len(COLOURS)]
+            axes.errorbar(row[key], row["accuracy"], yerr=row["accuracy_sd"] or None, fmt="osD^vP*X"[index % 8], color=colour,
+                          capsize=4, markersize=8, label=row["network"])  # fmt: skip
+        axes.set_xlabel(label)
+        axes.margins(0.15)
+        axes.grid(True, color="0.9")
+    figure.axes[0].set_ylabel("validation accuracy")
+    figure.axes[1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    several = any(row["seeds"] > 1 for row in rows)
+    figure.suptitle("Accuracy and its cost" + (" (bars: standard deviation over seeds)" if several else ""))
+    save_figure(figure, path)
+
+
+def draw_confusion_matrix(matrix, classes, path, title) -> None:
+    """Counts by true and predicted class; shaded by the share of the true class."""
+    share = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
+    size = min(max(4.5, 0.55 * len(classes) + 2), 30)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(classes))
+    names = [shortened(name) for name in classes]
+    axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names)
+    if len(classes) <= 40:
+        for row in places:
+            for column in places:
+                if matrix[row, column]:
+                    axes.text(column, row, matrix[row, column], ha="center", va="center",
+                              color="white" if share[row, column] > 0.5 else "black")  # fmt: skip
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    save_figure(figure, path)
+
+
+def draw_photographs(images, path, columns=None) -> None:
+    """A grid of labelled photographs; ``images``: [(PIL image, label), ...]."""
+    columns = columns or min(len(images), 5 if len(images) > 9 else 3)
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.8 * rows), layout="constrained")
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if index < len(images):
+            image, label = images[index]
+            axes.imshow(image)
+            axes.set_title(shortened(label))
+    save_figure(figure, path)
+
+
+def _marker(epochs):
+    return {"marker": ".", "markersize": 4} if len(epochs) <= 60 else {}
+
+
+def _finish(axes, label, is_share, values):
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if is_share:
+        axes.set_ylim(0, 1.02)
+    else:
+        # Before batch norm's running statistics have settled, validation loss can be tens of times what follows
+        top = min(max(values), 4 * statistics.median(values)) * 1.05 or 1.0
+        axes.set_ylim(0, top)
+        if max(values) > top:
+            axes.set_ylabel(f"{label} (up to {max(values):.3g}, axis cut)")
+    axes.grid(True, color="0.9")
+    axes.legend(fontsize=9)
+
+
+def shortened(text, most=NAME_LENGTH) -> str:
+    """The text, cut where it has more than ``most`` letters: a name can be longer than the picture is wide."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def save_figure(figure, path) -> None:
+    """Write a figure as PNG, whole or not at all, and mention letters that no installed font has."""
+    texts = figure.findobj(Text)
+    for text in texts:  # the name of a photograph may have bytes that are no UTF-8, which no font can draw
+        text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode("utf-8"))
+    _mention(_letters_without_font(text.get_text() for text in texts))
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -1,0 +1,1 @@
+"""What a setting is, and how settings are read from recipes and command lines."""

@@ -1,0 +1,1 @@
+"""A trained run: its folder, its files, its checkpoints."""

@@ -1,0 +1,158 @@
+"""Checkpoints are data, never code: safetensors files with a JSON header, whole or not at all.
+
+Tensors of the network carry the names of its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators
+as ``optimizer/<parameter>/<accumulator>``; the header holds the settings, the class names, the preprocessing, the epoch,
+the best score, the history and the versions of the libraries. The learning rate and all that is random follow from the
+settings, the epoch and the step: see training.callbacks.TrackPosition.
+"""
+
+import functools
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import paddle
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from machine.whole_file import whole_file
+from messages.quoting import named
+from trained.header import CheckpointError, check_header
+
+OPTIMIZER_PREFIX = "optimizer/"
+ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
+ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}  # Paddle's names; what it misses it sets to zero
+
+
+def save_checkpoint(path, network, header, optimizer=None) -> None:
+    """Write the state of ``network``, and of ``optimizer`` if given, with ``header`` (JSON-ready dict) to ``path``.
+
+    Raises OSError.
+    """
+    tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in network.state_dict().items()}
+    header = {**header, "versions": _versions()}
+    if optimizer is not None:
+        tensors.update(_accumulators(network, optimizer))
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header)})
+        except SafetensorError as error:  # which wraps what the system says
+            raise OSError(f"{path} cannot be written: {error}") from None
+
+
+def read_header(path) -> dict:
+    """The header of a checkpoint, without its tensors, checked: see checkpoint_header.KEYS. Raises CheckpointError."""
+    return _read(path, lambda stored: None)[0]
+
+
+def load_network_state(path, network) -> dict:
+    """Load the network's tensors from a checkpoint and return its header.
+
+    Raises CheckpointError where names, shapes or types differ from those of ``network``, which is then unchanged.
+    """
+    header, tensors = _read(path, functools.partial(_tensors, wanted=_is_of_network))
+    _set_network_state(path, network, tensors)
+    return header
+
+
+def load_training_state(path, network, optimizer) -> dict:
+    """Load what ``save_checkpoint`` saved of ``network`` and ``optimizer`` and return the header.
+
+    Raises CheckpointError where something is missing or does not fit; the network may be changed then.
+    """
+    header, stored = _read(path, _tensors)
+    _set_network_state(path, network, {name: stored.pop(name) for name in list(filter(_is_of_network, stored))})
+    state = {}
+    for name, parameter in network.named_parameters():
+        own = {key[len(prefix) :]: key for key in stored if key.startswith(prefix := f"{OPTIMIZER_PREFIX}{name}/")}
+        expected = set() if parameter.stop_gradient else ACCUMULATORS[type(optimizer).__name__]
+        if expected and not own:
+            raise CheckpointError(f"{path} holds no state of the optimiser for {name}")
+        if own.keys() != expected:
+            raise CheckpointError(
+                f"{path} holds the state of another optimiser for {name}: {_list(own)}; expected {_list(expected)}"
+            )
+        for accumulator, key in own.items():
+            value = stored.pop(key)
+            shape = (1,) if "_pow_acc_" in accumulator else tuple(parameter.shape)  # Adam's powers of beta are one number
+            if value.shape != shape:
+                raise CheckpointError(f"{path}: {named(key)} has shape {value.shape}, expected {shape}")
+            if value.dtype != "float32":
+                raise CheckpointError(f"{path}: {named(key)} is of type {value.dtype}, not float32")
+            state[f"{parameter.name}_{accumulator}"] = paddle.to_tensor(value)
+    if stored:
+        raise CheckpointError(f"{path} holds {len(stored)} states of the optimiser too many{_first(sorted(stored))}")
+    # The learning rate stays as it is; Paddle 2.6 wants to be told
+    state.update({key: value for key, value in optimizer.state_dict().items() if key == "LR_Scheduler"})
+    optimizer.set_state_dict(state)
+    return header
+
+
+def _set_network_state(path, network, tensors):
+    expected = {name: (str(value.dtype).split(".")[-1], tuple(value.shape)) for name, value in network.state_dict().items()}
+    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or unexpected:
+        raise CheckpointError(
+            f"{path} holds another network: {len(missing)} tensors are missing{_first(missing)}, "
+            f"{len(unexpected)} are not in this network{_first(unexpected)}"
+        )
+    for name, (kind, shape) in expected.items():
+        if tensors[name].shape != shape:
+            raise CheckpointError(f"{path}: {name} has shape {tensors[name].shape}, the network expects {shape}")
+        if tensors[name].dtype != kind:
+            raise CheckpointError(f"{path}: {name} is of type {tensors[name].dtype}, the network expects {kind}")
+    network.set_state_dict(tensors)
+
+
+def _tensors(stored, wanted=lambda name: True):
+    return {name: stored.get_tensor(name) for name in filter(wanted, stored.keys())}
+
+
+def _is_of_network(name):
+    return not name.startswith(OPTIMIZER_PREFIX)
+
+
+def _read(path, take):
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        with safe_open(str(path), framework="np") as stored:
+            header = json.loads((stored.metadata() or {})["header"])
+            taken = take(stored)
+    except KeyError:
+        raise CheckpointError(f"{path} has no header of this toolkit") from None
+    # of safetensors TypeError and AttributeError: types of numbers that NumPy has not. Of json RecursionError: [[[[[[[[...
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no whole checkpoint ({named(error)}): put back a copy, or train anew") from None
+    check_header(header, path)
+    return header, taken
+
+
+def _first(names):
+    return f" (the first: {named(names[0])})" if names else ""
+
+
+def _list(names):
+    return ", ".join(named(name) for name in sorted(names)[:10]) or "none"
+
+
+def _accumulators(network, optimizer):
+    """The optimiser's accumulators by readable names.
+
+    Paddle names an accumulator by the parameter's global name, which depends on what else was built in the process; the
+    parameter's place in the network does not.
+    """
+    place = {parameter.name: name for name, parameter in network.named_parameters()}
+    longest_first = sorted(place, key=len, reverse=True)
+    accumulators = {}
+    for key, value in optimizer.state_dict().items():
+        owner = next((name for name in longest_first if key.startswith(name + "_")), None)
+        if owner is not None:
+            accumulators[f"{OPTIMIZER_PREFIX}{place[owner]}/{key[len(owner) + 1 :]}"] = value.numpy()
+    return accumulators
+
+
+def _versions():
+    return {"paddle": paddle.__version__, "numpy": np.__version__, "python": platform.python_version()}

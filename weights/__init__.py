@@ -1,0 +1,1 @@
+"""Weights from files that others made, and how a network starts from them."""

@@ -1,0 +1,254 @@
+"""Weights from files that strangers made: ``read_weights``. No code of a file is run, whatever it asks for.
+
+safetensors, PyTorch's checkpoints (.pth, .pth.tar, .pt), Paddle's (.pdparams) and this toolkit's own; the content, not the
+name, decides which it is. What else a training checkpoint holds (epoch, optimizer, arguments) is passed over.
+"""
+
+import json
+import os
+import re
+import struct
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from machine.regular_file import sha256_of
+from messages.quoting import named
+from messages.user_error import UserError
+from pickles.pickled_arrays import PlainArray
+from pickles.plain_pickle import Opaque, read_plain_pickle
+from weights.torch_weights import LANGUAGE, MAGIC, Tensor, UnreadableWeights, read_legacy, read_zip, widened
+
+PLACES = (
+    "state_dict", "model", "model_state_dict", "net", "network", "weights", "params",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema",
+)  # fmt: skip
+"""Where training scripts put the weights in a checkpoint; the first that is there counts, averaged weights last."""
+PREFIXES = ("module.", "_orig_mod.", "_layers.")
+"""What DataParallel and compiled models put before every name."""
+OWN = "network."
+BIG = "UnpackBigParamInfor@@"
+SAVE_ALONE = "nothing of that was run; where the file comes from, save the state_dict alone"
+TAR_MAGIC_AT = 257
+READABLE = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")  # of safetensors, by numpy
+UNREADABLE = (ValueError, zipfile.BadZipFile, NotImplementedError, SafetensorError, EOFError, OSError, struct.error)
+"""What damaged files bring about; PlainPickleError and those of torch_weights are ValueErrors."""
+
+
+class WeightFileError(UserError):
+    """Weights that cannot be read or do not fit; the message names the file, the reason and the remedy in one line."""
+
+
+class Weights(NamedTuple):
+    """``arrays``: {name: numpy array}. ``framework``: "torch" or "paddle", whose layout and names they have.
+
+    ``unreadable``: {name: why} of entries beside them that are tensors of a kind that cannot be read. ``notes``: lines on what
+    was found, for the user.
+    """
+
+    arrays: dict
+    framework: str
+    unreadable: dict
+    notes: tuple = ()
+
+
+def digest_of(path):
+    """SHA-256 of a file; None for None and for a file that cannot be read."""
+    try:
+        return sha256_of(path) if path else None
+    except OSError:
+        return None
+
+
+def read_weights(path) -> Weights:
+    """The weights that the file ``path`` holds; raises WeightFileError."""
+    path = Path(path)
+    if path.is_dir():
+        raise WeightFileError(f"{path} is a folder: name the file of weights in it, such as its best.safetensors")
+    if not path.is_file():
+        raise WeightFileError(f"there is no file {path}")
+    try:
+        with open(path, "rb") as file:
+            weights = _read(file)
+    except UNREADABLE as error:
+        reason = str(error)
+        if not isinstance(error, UnreadableWeights):  # a library's, which may quote the file
+            reason = named(" ".join(reason.split())) or type(error).__name__
+            reason += "; it is damaged or cut: fetch it again, or from elsewhere"
+        raise WeightFileError(f"{path} cannot be read: {reason}") from None
+    return _without_prefixes(weights)
+
+
+def _read(file):
+    start = file.read(512)
+    file.seek(0)
+    if start[:4] == b"PK\x03\x04":
+        found = _Found()
+        return Weights(read_zip(file, found.choose), "torch", found.unreadable, tuple(found.notes))
+    if start[:1] == b"\x80":
+        return _read_pickle(file)
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and length <= os.fstat(file.fileno()).st_size:
+        return _read_safetensors(file, length)
+    raise UnreadableWeights(_name_of_format(start))
+
+
+_STRANGERS = (
+    (lambda start: not start, "it is empty: fetch it again"),
+    (lambda start: start[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar",
+     "a tar archive: unpack it if the weights are in it; one of PyTorch before 0.2 has to be loaded and saved anew there"),
+    (lambda start: start[:2] == b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (lambda start: start[:4] == b"PK\x05\x06", "an empty zip archive: fetch it again"),
+    (lambda start: start[:8] == b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes: save its weights as safetensors"),
+    (lambda start: start[:6] == b"\x93NUMPY", "a single array of numpy: save all weights as safetensors"),
+    (lambda start: start[:12] == bytes(12), "parameters of an exported Paddle program (.pdiparams): give its .pdparams"),
+    (lambda start: re.match(rb"\s*<(!doctype|html)", start, re.IGNORECASE), "a web page: fetch the file itself"),
+    (lambda start: start[:20] == b"version https://git-", "a pointer of Git LFS: fetch the file itself with `git lfs pull`"),
+    (lambda start: start[:1] == b"\x08" and start[2:3] in (b"\x12", b"\x1a", b":"),
+     "an ONNX model: give the checkpoint that it was exported from"),
+    (lambda start: start[8:9] == b"{", "safetensors whose header is longer than the file: cut short; fetch or copy it again"),
+)  # fmt: skip
+
+
+def _name_of_format(start):
+    for is_it, what in _STRANGERS:
+        if is_it(start):
+            return what
+    return (
+        "of no format known here: name a file of safetensors, of PyTorch (.pth; pickle protocol 2 or newer) or of Paddle "
+        "(.pdparams)"
+    )
+
+
+def _read_pickle(file):
+    """One of PyTorch before 1.6, which begins with a magic number, or of Paddle: a dict of arrays."""
+    found = _Found()
+    value = read_plain_pickle(file, LANGUAGE)
+    if value == MAGIC:
+        return Weights(read_legacy(file, found.choose), "torch", found.unreadable, tuple(found.notes))
+    leaves = found.choose(value)
+    if any(isinstance(leaf, Tensor) for leaf in leaves.values()):
+        raise UnreadableWeights("a bare pickle of PyTorch's tensors, without their values: save it with torch.save")
+    # numpy has no bfloat16: Paddle writes its bits as uint16
+    arrays = {name: widened(leaf) if leaf.dtype == np.uint16 else leaf for name, leaf in leaves.items()}
+    return Weights(arrays, "paddle", found.unreadable, tuple(found.notes))
+
+
+class _Found:
+    """Finds the state_dict in what a checkpoint holds."""
+
+    def __init__(self):
+        self.unreadable, self.notes = {}, []
+
+    def choose(self, value) -> dict:
+        """{name: array or Tensor} of the state_dict in ``value``; raises UnreadableWeights where there is none."""
+        state = self._state_dict(value, 3)
+        if state is None:
+            raise UnreadableWeights(f"no state_dict is in it, but {_described(value)}; {SAVE_ALONE}")
+        leaves = {}
+        for name, entry in _with_text(state).items():
+            leaf = _leaf(entry)
+            if isinstance(leaf, (np.ndarray, Tensor)):
+                leaves[name] = leaf
+            elif isinstance(leaf, (Opaque, PlainArray)):
+                self.unreadable[name] = leaf.name if isinstance(leaf, Opaque) else "an array of objects"
+        return leaves
+
+    def _state_dict(self, value, depth):
+        if type(value) is not dict or not depth:
+            return None
+        entries = _with_text(value)
+        if BIG in entries:
+            raise UnreadableWeights(
+                "Paddle's form for tensors above 1 GB, cut in parts: save it with paddle.save(..., protocol=4)"
+            )
+        for place in PLACES:
+            inner = self._state_dict(entries.get(place), depth - 1)
+            if inner is not None:
+                if "ema" in place.split("_"):
+                    self.notes.append(f"the averaged weights, {place!r}, as there are no others")
+                return inner
+        return value if any(isinstance(_leaf(entry), (np.ndarray, Tensor)) for entry in value.values()) else None
+
+
+def _leaf(entry):
+    """An entry of a state_dict as it counts: an array out of its stand-in, or out of Paddle's (name, array)."""
+    if type(entry) is tuple and len(entry) == 2 and isinstance(entry[0], (str, bytes)):
+        entry = entry[1]
+    return entry.array if isinstance(entry, PlainArray) and entry.array is not None else entry
+
+
+def _with_text(entries):
+    return {
+        key.decode("latin-1") if isinstance(key, bytes) else key: value
+        for key, value in entries.items()
+        if isinstance(key, (str, bytes))
+    }
+
+
+def _described(value):
+    if isinstance(value, Opaque):
+        return f"an object of {value.name[:60].replace(' ', '.')!r}"
+    if type(value) is dict:
+        kinds = [
+            f"{named(k[:30])} ({_described(v) if isinstance(v, Opaque) else type(v).__name__})"
+            for k, v in _with_text(value).items()
+        ]
+        return f"a dict of {', '.join(kinds[:5]) or 'nothing'}"
+    return f"a {type(value).__name__}"
+
+
+def _read_safetensors(file, length):
+    """``length``: of the JSON header, which the library checks: types, shapes, that every byte has one owner."""
+    with safe_open(file.name, framework="np") as stored:
+        metadata, names = stored.metadata() or {}, list(stored.keys())
+        own = "header" in metadata
+        wanted = [name for name in names if not own or name.startswith(OWN)]
+        header = json.loads(file.read(8 + length)[8:])
+        arrays, unreadable = {}, {}
+        for name in wanted:
+            kind = header[name]["dtype"]
+            if kind == "BF16":
+                arrays[name] = widened(_raw(file, 8 + length, header[name])).reshape(header[name]["shape"])
+            elif kind in READABLE:
+                arrays[name] = stored.get_tensor(name)
+            else:
+                unreadable[name] = f"a tensor of type {kind}, which numpy does not have"
+    if own:
+        arrays = {name[len(OWN) :]: array for name, array in arrays.items()}
+    if not arrays:
+        raise UnreadableWeights("it holds no tensors of a network")
+    return Weights(arrays, _framework(metadata, arrays), unreadable)
+
+
+def _raw(file, start, entry):
+    first, end = entry["data_offsets"]
+    file.seek(start + first)
+    return np.frombuffer(file.read(end - first), "<u2")
+
+
+def _framework(metadata, names):
+    """Who wrote a safetensors file, by its metadata or, where these do not say, by the names of the running statistics."""
+    endings = {name.rpartition(".")[2] for name in names}
+    if metadata.get("format") in ("pt", "pd"):
+        return {"pt": "torch", "pd": "paddle"}[metadata["format"]]
+    if endings & {"running_mean", "running_var"}:
+        return "torch"
+    if endings & {"_mean", "_variance"}:
+        return "paddle"
+    raise UnreadableWeights(
+        'it does not say whose layout it has: save it with metadata={"format": "pt"} (PyTorch) or "pd" (Paddle)'
+    )
+
+
+def _without_prefixes(weights):
+    """The weights without what wrappers put before every name."""
+    arrays, unreadable = weights.arrays, weights.unreadable
+    for prefix in PREFIXES * 2:
+        if arrays and all(name.startswith(prefix) for name in arrays):
+            arrays = {name[len(prefix) :]: array for name, array in arrays.items()}
+            unreadable = {name.removeprefix(prefix): why for name, why in unreadable.items()}
+    return weights._replace(arrays=arrays, unreadable=unreadable)
