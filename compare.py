@@ -119,7 +119,7 @@ def run_training(values, *arguments) -> None:
 def continue_run(run, config) -> bool:
     """Train an interrupted run to its end; False where that fails, as with one that another process is training now."""
     from comparison.run_plan import ProcessFailed
-    from trained.run_folder import read_result
+    from trained.result import read_result
 
     print(f"going on with {run}", flush=True)
     try:
@@ -181,7 +181,7 @@ def group_runs(runs) -> dict:
 
 def check_comparable(runs) -> None:
     """Raise ComparisonError unless all runs finished, on the same lists, classes and image size."""
-    from trained.run_folder import read_result
+    from trained.result import read_result
 
     results = {run: read_result(run) for run in runs}
     for run, result in results.items():
@@ -213,7 +213,7 @@ def evaluate_missing(config, groups, failures, data) -> None:
     were when it was trained.
     """
     from comparison.run_plan import ProcessFailed, run_script
-    from comparison.verdict import is_evaluated
+    from evaluation.report import is_evaluated
 
     of_eval = {item.name for item in settings("eval")} - {"data", "follow_links", "runs_dir"}
     machine = {name: value for name, value in machine_settings(config).items() if name in of_eval}
@@ -300,7 +300,7 @@ def differing_settings(configs) -> list:
 
 def grown_runs(runs) -> list:
     """A line for each run whose epochs grew while it was trained."""
-    from trained.run_folder import read_result
+    from trained.result import read_result
 
     before = {run: read_result(run).get("epochs_before") for run in runs}
     return [

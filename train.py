@@ -35,7 +35,8 @@ def print_summary(config) -> int:
 
 def continue_training(config) -> int:
     """Train the run that ``config.resume`` names to its end; returns the exit code."""
-    from trained.run_folder import RunError, newest_run, read_result
+    from trained.result import read_result
+    from trained.run_folder import RunError, newest_run
 
     if config.resume == "latest":
         run = newest_run(config.runs_dir, config.net if "net" in config.given else None)

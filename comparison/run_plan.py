@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from machine.runtime import INTERRUPTED, TERMINATED, Terminated
-from trained.run_folder import read_result
+from trained.result import read_result
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 6  # seconds for a script to end once it is interrupted; it gives itself 4

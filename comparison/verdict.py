@@ -1,15 +1,8 @@
 """The figures of a comparison: one row a network over its seeds, and what the data say about the differences."""
 
-import csv
-import json
 import statistics
-from pathlib import Path
-
-import numpy as np
 
 from comparison.significance import CONFIDENCE, holm, paired_difference
-from messages.user_error import UserError
-from trained.run_folder import read_result
 
 COLUMNS = (
     ("network", "network"),
@@ -30,45 +23,11 @@ COLUMNS = (
 """Key of a row -> heading."""
 
 
-class EvaluationError(UserError):
-    """Evaluations that cannot be read, or that are not of the same photographs."""
-
-
-def is_evaluated(run) -> bool:
-    """Whether ``run`` has an evaluation of its best epoch on the list that it was validated on."""
-    try:
-        metrics = json.loads((Path(run) / "eval" / "metrics.json").read_text(encoding="utf-8"))
-        return metrics["same_list_as_in_training"] and metrics["epoch"] == read_result(run)["best"]["epoch"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def read_correct(runs):
-    """(paths, bool [runs, photographs]) of evaluated runs: which photographs each got right, from eval/predictions.csv.
-
-    Raises EvaluationError unless all have the same photographs in the same order.
-    """
-    paths, correct = None, []
-    for run in runs:
-        file = Path(run) / "eval" / "predictions.csv"
-        try:
-            with open(file, encoding="utf-8", newline="") as lines:
-                rows = list(csv.DictReader(lines))
-            own = [row["path"] for row in rows]
-            correct.append([row["label"] == row["prediction"] for row in rows])
-        except (OSError, KeyError, ValueError) as error:
-            raise EvaluationError(f"{file} cannot be read: {error!r}") from None
-        if paths not in (None, own):
-            raise EvaluationError(f"{file} has other photographs than {runs[0]}, or in another order: evaluate both anew")
-        paths = own
-    return paths, np.array(correct)
-
-
-def network_row(name, runs, cost, note="") -> dict:
+def network_row(name: str, runs: list, cost: dict, note: str = "") -> dict:
     """The row of one network, by COLUMNS.
 
-    ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (eval/metrics.json), "result" (result.json) and
-    "history"; ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
+    ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of
+    trained.result.read_result) and "history"; ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}

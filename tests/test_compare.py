@@ -28,7 +28,8 @@ from config import Config, parse_config
 from data.data_sets import digests
 from machine.runtime import INTERRUPTED
 from train_val_split import split_folder
-from trained.run_folder import read_result, write_config, write_result
+from trained.result import read_result, write_result
+from trained.run_folder import write_config
 from training.callbacks import RecordEpochs
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,7 +22,8 @@ from machine import runtime
 from machine.whole_file import PREFIX
 from train_val_split import split_folder
 from trained.checkpoint import read_header
-from trained.run_folder import lock_run, newest_run, read_result
+from trained.result import read_result
+from trained.run_folder import lock_run, newest_run
 from training import callbacks
 from training import recorder as run_recorder
 

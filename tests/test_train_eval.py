@@ -26,7 +26,8 @@ from config import Config, load_config
 from data.data_sets import digests
 from train_val_split import split_folder
 from trained.checkpoint import read_header
-from trained.run_folder import read_history, read_result
+from trained.history import read_history
+from trained.result import read_result
 from training import callbacks
 from training import recorder as run_recorder
 

@@ -8,9 +8,9 @@ import numpy as np
 import paddle
 from paddle.callbacks import Callback
 
-from evaluation.scores import best_epoch
 from messages.progress import ProgressBar
 from messages.user_error import UserError
+from trained.history import best_epoch
 
 
 class TrainingDiverged(UserError):
@@ -114,7 +114,7 @@ class ShowProgress(Callback):
 class RecordEpochs(Callback):
     """Hands what the run folder keeps to ``recorder``, and stops training where no better epoch comes.
 
-    After each epoch's validation ``recorder.record(row, is_best)`` gets a dict by run_folder.HISTORY_COLUMNS. The best epoch
+    After each epoch's validation ``recorder.record(row, is_best)`` gets a dict by trained.history.COLUMNS. The best epoch
     is the one of highest validation accuracy, of lower validation loss where those are equal; with ``save_best_above`` no epoch
     is, unless its accuracy is higher than that. ``early_stop``: epochs without a higher accuracy after which training stops; 0
     for never. After every ``save_every_steps`` steps within an epoch (0: never) ``recorder.record_step(step, so_far)`` gets the

@@ -7,12 +7,13 @@ import paddle
 from visualdl import LogWriter
 
 from data.photographs import RESIZE_OVER_CROP
-from evaluation.scores import best_epoch
 from machine.runtime import Terminated, peak_memory
 from machine.whole_file import remove_unfinished, write_text
 from plots.figures import draw_curves
 from trained.checkpoint import CheckpointError, load_training_state, read_header, save_checkpoint
-from trained.run_folder import RunError, create_run, lock_run, read_result, write_config, write_history, write_result
+from trained.history import best_epoch, write_history
+from trained.result import read_result, write_result
+from trained.run_folder import RunError, create_run, lock_run, write_config
 from training.callbacks import TrainingDiverged
 from weights.weight_files import digest_of
 
@@ -117,7 +118,7 @@ class RunRecorder:
         self._save_best(self.best)
 
     def record(self, row, is_best) -> None:
-        """Add one epoch, a dict by run_folder.HISTORY_COLUMNS, and save the network as it is now."""
+        """Add one epoch, a dict by trained.history.COLUMNS, and save the network as it is now."""
         history, best = [*self.history, row], row if is_best else self.best
         self._save_last(history, best)
         self.history = history
