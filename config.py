@@ -22,10 +22,7 @@ from messages.quoting import quoted
 from messages.terminal import print_error
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings.declaration import SCRIPTS, ConfigError, as_float, check_value, from_text, nearest, setting, type_of
-from settings.format_number import check_format
 
-FORMAT = 2
-"""Of config.yaml. 1: without a number; 2: with ``format``."""
 LARGEST_SEED = 2**31 - 1
 NETWORK_OPTIONS = ("attention", "sa_groups", "sa_gate", "e_lambda", "zero_init_residual")
 NOT_LEARNED = frozenset({
@@ -247,11 +244,8 @@ def settings(script=None):
     return [item for item in fields if script is None or script in item.metadata["scripts"]]
 
 
-def read_recipe(path, strict=True) -> dict:
-    """Settings of a YAML recipe, types as YAML gives them; raises ConfigError naming file, key and rule.
-
-    Where it is not ``strict``, keys that are no settings are passed over.
-    """
+def read_recipe(path) -> dict:
+    """Settings of a YAML recipe, types as YAML gives them; raises ConfigError naming file, key and rule."""
     from settings.recipe_yaml import RecipeError, read_yaml
 
     try:
@@ -260,10 +254,7 @@ def read_recipe(path, strict=True) -> dict:
         raise ConfigError(f"config = {str(path)!r}: {error}") from None
     known = {item.name: item for item in settings()}
     values = {}
-    check_format(content.pop("format", None), FORMAT, str(path))
     for key, value in content.items():
-        if key not in known and not strict:
-            continue
         if key not in known:
             raise ConfigError(f"{path}: unknown key {quoted(key)}{nearest(key, known)}; --help lists the settings")
         if keys.count(key) > 1:  # YAML itself would take the last one silently
@@ -339,7 +330,7 @@ def _help_text(item):
 
 def load_config(path) -> Config:
     """The Config that a run's ``config.yaml`` holds; raises ConfigError."""
-    values = read_recipe(path, strict=False)
+    values = read_recipe(path)
     try:
         return Config(**values)
     except ConfigError as error:  # each value is good, but not beside another
@@ -349,9 +340,10 @@ def load_config(path) -> Config:
 def config_of_checkpoint(header, path) -> Config:
     """The Config that the header of the checkpoint ``path`` holds, as trained.checkpoint reads it; raises ConfigError."""
     names = {item.name for item in settings()}
-    known = {name: value for name, value in header["config"].items() if name in names}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()}
     try:
+        for name in sorted(values.keys() - names)[:1]:
+            raise ConfigError(f"unknown setting {quoted(name)}, of another version of this toolkit?")
         return Config(**values)
     except ConfigError as error:
         raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
