@@ -228,7 +228,7 @@ class Config:
     """Names that the recipe or the command line set; not a setting itself."""
 
     def __post_init__(self):
-        for item in settings():
+        for item in settings_of(type(self)):
             check_value(item, getattr(self, item.name))
         if self.pretrained and self.init_from is not None:
             raise ConfigError(
@@ -259,7 +259,7 @@ class Config:
 
         Raises ValueError where no setting declares this part.
         """
-        return {setting_name: getattr(self, setting_name) for setting_name in names_of(part=name)}
+        return {item.name: getattr(self, item.name) for item in settings_of(type(self), part=name)}
 
     def network_options(self) -> dict[str, Any]:
         """The options of the network that were chosen; those left alone keep the network's own defaults."""
@@ -271,7 +271,7 @@ class Config:
 
     def has_effect(self, name: str) -> bool:
         """False where another setting leaves the setting ``name`` without effect, as optimizer = adam does momentum."""
-        return all(has_effect(item, self) for item in settings() if item.name == name)
+        return all(has_effect(item, self) for item in settings_of(type(self)) if item.name == name)
 
     def inherit(self, other: "Config", names: Iterable[str]) -> "Config":
         """Take the settings ``names`` from ``other`` wherever the user did not set them for this invocation."""
@@ -284,7 +284,7 @@ class Config:
         Raises ConfigError where the user set one for this invocation that would change what the run learns.
         """
         changed = {}
-        for item in settings("train"):
+        for item in settings_of(type(self), "train"):
             name, now, then = item.name, getattr(self, item.name), getattr(trained, item.name)
             if name not in self.given or item.metadata["part"] == "run":  # which run it is, the caller knows
                 continue
@@ -298,7 +298,7 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values of every setting, in order, ready for YAML or JSON."""
-        values = {item.name: getattr(self, item.name) for item in settings()}
+        values = {item.name: getattr(self, item.name) for item in settings_of(type(self))}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
