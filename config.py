@@ -347,5 +347,6 @@ def config_of_checkpoint(header: dict, path: object) -> Config:
         raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
 
 
+# The names by which compare.py still asks for these settings
 NETWORK_OPTIONS = names_of(part="network")
 NOT_LEARNED = frozenset(names_of("train", affects="speed place nothing"))
