@@ -1,6 +1,8 @@
 """What a comparison leaves in its folder: tables, pictures, the verdict, a page."""
 
 import json
+from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from trained.history import read_history
 from trained.result import read_result
 
 
-def write_comparison(folder, groups, costs, failures, notes, photograph) -> str:
+def write_comparison(folder: Path, groups: dict, costs: dict, failures: dict, notes: list[str], photograph: Callable) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
     ``groups``: {network: its evaluated runs, one a seed}; ``costs``: see ``network_row``; ``failures``: {network: [why a

@@ -1,6 +1,7 @@
 """The figures of a comparison: one row a network over its seeds, and what the data say about the differences."""
 
 import statistics
+from collections.abc import Iterable
 
 from comparison.significance import CONFIDENCE, holm, paired_difference
 
@@ -23,7 +24,7 @@ COLUMNS = (
 """Key of a row -> heading."""
 
 
-def network_row(name: str, runs: list, cost: dict, note: str = "") -> dict:
+def network_row(name: str, runs: list[dict], cost: dict, note: str = "") -> dict:
     """The row of one network, by COLUMNS.
 
     ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of
@@ -53,12 +54,12 @@ def network_row(name: str, runs: list, cost: dict, note: str = "") -> dict:
     }
 
 
-def seconds_to_best(history, best) -> float:
+def seconds_to_best(history: list[dict], best: dict) -> float:
     """Seconds of training and validation until the end of the best epoch."""
     return sum(row["seconds"] for row in history if row["epoch"] <= best["epoch"])
 
 
-def differences(correct) -> list:
+def differences(correct: dict) -> list[tuple]:
     """The best network against each of the others: [(best, other, Difference, whether it stands), ...].
 
     ``correct``: {network: bool [seeds, photographs]}. It stands where the paired comparison does at 95% for all pairs of
@@ -71,7 +72,7 @@ def differences(correct) -> list:
     return [(best, other, d, stand and d.seeds) for other, d, stand in zip(others, found, stands)]
 
 
-def verdict(compared, photographs, failed=()) -> str:
+def verdict(compared: list[tuple], photographs: int, failed: Iterable[str] = ()) -> str:
     """One paragraph in plain words; names a winner only where the data carry it.
 
     ``failed``: networks of which a training failed: what is left of those may be the lucky ones, so they cannot win.
@@ -113,16 +114,21 @@ def _listed(names):
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def markdown_table(rows) -> str:
+def used_columns(rows: list[dict]) -> list[tuple[str, str]]:
+    """Those of COLUMNS that at least one of the rows has."""
+    return [(key, heading) for key, heading in COLUMNS if any(row[key] not in (None, "") for row in rows)]
+
+
+def markdown_table(rows: list[dict]) -> str:
     """The rows as a table in Markdown; columns that no row has are left out."""
-    used = [(key, heading) for key, heading in COLUMNS if any(row[key] not in (None, "") for row in rows)]
+    used = used_columns(rows)
     lines = ["| " + " | ".join(heading for _, heading in used) + " |", "|" + "---|" * len(used)]
     cells = [[shown(key, row[key]).replace("|", "\\|").replace("\n", " ") for key, _ in used] for row in rows]
     lines += ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join(lines) + "\n"
 
 
-def shown(key, value) -> str:
+def shown(key: str, value: object) -> str:
     """One value of a row as people read it."""
     if value is None:
         return "-"

@@ -28,6 +28,7 @@ from train_val_split import split_folder
 from trained.checkpoint import read_header
 from trained.history import read_history
 from trained.result import read_result
+from trained.trained_run import TrainedRun
 from training import callbacks
 from training import recorder as run_recorder
 
@@ -265,9 +266,11 @@ def test_evaluation_shows_and_normalises_photographs_as_the_training_did(data, t
     best = read_result(run)["best"]
     assert metrics["acc"] == best["val_acc"]
     assert metrics["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
-    preprocessing = read_header(run / "best.safetensors")["preprocessing"]
-    assert preprocessing["crop"] == "resize"
-    assert (preprocessing["mean"], preprocessing["std"]) == ([0.5, 0.25, 0.75], [0.5, 0.25, 1.0])
+    trained = TrainedRun.open(run)
+    assert {name: trained.view[name] for name in view} == view
+    classifier = trained.classifier()
+    assert classifier.mean.flatten().tolist() == [0.5, 0.25, 0.75]
+    assert classifier.std.flatten().tolist() == [0.5, 0.25, 1.0]
 
 
 @pytest.mark.parametrize(("threshold", "saved"), [(0.0, [True, False, True]), (0.5, [False, False, True])])
