@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import IO, Optional, Union
 
 import yaml
 
@@ -16,8 +17,11 @@ except ImportError:  # not on Windows
     fcntl = None
 
 
-def create_run(runs_dir, net) -> Path:
-    """Make and return the next free folder ``runs_dir/net/NNN``; safe when several trainings start at once."""
+def create_run(runs_dir: Union[str, Path], net: str) -> Path:
+    """Make and return the next free folder ``runs_dir/net/NNN``; safe when several trainings start at once.
+
+    Raises OSError.
+    """
     parent = Path(runs_dir) / net
     parent.mkdir(parents=True, exist_ok=True)
     number = max((int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()), default=0)
@@ -30,7 +34,7 @@ def create_run(runs_dir, net) -> Path:
         return parent / f"{number:03d}"
 
 
-def lock_run(run):
+def lock_run(run: Path) -> IO:
     """Claim a run folder for this process; returns a file that holds the claim until it is closed.
 
     The system lets go of it when the process ends, however it ends. Raises RunError where another process trains this run.
@@ -48,7 +52,7 @@ def lock_run(run):
     return file
 
 
-def newest_run(runs_dir, net=None) -> Path:
+def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:
     """The run that was trained last, of ``net`` or of any network; raises RunError where there is none."""
     runs = [config.parent for config in Path(runs_dir).glob(f"{net or '*'}/*/config.yaml") if config.parent.name.isdecimal()]
     if not runs:
@@ -61,7 +65,7 @@ def newest_run(runs_dir, net=None) -> Path:
     return max(runs, key=trained_at)
 
 
-def newest_finished_run(runs_dir, net) -> Path:
+def newest_finished_run(runs_dir: Union[str, Path], net: str) -> Path:
     """The finished run of ``net`` with the highest number; raises RunError naming what is there instead."""
     parent = Path(runs_dir) / net
     runs = sorted((e for e in parent.glob("*") if e.name.isdecimal()), key=lambda e: int(e.name), reverse=True)
@@ -77,7 +81,7 @@ def newest_finished_run(runs_dir, net) -> Path:
     raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one{hint}")
 
 
-def best_checkpoint(run) -> Path:
+def best_checkpoint(run: Union[str, Path]) -> Path:
     """The file of a run's best epoch; raises RunError where no epoch was good enough to be saved."""
     path, reason = Path(run) / "best.safetensors", read_result(run).get("best_not_saved")
     if reason and not path.is_file():
@@ -85,6 +89,6 @@ def best_checkpoint(run) -> Path:
     return path
 
 
-def write_config(run, settings: dict) -> None:
-    """Write every setting as it ran, a dict of plain values, to ``config.yaml``, which begins with the number of its format."""
+def write_config(run: Path, settings: dict) -> None:
+    """Write every setting as it ran, a dict of plain values, to ``config.yaml``, after the number of its format."""
     write_text(run / "config.yaml", yaml.safe_dump({"format": FORMAT, **settings}, sort_keys=False, allow_unicode=True))
