@@ -13,17 +13,16 @@ def main(config) -> int:
 
 def evaluate(config) -> dict:
     """Evaluate the best checkpoint of a run, write its ``eval/`` folder and return ``{"loss": [mean loss], "acc": ...}``."""
-    import paddle
-
     from data.data_sets import find_data, open_dataset
     from data.loader import PhotographLoader
     from evaluation.report import write_evaluation
+    from messages.progress import ProgressBar
     from ops import fused
     from trained.checkpoint import CheckpointError, read_header
     from trained.run_folder import best_checkpoint, newest_finished_run
     from trained.trained_run import check_classes, check_val_list, load_classifier
-    from training.callbacks import ShowProgress
-    from training.epoch_metrics import MeanCrossEntropy, PredictionRecorder
+    from training.epoch_metrics import Accuracy, MeanCrossEntropy, PredictionRecorder
+    from training.model import TrainingModel
 
     run = Path(config.run) if config.run else newest_finished_run(config.runs_dir, config.net)
     checkpoint = best_checkpoint(run)
@@ -42,11 +41,15 @@ def evaluate(config) -> dict:
     classifier = load_classifier(checkpoint, trained.net, **trained.network_options())
 
     recorder = PredictionRecorder()
-    model = paddle.Model(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
-    model.prepare(metrics=[MeanCrossEntropy(), paddle.metric.Accuracy(), recorder])
+    model = TrainingModel(classifier)
+    model.prepare(metrics=[MeanCrossEntropy(), Accuracy(), recorder])
     loader = PhotographLoader(val_set, config.batch_size, config.num_workers)
-    means = model.evaluate(loader, verbose=0, callbacks=[ShowProgress(len(val_set))])
-    loss, acc = float(means["mean_loss"]), float(means["acc"])
+    print("Eval begin...")
+    bar = ProgressBar(len(loader), "step")
+    means = model.evaluate(loader, lambda step: bar.update(step + 1, model.figures))
+    bar.close()
+    print(f"Eval samples: {len(val_set)}")
+    loss, acc = means["mean_loss"], means["acc"]
     folder = write_evaluation(run, val_set, *recorder.results(), loss, acc, trained.net, header["epoch"], same_list)
     if not same_list:
         print(f"note: {printable(val_set.source)} is not the list that the run was validated on while training")

@@ -17,7 +17,7 @@ class ProgressBar:
         self.started, self.drawn, self.width = time.monotonic(), 0.0, 0
 
     def update(self, done, text="") -> None:
-        """Show that ``done`` of the total are finished; ``text`` is put behind the bar."""
+        """Show that ``done`` of the total are finished; behind the bar ``text``, or what it returns when it is shown."""
         now = time.monotonic()
         if not self.visible or (now - self.drawn < 0.1 and done < self.total):
             return
@@ -27,6 +27,7 @@ class ProgressBar:
         arrow = ">" if filled < BAR else ""
         bar = "=" * filled + arrow + "." * (BAR - filled - len(arrow))
         left = (now - self.started) / share * (1 - share) if share > 0 else 0.0
+        text = text() if callable(text) else text
         line = f"{self.label} {done}/{self.total} [{bar}] {text + ', ' if text else ''}{_clock(left)} left"
         self._write(line[: max(shutil.get_terminal_size().columns - 1, 0)])
 

@@ -1,6 +1,5 @@
 """What the header of a checkpoint must hold: a file from a stranger may hold anything there, and be no worse than refused."""
 
-import itertools
 import sys
 
 from data.lists import MOST_CLASSES
@@ -105,14 +104,11 @@ def _is_time(value):
     return _is_number(value) and value >= 0
 
 
-def _is_sum(value, of):
-    """Whether a metric's total and count are numbers, ``of`` None, or lists of so many."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(_is_number(part) if of is None else isinstance(part, list) and len(part) == of for part in value)
-        and all(map(_is_number, itertools.chain(*value) if of else value))
-    )
+def _is_sum(value):
+    """Whether a metric's total and count are numbers; older files have those of the accuracy as lists of one number each."""
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return all(_is_number(part[0] if isinstance(part, list) and len(part) == 1 else part) for part in value)
 
 
 def _is_part_of_epoch(value):
@@ -121,8 +117,7 @@ def _is_part_of_epoch(value):
         and _is_time(value.get("seconds"))
         and isinstance(value.get("metrics"), dict)
         and value["metrics"].keys() == {"mean_loss", "acc"}
-        and _is_sum(value["metrics"]["mean_loss"], None)
-        and _is_sum(value["metrics"]["acc"], 1)
+        and all(map(_is_sum, value["metrics"].values()))
     )
 
 
@@ -141,7 +136,7 @@ def _is_dict(value):
 KEYS = {
     "config": (True, _is_dict, "a dict of settings"),
     "classes": (True, _is_class_list, f"a list of 2 to {MOST_CLASSES:,} distinct names, each of one line"),
-    "preprocessing": (True, _is_preprocessing, "a dict of image_size, crop, and mean and std of three numbers each"),
+    "preprocessing": (False, _is_preprocessing, "a dict of image_size, crop, and mean and std of three numbers each"),
     "epoch": (True, _is_count, "a whole number from 0 on"),
     "best": (True, _is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),
     "list_sha256": (True, _is_pair_of_digests, "a dict of the SHA-256 of train and val"),

@@ -18,7 +18,7 @@ networks.NETWORKS["resnet18"] = networks.Lazy("tiny_network", "TinyNetwork")
 
 import train  # noqa: E402
 from config import parse_config  # noqa: E402
-from training import runtime  # noqa: E402
+from machine import runtime  # noqa: E402
 
 points_left, this_process = int(os.environ.get("KILL_AT", 0)), os.getpid()
 

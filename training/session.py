@@ -1,0 +1,136 @@
+"""One call of train.py: what it trains on, from which weights, into which folder; or the summary of a network."""
+
+import dataclasses
+from pathlib import Path
+from typing import Optional
+
+import paddle
+
+from config import Config, load_config
+from data.data_sets import check_apart, data_root, find_data, open_dataset
+from data.lists import LABELS, read_classes
+from data.loader import PhotographLoader
+from machine import runtime
+from messages.terminal import printable
+from networks import NETWORKS, build_network
+from networks.classifier import Classifier
+from networks.summary import summarize
+from ops import fused
+from trained.run_folder import RunError, create_run, lock_run, newest_run, read_result
+from training.epoch_metrics import Accuracy, MeanCrossEntropy, TrainingLoss
+from training.model import TrainingModel
+from training.optimization import build_optimizer
+from training.recorder import RunRecorder
+from training.resuming import best_is_written, restore
+from training.state import TrainingState
+from weights.pretrained import pretrained_file
+from weights.warm_start import start_from
+from weights.weight_files import digest_of
+
+
+def run(config: Config) -> int:
+    """Do what the settings of train.py ask for; returns the exit code."""
+    if config.summary:
+        print(summary(config))
+        return 0
+    return continue_training(config) if config.resume else train(config.resolved())
+
+
+def summary(config: Config) -> str:
+    """Parameters and multiply-adds of the network, for the classes of the data, or for 1000 where there are no data."""
+    if config.dataset == "cifar10":
+        classes = 10
+    else:
+        root = data_root(config.data)
+        classes = len(read_classes(root, config.follow_links, config.data)) if (root / LABELS).is_file() else 1000
+    network = build_network(config.net, classes, **config.network_options())
+    return summarize(network, config.net, classes, config.image_size)
+
+
+def continue_training(config: Config) -> int:
+    """Train the run that ``config.resume`` names to its end; returns the exit code."""
+    if config.resume == "latest":
+        folder = newest_run(config.runs_dir, config.net if "net" in config.given else None)
+    else:
+        folder = Path(config.resume)
+    if not (folder / "config.yaml").is_file():
+        raise RunError(
+            f"resume = {config.resume!r}: give the folder of a run, which has a config.yaml; --resume latest finds the newest"
+        )
+    trained = load_config(folder / "config.yaml")
+    config = config.continuing(trained, folder).resolved()
+    result = read_result(folder)
+    if result.get("status") == "finished" and (result.get("stopped_early") or config.epochs == trained.epochs):
+        further = "it stopped early" if result.get("stopped_early") else "with more --epochs it is trained further"
+        print(f"{printable(folder)} is finished; {further}")
+        return 0
+    for name in ("device", "fused", "threads", "deterministic"):
+        if getattr(config, name) != getattr(trained, name):
+            print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
+    runtime.configure(config.threads)  # the run's own number: until now it was this command's
+    return train(config, folder)
+
+
+def train(config: Config, resume: Optional[Path] = None) -> int:
+    """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
+    device = runtime.select_device(config.device)
+    fused.set_mode(config.fused)
+    if config.deterministic:
+        runtime.make_deterministic()
+    paddle.seed(config.seed)
+    may_download = resume is None and "data" not in config.given
+    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download))
+    train_loader, val_loader = open_data(config)
+    train_set, val_set = train_loader.dataset, val_loader.dataset
+    has_weights = resume is not None and (resume / "last.safetensors").exists()
+    classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
+    optimizer = build_optimizer(
+        classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
+    )
+    metrics = [MeanCrossEntropy(), Accuracy()]
+    model = TrainingModel(classifier)
+    model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
+    state = TrainingState(classifier, optimizer, metrics)
+    lists = {"train": train_set.digest(), "val": val_set.digest()}
+    facts = {"photographs": {"train": len(train_set), "val": len(val_set)}, "list_sha256": lists}
+    folder = resume or create_run(config.runs_dir, config.net)
+    with lock_run(folder):
+        if resume:
+            facts.update(restore(folder, state, lists, len(train_loader), config.epochs))
+        if not (state.position.history or state.position.step):  # what the network starts from, not what is there later
+            facts["init_from_sha256"] = digest_of(config.init_from)
+        with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts) as recorder:
+            if not best_is_written(folder, state):
+                recorder.save_best(state.position.best)
+            print(
+                f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
+                f"{device}, {config.threads} threads; run folder {printable(folder)}"
+            )
+            if resume:
+                print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
+            model.fit(train_loader, val_loader, state, recorder, config)
+    return 0
+
+
+def open_data(config: Config) -> tuple:
+    """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
+    source = {"dataset": config.dataset, "data": config.data, "follow_links": config.follow_links, **config.part("view")}
+    train_set = open_dataset(train=True, seed=config.seed, **source)
+    val_set = open_dataset(train=False, **source)
+    check_apart(train_set, val_set)
+    return (
+        PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed),
+        PhotographLoader(val_set, config.batch_size, config.num_workers),
+    )
+
+
+def build_classifier(config: Config, num_classes: int, resumed: bool = False) -> Classifier:
+    """The network that ``config`` names, from raw pixels to logits, with the weights that training starts from.
+
+    A training that is ``resumed`` gets its weights from its run.
+    """
+    print(f"Constructing {NETWORKS[config.net].__name__}......")
+    network = build_network(config.net, num_classes, **config.network_options())
+    if (config.init_from or config.pretrained) and not resumed:
+        print(*start_from(config.init_from or pretrained_file(config.net), network), sep="\n")
+    return Classifier(network, config.mean, config.std)
