@@ -31,7 +31,7 @@ class Config:
     # fmt: off
     dataset: str = setting(
         "folder", "a folder of class folders, or CIFAR-10, which comes split",
-        choices=DATASETS, group="data", part="data", affects="result", scripts="train compare")
+        choices=tuple(DATASETS), group="data", part="data", affects="result", scripts="train compare")
     data: str = setting(
         "work/dataset", "folder of class folders, in which the lists lie, or a .zip, .tar.gz, .tgz or .tar of it. For "
                         "CIFAR-10 Paddle's cifar-10-python.tar.gz or its folder, without which Paddle downloads it",
