@@ -25,7 +25,7 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test test-matrix fuzz hostile torture lint format bench clean
+.PHONY: help setup setup-dev demo test test-matrix fuzz hostile torture lint format docs bench clean
 .NOTPARALLEL:
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
 	@echo 'make lint    check style with ruff'
 	@echo 'make format  put style right with ruff'
+	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
 	@echo 'make bench   time data loading, a training step and what attention costs'
 	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
 	@echo 'make clean   remove the demo and caches; .venv, work/dataset and runs/ stay'
@@ -84,6 +85,9 @@ lint: setup-dev
 format: setup-dev
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
+
+docs: setup
+	$(VENV_PYTHON) docs/write_settings.py
 
 bench: setup
 	$(VENV_PYTHON) benchmarks/input_pipeline.py

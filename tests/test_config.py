@@ -1,5 +1,6 @@
 import ast
 import dataclasses
+import json
 import math
 import os
 import subprocess
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 import config
-from config import SCRIPTS, Config, ConfigError, config_of_checkpoint, load_config, parse_config, read_recipe, settings
+from config import SCRIPTS, Config, ConfigError, config_of_checkpoint, load_config, names_of, parse_config, settings
+from messages.user_error import UserError
+from settings.declaration import check_value, setting, value_before
+from settings.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,6 +50,36 @@ def test_every_default_keeps_its_own_rule_and_type():
         assert getattr(defaults, item.name) == item.default
         assert item.metadata["help"]
         assert set(item.metadata["scripts"]) <= set(SCRIPTS)
+        assert set(item.metadata["inherited_by"]) <= set(item.metadata["scripts"])
+        check_value(item, value_before(item))
+
+
+def test_settings_are_asked_for_by_what_they_declare():
+    assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "num_workers")
+    assert names_of("train", affects="nothing") == ("summary", "resume", "save_every_steps")
+    assert names_of(inherited_by="gradcam") == ("data", "follow_links")
+    assert Config(rotation=5.0).part("normalization") == {"mean": Config().mean, "std": Config().std}
+    assert Config(sa_groups=8, attention="none").network_options() == {"attention": "none", "sa_groups": 8}
+    assert names_of() == tuple(Config().as_dict())
+
+
+@pytest.mark.parametrize(
+    "asked", [{"part": "veiw"}, {"affects": "speed palce"}, {"script": "trian"}, {"inherited_by": "train"}]
+)
+def test_asking_for_what_no_setting_declares_is_an_error(asked):
+    with pytest.raises(ValueError, match=r"^\w+ = '\w+': no setting declares this$"):
+        names_of(**asked)
+
+
+def test_a_declaration_with_an_unknown_effect_is_an_error():
+    with pytest.raises(ValueError, match="affects = 'results': one of: result, speed, place, nothing"):
+        setting(1, "a setting", group="training", part="training", affects="results", scripts="train")
+
+
+def test_whether_a_setting_has_an_effect_depends_on_others():
+    assert Config().has_effect("momentum")
+    assert not Config(optimizer="adam").has_effect("momentum")
+    assert Config(optimizer="adam").has_effect("learning_rate")
 
 
 def test_a_config_cannot_be_changed_only_copied_and_is_checked_again():
@@ -148,6 +182,68 @@ def test_what_a_run_saves_is_read_again(tmp_path):
     assert load_config(tmp_path / "config.yaml") == made
 
 
+# Files of other versions of the toolkit
+
+
+@pytest.fixture
+def next_version(monkeypatch):
+    """The toolkit with one setting more, that older runs had at 0.0 and new ones have at 0.2 by default."""
+    mixup = setting(
+        0.2, "strength of mixup", low=0, before=0.0,
+        group="training", part="training", affects="result", scripts="train")  # fmt: skip
+    newer = dataclasses.make_dataclass("Config", [("mixup", float, mixup)], bases=(Config,), frozen=True)
+    monkeypatch.setattr(config, "Config", newer)
+    return newer
+
+
+def as_yaml(values):
+    return "".join(f"{name}: {json.dumps(value)}\n" for name, value in values.items())
+
+
+def test_a_run_from_before_a_setting_has_the_value_that_the_setting_declares(tmp_path, next_version):
+    older = Config(epochs=7).as_dict()
+    (tmp_path / "config.yaml").write_text(as_yaml(older))
+    for loaded in (load_config(tmp_path / "config.yaml"), config_of_checkpoint({"config": older}, "best.safetensors")):
+        assert (loaded.epochs, loaded.mixup) == (7, 0.0)
+    assert parse_config(["--epochs", "7"], "train").mixup == 0.2
+
+
+def test_a_run_with_an_unknown_setting_is_read_and_a_recipe_with_one_is_refused(tmp_path, next_version, monkeypatch, capsys):
+    newer = {**next_version(epochs=7).as_dict(), "given": ["net"], "format": 2}
+    assert "mixup" in newer
+    monkeypatch.undo()
+    (tmp_path / "config.yaml").write_text(as_yaml(newer))
+    assert load_config(tmp_path / "config.yaml") == Config(epochs=7)
+    assert config_of_checkpoint({"config": newer}, "best.safetensors") == Config(epochs=7)
+    assert load_config(tmp_path / "config.yaml").given == frozenset()
+    assert refusal(capsys, ["--config", str(tmp_path / "config.yaml")]).startswith(
+        f"{tmp_path / 'config.yaml'}: unknown key 'mixup'"
+    )
+
+
+@pytest.mark.parametrize("form", ["", "format: 1\n", "format: 2\n"])
+def test_the_config_yaml_of_a_run_is_a_recipe_in_every_format(recipe, form):
+    argv = recipe(form + "epochs: 7\n")
+    assert parse_config(argv) == load_config(argv[1]) == Config(epochs=7)
+    assert parse_config(argv).given == {"epochs"}
+
+
+@pytest.mark.parametrize(
+    ("form", "complaint"),
+    [
+        ("99", "format 99; this version of the toolkit reads up to 2: use a newer one"),
+        ("'2'", "format '2': expected a whole number from 1 to 2"),
+        ("2\nformat: 1", "key 'format' is there twice"),
+    ],
+)
+def test_a_newer_format_is_refused_in_one_line(capsys, recipe, form, complaint):
+    argv = recipe(f"format: {form}\nepochs: 3\nmixup: 0.5\n")
+    assert refusal(capsys, argv) == f"{argv[1]}: {complaint}"
+    with pytest.raises(UserError) as error:
+        load_config(argv[1])
+    assert str(error.value) == f"{argv[1]}: {complaint}"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_project_s_recipes_are_accepted(path):
     assert parse_config(["--config", str(path)]).given
@@ -161,7 +257,7 @@ def test_the_project_s_recipes_are_accepted(path):
 
 def test_no_recipe_sets_what_its_other_settings_leave_without_effect():
     for path in (ROOT / "recipes").glob("*.yaml"):
-        values = read_recipe(path)
+        values = read_recipe(Config, path, config.FORMAT)
         for item in settings():
             other, needed = item.metadata["needs"] or (None, None)
             assert not other or item.name not in values or getattr(Config(**values), other) == needed, (path, item.name)
@@ -316,11 +412,19 @@ def test_values_that_do_not_go_together_are_refused_with_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("line", "expected"), [("epochs: three", "epochs = 'three': expected a whole number"), ("net: x", "net = 'x': unknown")]
+)
+def test_a_bad_value_in_a_run_s_file_is_refused(tmp_path, line, expected):
+    (tmp_path / "config.yaml").write_text(f"mixup: 1\n{line}\n")
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path / "config.yaml")
+    assert str(error.value).startswith(f"{tmp_path / 'config.yaml'}: {expected}")
+
+
+@pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ({"epochs": "3"}, "epochs = '3': expected a whole number"),
-        ({"epoch": 3}, "unknown setting 'epoch'"),
-        ({"given": ["net"]}, "unknown setting 'given'"),
         ({"std": [0.1, 0.1, 10**400]}, "std = a number of 1,329 bits: expected a finite number"),
         ({"nets": {"a": 1}}, "nets = {'a': 1}: expected a list of at least one"),
     ],

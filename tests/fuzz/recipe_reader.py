@@ -1,4 +1,4 @@
-"""Recipes and config.yaml, as config reads them."""
+"""Recipes and config.yaml, as settings.recipe and config read them."""
 
 import re
 import zlib
@@ -7,7 +7,9 @@ from pathlib import Path
 import yaml
 from harness import Crash, Reader
 
-from config import Config, ConfigError, load_config
+from config import FORMAT, Config, ConfigError, load_config
+from settings.format_number import FormatError
+from settings.recipe import read_recipe
 from trained.run_folder import write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,27 +22,30 @@ WORDS = (
     b"!!timestamp x", b"!!binary x", b"!!set {a}", b"!!omap [a: 1]", b"!!python/object/apply:os.getcwd []", b"!<x>", b"!",
     b"%YAML 1.1\n---\n", b"%TAG ! tag:x,2000:\n---\n", b"---\n", b"...\n", b"|\n  text", b">-\n  text", b"# ", b"\t", b": ",
     b"\n", b"resnet", b"adam", b"folder", b"epochs: 3\n", b"std: [1, 1, 1]\n", b"given: 3\n", b"\xef\xbb\xbf", b"\xc2\x85",
-    b"\xe2\x80\xa8", b"\xff",
+    b"\xe2\x80\xa8", b"\xff", b"format: 2\n", b"format: 99\n", b"format: x\n",
 )  # fmt: skip
 GOOD_LINES = yaml.safe_dump(Config().as_dict(), default_flow_style=None, width=1000).encode().splitlines()
 BOMB = b"data: &a [x, x, x, x, x, x, x, x, x]\nnets: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nstd: [*b, *b, *b, *b, *b, *b, *b]\n"
 
 
 def reader(folder) -> Reader:
-    """The reader of recipes; they are written into ``folder``, which must exist."""
+    """The readers of recipes and of runs' config.yaml; the files are written into ``folder``, which must exist."""
     recipe, again = Path(folder) / "recipe.yaml", Path(folder) / "again"
     again.mkdir(exist_ok=True)
 
     def read(data):
         recipe.write_bytes(data)
+        chance = zlib.crc32(data)
+        if chance % 2:
+            read_recipe(Config, recipe, FORMAT)  # stricter: it refuses unknown keys
         config = load_config(recipe)
         config.resolved()
-        if zlib.crc32(data) % 16 == 0:  # PyYAML takes 20 ms for all settings
+        if chance % 16 == 0:  # PyYAML takes 20 ms for all settings
             write_config(again, config.as_dict())
             if load_config(again / "config.yaml") != config:
                 raise Crash("settings that do not come back from config.yaml")
 
-    return Reader("recipes", (ConfigError,), (recipe,), read, _seeds(), mutate)
+    return Reader("recipes", (ConfigError, FormatError), (recipe,), read, _seeds(), mutate)
 
 
 def _seeds():
