@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
-from machine import runtime
+from machine import ending
 from messages.terminal import printable
 from messages.user_error import UserError
 
@@ -25,22 +24,20 @@ class ComparisonError(UserError):
 
 
 def main(config) -> int:
-    code = runtime.run("compare", compare, config, PATIENCE)
-    if code == runtime.INTERRUPTED:
-        print("interrupted; the same command continues with what is missing", file=sys.stderr)
-    return code
+    return ending.run("compare", compare, config, PATIENCE, hint="the same command continues with what is missing")
 
 
 def compare(config) -> int:
     """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed."""
     from comparison.tables import write_comparison
+    from machine.device import select_device
     from trained.run_folder import create_run
 
     useless = sorted(config.given & {item.name for item in settings("compare")} - HEEDED_WITH_RUNS) if config.runs else ()
     if useless:
         raise ConfigError(f"runs: finished runs are compared as they were trained; without effect: {', '.join(useless)}")
     config = config.resolved()
-    device = runtime.select_device(config.device)
+    device = select_device(config.device)
     named = config.runs or config.nets
     if len(set(named)) < 2:
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
@@ -318,4 +315,4 @@ def _time_left(started, done, total):
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

@@ -17,7 +17,7 @@ from typing import Optional
 
 from attention import ATTENTIONS
 from data.data_sets import DATASETS
-from machine.runtime import available_cores, default_threads
+from machine.processor import available_cores, default_threads
 from messages.quoting import quoted
 from messages.terminal import print_error
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS

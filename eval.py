@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from config import config_of_checkpoint, parse_config
-from machine import runtime
+from machine import ending
 from messages.terminal import printable
 
 
 def main(config) -> int:
-    return runtime.run("eval", lambda config: print(evaluate(config)), config)
+    return ending.run("eval", lambda config: print(evaluate(config)), config)
 
 
 def evaluate(config) -> dict:
@@ -18,6 +18,7 @@ def evaluate(config) -> dict:
     from data.data_sets import find_data, open_dataset
     from data.loader import PhotographLoader
     from evaluation.report import write_evaluation
+    from machine.device import select_device
     from ops import fused
     from trained.checkpoint import CheckpointError, read_header
     from trained.run_folder import best_checkpoint, newest_finished_run
@@ -33,7 +34,7 @@ def evaluate(config) -> dict:
         raise CheckpointError(f"{run} holds {trained.net}, not {config.net}")
     config = config.inherit(trained, ("data", "batch_size", "follow_links")).resolved()
 
-    runtime.select_device(config.device)
+    select_device(config.device)
     fused.set_mode(config.fused)
     data = find_data(trained.dataset, config.data)
     val_set = open_dataset(trained.dataset, data, train=False, follow_links=config.follow_links, **trained.view_options())
@@ -55,4 +56,4 @@ def evaluate(config) -> dict:
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

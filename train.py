@@ -4,13 +4,13 @@ import dataclasses
 from pathlib import Path
 
 from config import load_config, parse_config
-from machine import runtime
+from machine import ending, processor
 from messages.terminal import printable
 
 
 def main(config) -> int:
     work = print_summary if config.summary else continue_training if config.resume else begin_training
-    return runtime.run("train", work, config)
+    return ending.run("train", work, config)
 
 
 def begin_training(config) -> int:
@@ -55,7 +55,7 @@ def continue_training(config) -> int:
     for name in ("device", "fused", "threads", "deterministic"):
         if getattr(config, name) != getattr(trained, name):
             print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
-    runtime.configure(config.threads)  # the run's own number: until now it was this command's
+    processor.configure(config.threads)  # the run's own number: until now it was this command's
     return train(config, run)
 
 
@@ -123,14 +123,15 @@ def train(config, resume=None) -> int:
     import paddle
 
     from data.data_sets import find_data
+    from machine.device import make_deterministic, select_device
     from ops import fused
     from training.callbacks import RecordEpochs, ShowProgress, StopOnBadLoss, TrackPosition
     from training.recorder import RunRecorder
 
-    device = runtime.select_device(config.device)
+    device = select_device(config.device)
     fused.set_mode(config.fused)
     if config.deterministic:
-        runtime.make_deterministic()
+        make_deterministic()
     paddle.seed(config.seed)
     may_download = resume is None and "data" not in config.given
     config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download))
@@ -164,4 +165,4 @@ def train(config, resume=None) -> int:
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

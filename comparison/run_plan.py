@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from machine.runtime import INTERRUPTED, TERMINATED, Terminated
+from machine.ending import INTERRUPTED, TERMINATED, Terminated
 from trained.run_folder import read_result
 
 ROOT = Path(__file__).resolve().parent.parent

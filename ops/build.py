@@ -17,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine.cache_folder import cache_root, is_mine, locked
+from machine.cache_folder import cache_root, is_mine
+from machine.locks import locked
 
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "block_end.so"

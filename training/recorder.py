@@ -8,7 +8,8 @@ from visualdl import LogWriter
 
 from data.photographs import RESIZE_OVER_CROP
 from evaluation.scores import best_epoch
-from machine.runtime import Terminated, peak_memory
+from machine.device import peak_memory
+from machine.ending import Terminated
 from machine.whole_file import remove_unfinished, write_text
 from plots.figures import draw_curves
 from trained.checkpoint import CheckpointError, load_training_state, read_header, save_checkpoint
