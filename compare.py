@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
 from machine import ending
+from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
 from messages.terminal import printable
 from messages.user_error import UserError
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from config import config_of_checkpoint, parse_config
 from machine import ending
+from config import config_of_checkpoint, parse_config
 from messages.terminal import printable
 
 

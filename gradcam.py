@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
+from machine import ending
 from config import Config, ConfigError, config_of_checkpoint, parse_config
 from data.data_folder import files_below
 from data.lists import DataError
 from data.photographs import SUFFIXES, PhotographError, read_crop
-from machine import ending
 from messages.terminal import printable
 
 BATCH = 16  # photographs that a network sees at once; the backward pass needs all their feature maps in memory

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
+from machine import ending
 from config import parse_config
 from data.archive_entries import SUFFIXES as ARCHIVES
 from drawing.animals import ARTISTS, CLASSES, SEEN_FROM_ABOVE
 from drawing.scenery import add_grain, draw_backdrop, scatter
 from drawing.shapes import Figure, paint_part, pick_tones
-from machine import ending
 from messages.terminal import printable
 from messages.user_error import UserError
 

@@ -2,11 +2,11 @@
 
 import random
 
+from machine import ending
 from config import parse_config
 from data.data_sets import data_root
 from data.lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
 from data.photographs import PhotographError, read_photograph
-from machine import ending
 from messages.terminal import printable
 
 MOST_CLASSES = 50

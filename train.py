@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from config import load_config, parse_config
 from machine import ending, processor
+from config import load_config, parse_config
 from messages.terminal import printable
 
 

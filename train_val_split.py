@@ -12,12 +12,12 @@ from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from machine import ending
 from config import parse_config
 from data.data_folder import OUTSIDE, files_below, is_hidden, leads_out
 from data.data_sets import data_root
 from data.lists import LABELS, TRAIN_LIST, VAL_LIST, write_lists
 from data.photographs import SUFFIXES, PhotographError, read_photograph
-from machine import ending
 from machine.processor import available_cores
 from machine.whole_file import write_csv
 from machine.workers import become_worker

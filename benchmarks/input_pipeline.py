@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sample_animals import draw_dataset  # noqa: E402
 from machine import processor  # noqa: E402
+from sample_animals import draw_dataset  # noqa: E402
 
 
 def rate(photographs, work, rounds=5):

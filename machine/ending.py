@@ -18,6 +18,7 @@ from messages.terminal import print_error
 from messages.user_error import UserError
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM, as shells give them
+_main_process = 0  # the id of the process that handles SIGTERM
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,7 +28,7 @@ class Terminated(KeyboardInterrupt):
 def run(
     script: str, work: Callable[[Any], Any], config: Any, patience: float = 4.0, uses_paddle: bool = True, hint: str = ""
 ) -> int:
-    """The main function of every script: the exit code of ``work(config)``, which is what it returns if that is a number, else 0.
+    """The main function of every script: call ``work(config)`` and return the exit code, work's own if it is a number, else 0.
 
     Paddle is configured before ``work`` is called, with config.threads, unless the script uses none; only ``work`` may import
     what imports Paddle. A UserError or OSError is printed in one line and decides the exit code. Ctrl-C and SIGTERM, too, are
@@ -72,8 +73,10 @@ def handle_termination(patience: float = 4.0) -> None:
     large batch can take long. So ``patience`` seconds after either signal a thread ends the process with its workers, unless it
     has ended by itself.
     """
+    global _main_process
     if signal.getsignal(signal.SIGTERM) is _terminate:
         return
+    _main_process = os.getpid()
     signal.signal(signal.SIGTERM, _terminate)
     arrived, wakes = socket.socketpair()
     wakes.setblocking(False)
@@ -82,6 +85,8 @@ def handle_termination(patience: float = 4.0) -> None:
 
 
 def _terminate(signum, frame):
+    if os.getpid() != _main_process:  # a worker that was forked a moment ago and is not yet what become_worker makes of it
+        os._exit(TERMINATED)
     raise Terminated
 
 

@@ -8,7 +8,8 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any, ContextManager
+from contextlib import AbstractContextManager
+from typing import Any
 
 import filelock
 
@@ -36,7 +37,7 @@ def locked(path: os.PathLike[str]) -> Iterator[None]:
         lock.release()
 
 
-def claim(path: os.PathLike[str]) -> ContextManager[Any]:
+def claim(path: os.PathLike[str]) -> AbstractContextManager[Any]:
     """Claim the file ``path`` for this process; returns what holds the claim until its ``with`` block ends.
 
     Raises ClaimedError where another process holds it, OSError where the file cannot be made. A file system without locks, such

@@ -29,8 +29,8 @@ class ProgressBar:
     def __init__(self, total: int, label: str, stream: Optional[TextIO] = None, visible: bool = True):
         stream = stream or sys.stdout
         self.bar = _Bar(
-            total=max(total, 1), desc=label, file=stream, disable=not (visible and stream.isatty()), bar_format=LAYOUT, ascii=".=",
-            leave=False, position=0, dynamic_ncols=True, mininterval=0.1, miniters=1, smoothing=0,
+            total=max(total, 1), desc=label, file=stream, disable=not (visible and stream.isatty()), bar_format=LAYOUT,
+            ascii=".=", leave=False, position=0, dynamic_ncols=True, mininterval=0.1, miniters=1, smoothing=0,
         )  # fmt: skip
 
     def update(self, done: int, text: str = "") -> None:

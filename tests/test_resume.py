@@ -16,9 +16,9 @@ from tiny_network import check_whole, outcome
 
 import networks
 import train
+from machine import processor
 from comparison.run_plan import find_run
 from config import Config, load_config, parse_config
-from machine import processor
 from machine.whole_file import PREFIX
 from train_val_split import split_folder
 from trained.checkpoint import read_header

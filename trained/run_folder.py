@@ -2,8 +2,9 @@
 
 import csv
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ContextManager
+from typing import Any
 
 import yaml
 
@@ -34,7 +35,7 @@ def create_run(runs_dir, net) -> Path:
         return parent / f"{number:03d}"
 
 
-def lock_run(run) -> ContextManager[Any]:
+def lock_run(run) -> AbstractContextManager[Any]:
     """Claim a run folder for this process; returns what holds the claim until its ``with`` block ends.
 
     The system lets go of it when the process ends, however it ends. Raises RunError where another process trains this run.

@@ -17,8 +17,8 @@ import networks  # noqa: E402
 networks.NETWORKS["resnet18"] = networks.Lazy("tiny_network", "TinyNetwork")
 
 import train  # noqa: E402
-from config import parse_config  # noqa: E402
 from machine import ending  # noqa: E402
+from config import parse_config  # noqa: E402
 
 points_left, this_process = int(os.environ.get("KILL_AT", 0)), os.getpid()
 
