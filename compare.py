@@ -186,8 +186,8 @@ def check_comparable(runs) -> None:
             raise ComparisonError(f"{run} is {result.get('status', 'no finished run')}: only finished runs are compared")
         if not {"list_sha256", "images_per_second", "best"} <= result.keys():
             raise ComparisonError(f"{run / 'result.json'} does not say all that a comparison needs: train it anew")
-    first = runs[0] if runs else None
     for run, result in results.items():
+        first = runs[0]
         for side in ("train", "val"):
             if result["list_sha256"][side] != results[first]["list_sha256"][side]:
                 raise ComparisonError(f"{run} and {first} saw different photographs: their {side} lists differ")

@@ -13,7 +13,7 @@ import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from attention import ATTENTIONS
 from data.data_sets import DATASETS
@@ -189,7 +189,7 @@ class Config:
     def resolved(self) -> "Config":
         """The same settings with every value that a default leaves to the others, or to the machine, filled in."""
         scale = {"momentum": 0.1 * self.batch_size / 256}.get(self.optimizer, 1e-3)
-        filled = {
+        filled: dict[str, Any] = {
             "learning_rate": scale,
             "warmup_epochs": min(5.0, self.epochs / 10),
             "threads": default_threads(),
@@ -340,7 +340,9 @@ def load_config(path) -> Config:
 def config_of_checkpoint(header, path) -> Config:
     """The Config that the header of the checkpoint ``path`` holds, as trained.checkpoint reads it; raises ConfigError."""
     names = {item.name for item in settings()}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()
+    }
     try:
         for name in sorted(values.keys() - names)[:1]:
             raise ConfigError(f"unknown setting {quoted(name)}, of another version of this toolkit?")

@@ -35,7 +35,7 @@ def draw_animal(name: str, rng: random.Random) -> Image.Image:
     backdrop = draw_backdrop(size, rng)
     figure = Figure(pick_tones(backdrop, rng))
     ARTISTS[name](figure, rng)
-    canvas = backdrop.resize((SUPERSAMPLE * size[0], SUPERSAMPLE * size[1]), Image.BILINEAR)
+    canvas = backdrop.resize((SUPERSAMPLE * size[0], SUPERSAMPLE * size[1]), Image.Resampling.BILINEAR)
     figure.fit(canvas.size, rng, tilt=40 if name in SEEN_FROM_ABOVE else 9)
     light = complex(rng.choice((-1, 1)), 1)
     for part in figure.parts:

@@ -57,7 +57,7 @@ def run_script(script, arguments, quiet=False) -> None:
     )  # fmt: skip
     try:
         last = ""
-        for line in process.stderr:
+        for line in process.stderr or ():
             last = line.strip() or last
             if not quiet:
                 print(line, end="", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """Locks between processes. The system lets go of each one when its process ends, however it ends.
 
 ``locked`` is filelock's, and waits. ``claim`` is our own where the system has POSIX locks: those belong to one process, while
-filelock's (flock) would be inherited by forked readers and outlive a killed training with them.
+forked readers inherit filelock's (flock; in its versions for Python 3.9), and would hold the claim of a killed training.
 """
 
 import contextlib

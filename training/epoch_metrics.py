@@ -57,6 +57,6 @@ class PredictionRecorder(paddle.metric.Metric):
     def accumulate(self):
         return float(sum(map(len, self._labels)))
 
-    def results(self):
+    def results(self) -> tuple[np.ndarray, np.ndarray]:
         """(probabilities float32 [N, C], labels int64 [N])."""
         return np.concatenate(self._probabilities), np.concatenate(self._labels)
