@@ -2,15 +2,14 @@
 
 import dataclasses
 import functools
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import yaml
 
+from machine import ending
 from config import NETWORK_OPTIONS, NOT_LEARNED, ConfigError, load_config, parse_config, settings
-from machine import runtime
 from messages.terminal import printable
 from messages.user_error import UserError
 
@@ -25,22 +24,20 @@ class ComparisonError(UserError):
 
 
 def main(config) -> int:
-    code = runtime.run("compare", compare, config, PATIENCE)
-    if code == runtime.INTERRUPTED:
-        print("interrupted; the same command continues with what is missing", file=sys.stderr)
-    return code
+    return ending.run("compare", compare, config, PATIENCE, hint="the same command continues with what is missing")
 
 
 def compare(config) -> int:
     """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed."""
     from comparison.tables import write_comparison
+    from machine.device import select_device
     from trained.run_folder import create_run
 
     useless = sorted(config.given & {item.name for item in settings("compare")} - HEEDED_WITH_RUNS) if config.runs else ()
     if useless:
         raise ConfigError(f"runs: finished runs are compared as they were trained; without effect: {', '.join(useless)}")
     config = config.resolved()
-    device = runtime.select_device(config.device)
+    device = select_device(config.device)
     named = config.runs or config.nets
     if len(set(named)) < 2:
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
@@ -189,8 +186,8 @@ def check_comparable(runs) -> None:
             raise ComparisonError(f"{run} is {result.get('status', 'no finished run')}: only finished runs are compared")
         if not {"list_sha256", "images_per_second", "best"} <= result.keys():
             raise ComparisonError(f"{run / 'result.json'} does not say all that a comparison needs: train it anew")
-    first = runs[0] if runs else None
     for run, result in results.items():
+        first = runs[0]
         for side in ("train", "val"):
             if result["list_sha256"][side] != results[first]["list_sha256"][side]:
                 raise ComparisonError(f"{run} and {first} saw different photographs: their {side} lists differ")
@@ -318,4 +315,4 @@ def _time_left(started, done, total):
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

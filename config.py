@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from attention import ATTENTIONS
 from data.data_sets import DATASETS
-from machine.runtime import available_cores, default_threads
+from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, known_values, setting, settings_of

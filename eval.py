@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from machine import ending
 from config import config_of_checkpoint, parse_config
-from machine import runtime
 from messages.terminal import printable
 
 
 def main(config) -> int:
-    return runtime.run("eval", lambda config: print(evaluate(config)), config)
+    return ending.run("eval", lambda config: print(evaluate(config)), config)
 
 
 def evaluate(config) -> dict:
@@ -16,6 +16,7 @@ def evaluate(config) -> dict:
     from data.data_sets import find_data, open_dataset
     from data.loader import PhotographLoader
     from evaluation.report import write_evaluation
+    from machine.device import select_device
     from messages.progress import ProgressBar
     from ops import fused
     from trained.checkpoint import CheckpointError, read_header
@@ -32,7 +33,7 @@ def evaluate(config) -> dict:
         raise CheckpointError(f"{run} holds {trained.net}, not {config.net}")
     config = config.inherit(trained, ("data", "batch_size", "follow_links")).resolved()
 
-    runtime.select_device(config.device)
+    select_device(config.device)
     fused.set_mode(config.fused)
     data = find_data(trained.dataset, config.data)
     val_set = open_dataset(trained.dataset, data, train=False, follow_links=config.follow_links, **trained.view_options())
@@ -58,4 +59,4 @@ def evaluate(config) -> dict:
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
+from machine import ending
 from config import Config, ConfigError, config_of_checkpoint, parse_config
 from data.data_folder import files_below
 from data.lists import DataError
 from data.photographs import SUFFIXES, PhotographError, read_crop
-from machine import runtime
 from messages.terminal import printable
 
 BATCH = 16  # photographs that a network sees at once; the backward pass needs all their feature maps in memory
@@ -40,20 +40,21 @@ class Photograph(NamedTuple):
 
 
 def main(config) -> int:
-    return runtime.run("gradcam", explain_photographs, config)
+    return ending.run("gradcam", explain_photographs, config)
 
 
 def explain_photographs(config) -> Path:
     """Draw the grid of heat maps, and the gates of every network with Shuffle Attention; returns the grid's file."""
     from explanation.pictures import draw_gradcam, draw_shuffle_gates
     from explanation.shuffle_gates import stage_gates
+    from machine.device import select_device
     from ops import fused
     from trained.run_folder import create_run
     from trained.trained_run import load_classifier
 
     runs = trained_runs(config)
     config = config.inherit(runs[0].settings, ("data", "follow_links")).resolved()
-    runtime.select_device(config.device)
+    select_device(config.device)
     fused.set_mode(config.fused)
     photographs = given_photographs(config, runs) if config.images else validation_photographs(config, runs)
     photographs, pixels = read_photographs(photographs, len(runs))
@@ -247,4 +248,4 @@ def _summary(name, explanations):
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

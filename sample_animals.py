@@ -10,16 +10,23 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
+from machine import ending
+from config import parse_config
 from data.archive_entries import SUFFIXES as ARCHIVES
 from drawing.animals import ARTISTS, CLASSES, SEEN_FROM_ABOVE
 from drawing.scenery import add_grain, draw_backdrop, scatter
 from drawing.shapes import Figure, paint_part, pick_tones
-from messages.terminal import print_error, printable
+from messages.terminal import printable
+from messages.user_error import UserError
 
 SIDES = (160, 224)  # shortest and longest side of an image in pixels
 SUPERSAMPLE = 2  # animals are painted this much larger and then shrunk, which smooths their edges
 JPEG_QUALITY = 88
 UNFINISHED = ".sample_animals"  # this file marks a folder as left by an interrupted run, which may be deleted
+
+
+class SampleError(UserError):
+    """A data set that cannot be drawn; the message says what to do."""
 
 
 def draw_animal(name: str, rng: random.Random) -> Image.Image:
@@ -28,7 +35,7 @@ def draw_animal(name: str, rng: random.Random) -> Image.Image:
     backdrop = draw_backdrop(size, rng)
     figure = Figure(pick_tones(backdrop, rng))
     ARTISTS[name](figure, rng)
-    canvas = backdrop.resize((SUPERSAMPLE * size[0], SUPERSAMPLE * size[1]), Image.BILINEAR)
+    canvas = backdrop.resize((SUPERSAMPLE * size[0], SUPERSAMPLE * size[1]), Image.Resampling.BILINEAR)
     figure.fit(canvas.size, rng, tilt=40 if name in SEEN_FROM_ABOVE else 9)
     light = complex(rng.choice((-1, 1)), 1)
     for part in figure.parts:
@@ -42,15 +49,15 @@ def draw_dataset(folder: Path, per_class: int, seed: int) -> int:
     """Write ``per_class`` JPEGs of each class to ``folder/<class>/`` and return how many images that makes.
 
     An image depends only on the seed, its class and its number, so a larger ``per_class`` keeps the earlier ones.
-    The folder appears only when it is complete, and one that already holds anything is refused with a ValueError.
+    The folder appears only when it is complete, and one that already holds anything is refused with a SampleError.
     """
     if per_class < 1:
-        raise ValueError(f"per_class is {per_class}, but each class needs at least 1 image")
+        raise SampleError(f"per_class is {per_class}, but each class needs at least 1 image")
     folder = Path(folder).resolve()
     if folder.name.lower().endswith(ARCHIVES):
-        raise ValueError(f"{folder} is the name of an archive, but pictures are drawn into a folder: give --data its name")
+        raise SampleError(f"{folder} is the name of an archive, but pictures are drawn into a folder: give --data its name")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} already holds something; give --data a new or an empty folder")
+        raise SampleError(f"{folder} already holds something; give --data a new or an empty folder")
     unfinished = folder.with_name(folder.name + ".partial")
     if (unfinished / UNFINISHED).exists():
         shutil.rmtree(unfinished)
@@ -69,18 +76,15 @@ def draw_dataset(folder: Path, per_class: int, seed: int) -> int:
 
 
 def main(config) -> int:
-    """Draw the data set that the configuration asks for; returns the exit status."""
-    try:
-        count = draw_dataset(Path(config.data), config.per_class, config.seed)
-    except (OSError, ValueError) as error:
-        print_error("sample_animals", error)
-        return 2
+    return ending.run("sample_animals", draw, config, uses_paddle=False)
+
+
+def draw(config) -> None:
+    """Draw the data set that the configuration asks for; raises SampleError, OSError."""
+    count = draw_dataset(Path(config.data), config.per_class, config.seed)
     following = f"python train_val_split.py --data {shlex.quote(config.data)}"
     print(printable(f"Drew {count} images of {len(CLASSES)} classes in {config.data}; next: {following}"))
-    return 0
 
 
 if __name__ == "__main__":
-    from config import parse_config
-
-    raise SystemExit(main(parse_config()))
+    ending.leave(main(parse_config()))

@@ -1,11 +1,11 @@
 """Train a network on the photographs of a data folder and leave everything about the run in runs/NET/NNN."""
 
+from machine import ending
 from config import Config, parse_config
-from machine import runtime
 
 
 def main(config: Config) -> int:
-    return runtime.run("train", work, config)
+    return ending.run("train", work, config)
 
 
 def work(config):
@@ -15,4 +15,4 @@ def work(config):
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

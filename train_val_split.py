@@ -7,21 +7,22 @@ are never moved or changed.
 import concurrent.futures
 import hashlib
 import os
-import sys
 import unicodedata
 from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from machine import ending
 from config import parse_config
 from data.data_folder import OUTSIDE, files_below, is_hidden, leads_out
 from data.data_sets import data_root
 from data.lists import LABELS, TRAIN_LIST, VAL_LIST, write_lists
 from data.photographs import SUFFIXES, PhotographError, read_photograph
-from machine.runtime import INTERRUPTED, available_cores, become_worker
+from machine.processor import available_cores
 from machine.whole_file import write_csv
+from machine.workers import become_worker
 from messages.progress import ProgressBar
-from messages.terminal import print_error, printable
+from messages.terminal import printable
 from messages.user_error import UserError
 
 MOST_PROCESSES = 61  # of a pool, on Windows
@@ -33,19 +34,17 @@ class SplitError(UserError):
 
 
 def main(config) -> int:
-    try:
-        if config.dataset != "folder":
-            raise SplitError(f"dataset = {config.dataset!r}: only a folder can be split; {config.dataset} comes split already")
-        root = data_root(config.data)
-        split_folder(root, config.val_fraction, config.seed, config.max_per_class, config.follow_links, show_progress=True)
-        if root != Path(config.data):
-            print(f"the lists of {printable(config.data)} are in {printable(root)}")
-    except (UserError, OSError) as error:
-        print_error("train_val_split", error)
-        return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return ending.run("train_val_split", split, config, uses_paddle=False)
+
+
+def split(config) -> None:
+    """Split the folder that the configuration names; raises SplitError, DataError, OSError."""
+    if config.dataset != "folder":
+        raise SplitError(f"dataset = {config.dataset!r}: only a folder can be split; {config.dataset} comes split already")
+    root = data_root(config.data)
+    split_folder(root, config.val_fraction, config.seed, config.max_per_class, config.follow_links, show_progress=True)
+    if root != Path(config.data):
+        print(f"the lists of {printable(config.data)} are in {printable(root)}")
 
 
 def split_folder(root, val_fraction=0.2, seed=0, max_per_class=None, follow_links=False, show_progress=False) -> dict:
@@ -189,8 +188,7 @@ def _read_all(root, files, problems, show_progress):
     """{relative path: digest} of all readable photographs; the others are added to ``problems``."""
     paths = [path for found in files.values() for path in found]
     workers = min(available_cores(), len(paths), MOST_PROCESSES)
-    bar = ProgressBar(len(paths) if show_progress else 0, "reading photographs")
-    bar.visible &= show_progress
+    bar = ProgressBar(len(paths), "reading photographs", visible=show_progress)
     digests = {}
     pool = concurrent.futures.ProcessPoolExecutor(workers, initializer=become_worker)
     try:
@@ -303,4 +301,4 @@ def _columns(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_config()))
+    ending.leave(main(parse_config()))

@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from machine import processor  # noqa: E402
 from sample_animals import draw_dataset  # noqa: E402
-from training import runtime  # noqa: E402
 
 
 def rate(photographs, work, rounds=5):
@@ -52,7 +52,7 @@ def main():
 
 def measure(folder, size):
     command = [sys.executable, str(ROOT / "train_val_split.py"), "--data", str(folder)]
-    runtime.configure(threads=1)
+    processor.configure(threads=1)
     from animal_dataset import AnimalDataset
     from data.lists import TRAIN_LIST, VAL_LIST, read_classes, read_list
     from data.loader import PhotographLoader

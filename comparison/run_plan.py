@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from machine.runtime import INTERRUPTED, TERMINATED, Terminated
+from machine.ending import INTERRUPTED, TERMINATED, Terminated
 from trained.run_folder import read_result
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def run_script(script, arguments, quiet=False) -> None:
     )  # fmt: skip
     try:
         last = ""
-        for line in process.stderr:
+        for line in process.stderr or ():
             last = line.strip() or last
             if not quiet:
                 print(line, end="", file=sys.stderr, flush=True)

@@ -21,7 +21,8 @@ from pathlib import Path
 from data.archive_entries import CHUNK, ArchiveError, damaged, opened
 from data.data_folder import is_hidden
 from data.lists import LABELS, TRAIN_LIST
-from machine.cache_folder import cache_root, is_mine, locked
+from machine.cache_folder import cache_root, is_mine
+from machine.locks import locked
 from machine.regular_file import open_regular, sha256_of
 from messages.quoting import named, quoted
 from messages.terminal import printable

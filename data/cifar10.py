@@ -133,7 +133,8 @@ def read_parts(file, names) -> dict:
                     continue
                 if part.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or part.issparse() or name in found:
                     raise DataError(f"{file}: {part.name} is no plain file, or is there twice. {_remedy()}")
-                found[name] = archive.extractfile(part).read(part.size)
+                content = archive.extractfile(part)
+                found[name] = content.read(part.size) if content else b""  # a plain file has content
             while unzipped.read(2**20):
                 pass
     except DataError:

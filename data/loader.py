@@ -17,7 +17,7 @@ import numpy as np
 import paddle
 
 from data.lists import DataError
-from machine.runtime import become_worker, remove_shared_batches
+from machine.workers import become_worker, remove_shared_batches
 
 
 class Batches(paddle.io.BatchSampler):

@@ -1,7 +1,7 @@
 """The ten animals: the proportions of the four-legged ones, and an artist for each class."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -257,7 +257,7 @@ def draw_squirrel(figure, rng):
     figure.add("dark", oval(snout + 0.06, 0.03))
 
 
-ARTISTS = {
+ARTISTS: dict[str, Callable[..., None]] = {
     "butterfly": draw_butterfly, "cat": draw_cat, "chicken": draw_chicken, "spider": draw_spider,
     "squirrel": draw_squirrel, **{name: partial(draw_quadruped, build=build) for name, build in BUILDS.items()},
 }  # fmt: skip

@@ -395,7 +395,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
 
 
 def start(path):
-    command = [sys.executable, "-c", f"from data_archive import unpacked; print(unpacked({str(path)!r}))"]
+    command = [sys.executable, "-c", f"from data.archive import unpacked; print(unpacked({str(path)!r}))"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

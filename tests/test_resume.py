@@ -16,10 +16,10 @@ from tiny_network import check_whole, outcome
 
 import networks
 import train
+from machine import processor
 from comparison.run_plan import find_run
 from config import Config, load_config, parse_config
 from data.loader import PhotographLoader
-from machine import runtime
 from machine.whole_file import PREFIX
 from train_val_split import split_folder
 from trained.checkpoint import read_header
@@ -354,8 +354,8 @@ def test_a_result_that_is_none_does_not_matter(interrupted, tmp_path, whole, con
 
 def test_the_run_s_own_number_of_threads_is_used(interrupted, tmp_path, monkeypatch, capsys):
     used = []
-    original = runtime.configure
-    monkeypatch.setattr(runtime, "configure", lambda threads=None: used.append(threads) or original(threads))
+    original = processor.configure
+    monkeypatch.setattr(processor, "configure", lambda threads=None: used.append(threads) or original(threads))
     for more, expected in (((), 2), (("--threads", 1), 1)):
         copy = tmp_path / str(expected)
         shutil.copytree(interrupted, copy)

@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from visualdl import LogWriter
 
-from machine.runtime import Terminated
+from machine.ending import Terminated
 from machine.whole_file import write_text
 from plots.figures import draw_curves
 from trained.checkpoint import save_checkpoint

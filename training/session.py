@@ -6,11 +6,12 @@ from typing import Optional
 
 import paddle
 
+from machine import processor
 from config import Config, load_config
 from data.data_sets import check_apart, data_root, find_data, open_dataset
 from data.lists import LABELS, read_classes
 from data.loader import PhotographLoader
-from machine import runtime
+from machine.device import make_deterministic, select_device
 from messages.terminal import printable
 from networks import NETWORKS, build_network
 from networks.classifier import Classifier
@@ -67,16 +68,16 @@ def continue_training(config: Config) -> int:
     for name in ("device", "fused", "threads", "deterministic"):
         if getattr(config, name) != getattr(trained, name):
             print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
-    runtime.configure(config.threads)  # the run's own number: until now it was this command's
+    processor.configure(config.threads)  # the run's own number: until now it was this command's
     return train(config, folder)
 
 
 def train(config: Config, resume: Optional[Path] = None) -> int:
     """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
-    device = runtime.select_device(config.device)
+    device = select_device(config.device)
     fused.set_mode(config.fused)
     if config.deterministic:
-        runtime.make_deterministic()
+        make_deterministic()
     paddle.seed(config.seed)
     may_download = resume is None and "data" not in config.given
     config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download))

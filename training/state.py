@@ -9,7 +9,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
-from machine.runtime import peak_memory
+from machine.device import peak_memory
 from trained.history import best_epoch
 
 
