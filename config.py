@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Optional
 
 from attention import ATTENTIONS
-from data.data_sets import DATASETS
+from data import DATASETS
 from machine.runtime import available_cores, default_threads
 from messages.quoting import quoted
 from messages.terminal import print_error
@@ -45,7 +45,7 @@ class Config:
     """All settings of one invocation, checked. Immutable; ``dataclasses.replace`` makes a changed copy."""
 
     # fmt: off
-    dataset: str = setting("folder", "a folder of class folders, or CIFAR-10, which comes split", choices=DATASETS,
+    dataset: str = setting("folder", "a folder of class folders, or CIFAR-10, which comes split", choices=tuple(DATASETS),
                            group="data", scripts="train compare")
     data: str = setting("work/dataset", "folder of class folders, in which the lists lie, or a .zip, .tar.gz, .tgz or .tar of "
                         "it. For CIFAR-10 Paddle's cifar-10-python.tar.gz or its folder, without which Paddle downloads it",

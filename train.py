@@ -18,16 +18,11 @@ def begin_training(config) -> int:
 
 
 def print_summary(config) -> int:
-    from data.data_sets import data_root
-    from data.lists import LABELS, read_classes
+    from data.data_sets import count_classes
     from networks import build_network
     from networks.summary import summarize
 
-    if config.dataset == "cifar10":
-        classes = 10
-    else:
-        root = data_root(config.data)
-        classes = len(read_classes(root, config.follow_links, config.data)) if (root / LABELS).is_file() else 1000
+    classes = count_classes(config.dataset, config.data, config.follow_links) or 1000
     network = build_network(config.net, classes, **config.network_options())
     print(summarize(network, config.net, classes, config.image_size))
     return 0
