@@ -17,7 +17,8 @@ import train
 import train_val_split
 from animal_dataset import AnimalDataset
 from config import parse_config
-from data.lists import TRAIN_LIST, VAL_LIST, read_classes
+from data.data_folder import DataFolder
+from data.lists import TRAIN_LIST, VAL_LIST
 from sa_resnet import ResNet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,11 +90,11 @@ def outcome(capsys, main, config):
 
 def check_labels(data):
     """Every photograph of the lists is in the folder of the class that its label stands for."""
-    classes = read_classes(data)
+    classes = DataFolder(data).read_classes()
     for name in (TRAIN_LIST, VAL_LIST):
-        for path, label, _ in AnimalDataset(data / name, 8, train=False).samples:
-            assert path.split("/")[0] == classes[label]
-            assert not (data / path).resolve().is_relative_to(data.with_name(data.name + " elsewhere"))
+        for sample in AnimalDataset(data / name, 8, train=False).samples:
+            assert sample.name.split("/")[0] == classes[sample.label]
+            assert not (data / sample.name).resolve().is_relative_to(data.with_name(data.name + " elsewhere"))
 
 
 @pytest.mark.parametrize("root", HOSTILE_ROOTS, ids=lambda root: root.name)
@@ -182,7 +183,7 @@ def test_follow_links_takes_what_lies_outside_and_travels_with_the_run(tmp_path,
     (data / "cat" / "more").symlink_to("..")  # a loop all the same
     assert train_val_split.main(settings("train_val_split", data)) == 2
     assert train_val_split.main(settings("train_val_split", data, "--follow_links")) == 0
-    assert read_classes(data) == [*CLASSES, "secret"]
+    assert DataFolder(data).read_classes() == [*CLASSES, "secret"]
     runs = ("--net", "resnet", "--runs_dir", tmp_path / "runs")
     code, err = outcome(capsys, train.main, settings("train", data, *runs, *TINY))
     assert (code, "--follow_links" in err) == (2, True)

@@ -18,9 +18,9 @@ import networks
 import train
 from comparison.run_plan import find_run
 from config import Config, load_config, parse_config
+from data.splitting import split_folder
 from machine import runtime
 from machine.whole_file import PREFIX
-from train_val_split import split_folder
 from trained.checkpoint import read_header
 from trained.run_folder import lock_run, newest_run, read_result
 from training import callbacks
