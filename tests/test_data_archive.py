@@ -276,7 +276,7 @@ def test_files_get_no_rights_from_the_archive(tmp_path):
 def test_more_bytes_than_the_limit_are_not_written(tmp_path, cache, monkeypatch, name):
     monkeypatch.setattr(data_archive, "SMALL", 10**6)
     monkeypatch.setattr(data_archive, "MAX_RATIO", 2)
-    monkeypatch.setattr("data.archive_entries.HEADERS", 0)
+    monkeypatch.setattr("data.archive_entries.MAX_HEADER_BYTES", 0)
     path = WRITERS[name](tmp_path / name, {"cat/0.png": bytes(4 * 10**6)})
     if name == "photographs.tar":  # which packs nothing, so cannot be a bomb
         assert unpacked(path)
