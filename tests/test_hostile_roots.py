@@ -17,6 +17,7 @@ import train
 import train_val_split
 from animal_dataset import AnimalDataset
 from config import parse_config
+from data import splitting
 from data.data_folder import DataFolder
 from data.lists import TRAIN_LIST, VAL_LIST
 from sa_resnet import ResNet
@@ -34,7 +35,7 @@ def tiny_resnet(num_classes):
 @pytest.fixture(autouse=True)
 def split_in_threads(monkeypatch):
     """Processes, which take longer to start, run in the tests of the command."""
-    executor = train_val_split.concurrent.futures
+    executor = splitting.concurrent.futures
     monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
 
 
