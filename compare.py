@@ -245,7 +245,7 @@ def validation_photographs(trained, data, follow_links=False):
     links = follow_links or trained.follow_links
     try:
         listed = open_dataset(trained.dataset, data or trained.data, trained.image_size, train=False, follow_links=links)
-        places = {name: place for place, (name, *_) in enumerate(listed.samples)}
+        places = {sample.name: place for place, sample in enumerate(listed.samples)}
     except DataError:  # gone since the training, which a comparison of finished runs can do without
         places = {}
 

@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field
 from typing import Any, Optional
 
 from attention import ATTENTIONS
-from data.data_sets import DATASETS
+from data import DATASETS
 from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line

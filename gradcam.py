@@ -9,7 +9,8 @@ from typing import Callable, NamedTuple, Optional
 
 from machine import ending
 from config import Config, ConfigError, config_of_checkpoint, parse_config
-from data.data_folder import files_below
+from data import DATASETS
+from data.data_folder import DataFolder
 from data.lists import DataError
 from data.photographs import SUFFIXES, PhotographError, read_crop
 from messages.terminal import printable
@@ -124,7 +125,7 @@ def validation_photographs(config, runs) -> list:
         return datasets[run][index][0]
 
     return [
-        Photograph(first.samples[index][0], first.classes[first.samples[index][1]], functools.partial(read, index))
+        Photograph(first.samples[index].name, first.classes[first.samples[index].label], functools.partial(read, index))
         for index in drawn
     ]
 
@@ -155,7 +156,7 @@ def photographs_in(given) -> list:
 
     Links are followed: this is no data set that came from somewhere, but what the user points at.
     """
-    found = files_below(given, given, follow_links=True) if given.is_dir() else ()
+    found = DataFolder(given, follow_links=True).files_below(given) if given.is_dir() else ()
     inside = [Path(path) for path, problem in found if problem is None]
     return sorted(path for path in inside if path.suffix.lower() in SUFFIXES) or [given]
 
@@ -164,18 +165,13 @@ def true_classes(data, dataset, names, follow_links=False):
     """A function from a path to the name of its class: by the lists of the data folder ``data``, else by its class folders.
 
     The function returns None for a photograph that is in neither, or not in a folder of one of ``names``. ``dataset``: what
-    ``data`` is, see data.data_sets; photographs of CIFAR-10 are no files.
+    ``data`` is, see data.DATASETS; photographs of CIFAR-10 are no files.
     """
-    from data.data_sets import data_root
-    from data.lists import LABELS, TRAIN_LIST, VAL_LIST, read_classes, read_list
-
     listed, root = {}, Path(data)
     try:
-        root = data_root(data) if dataset == "folder" else root
-        classes = read_classes(root, follow_links, data) if (root / LABELS).is_file() else []
-        for file in (TRAIN_LIST, VAL_LIST) if classes else ():
-            entries = read_list(root / file, len(classes), follow_links, data)
-            listed.update({path: classes[label] for path, label, _ in entries})
+        if DATASETS[dataset].in_folder:
+            folder = DataFolder.open(data, follow_links)
+            root, listed = folder.root, folder.class_of_paths()
     except DataError as error:
         print(f"note: classes are known by their folders alone: {printable(error)}", file=sys.stderr)
 

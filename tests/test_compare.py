@@ -26,8 +26,8 @@ from comparison import run_plan
 from comparison.page import write_page
 from config import Config, parse_config
 from data.data_sets import digests
+from data.splitting import split_folder
 from machine.ending import INTERRUPTED
-from train_val_split import split_folder
 from trained.run_folder import read_result, write_config, write_result
 from training.recorder import RunRecorder
 from training.state import TrainingState

@@ -20,8 +20,8 @@ from machine import processor
 from comparison.run_plan import find_run
 from config import Config, load_config, parse_config
 from data.loader import PhotographLoader
+from data.splitting import split_folder
 from machine.whole_file import PREFIX
-from train_val_split import split_folder
 from trained.checkpoint import read_header
 from trained.run_folder import lock_run, newest_run, read_result
 from training import recorder as run_recorder

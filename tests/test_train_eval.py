@@ -24,7 +24,7 @@ import train
 import training.optimization
 from config import Config, load_config
 from data.data_sets import digests
-from train_val_split import split_folder
+from data.splitting import split_folder
 from trained.checkpoint import read_header
 from trained.run_folder import read_history, read_result
 from training import recorder as run_recorder

@@ -2,7 +2,7 @@
 
 import sys
 
-from data.lists import MOST_CLASSES
+from data.lists import MAX_CLASSES
 from messages.quoting import quoted
 from messages.user_error import UserError
 from trained.run_folder import HISTORY_COLUMNS
@@ -61,7 +61,7 @@ def _is_text(value):
 def _is_class_list(value):
     return (
         isinstance(value, list)
-        and 2 <= len(value) <= MOST_CLASSES
+        and 2 <= len(value) <= MAX_CLASSES
         and all(map(_is_text, value))
         and len(set(value)) == len(value)
         and not any("\n" in name or "\r" in name for name in value)
@@ -135,7 +135,7 @@ def _is_dict(value):
 
 KEYS = {
     "config": (True, _is_dict, "a dict of settings"),
-    "classes": (True, _is_class_list, f"a list of 2 to {MOST_CLASSES:,} distinct names, each of one line"),
+    "classes": (True, _is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names, each of one line"),
     "preprocessing": (False, _is_preprocessing, "a dict of image_size, crop, and mean and std of three numbers each"),
     "epoch": (True, _is_count, "a whole number from 0 on"),
     "best": (True, _is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),

@@ -7,9 +7,8 @@ from typing import Optional
 import paddle
 
 from machine import processor
-from config import Config, load_config
-from data.data_sets import check_apart, data_root, find_data, open_dataset
-from data.lists import LABELS, read_classes
+from config import Config, load_config, names_of
+from data.data_sets import check_apart, count_classes, find_data, open_dataset
 from data.loader import PhotographLoader
 from machine.device import make_deterministic, select_device
 from messages.terminal import printable
@@ -39,11 +38,7 @@ def run(config: Config) -> int:
 
 def summary(config: Config) -> str:
     """Parameters and multiply-adds of the network, for the classes of the data, or for 1000 where there are no data."""
-    if config.dataset == "cifar10":
-        classes = 10
-    else:
-        root = data_root(config.data)
-        classes = len(read_classes(root, config.follow_links, config.data)) if (root / LABELS).is_file() else 1000
+    classes = count_classes(config.dataset, config.data, config.follow_links) or 1000
     network = build_network(config.net, classes, **config.network_options())
     return summarize(network, config.net, classes, config.image_size)
 
@@ -65,7 +60,7 @@ def continue_training(config: Config) -> int:
         further = "it stopped early" if result.get("stopped_early") else "with more --epochs it is trained further"
         print(f"{printable(folder)} is finished; {further}")
         return 0
-    for name in ("device", "fused", "threads", "deterministic"):
+    for name in names_of("train", part="arithmetic"):
         if getattr(config, name) != getattr(trained, name):
             print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
     processor.configure(config.threads)  # the run's own number: until now it was this command's
@@ -115,7 +110,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
 
 def open_data(config: Config) -> tuple:
     """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
-    source = {"dataset": config.dataset, "data": config.data, "follow_links": config.follow_links, **config.part("view")}
+    source = {**config.part("data"), **config.part("view")}
     train_set = open_dataset(train=True, seed=config.seed, **source)
     val_set = open_dataset(train=False, **source)
     check_apart(train_set, val_set)
