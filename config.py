@@ -244,7 +244,7 @@ class Config:
     def resolved(self) -> "Config":
         """The same settings with every value filled in that a default leaves to other settings or to the machine."""
         scale = {"momentum": 0.1 * self.batch_size / 256}.get(self.optimizer, 1e-3)
-        filled = {
+        filled: dict[str, Any] = {
             "learning_rate": scale,
             "warmup_epochs": min(5.0, self.epochs / 10),
             "threads": default_threads(),

@@ -36,6 +36,8 @@ class _EpochMean(paddle.metric.Metric):
     """A mean over all photographs since the last reset; a subclass has ``_name`` and ``of_each``."""
 
     _name: str
+    total: Any  # of the values, and
+    count: Any  # of the photographs, or of their weights: numbers, or scalars on the device
 
     def __init__(self):
         super().__init__()

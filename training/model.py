@@ -43,7 +43,7 @@ class TrainingModel(paddle.Model):
         """
         self.network.train()
         logits = self.network(inputs)
-        loss = self._loss(logits, *labels)
+        loss = self._loss(logits, *(labels or []))
         # Four bytes to the host, before anything is updated. The processor waits for the forward pass alone; the backward pass
         # and the update are then queued behind each other, so that a GPU stays busy.
         value = float(loss)
@@ -71,7 +71,7 @@ class TrainingModel(paddle.Model):
     @paddle.no_grad()
     def _measure(self, logits, labels):
         for metric in self._metrics:
-            metric.update(*metric.compute(logits, *labels))
+            metric.update(*metric.compute(logits, *(labels or [])))
 
     def evaluate(self, eval_data: Iterable, on_batch: Optional[Callable[[int], Any]] = None) -> dict:
         """{metric: its value over all batches of ``eval_data``}; ``on_batch(step)`` is called after each batch."""

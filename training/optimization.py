@@ -9,7 +9,7 @@ SCHEDULES = ("cosine", "cosine_by_epoch", "step", "constant")
 
 
 def learning_rate_factor(
-    step: int,
+    step: float,
     steps_per_epoch: int,
     epochs: int,
     schedule: str,

@@ -46,15 +46,16 @@ class RunRecorder:
         The state moves on once the disk has what it promises: result.json must not name a checkpoint that a full disk refused.
         """
         row, state = position.history[-1], self.state
+        is_best = position.best is row
         best_before = state.position.best
         self._save_last(position)
         state.position = Position(position.history, best_before)
-        if position.best is row:
+        if is_best:
             self.save_best(row)
         state.position = position
         self._write_history(position)
         _show_on_board(self.board, row)
-        mark = "  best" if position.best is row else ""
+        mark = "  best" if is_best else ""
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
             f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}  {row['images_per_second']:.1f} images/s  "

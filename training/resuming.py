@@ -10,7 +10,7 @@ import paddle
 from machine.whole_file import remove_unfinished
 from trained.checkpoint import CheckpointError, load_training_state, read_header
 from trained.run_folder import RunError, read_result
-from training.state import TrainingState
+from training.state import Position, TrainingState
 
 
 def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, epochs: int) -> dict:
@@ -36,13 +36,7 @@ def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, 
             f"train anew"
         )
     state.restore(header)
-    position = state.position
-    # Only last.safetensors of the very end of the best epoch has its weights too
-    if not best_is_written(run, state) and (position.step or position.best["epoch"] != position.epoch):
-        raise RunError(
-            f"{run} cannot be continued: best.safetensors should hold epoch {position.best['epoch']}, "
-            f"{_what_best_holds(run)}; put it back, or train anew"
-        )
+    _check_best(run, state.position)
     if (before := header.get("versions", {}).get("paddle")) != paddle.__version__:
         print(f"note: Paddle was {before} and is {paddle.__version__}: results may round differently")
     remove_unfinished(run)
@@ -53,10 +47,19 @@ def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, 
     return {"epochs_before": epochs_before or None, "init_from_sha256": result.get("init_from_sha256")}
 
 
-def best_is_written(run: Path, state: TrainingState) -> bool:
-    """Whether best.safetensors holds the best epoch: a process killed between the two files leaves it to last.safetensors."""
-    best = state.position.best
-    return best is None or _epoch_of_best(run) == best["epoch"]
+def best_is_behind(run: Path, position: Position) -> bool:
+    """Whether best.safetensors has yet to be written: a process killed between the two files leaves it to last.safetensors."""
+    return position.best is not None and _epoch_of_best(run) != position.best["epoch"]
+
+
+def _check_best(run, position):
+    """Raise RunError where the best epoch's weights are in no file; last.safetensors has those of the last epoch's end."""
+    if best_is_behind(run, position) and (position.step or position.best["epoch"] != position.epoch):
+        found = _epoch_of_best(run)
+        raise RunError(
+            f"{run} cannot be continued: best.safetensors should hold epoch {position.best['epoch']}, "
+            f"{f'but holds {found}' if found else 'but is missing or damaged'}; put it back, or train anew"
+        )
 
 
 def _epoch_of_best(run):
@@ -64,11 +67,6 @@ def _epoch_of_best(run):
         return read_header(run / "best.safetensors")["epoch"]
     except CheckpointError:
         return None
-
-
-def _what_best_holds(run):
-    epoch = _epoch_of_best(run)
-    return f"but holds {epoch}" if epoch else "but is missing or damaged"
 
 
 def _check_lists(run, trained, lists):

@@ -21,7 +21,7 @@ from training.epoch_metrics import Accuracy, MeanCrossEntropy, TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.recorder import RunRecorder
-from training.resuming import best_is_written, restore
+from training.resuming import best_is_behind, restore
 from training.state import TrainingState
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
@@ -48,7 +48,7 @@ def continue_training(config: Config) -> int:
     if config.resume == "latest":
         folder = newest_run(config.runs_dir, config.net if "net" in config.given else None)
     else:
-        folder = Path(config.resume)
+        folder = Path(config.resume or "")
     if not (folder / "config.yaml").is_file():
         raise RunError(
             f"resume = {config.resume!r}: give the folder of a run, which has a config.yaml; --resume latest finds the newest"
@@ -96,8 +96,9 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         if not (state.position.history or state.position.step):  # what the network starts from, not what is there later
             facts["init_from_sha256"] = digest_of(config.init_from)
         with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts) as recorder:
-            if not best_is_written(folder, state):
-                recorder.save_best(state.position.best)
+            best = state.position.best
+            if best and best_is_behind(folder, state.position):
+                recorder.save_best(best)
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
                 f"{device}, {config.threads} threads; run folder {printable(folder)}"
@@ -115,8 +116,8 @@ def open_data(config: Config) -> tuple:
     val_set = open_dataset(train=False, **source)
     check_apart(train_set, val_set)
     return (
-        PhotographLoader(train_set, config.batch_size, config.num_workers, shuffle=True, seed=config.seed),
-        PhotographLoader(val_set, config.batch_size, config.num_workers),
+        PhotographLoader(train_set, config.batch_size, config.num_workers or 0, shuffle=True, seed=config.seed),
+        PhotographLoader(val_set, config.batch_size, config.num_workers or 0),
     )
 
 
