@@ -7,6 +7,7 @@ a laptop can afford, Student's t takes the place of the normal distribution. Whe
 photograph more than from seed to seed, both redraws count that chance, and the intervals are wider than they need be.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ class Difference(NamedTuple):
     seeds: bool
 
 
-def paired_difference(first, second, confidence=CONFIDENCE) -> Difference:
+def paired_difference(first: np.ndarray, second: np.ndarray, confidence: float = CONFIDENCE) -> Difference:
     """Compare two networks by what they got right.
 
     ``first``, ``second``: bool [seeds, photographs], the photographs the same in the same order; the numbers of seeds may
@@ -78,7 +79,7 @@ def _degrees_of_freedom(error, first, second):
     return min(error**4 / uncertain, 1e6) if uncertain > 0 else 1e6
 
 
-def holm(p_values, level=1 - CONFIDENCE) -> list:
+def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
     """Which of several comparisons stand at ``level`` together (S. Holm, 1979): bools in the order given."""
     order = np.argsort(p_values)
     stands = [False] * len(p_values)

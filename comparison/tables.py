@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
 from comparison.page import write_page
-from comparison.verdict import COLUMNS, differences, markdown_table, network_row, read_correct, verdict
+from comparison.verdict import COLUMNS, differences, markdown_table, network_row, verdict
+from evaluation.report import read_correct, read_metrics
 from machine.whole_file import write_csv, write_text
 from plots.figures import draw_comparison, draw_tradeoff
-from trained.run_folder import read_history, read_result
+from trained.history import read_history
+from trained.result import read_result
 
 
-def write_comparison(folder, groups, costs, failures, notes, photograph) -> str:
+def write_comparison(folder: Path, groups: dict, costs: dict, failures: dict, notes: list[str], photograph: Callable) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
     ``groups``: {network: its evaluated runs, one a seed}; ``costs``: see ``network_row``; ``failures``: {network: [why a
@@ -50,8 +53,7 @@ def write_comparison(folder, groups, costs, failures, notes, photograph) -> str:
 
 
 def _read(run):
-    metrics = json.loads((Path(run) / "eval" / "metrics.json").read_text(encoding="utf-8"))
-    return {"metrics": metrics, "result": read_result(run), "history": read_history(run)}
+    return {"metrics": read_metrics(run), "result": read_result(run), "history": read_history(run)}
 
 
 def _correct(groups):

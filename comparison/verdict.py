@@ -1,15 +1,9 @@
 """The figures of a comparison: one row a network over its seeds, and what the data say about the differences."""
 
-import csv
-import json
 import statistics
-from pathlib import Path
-
-import numpy as np
+from collections.abc import Iterable
 
 from comparison.significance import CONFIDENCE, holm, paired_difference
-from messages.user_error import UserError
-from trained.run_folder import read_result
 
 COLUMNS = (
     ("network", "network"),
@@ -30,45 +24,11 @@ COLUMNS = (
 """Key of a row -> heading."""
 
 
-class EvaluationError(UserError):
-    """Evaluations that cannot be read, or that are not of the same photographs."""
-
-
-def is_evaluated(run) -> bool:
-    """Whether ``run`` has an evaluation of its best epoch on the list that it was validated on."""
-    try:
-        metrics = json.loads((Path(run) / "eval" / "metrics.json").read_text(encoding="utf-8"))
-        return metrics["same_list_as_in_training"] and metrics["epoch"] == read_result(run)["best"]["epoch"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def read_correct(runs):
-    """(paths, bool [runs, photographs]) of evaluated runs: which photographs each got right, from eval/predictions.csv.
-
-    Raises EvaluationError unless all have the same photographs in the same order.
-    """
-    paths, correct = None, []
-    for run in runs:
-        file = Path(run) / "eval" / "predictions.csv"
-        try:
-            with open(file, encoding="utf-8", newline="") as lines:
-                rows = list(csv.DictReader(lines))
-            own = [row["path"] for row in rows]
-            correct.append([row["label"] == row["prediction"] for row in rows])
-        except (OSError, KeyError, ValueError) as error:
-            raise EvaluationError(f"{file} cannot be read: {error!r}") from None
-        if paths not in (None, own):
-            raise EvaluationError(f"{file} has other photographs than {runs[0]}, or in another order: evaluate both anew")
-        paths = own
-    return paths, np.array(correct)
-
-
-def network_row(name, runs, cost, note="") -> dict:
+def network_row(name: str, runs: list[dict], cost: dict, note: str = "") -> dict:
     """The row of one network, by COLUMNS.
 
-    ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (eval/metrics.json), "result" (result.json) and
-    "history"; ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
+    ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of
+    trained.result.read_result) and "history"; ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}
@@ -94,12 +54,12 @@ def network_row(name, runs, cost, note="") -> dict:
     }
 
 
-def seconds_to_best(history, best) -> float:
+def seconds_to_best(history: list[dict], best: dict) -> float:
     """Seconds of training and validation until the end of the best epoch."""
     return sum(row["seconds"] for row in history if row["epoch"] <= best["epoch"])
 
 
-def differences(correct) -> list:
+def differences(correct: dict) -> list[tuple]:
     """The best network against each of the others: [(best, other, Difference, whether it stands), ...].
 
     ``correct``: {network: bool [seeds, photographs]}. It stands where the paired comparison does at 95% for all pairs of
@@ -112,7 +72,7 @@ def differences(correct) -> list:
     return [(best, other, d, stand and d.seeds) for other, d, stand in zip(others, found, stands)]
 
 
-def verdict(compared, photographs, failed=()) -> str:
+def verdict(compared: list[tuple], photographs: int, failed: Iterable[str] = ()) -> str:
     """One paragraph in plain words; names a winner only where the data carry it.
 
     ``failed``: networks of which a training failed: what is left of those may be the lucky ones, so they cannot win.
@@ -154,16 +114,21 @@ def _listed(names):
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def markdown_table(rows) -> str:
+def used_columns(rows: list[dict]) -> list[tuple[str, str]]:
+    """Those of COLUMNS that at least one of the rows has."""
+    return [(key, heading) for key, heading in COLUMNS if any(row[key] not in (None, "") for row in rows)]
+
+
+def markdown_table(rows: list[dict]) -> str:
     """The rows as a table in Markdown; columns that no row has are left out."""
-    used = [(key, heading) for key, heading in COLUMNS if any(row[key] not in (None, "") for row in rows)]
+    used = used_columns(rows)
     lines = ["| " + " | ".join(heading for _, heading in used) + " |", "|" + "---|" * len(used)]
     cells = [[shown(key, row[key]).replace("|", "\\|").replace("\n", " ") for key, _ in used] for row in rows]
     lines += ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join(lines) + "\n"
 
 
-def shown(key, value) -> str:
+def shown(key: str, value: object) -> str:
     """One value of a row as people read it."""
     if value is None:
         return "-"

@@ -1,14 +1,52 @@
 """What an evaluation leaves in ``eval/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
 
+import csv
+import io
 import json
+from pathlib import Path
+
+import numpy as np
 
 from evaluation.scores import confusion_matrix, per_class, top_k_accuracy
+from machine.regular_file import open_regular
 from machine.whole_file import write_csv, write_text
+from messages.user_error import UserError
 from plots.figures import draw_confusion_matrix
+from settings.format_number import FormatError
+from trained.json_file import read_values
+from trained.result import read_result
+from trained.rules import is_count, is_flag, is_number
+
+FORMAT = 2
+"""Of metrics.json. 1: without a number; 2: with ``format``."""
+MAX_BYTES = 2**31  # of predictions.csv: ten million photographs
+RULES = {
+    "loss": is_number,
+    "acc": is_number,
+    "acc_top5": is_number,
+    "epoch": is_count,
+    "same_list_as_in_training": is_flag,
+}
+"""What is read again of metrics.json. A new figure is one line here; readers ask with ``get``, for older files lack it."""
+NEEDED_METRICS = ("loss", "acc", "epoch", "same_list_as_in_training")  # files of every format have them
 
 
-def write_evaluation(run, dataset, probabilities, labels, loss, acc, net, epoch, same_list):
-    """Write ``run/eval/`` and return it.
+class EvaluationError(UserError):
+    """Evaluations that cannot be read, or that are not of the same photographs."""
+
+
+def write_evaluation(
+    run: Path,
+    dataset,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    loss: float,
+    acc: float,
+    net: str,
+    epoch: int,
+    same_list: bool,
+) -> Path:
+    """Write ``run/eval/`` and return it; raises OSError.
 
     ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``. metrics.json holds loss, acc, acc_top5
     (more than five classes), per_class (precision, recall, f1, support) and what was evaluated; ``same_list``: whether that is
@@ -18,7 +56,7 @@ def write_evaluation(run, dataset, probabilities, labels, loss, acc, net, epoch,
     classes = dataset.classes
     predictions = probabilities.argmax(axis=1)
     matrix = confusion_matrix(labels, predictions, len(classes))
-    metrics = {"loss": loss, "acc": acc}
+    metrics = {"format": FORMAT, "loss": loss, "acc": acc}
     if len(classes) > 5:
         metrics["acc_top5"] = top_k_accuracy(probabilities, labels, 5)
     metrics.update(per_class=per_class(matrix, classes), photographs=len(labels), list=dataset.source)
@@ -36,3 +74,52 @@ def write_evaluation(run, dataset, probabilities, labels, loss, acc, net, epoch,
     draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     return folder
+
+
+def read_metrics(run: Path) -> dict:
+    """What ``run/eval/metrics.json`` says, as far as RULES names it; "acc_top5" may be missing.
+
+    Raises EvaluationError where the file cannot be used, FormatError where a newer version of the toolkit wrote it.
+    """
+    path = Path(run) / "eval" / "metrics.json"
+    try:
+        metrics = read_values(path, RULES, FORMAT)
+    except FormatError:
+        raise
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}; eval.py --run {run} writes it anew") from None
+    missing = [name for name in NEEDED_METRICS if name not in metrics]
+    if missing:
+        raise EvaluationError(f"{path} has no usable {' and no usable '.join(missing)}: eval.py --run {run} writes it anew")
+    return metrics
+
+
+def is_evaluated(run: Path) -> bool:
+    """Whether ``run`` has an evaluation of its best epoch on the list that it was validated on; raises FormatError."""
+    best = read_result(run).get("best")
+    try:
+        metrics = read_metrics(run)
+    except EvaluationError:
+        return False
+    return metrics["same_list_as_in_training"] and best is not None and metrics["epoch"] == best["epoch"]
+
+
+def read_correct(runs: list) -> tuple:
+    """(paths, bool [runs, photographs]) of evaluated runs: which photographs each got right, from eval/predictions.csv.
+
+    Raises EvaluationError unless all have the same photographs in the same order.
+    """
+    paths, correct = None, []
+    for run in runs:
+        path = Path(run) / "eval" / "predictions.csv"
+        try:
+            with open_regular(path, MAX_BYTES) as file:
+                rows = list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
+            own = [row["path"] for row in rows]
+            correct.append([row["label"] == row["prediction"] for row in rows])
+        except (OSError, KeyError, ValueError, csv.Error) as error:
+            raise EvaluationError(f"{path} cannot be read: {error!r}; eval.py --run {run} writes it anew") from None
+        if paths not in (None, own):
+            raise EvaluationError(f"{path} has other photographs than {runs[0]}, or in another order: evaluate both anew")
+        paths = own
+    return paths, np.array(correct)

@@ -3,11 +3,6 @@
 import numpy as np
 
 
-def best_epoch(history) -> dict:
-    """The row of highest validation accuracy; of lower validation loss where those are equal; the first where both are."""
-    return max(history, key=lambda row: (row["val_acc"], -row["val_loss"]))
-
-
 def confusion_matrix(labels, predictions, num_classes):
     """int64 [num_classes, num_classes]: photographs by true class (row) and predicted class (column)."""
     index = np.asarray(labels) * num_classes + np.asarray(predictions)

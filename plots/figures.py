@@ -20,8 +20,8 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from evaluation.scores import best_epoch  # noqa: E402
 from machine.whole_file import whole_file  # noqa: E402
+from trained.history import best_epoch  # noqa: E402
 
 # Okabe and Ito's palette, without its yellow, which is too light for a line on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

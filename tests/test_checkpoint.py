@@ -10,18 +10,21 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from settings.format_number import FormatError
+from trained import header as header_tables
+from trained import history
 from trained.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
-from trained.run_folder import HISTORY_COLUMNS
+from trained.history import COLUMNS
+from trained.rules import is_count, is_text
 
 HEADER = {
     "config": {"net": "resnet18"},
     "classes": ["猫", "dog"],
-    "preprocessing": {"image_size": 32, "crop": "center", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
     "epoch": 3,
     "best": {"epoch": 2, "val_acc": 0.5, "val_loss": 1.5},
     "list_sha256": {"train": "0" * 64, "val": "f" * 64},
 }
-ROW = {**dict.fromkeys(HISTORY_COLUMNS, 0.5), "epoch": 1}
+ROW = {**dict.fromkeys(COLUMNS, 0.5), "epoch": 1}
 METRICS = {"mean_loss": [7.5, 3], "acc": [[1.0], [3]]}
 POSITION = {
     "history": [{**ROW, "epoch": number} for number in (1, 2, 3)],
@@ -155,9 +158,6 @@ WRONG = {
     "config": (None, [], "resnet", 3),
     "classes": (None, "cat dog", {"cat": 0}, [], ["cat"], ["cat", "cat"], ["cat", ""], ["cat", " "], ["cat", 3],
                 ["cat", "a\nb"], ["cat", "\ud800"], [["cat"], ["dog"]], [str(number) for number in range(100_001)]),
-    "preprocessing": (None, {}, *({**HEADER["preprocessing"], name: value} for name, value in (
-        ("image_size", "32"), ("crop", 3), ("mean", [0.5]), ("mean", [0.5, 0.5, "x"]), ("std", [0.25, 0.25, 0.0]),
-        ("std", [0.25, 0.25, float("nan")])))),
     "epoch": (None, "x", -1, 1.0, True, float("nan"), [1], 10**400),
     "best": (3, [], {}, {"epoch": 2}, *({**HEADER["best"], name: value} for name, value in (
         ("epoch", 1.5), ("val_acc", None), ("val_acc", float("nan")), ("val_loss", float("inf")), ("seconds", 10**400)))),
@@ -212,13 +212,66 @@ def test_half_a_position_is_none(tmp_path, key):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"so_far": None, "step": 0}, {"best": None}, {"peak_memory_mb": 3.5}, {"added": "later"}]
+    "changes",
+    [
+        {},
+        {"so_far": None, "step": 0},
+        {"best": None},
+        {"peak_memory_mb": 3.5},
+        {"added": "later"},
+        {"format": 2},
+        {"preprocessing": {"crop": "center"}},  # of format 1, which nothing reads
+    ],
 )
 def test_good_headers_are_read(tmp_path, changes):
     path = tmp_path / "last.safetensors"
     header = {**HEADER, **POSITION, **changes}
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
-    assert read_header(path) == header
+    assert read_header(path) == {"format": 1, "versions": {}, **header}
+
+
+def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch):
+    path = tmp_path / "last.safetensors"
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, **POSITION})})
+    monkeypatch.setattr(history, "COLUMNS", {**COLUMNS, "grad_norm": history.Column(default=None)})
+    monkeypatch.setattr(
+        header_tables, "METRICS", {**header_tables.METRICS, "top5": header_tables.Metric(parts=1, default=[[0.0], [0]])}
+    )
+    monkeypatch.setattr(
+        header_tables, "KEYS",
+        {**header_tables.KEYS, "team": header_tables.Key(is_text, "text", default="ours"),
+         "lost": header_tables.Key(is_count, "a number", default=0, of_position=True)},
+    )  # fmt: skip
+    found = read_header(path)
+    assert [row["grad_norm"] for row in found["history"]] == [None] * 3
+    assert found["so_far"]["metrics"] == {**METRICS, "top5": [[0.0], [0]]}
+    assert (found["team"], found["lost"]) == ("ours", 0)
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(HEADER)})
+    assert "lost" not in read_header(path), "a part of a position that is not there"
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, "team": 3})})
+    with pytest.raises(CheckpointError, match="its header has team = 3; expected text"):
+        read_header(path)
+
+
+def test_what_a_header_has_beyond_the_tables_is_passed_over(tmp_path):
+    path = tmp_path / "last.safetensors"
+    rows = [{**row, "note": "text"} for row in POSITION["history"]]
+    so_far = {"seconds": 1, "metrics": {**METRICS, "other": "x"}}
+    changes = {"history": rows, "so_far": so_far, "best": {**HEADER["best"], "note": "text"}}
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, **POSITION, **changes})})
+    found = read_header(path)
+    assert found["history"] == POSITION["history"]
+    assert found["so_far"]["metrics"] == METRICS
+
+
+@pytest.mark.parametrize("number", [99, 0, "x", True])
+def test_a_newer_format_is_refused_in_one_line(tmp_path, number):
+    path = tmp_path / "last.safetensors"
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, "format": number})})
+    with pytest.raises(FormatError) as error:
+        read_header(path)
+    assert str(error.value).startswith(f"{path}: format {number!r}")
+    assert "up to 2: use a newer one" in str(error.value) or number != 99
 
 
 @pytest.mark.parametrize("key", HEADER)

@@ -18,7 +18,7 @@ import train
 from attention import ShuffleAttention
 from config import Config
 from data.lists import write_lists
-from explanation import pictures
+from explanation import explain_photographs
 from explanation.class_activation import grad_cam
 from explanation.shuffle_gates import shuffle_gates, stage_gates
 from networks import NETWORKS, Classifier, NetworkError, build_network
@@ -344,8 +344,8 @@ def settings(trained, **changes):
 def drawn(monkeypatch):
     """What was drawn: the arguments of each call of draw_gradcam."""
     calls = []
-    monkeypatch.setattr(pictures, "draw_gradcam", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(pictures, "draw_shuffle_gates", lambda *arguments: None)
+    monkeypatch.setattr(explain_photographs, "draw_gradcam", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(explain_photographs, "draw_shuffle_gates", lambda *arguments: None)
     return calls
 
 
@@ -458,7 +458,7 @@ def test_a_class_that_the_network_has_not_is_no_wrong_prediction():
     images = np.zeros((3, 3, 32, 32), np.uint8)
     for index, quadrant in enumerate((2, 1, 3)):
         images[index][(slice(None), *quadrant_of(32, quadrant))] = 250
-    found = gradcam.explain(Quadrants(), images, ["c", "unicorn", "a"], ["a", "b", "c", "d"])
+    found = explain_photographs.explain(Quadrants(), images, ["c", "unicorn", "a"], ["a", "b", "c", "d"])
     assert [explanation.predicted.name for explanation in found] == ["c", "b", "d"]
     assert [explanation.right for explanation in found] == [True, None, False]
     assert [explanation.true and explanation.true.name for explanation in found] == [None, None, "a"]

@@ -23,7 +23,8 @@ from data.loader import PhotographLoader
 from data.splitting import split_folder
 from machine.whole_file import PREFIX
 from trained.checkpoint import read_header
-from trained.run_folder import lock_run, newest_run, read_result
+from trained.result import read_result
+from trained.run_folder import lock_run, newest_run
 from training import recorder as run_recorder
 from training.model import TrainingModel
 from training.state import seed_generators

@@ -1,10 +1,16 @@
 """Run folders: numbered, never shared, found again."""
 
+import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from trained.run_folder import RunError, create_run, newest_finished_run, read_history, write_history, write_result
+from settings.format_number import FormatError
+from trained import history
+from trained.history import read_history, write_history
+from trained.result import read_result, write_result
+from trained.run_folder import RunError, create_run, newest_finished_run
 
 
 def test_runs_started_at_once_never_share_a_folder(tmp_path):
@@ -29,16 +35,98 @@ def test_newest_finished_run_passes_over_the_others(tmp_path):
         newest_finished_run(tmp_path, "sa_resnet")
 
 
+ROW = {"epoch": 1, "learning_rate": 0.1 / 3, "train_loss": 2.0 / 3, "train_acc": 1 / 7, "val_loss": 1e-17,
+       "val_acc": 0.8678266178266179, "seconds": 1.5, "images_per_second": 1e3 / 7}  # fmt: skip
+
+
 def test_history_keeps_every_digit(tmp_path):
-    row = {"epoch": 1, "learning_rate": 0.1 / 3, "train_loss": 2.0 / 3, "train_acc": 1 / 7, "val_loss": 1e-17,
-           "val_acc": 0.8678266178266179, "seconds": 1.5, "images_per_second": 1e3 / 7}  # fmt: skip
-    write_history(tmp_path, [row])
-    assert read_history(tmp_path) == [row]
+    write_history(tmp_path, [ROW])
+    assert read_history(tmp_path) == [ROW]
+
+
+def test_a_history_of_every_format_is_read(tmp_path, monkeypatch):
+    write_history(tmp_path, [ROW])
+    file = tmp_path / "history.csv"
+    assert file.read_text().splitlines() == [",".join([*history.COLUMNS, "format"]), f"{','.join(map(str, ROW.values()))},2"]
+    with_format = file.read_text()
+    for text in (with_format.replace(",format", "").replace(",2\n", "\n"), with_format.replace("format", "format,later")):
+        file.write_text(text)
+        assert read_history(tmp_path) == [ROW]
+    monkeypatch.setattr(history, "COLUMNS", {**history.COLUMNS, "grad_norm": history.Column(default=None),
+                                             "skipped": history.Column(int, default=0)})  # fmt: skip
+    assert read_history(tmp_path) == [{**ROW, "grad_norm": None, "skipped": 0}]
+    for grad_norm in (None, 0.25):
+        write_history(tmp_path, [{**ROW, "grad_norm": grad_norm, "skipped": 3}])
+        assert read_history(tmp_path) == [{**ROW, "grad_norm": grad_norm, "skipped": 3}]
 
 
 def test_a_folder_without_history_is_named(tmp_path):
     with pytest.raises(RunError, match=r"has no history\.csv"):
         read_history(tmp_path)
-    (tmp_path / "history.csv").write_text("epoch,acc\n1,x\n")
-    with pytest.raises(RunError, match="cannot be read"):
+
+
+COLUMNS = ",".join(history.COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "text", ["epoch,acc\n1,x\n", f"{COLUMNS}\n1,2,3\n", f"{COLUMNS}\n1,2,3,4,5,6,7,x\n", f"{COLUMNS}\n1,2,3,4,5,6,7,nan\n",
+             f"{COLUMNS}\ninf,2,3,4,5,6,7,8\n", f"{COLUMNS}\n{'9' * 200_000},2,3,4,5,6,7,8\n", "\udcff"]
+)  # fmt: skip
+def test_a_history_that_is_none_is_refused_in_one_line(tmp_path, text):
+    file = tmp_path / "history.csv"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RunError, match=r"history\.csv cannot be read: ") as error:
         read_history(tmp_path)
+    assert str(error.value).isprintable()
+
+
+RESULT = {
+    "status": "finished",
+    "epochs": 3,
+    "best": {**ROW, "epoch": 2},
+    "images_per_second": 10.5,
+    "peak_memory_mb": None,
+    "list_sha256": {"train": "0" * 64, "val": "f" * 64},
+}
+
+
+def test_a_result_comes_back(tmp_path):
+    write_result(tmp_path, RESULT)
+    assert json.loads((tmp_path / "result.json").read_text()) == {"format": 2, **RESULT}
+    assert read_result(tmp_path) == RESULT
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "later": [1]}))
+    assert read_result(tmp_path) == RESULT
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("images_per_second", "abc"), ("images_per_second", 10**400), ("best", 3), ("best", {"epoch": 1}),
+     ("status", ["finished"]), ("best", {**ROW, "val_acc": "x"}), ("list_sha256", {"train": 3}), ("epochs", -1),
+     ("peak_memory_mb", {})],
+)  # fmt: skip
+def test_what_is_wrong_in_a_result_counts_as_not_there(tmp_path, name, value):
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, name: value}))
+    assert read_result(tmp_path) == {key: found for key, found in RESULT.items() if key != name}
+
+
+@pytest.mark.parametrize("file", ["result.json", "history.csv"])
+def test_what_is_no_file_does_not_hang(tmp_path, file):
+    os.mkfifo(tmp_path / file)
+    assert read_result(tmp_path) == {}
+    with pytest.raises(RunError, match=r"history\.csv"):
+        read_history(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3", "[" * 100_000, '{"epochs": ' + "9" * 5000 + "}"])
+def test_a_result_that_is_none_is_empty(tmp_path, content):
+    (tmp_path / "result.json").write_text(content)
+    assert read_result(tmp_path) == {}
+
+
+def test_newer_formats_are_refused_with_the_name_of_the_file(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "format": 99}))
+    (tmp_path / "history.csv").write_text(f"{COLUMNS},format\n{','.join(map(str, ROW.values()))},99\n")
+    for file, read in (("result.json", read_result), ("history.csv", read_history)):
+        with pytest.raises(FormatError, match="format 99; this version of the toolkit reads up to 2: use a newer one") as error:
+            read(tmp_path)
+        assert str(error.value).startswith(f"{tmp_path / file}: ")

@@ -26,7 +26,9 @@ from config import Config, load_config
 from data.data_sets import digests
 from data.splitting import split_folder
 from trained.checkpoint import read_header
-from trained.run_folder import read_history, read_result
+from trained.history import read_history
+from trained.result import read_result
+from trained.trained_run import TrainedRun
 from training import recorder as run_recorder
 from training.model import TrainingModel
 from training.state import Position
@@ -266,6 +268,11 @@ def test_evaluation_shows_and_normalises_photographs_as_the_training_did(data, t
     best = read_result(run)["best"]
     assert metrics["acc"] == best["val_acc"]
     assert metrics["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+    trained = TrainedRun.open(run)
+    assert {name: trained.view[name] for name in view} == view
+    classifier = trained.classifier()
+    assert classifier.mean.flatten().tolist() == [0.5, 0.25, 0.75]
+    assert classifier.std.flatten().tolist() == [0.5, 0.25, 1.0]
 
 
 @pytest.mark.parametrize(("threshold", "saved"), [(0.0, [True, False, True]), (0.5, [False, False, True])])

@@ -9,7 +9,8 @@ from config import load_config
 from ops.batch_norm import BatchNorm2D
 from sa_resnet import BasicBlock, BlockAttention, conv
 from trained.checkpoint import read_header
-from trained.run_folder import read_history, read_result
+from trained.history import read_history
+from trained.result import read_result
 
 TIMES = ("seconds", "images_per_second", "peak_memory_mb")
 

@@ -1,8 +1,8 @@
 """Checkpoints are data, never code: safetensors files with a JSON header, whole or not at all.
 
 Tensors of the network carry the names of its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators
-as ``optimizer/<parameter>/<accumulator>``; the header holds the settings, the class names, the preprocessing, the epoch,
-the best score, the history and the versions of the libraries. The learning rate and all that is random follow from the
+as ``optimizer/<parameter>/<accumulator>``; the header, see trained.header, holds the settings, the class names, the epoch, the
+best score, the history and the versions of the libraries. The learning rate and all that is random follow from the
 settings, the epoch and the step: see training.state.seed_generators.
 """
 
@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from machine.whole_file import whole_file
 from messages.quoting import named
-from trained.header import CheckpointError, check_header
+from trained.header import FORMAT, CheckpointError, check_header
 
 OPTIMIZER_PREFIX = "optimizer/"
 ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
@@ -31,7 +31,7 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
     Raises OSError.
     """
     tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in network.state_dict().items()}
-    header = {**header, "versions": _versions()}
+    header = {**header, "format": FORMAT, "versions": _versions()}
     if optimizer is not None:
         tensors.update(_accumulators(network, optimizer))
     with whole_file(path) as temporary:
@@ -42,7 +42,10 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
 
 
 def read_header(path) -> dict:
-    """The header of a checkpoint, without its tensors, checked: see checkpoint_header.KEYS. Raises CheckpointError."""
+    """The header of a checkpoint, without its tensors, checked and filled: see trained.header.KEYS.
+
+    Raises CheckpointError, and FormatError where a newer version of the toolkit wrote it.
+    """
     return _read(path, lambda stored: None)[0]
 
 
@@ -126,8 +129,7 @@ def _read(path, take):
     # of safetensors TypeError and AttributeError: types of numbers that NumPy has not. Of json RecursionError: [[[[[[[[...
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is no whole checkpoint ({named(error)}): put back a copy, or train anew") from None
-    check_header(header, path)
-    return header, taken
+    return check_header(header, path), taken
 
 
 def _first(names):

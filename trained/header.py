@@ -1,44 +1,86 @@
-"""What the header of a checkpoint must hold: a file from a stranger may hold anything there, and be no worse than refused."""
+"""What the header of a checkpoint holds: a file from a stranger may hold anything there, and be no worse than refused."""
 
-import sys
+import copy
+from typing import Callable, NamedTuple, Optional
 
 from data.lists import MAX_CLASSES
 from messages.quoting import quoted
 from messages.user_error import UserError
-from trained.run_folder import HISTORY_COLUMNS
+from settings.format_number import check_format
+from trained import history
+from trained.rules import NEEDED, is_count, is_dict, is_number, is_pair_of_digests, is_positive_or_zero, is_text
+
+FORMAT = 2
+"""Of a checkpoint's header. 1: without a number, with how photographs are prepared; 2: with ``format``."""
 
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read or does not fit; the message names the file and the difference."""
 
 
-def check_header(header, path) -> None:
-    """Raise CheckpointError unless ``header``, of the file ``path``, is a dict whose values are what KEYS says."""
+class Key(NamedTuple):
+    """One key of the header: the rule for its value, and the same in words.
+
+    ``default``: what a header without the key gets, NEEDED where it is refused. ``of_position``: a part of where training was,
+    which last.safetensors has and best.safetensors has not: all keys without a default are there, or none is. ``fill``: a
+    function from a value that fits to the same with all that an older file lacks within it.
+    """
+
+    fits: Callable
+    expected: str
+    default: object = NEEDED
+    of_position: bool = False
+    fill: Optional[Callable] = None
+
+
+METRICS = {"mean_loss": NEEDED, "acc": NEEDED}
+"""The metrics of training, which ``so_far`` keeps as [total, count]: name -> what a file gets that is older than the metric.
+
+A new metric is one line here, such as "acc_top5": [0.0, 0].
+"""
+
+
+def check_header(header: object, path: object) -> dict:
+    """``header``, of the file ``path``, with the defaults of what it lacks; keys that KEYS does not name are passed over.
+
+    Raises CheckpointError unless it is a dict whose values are what KEYS says, FormatError where a newer version of the toolkit
+    wrote it.
+    """
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: its header is {quoted(header)}; expected a dict. {_remedy()}")
-    for key, (needed, fits, expected) in KEYS.items():
-        if key not in header:
-            if needed:
-                raise CheckpointError(f"{path}: its header has no {key!r}, which is to be {expected}. {_remedy()}")
-        elif not fits(header[key]):
-            raise CheckpointError(f"{path}: its header has {key} = {quoted(header[key])}; expected {expected}. {_remedy()}")
+    filled = {"format": check_format(header.get("format"), FORMAT, str(path)), **header}
+    has_position = any(rule.of_position and key in header for key, rule in KEYS.items())
+    for key, rule in KEYS.items():
+        if key in header:
+            if not rule.fits(header[key]):
+                found = f"{key} = {quoted(header[key])}"
+                raise CheckpointError(f"{path}: its header has {found}; expected {rule.expected}. {_remedy()}")
+            if rule.fill:
+                filled[key] = rule.fill(header[key])
+        elif rule.default is not NEEDED:
+            if has_position or not rule.of_position:
+                filled[key] = copy.deepcopy(rule.default)
+        elif not rule.of_position:
+            raise CheckpointError(f"{path}: its header has no {key!r}, which is to be {rule.expected}. {_remedy()}")
     contradiction = _contradiction(header)
     if contradiction:
         raise CheckpointError(f"{path}: its header has {contradiction}. {_remedy()}")
+    return filled
 
 
 def _contradiction(header):
     """What of a header, each part of which is as it should be, cannot be so together; None where all can."""
-    missing = [key for key in POSITION if key not in header]
-    if missing and len(missing) < len(POSITION):
-        return f"{next(key for key in POSITION if key in header)}, but no {missing[0]}"
-    best, history = header["best"], header.get("history")
+    position = [key for key, rule in KEYS.items() if rule.of_position and rule.default is NEEDED]
+    missing = [key for key in position if key not in header]
+    if missing and len(missing) < len(position):
+        return f"{next(key for key in position if key in header)}, but no {missing[0]}"
+    best, rows = header["best"], header.get("history")
     if best and best["epoch"] > header["epoch"]:
         return f"a best epoch {best['epoch']} and epoch {header['epoch']}"
     if not missing and bool(header["step"]) != bool(header["so_far"]):
         return f"step {header['step']} and so_far = {quoted(header['so_far'])}"
-    if history is not None and len(history) != header["epoch"]:
-        return f"a history of {len(history)} epochs and epoch {header['epoch']}"
+    if rows is not None and len(rows) != header["epoch"]:
+        return f"a history of {len(rows)} epochs and epoch {header['epoch']}"
     return None
 
 
@@ -46,107 +88,72 @@ def _remedy():
     return "It is damaged or not of this toolkit: take another copy, or train anew"
 
 
-def _is_count(value):
-    return type(value) is int and 0 <= value < 2**31
-
-
-def _is_number(value):
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # neither NaN, nor infinite, nor 10**400
-
-
-def _is_text(value):
-    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
 def _is_class_list(value):
     return (
         isinstance(value, list)
         and 2 <= len(value) <= MAX_CLASSES
-        and all(map(_is_text, value))
+        and all(map(is_text, value))
         and len(set(value)) == len(value)
         and not any("\n" in name or "\r" in name for name in value)
     )
 
 
-def _is_preprocessing(value):
-    return (
-        isinstance(value, dict)
-        and _is_count(value.get("image_size"))
-        and _is_text(value.get("crop"))
-        and all(isinstance(value.get(name), list) and len(value[name]) == 3 for name in ("mean", "std"))
-        and all(map(_is_number, [*value["mean"], *value["std"]]))
-        and min(value["std"]) > 0
-    )
-
-
-def _is_best(value):
-    return value is None or (
-        isinstance(value, dict)
-        and {"epoch", "val_acc", "val_loss"} <= value.keys()
-        and _is_count(value["epoch"])
-        and all(map(_is_number, value.values()))
-    )
-
-
-def _is_row(value):
-    return isinstance(value, dict) and value.keys() == set(HISTORY_COLUMNS) and all(map(_is_number, value.values()))
-
-
 def _is_history(value):
     return (
         isinstance(value, list)
-        and all(map(_is_row, value))
+        and all(map(history.is_row, value))
         and [row["epoch"] for row in value] == list(range(1, len(value) + 1))
     )
 
 
-def _is_time(value):
-    return _is_number(value) and value >= 0
+def _filled_history(rows):
+    return [history.filled_row(row) for row in rows]
 
 
 def _is_sum(value):
-    """Whether a metric's total and count are numbers; older files have those of the accuracy as lists of one number each."""
-    if not isinstance(value, list) or len(value) != 2:
+    """Whether a metric's total and count are numbers; format 1 has those of the accuracy as lists of one number each."""
+    if not (isinstance(value, list) and len(value) == 2):
         return False
-    return all(_is_number(part[0] if isinstance(part, list) and len(part) == 1 else part) for part in value)
+    return all(is_number(part[0] if isinstance(part, list) and len(part) == 1 else part) for part in value)
 
 
 def _is_part_of_epoch(value):
-    return value is None or (
-        isinstance(value, dict)
-        and _is_time(value.get("seconds"))
-        and isinstance(value.get("metrics"), dict)
-        and value["metrics"].keys() == {"mean_loss", "acc"}
-        and all(map(_is_sum, value["metrics"].values()))
-    )
+    if value is None:
+        return True
+    if not (isinstance(value, dict) and is_positive_or_zero(value.get("seconds")) and is_dict(value.get("metrics"))):
+        return False
+    found = value["metrics"]
+    return all(_is_sum(found[name]) if name in found else default is not NEEDED for name, default in METRICS.items())
 
 
-def _is_digest(value):
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+def _filled_part_of_epoch(value):
+    if value is None:
+        return None
+    found = value["metrics"]
+    return {**value, "metrics": {name: found.get(name, copy.deepcopy(default)) for name, default in METRICS.items()}}
 
 
-def _is_pair_of_digests(value):
-    return isinstance(value, dict) and value.keys() == {"train", "val"} and all(map(_is_digest, value.values()))
+def _is_memory(value):
+    return value is None or is_positive_or_zero(value)
 
 
-def _is_dict(value):
-    return isinstance(value, dict)
+def _of_position(fits, expected, default=NEEDED, fill=None):
+    return Key(fits, expected, default, of_position=True, fill=fill)
 
 
 KEYS = {
-    "config": (True, _is_dict, "a dict of settings"),
-    "classes": (True, _is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names, each of one line"),
-    "preprocessing": (False, _is_preprocessing, "a dict of image_size, crop, and mean and std of three numbers each"),
-    "epoch": (True, _is_count, "a whole number from 0 on"),
-    "best": (True, _is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),
-    "list_sha256": (True, _is_pair_of_digests, "a dict of the SHA-256 of train and val"),
-    "versions": (False, _is_dict, "a dict"),
-    "history": (False, _is_history, f"a list of dicts of numbers, one an epoch: {', '.join(HISTORY_COLUMNS)}"),
-    "step": (False, _is_count, "a whole number from 0 on"),
-    "so_far": (False, _is_part_of_epoch, "nothing, or a dict of seconds and metrics"),
-    "seconds": (False, _is_time, "a number from 0 on"),
-    "peak_memory_mb": (False, lambda value: value is None or _is_time(value), "nothing, or a number from 0 on"),
+    "config": Key(is_dict, "a dict of settings"),
+    "classes": Key(_is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names, each of one line"),
+    "epoch": Key(is_count, "a whole number from 0 on"),
+    "best": Key(history.is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),
+    "list_sha256": Key(is_pair_of_digests, "a dict of the SHA-256 of train and val"),
+    "versions": Key(is_dict, "a dict", default={}),
+    "history": _of_position(
+        _is_history, f"a list of dicts of numbers, one an epoch: {', '.join(history.COLUMNS)}", fill=_filled_history
+    ),
+    "step": _of_position(is_count, "a whole number from 0 on"),
+    "so_far": _of_position(_is_part_of_epoch, "nothing, or a dict of seconds and metrics", fill=_filled_part_of_epoch),
+    "seconds": _of_position(is_positive_or_zero, "a number from 0 on"),
+    "peak_memory_mb": _of_position(_is_memory, "nothing, or a number from 0 on"),
 }
-"""What a header must and may hold: {key: (must it be there, the rule, the rule in words)}. Other keys are let pass: a later
-version may write more."""
-POSITION = ("history", "step", "so_far", "seconds", "peak_memory_mb")  # of last.safetensors: all of them or none
+"""What a header holds. A new key is one line here, with a default."""

@@ -1,24 +1,16 @@
 """A run is a folder ``runs/<net>/<NNN>/``; a new run takes the next number, nothing is overwritten."""
 
-import csv
-import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from config import FORMAT
 from machine.locks import ClaimedError, claim
-from machine.whole_file import write_csv, write_text
-from messages.user_error import UserError
-
-HISTORY_COLUMNS = (
-    "epoch", "learning_rate", "train_loss", "train_acc", "val_loss", "val_acc", "seconds", "images_per_second",
-)  # fmt: skip
-
-
-class RunError(UserError):
-    """No usable run; the message says which are there."""
+from machine.whole_file import write_text
+from trained.result import read_result
+from trained.run_error import RunError
 
 
 def create_run(runs_dir, net) -> Path:
@@ -35,7 +27,7 @@ def create_run(runs_dir, net) -> Path:
         return parent / f"{number:03d}"
 
 
-def lock_run(run) -> AbstractContextManager[Any]:
+def lock_run(run: Path) -> AbstractContextManager[Any]:
     """Claim a run folder for this process; returns what holds the claim until its ``with`` block ends.
 
     The system lets go of it when the process ends, however it ends. Raises RunError where another process trains this run.
@@ -83,41 +75,6 @@ def best_checkpoint(run) -> Path:
     return path
 
 
-def write_config(run, settings) -> None:
-    """Write every setting as it ran, a dict of plain values, to ``config.yaml``."""
-    write_text(run / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-
-
-def read_result(run) -> dict:
-    """What ``result.json`` says of a run: status, best epoch, times; empty where there is none that can be read.
-
-    The status is "unfinished" until training ends, then "finished", "interrupted" or "failed".
-    """
-    try:
-        result = json.loads((Path(run) / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return result if isinstance(result, dict) else {}
-
-
-def write_result(run, result) -> None:
-    """Write ``result.json``."""
-    write_text(run / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_history(run, rows) -> None:
-    """Write ``history.csv``, one row (a dict by HISTORY_COLUMNS) an epoch; numbers with all their digits."""
-    write_csv(run / "history.csv", HISTORY_COLUMNS, ([row[name] for name in HISTORY_COLUMNS] for row in rows))
-
-
-def read_history(run) -> list:
-    """The rows of ``history.csv`` as dicts of numbers; raises RunError."""
-    path = Path(run) / "history.csv"
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [{name: float(row[name]) for name in HISTORY_COLUMNS} for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        raise RunError(f"{run} has no history.csv: not a run folder, or no epoch was finished") from None
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error!r}") from None
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+def write_config(run, settings: dict) -> None:
+    """Write every setting as it ran, a dict of plain values, to ``config.yaml``, which begins with the number of its format."""
+    write_text(run / "config.yaml", yaml.safe_dump({"format": FORMAT, **settings}, sort_keys=False, allow_unicode=True))

@@ -10,8 +10,9 @@ from machine.ending import Terminated
 from machine.whole_file import write_text
 from plots.figures import draw_curves
 from trained.checkpoint import save_checkpoint
-from trained.history import best_epoch
-from trained.run_folder import write_config, write_history, write_result
+from trained.history import best_epoch, write_history
+from trained.result import write_result
+from trained.run_folder import write_config
 from training.state import Position, TrainingState
 
 BOARD_SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate")

@@ -9,7 +9,8 @@ import paddle
 
 from machine.whole_file import remove_unfinished
 from trained.checkpoint import CheckpointError, load_training_state, read_header
-from trained.run_folder import RunError, read_result
+from trained.result import read_result
+from trained.run_error import RunError
 from training.state import Position, TrainingState
 
 

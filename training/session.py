@@ -16,7 +16,9 @@ from networks import NETWORKS, build_network
 from networks.classifier import Classifier
 from networks.summary import summarize
 from ops import fused
-from trained.run_folder import RunError, create_run, lock_run, newest_run, read_result
+from trained.result import read_result
+from trained.run_error import RunError
+from trained.run_folder import create_run, lock_run, newest_run
 from training.epoch_metrics import Accuracy, MeanCrossEntropy, TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer

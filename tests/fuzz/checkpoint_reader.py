@@ -10,20 +10,19 @@ from harness import Crash, Reader
 from json_mutation import dump, mutate_json
 
 from config import Config, ConfigError, config_of_checkpoint
-from evaluation.scores import best_epoch
+from settings.format_number import FormatError
 from trained.checkpoint import CheckpointError, load_network_state, load_training_state, read_header, save_checkpoint
-from trained.run_folder import HISTORY_COLUMNS
+from trained.history import COLUMNS, best_epoch
 
 HEADER = {
     "config": {**Config().as_dict(), "image_size": 32},
     "classes": ["cat", "狗", "sheep"],
-    "preprocessing": {"image_size": 32, "crop": "center", "resize_over_crop": 8 / 7, "mean": [0.5] * 3, "std": [0.25] * 3},
     "epoch": 1,
-    "best": {**dict.fromkeys(HISTORY_COLUMNS, 0.5), "epoch": 1},
+    "best": {**dict.fromkeys(COLUMNS, 0.5), "epoch": 1},
     "list_sha256": {"train": "0" * 64, "val": "f" * 64},
 }
 POSITION = {
-    "history": [{**dict.fromkeys(HISTORY_COLUMNS, 0.5), "epoch": 1}],
+    "history": [{**dict.fromkeys(COLUMNS, 0.5), "epoch": 1}],
     "step": 3,
     "so_far": {"seconds": 0.5, "metrics": {"mean_loss": [7.5, 3], "acc": [[1.0], [3]]}},
     "seconds": 1.5,
@@ -68,7 +67,7 @@ def reader(folder) -> Reader:
         finally:
             target.set_state_dict(untouched)
 
-    return Reader("checkpoints", (CheckpointError, ConfigError), (file,), read, _seeds(file), mutate)
+    return Reader("checkpoints", (CheckpointError, ConfigError, FormatError), (file,), read, _seeds(file), mutate)
 
 
 def _use(header, config):
@@ -104,7 +103,7 @@ def mutate(data, rng, mutate_bytes) -> bytes:
         inner = json.loads(outer["__metadata__"]["header"])
         if change < 10:
             inner = mutate_json(
-                inner, rng, (*HEADER, *POSITION, "given", *HEADER["config"]), ({"epoch": 1, "val_acc": 0.1}, "None")
+                inner, rng, (*HEADER, *POSITION, "format", "given", *HEADER["config"]), ({"epoch": 1, "val_acc": 0.1}, "None")
             )
             outer["__metadata__"]["header"] = dump(inner).decode()
             text = dump(outer)

@@ -17,7 +17,7 @@ warnings.filterwarnings("ignore", message="No ccache found")
 from tiny_network import outcome  # noqa: E402
 from torture import Torture  # noqa: E402
 
-from comparison.run_plan import run_script  # noqa: E402
+from comparison.script_process import run_script  # noqa: E402
 from networks import NETWORKS  # noqa: E402
 
 SMALLEST = {"tower_net": 128}  # pixels a side; the others take 32

@@ -1,0 +1,90 @@
+"""The work of compare.py: train and evaluate what is missing, measure what networks cost, write the comparison."""
+
+from pathlib import Path
+from typing import Callable, Optional
+
+from comparison.compared_settings import check_useful, differing_settings
+from comparison.run_groups import ComparisonError, check_comparable, group_runs, grown_runs
+from comparison.run_plan import evaluate_missing, train_missing
+from comparison.tables import write_comparison
+from config import Config, load_config
+from data.data_sets import open_dataset
+from data.lists import DataError
+from machine.device import select_device
+from messages.terminal import printable
+from networks.summary import latencies, multiply_adds, parameter_counts
+from ops import fused
+from trained.run_folder import create_run
+from trained.trained_run import TrainedRun
+
+
+def compare_networks(config: Config) -> int:
+    """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed.
+
+    Raises a UserError where nothing can be compared.
+    """
+    if config.runs:
+        check_useful(config)
+    config = config.resolved()
+    device = select_device(config.device)
+    named = config.runs or config.nets
+    if len(set(named)) < 2:
+        raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
+    if config.runs:
+        groups, failures = group_runs([Path(run) for run in config.runs]), {}
+        data = None  # each run's own
+    else:
+        groups, failures, data = train_missing(config)
+    check_comparable([run for group in groups.values() for run in group])
+    evaluate_missing(config, groups, failures, data)
+    runs = [run for group in groups.values() for run in group]
+    if not runs:
+        raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))
+    fused.set_mode(config.fused)
+    costs = measure_costs({name: TrainedRun.open(group[0]) for name, group in groups.items()})
+    notes = differing_settings([load_config(run / "config.yaml") for run in runs])
+    notes += grown_runs(runs)
+    notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
+    folder = create_run(config.runs_dir, "compare")
+    photograph = validation_photographs(load_config(runs[0] / "config.yaml"), data, config.follow_links)
+    print(write_comparison(folder, groups, costs, failures, notes, photograph), end="")
+    print(f"comparison: {printable(folder)}")
+    return 1 if failures else 0
+
+
+def validation_photographs(trained: Config, data: Optional[str], follow_links: bool = False) -> Callable:
+    """A function from a name in the validation list to that photograph, a ``PIL.Image``; it raises DataError.
+
+    ``trained``: settings of one of the runs; ``data``: where the photographs are now; None: where they were then.
+    """
+    links = follow_links or trained.follow_links
+    try:
+        listed = open_dataset(trained.dataset, data or trained.data, trained.image_size, train=False, follow_links=links)
+        places = {sample.name: place for place, sample in enumerate(listed.samples)}
+    except DataError:  # gone since the training, which a comparison of finished runs can do without
+        places = {}
+
+    def photograph(name):
+        if name not in places:
+            raise DataError(f"{name} is not in the validation list")
+        return listed.photograph(places[name])
+
+    return photograph
+
+
+def measure_costs(runs: dict[str, TrainedRun]) -> dict[str, dict]:
+    """{name: {"parameters", "multiply_adds", "latency_ms"}} of trained networks that see images of one size.
+
+    Latency is that of one image on Paddle's current device, in milliseconds. Raises as TrainedRun.classifier does.
+    """
+    size = next(iter(runs.values())).settings.image_size
+    classifiers = {name: run.classifier() for name, run in runs.items()}
+    milliseconds = latencies(classifiers, size)
+    return {
+        name: {
+            "parameters": parameter_counts(classifier.network)[0],
+            "multiply_adds": multiply_adds(classifier.network, size),
+            "latency_ms": milliseconds[name],
+        }
+        for name, classifier in classifiers.items()
+    }

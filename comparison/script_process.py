@@ -1,0 +1,54 @@
+"""A script in a process of its own: that keeps its peak memory apart, and what starts it goes on when it fails."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from machine.ending import INTERRUPTED, TERMINATED, Terminated
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 6  # seconds for a script to end once it is interrupted; it gives itself 4
+
+
+class ProcessFailed(RuntimeError):
+    """A script ended with an error; the message is its last line."""
+
+
+def run_script(script: str, arguments: list, quiet: bool = False) -> None:
+    """Run one of the scripts to its end; raises ProcessFailed, or KeyboardInterrupt where it was interrupted.
+
+    Its output goes where this process's does; with ``quiet`` nowhere.
+    """
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE, text=True, errors="replace",
+        env=environment,
+    )  # fmt: skip
+    try:
+        last = ""
+        for line in process.stderr:
+            last = line.strip() or last
+            if not quiet:
+                print(line, end="", file=sys.stderr, flush=True)
+        code = process.wait()
+    except KeyboardInterrupt as interruption:
+        # Ctrl-C reached the script as well, which is writing down how it ended; SIGTERM reached this process alone
+        if isinstance(interruption, Terminated):
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        raise
+    finally:
+        if process.poll() is None:
+            process.kill()
+    if code in (INTERRUPTED, TERMINATED):
+        raise KeyboardInterrupt
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise ProcessFailed(f"{script} was ended by {name}" + (", for want of memory?" if name == "SIGKILL" else ""))
+    if code:
+        raise ProcessFailed(last or f"{script} ended with exit code {code}")

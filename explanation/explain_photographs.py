@@ -1,0 +1,104 @@
+"""The work of gradcam.py: heat maps of trained networks over photographs, and the gates of Shuffle Attention."""
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from config import Config, ConfigError, names_of
+from explanation.class_activation import grad_cam
+from explanation.photograph_choice import given_photographs, read_photographs, validation_photographs
+from explanation.pictures import ClassMap, Explanation, draw_gradcam, draw_shuffle_gates
+from explanation.shuffle_gates import stage_gates
+from machine.device import select_device
+from messages.terminal import printable
+from ops import fused
+from trained.run_folder import create_run
+from trained.trained_run import TrainedRun
+
+BATCH = 16  # photographs that a network sees at once; the backward pass needs all their feature maps in memory
+
+
+def explain_photographs(config: Config) -> Path:
+    """Draw the grid of heat maps, and the gates of every network with Shuffle Attention; returns the grid's file.
+
+    Raises a UserError where runs or photographs cannot be used.
+    """
+    runs = trained_runs(config)
+    names = _names(runs)
+    config = config.inherit(runs[0].settings, names_of(inherited_by="gradcam")).resolved()
+    select_device(config.device)
+    fused.set_mode(config.fused)
+    photographs = given_photographs(config, runs) if config.images else validation_photographs(config, runs)
+    photographs, pixels = read_photographs(photographs, len(runs))
+    networks, gates = [], []
+    for run, name, images in zip(runs, names, pixels):
+        classifier = run.classifier()
+        explanations = explain(classifier, images, [photograph.true_class for photograph in photographs], run.classes)
+        networks.append((name, images.transpose(0, 2, 3, 1), explanations))  # [N, 3, H, W] -> [N, H, W, 3]
+        gates.append(stage_gates(classifier, images, BATCH))
+        print(_summary(name, explanations))
+    if "picture" in config.given:
+        picture = Path(config.picture)
+    else:
+        picture = (runs[0].folder if len(runs) == 1 else create_run(config.runs_dir, "gradcam")) / "gradcam.png"
+    labels = [("/".join(Path(photograph.name).parts[-2:]), photograph.true_class) for photograph in photographs]
+    draw_gradcam(labels, networks, picture)
+    print(f"Grad-CAM: {printable(picture)}")
+    for (name, images, _), stages in zip(networks, gates):
+        if stages:
+            ending = f"_{name.replace(' ', '_')}" if len(runs) > 1 else ""
+            file = picture.with_name(f"{picture.stem}_attention{ending}.png")
+            draw_shuffle_gates(images, stages, file, f"{name}: gates of Shuffle Attention")
+            print(f"gates of Shuffle Attention: {printable(file)}")
+    return picture
+
+
+def trained_runs(config: Config) -> list[TrainedRun]:
+    """The runs that --run, --runs, --nets or --net name; raises ConfigError where two of them do, else as TrainedRun does."""
+    named = [name for name in ("run", "runs", "nets") if name in config.given and getattr(config, name) is not None]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)} are both given: choose the networks with one of --net, --nets, --run, --runs")
+    if config.runs:
+        runs = [TrainedRun.open(folder) for folder in config.runs]
+    elif named == ["nets"]:
+        runs = [TrainedRun.newest(config.runs_dir, net) for net in config.nets]
+    else:
+        runs = [TrainedRun.chosen(config)]
+    folders = [run.folder for run in runs]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError(f"a run is there twice: {', '.join(map(str, folders))}")
+    return runs
+
+
+def explain(classifier: paddle.nn.Layer, images: np.ndarray, true_classes: list, classes: list) -> list[Explanation]:
+    """The ``Explanation`` of every photograph: uint8 [N, 3, H, W], the names of their classes or None.
+
+    ``classes``: the network's own names, in label order.
+    """
+    explanations = []
+    labels = [classes.index(name) if name in classes else None for name in true_classes]
+    for start in range(0, len(images), BATCH):
+        batch, batch_labels = images[start : start + BATCH], labels[start : start + BATCH]
+        heat, probabilities = grad_cam(classifier, batch)
+        predicted = probabilities.argmax(axis=1)
+        wrong = [i for i, label in enumerate(batch_labels) if label not in (None, predicted[i])]
+        true_heat = {}
+        if wrong:
+            true_heat = dict(zip(wrong, grad_cam(classifier, batch[wrong], np.array([batch_labels[i] for i in wrong]))[0]))
+        for i, label in enumerate(batch_labels):
+            guess = ClassMap(heat[i], classes[predicted[i]], probabilities[i, predicted[i]])
+            true = ClassMap(true_heat[i], classes[label], probabilities[i, label]) if i in true_heat else None
+            explanations.append(Explanation(guess, None if label is None else bool(label == predicted[i]), true))
+    return explanations
+
+
+def _names(runs):
+    """What the networks are called in the picture: with the number of the run only where two runs are of one network."""
+    nets = [run.net for run in runs]
+    return [run.net if nets.count(run.net) == 1 else run.name for run in runs]
+
+
+def _summary(name, explanations):
+    judged = [explanation.right for explanation in explanations if explanation.right is not None]
+    return f"{name}: {sum(judged)} of {len(judged)} predictions right" if judged else f"{name}: true classes unknown"

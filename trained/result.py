@@ -1,0 +1,52 @@
+"""``result.json`` of a run: how its training ended, its best epoch, its times."""
+
+import json
+from pathlib import Path
+
+from machine.whole_file import write_text
+from settings.format_number import FormatError
+from trained.history import is_best
+from trained.json_file import read_values
+from trained.rules import is_count, is_dict, is_digest, is_flag, is_pair_of_digests, is_positive_or_zero, is_text
+
+FORMAT = 2
+"""Of result.json. 1: without a number; 2: with ``format``."""
+STATUSES = ("unfinished", "finished", "interrupted", "failed")
+
+RULES = {
+    "status": lambda value: value in STATUSES,
+    "net": is_text,
+    "epochs": is_count,
+    "best": is_best,
+    "seconds": is_positive_or_zero,
+    "images_per_second": lambda value: value is None or is_positive_or_zero(value),
+    "peak_memory_mb": lambda value: value is None or is_positive_or_zero(value),
+    "photographs": is_dict,
+    "list_sha256": is_pair_of_digests,
+    "best_not_saved": is_text,
+    "reason": is_text,
+    "epochs_before": lambda value: isinstance(value, list) and all(map(is_count, value)),
+    "stopped_early": is_flag,
+    "diverged": is_flag,
+    "init_from_sha256": is_digest,
+}
+"""What result.json may hold. A new entry is one line here; readers ask with ``get``, for older files lack it."""
+
+
+def read_result(run: Path) -> dict:
+    """What ``result.json`` says of a run, as far as RULES names it; what is missing or not as it should be is left out.
+
+    Empty where there is no file that can be read. The status is "unfinished" until training ends, then "finished",
+    "interrupted" or "failed". Raises FormatError where a newer version of the toolkit wrote the file.
+    """
+    try:
+        return read_values(Path(run) / "result.json", RULES, FORMAT)
+    except FormatError:
+        raise
+    except (OSError, ValueError):
+        return {}
+
+
+def write_result(run: Path, result: dict) -> None:
+    """Write ``result.json``; ``result``: by RULES. Raises OSError."""
+    write_text(run / "result.json", json.dumps({"format": FORMAT, **result}, indent=2, ensure_ascii=False) + "\n")
