@@ -33,7 +33,7 @@ from messages.quoting import named, quoted
 from messages.terminal import printable
 
 MAX_FILES = 1_000_000  # files and folders together
-MAX_DEPTH = 64
+MAX_DEPTH = 64  # folders in folders
 MAX_RATIO = 100  # bytes unpacked for each byte of the archive; photographs barely shrink
 SMALL = 2**30  # as many bytes a small archive may unpack to, whatever the ratio
 SPARE_DISK = 2**29  # bytes that stay free
@@ -139,9 +139,11 @@ def _checked(archive, entries):
     if both:
         raise ArchiveError(f"{archive}: {named(both)} is a file and a folder in it: pack it again")
     if not files:
-        raise ArchiveError(f"{archive} holds no files")
+        raise ArchiveError(f"{archive} holds no files: pack the class folders with their photographs")
     if len(files) + len(folders) > MAX_FILES:
-        raise ArchiveError(f"{archive} holds more than {MAX_FILES:,} files and folders: unpack it yourself")
+        raise ArchiveError(
+            f"{archive} holds more than {MAX_FILES:,} files and folders: unpack it yourself, give --data the folder"
+        )
     return list(files.items())
 
 

@@ -199,6 +199,14 @@ def test_a_message_names_the_data_as_the_user_does(folder):
         read_list(folder / TRAIN_LIST, 2, data="my photographs.zip")
 
 
+def test_every_listed_photograph_has_the_class_of_its_label(listed_folder):
+    classes = DataFolder(listed_folder).class_of_paths()
+    assert len(classes) == 18
+    assert all(path.split("/")[0] == name for path, name in classes.items())
+    (listed_folder / LABELS).unlink()
+    assert DataFolder(listed_folder).class_of_paths() == {}
+
+
 def test_each_folder_is_resolved_once_and_each_file_looked_at_once(folder, monkeypatch):
     for number in range(50):
         (folder / "cat" / f"{number}.jpg").touch()
