@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import sys
+from typing import BinaryIO, Union
 
 KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
 
@@ -12,7 +13,7 @@ class NotRegularError(OSError):
     """What is there is no regular file, or larger than any that is expected; the message is the reason alone."""
 
 
-def open_regular(path, max_bytes):
+def open_regular(path: Union[str, os.PathLike[str]], max_bytes: int) -> BinaryIO:
     """Open a regular file of at most ``max_bytes`` for reading bytes; raises OSError (NotRegularError) without waiting."""
     try:
         _check(os.stat(path), max_bytes)  # before it is opened: opening a device can act on it
@@ -27,7 +28,7 @@ def open_regular(path, max_bytes):
         raise
 
 
-def sha256_of(path, max_bytes=sys.maxsize) -> str:
+def sha256_of(path: Union[str, os.PathLike[str]], max_bytes: int = sys.maxsize) -> str:
     """SHA-256 of the content of a regular file of at most ``max_bytes``, in hexadecimal digits; raises OSError."""
     digest = hashlib.sha256()
     with open_regular(path, max_bytes) as file:

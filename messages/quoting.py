@@ -19,13 +19,13 @@ class _Short(reprlib.Repr):
 _SHORT = _Short()
 
 
-def quoted(value) -> str:
+def quoted(value: object) -> str:
     """``repr(value)``, with the middle left out where it is long, nested deeply or has many parts."""
     text = _SHORT.repr(value)
     return text if len(text) <= 2 * MAX_LETTERS else f"{text[:MAX_LETTERS]}...{text[-MAX_LETTERS:]}"
 
 
-def named(name) -> str:
+def named(name: object) -> str:
     """A name or path as it stands; one that is too long, or that would not show on one line, as ``quoted`` has it."""
     text = str(name)
     return text if text.isprintable() and len(text) <= MAX_LETTERS_OF_A_NAME else quoted(text)

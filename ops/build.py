@@ -17,6 +17,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Optional
 
 from machine.cache_folder import cache_root, is_mine
 from machine.locks import locked
@@ -43,7 +44,7 @@ class BuildError(RuntimeError):
         self.output = output
 
 
-def find_compiler() -> list:
+def find_compiler() -> list[str]:
     """The C++ compiler's command, as words: $CXX, or the first of g++, c++, clang++ on PATH. Raises BuildError without one."""
     chosen = shlex.split(os.environ.get("CXX", ""))
     if chosen:
@@ -167,7 +168,7 @@ def run(command):
     return done
 
 
-def library(cuda_arch=None) -> Path:
+def library(cuda_arch: Optional[str] = None) -> Path:
     """The path of the built library; builds it where it is not there yet. Raises BuildError.
 
     Where the cache folder cannot be used, the build goes to a temporary folder, for this process alone.
