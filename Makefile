@@ -35,7 +35,7 @@ help:
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints, weights, archives with 100,000 damaged inputs each; on Linux'
 	@echo 'make hostile run every script on hostile data folders and damaged photographs: about ten minutes'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
-	@echo 'make lint    check style with ruff'
+	@echo 'make lint    check style with ruff, the order of imports with import-linter, types with mypy'
 	@echo 'make format  put style right with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
 	@echo 'make bench   time data loading, a training step and what attention costs'
@@ -81,6 +81,8 @@ torture: setup-dev
 lint: setup-dev
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
+	.venv/bin/lint-imports
+	$(VENV_PYTHON) -m mypy
 
 format: setup-dev
 	$(VENV_PYTHON) -m ruff check --fix .
@@ -95,5 +97,5 @@ bench: setup
 	$(VENV_PYTHON) benchmarks/attention_cost.py
 
 clean:
-	rm -rf $(DEMO) .pytest_cache .ruff_cache
+	rm -rf $(DEMO) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find . -name ".venv*" -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

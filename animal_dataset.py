@@ -1,11 +1,15 @@
 """Photographs and labels from a list file, ready for the network: ``AnimalDataset``."""
 
 import functools
+import os
 from pathlib import Path
+from typing import Optional, Union
 
 import numpy as np
+from PIL import Image
 
-from data.lists import DataError, list_digest, read_classes, read_list
+from data.data_folder import DataFolder
+from data.lists import TRAIN_LIST, VAL_LIST, DataError, list_digest
 from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographError, read_crop, read_photograph
 
@@ -13,38 +17,64 @@ from data.photographs import PhotographError, read_crop, read_photograph
 class AnimalDataset(PhotographDataset):
     """``dataset[i]`` -> (uint8 [3, image_size, image_size] RGB, int64 label).
 
-    ``list_file``: lines ``relative/path label``, paths relative to its folder, which also holds ``labels.txt``.
-    ``follow_links``: take entries and links that lead out of that folder too. ``data``: what the user calls the folder, for
-    messages. The other arguments, and what ``train`` changes: see PhotographDataset. Raises DataError for a bad list at once,
-    for a bad photograph when it is read.
+    ``list_file``: lines ``relative/path label``, paths relative to its folder, which also holds ``labels.txt``. ``folder``:
+    that folder as it was opened; by default no links that lead out of it are followed. The other arguments, and what
+    ``train`` changes: see PhotographDataset. Raises DataError for a bad list at once, for a bad photograph when it is read.
     """
 
-    def __init__(self, list_file, image_size, train, seed=0, *, follow_links=False, data=None, **view):
+    def __init__(
+        self,
+        list_file: Union[str, os.PathLike],
+        image_size: int,
+        train: bool,
+        seed: int = 0,
+        *,
+        folder: Optional[DataFolder] = None,
+        **view,
+    ):
         super().__init__(image_size, train, seed, **view)
         self.list_file = Path(list_file)
-        self.source = str(self.list_file)
-        self.root = self.list_file.parent
-        self.data = data or self.root
-        self.classes = read_classes(self.root, follow_links, self.data)
-        self.samples = read_list(self.list_file, len(self.classes), follow_links, self.data)
+        self.folder = folder or DataFolder(self.list_file.parent)
+        self.source, self.data = str(self.list_file), self.folder.name
+        self.classes = self.folder.read_classes()
+        self.samples = self.folder.read_list(self.list_file.name, len(self.classes))
+
+    @classmethod
+    def find(cls, data: str, may_download: bool = False) -> str:
+        """``data`` itself: the user brings the photographs."""
+        return data
+
+    @classmethod
+    def open_side(
+        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view
+    ) -> "AnimalDataset":
+        """The photographs of the training or the validation list of ``data``, a folder or an archive of one."""
+        folder = DataFolder.open(data, follow_links)
+        return cls(folder.root / (TRAIN_LIST if train else VAL_LIST), image_size, train, seed, folder=folder, **view)
+
+    @classmethod
+    def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
+        """As many as labels.txt names; None where there is none yet."""
+        folder = DataFolder.open(data, follow_links)
+        return len(folder.read_classes()) if folder.has_classes() else None
 
     def digest(self) -> str:
         """SHA-256 of the list's content."""
         return list_digest(self.list_file)
 
-    def photograph(self, index):
+    def photograph(self, index: int) -> Image.Image:
         return self._read(index, read_photograph)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
         pixels = self._read(index, lambda path: self.show(functools.partial(read_crop, path), index))
-        return pixels, np.int64(self.samples[index][1])
+        return pixels, np.int64(self.samples[index].label)
 
     def _read(self, index, read):
-        path, _, line = self.samples[index]
+        sample = self.samples[index]
+        path = self.folder.root / sample.name
         try:
-            return read(self.root / path)
+            return read(path)
         except PhotographError as error:
             raise DataError(
-                f"{self.list_file} line {line}: {self.root / path}: {error}; "
-                f"python train_val_split.py --data {self.data} writes lists without it"
+                f"{self.list_file} line {sample.place}: {path}: {error}; {self.folder.split_command} writes lists without it"
             ) from None

@@ -1,26 +1,21 @@
 """Compare networks on your photographs: train what is missing, evaluate, and say what the data carry."""
 
-import sys
-
-from config import parse_config
-from machine import runtime
+from machine import ending
+from config import Config, parse_config
 
 PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
 
 
-def main(config) -> int:
-    code = runtime.run("compare", compare, config, PATIENCE)
-    if code == runtime.INTERRUPTED:
-        print("interrupted; the same command continues with what is missing", file=sys.stderr)
-    return code
+def main(config: Config) -> int:
+    return ending.run("compare", compare, config, PATIENCE, hint="the same command continues with what is missing")
 
 
-def compare(config) -> int:
-    """Compare what ``config`` names: see comparison.session.compare."""
-    from comparison.session import compare
+def compare(config: Config) -> int:
+    """Compare what ``config`` names: see comparison.compare_networks."""
+    from comparison.compare_networks import compare_networks
 
-    return compare(config)
+    return compare_networks(config)
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

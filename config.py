@@ -12,8 +12,8 @@ from dataclasses import Field, dataclass, field
 from typing import Any, Optional
 
 from attention import ATTENTIONS
-from data.data_sets import DATASETS
-from machine.runtime import available_cores, default_threads
+from data import DATASETS
+from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, known_values, setting, settings_of
@@ -31,7 +31,7 @@ class Config:
     # fmt: off
     dataset: str = setting(
         "folder", "a folder of class folders, or CIFAR-10, which comes split",
-        choices=DATASETS, group="data", part="data", affects="result", scripts="train compare")
+        choices=tuple(DATASETS), group="data", part="data", affects="result", scripts="train compare")
     data: str = setting(
         "work/dataset", "folder of class folders, in which the lists lie, or a .zip, .tar.gz, .tgz or .tar of it. For "
                         "CIFAR-10 Paddle's cifar-10-python.tar.gz or its folder, without which Paddle downloads it",
@@ -244,7 +244,7 @@ class Config:
     def resolved(self) -> "Config":
         """The same settings with every value filled in that a default leaves to other settings or to the machine."""
         scale = {"momentum": 0.1 * self.batch_size / 256}.get(self.optimizer, 1e-3)
-        filled = {
+        filled: dict[str, Any] = {
             "learning_rate": scale,
             "warmup_epochs": min(5.0, self.epochs / 10),
             "threads": default_threads(),

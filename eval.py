@@ -1,19 +1,19 @@
 """Evaluate a trained network on the validation list: accuracy, per-class figures, confusion matrix, every prediction."""
 
-from config import parse_config
-from machine import runtime
+from machine import ending
+from config import Config, parse_config
 
 
-def main(config) -> int:
-    return runtime.run("eval", lambda config: print(evaluate(config)), config)
+def main(config: Config) -> int:
+    return ending.run("eval", lambda config: print(evaluate(config)), config)
 
 
-def evaluate(config) -> dict:
-    """Evaluate the run that ``config`` chooses: see evaluation.evaluate_run.evaluate_run."""
+def evaluate(config: Config) -> dict:
+    """Evaluate the run that ``config`` chooses: see evaluation.evaluate_run."""
     from evaluation.evaluate_run import evaluate_run
 
     return evaluate_run(config)
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

@@ -1,14 +1,16 @@
 """Show where trained networks look: Grad-CAM heat maps over photographs, and the gates of Shuffle Attention."""
 
-from config import parse_config
-from machine import runtime
+from pathlib import Path
+
+from machine import ending
+from config import Config, parse_config
 
 
-def main(config) -> int:
-    return runtime.run("gradcam", explain, config)
+def main(config: Config) -> int:
+    return ending.run("gradcam", explain, config)
 
 
-def explain(config):
+def explain(config: Config) -> Path:
     """Draw what ``config`` asks for: see explanation.explain_photographs."""
     from explanation.explain_photographs import explain_photographs
 
@@ -16,4 +18,4 @@ def explain(config):
 
 
 if __name__ == "__main__":
-    runtime.leave(main(parse_config()))
+    ending.leave(main(parse_config()))

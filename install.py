@@ -1,7 +1,7 @@
 """Makes .venv and installs what this machine needs. A second run finds everything there and does nothing.
 
     python3 install.py              what training needs
-    python3 install.py --dev        pytest and ruff as well
+    python3 install.py --dev        what tests and lint need as well
     python3 install.py --dry_run    prints what it would do
     python3 install.py --venv .venv-2.6.2 --paddle gpu-2.6.2
                                     another folder, and another Paddle than the machine asks for

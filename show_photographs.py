@@ -1,44 +1,52 @@
 """Draw a labelled grid of random photographs, one of each class, to see what the labels stand for."""
 
 import random
-import sys
 
-from config import parse_config
-from data.data_sets import data_root
-from data.lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
+from PIL import Image
+
+from machine import ending
+from config import Config, parse_config
+from data import DATASETS
+from data.data_folder import DataFolder
+from data.lists import TRAIN_LIST, VAL_LIST, DataError
 from data.photographs import PhotographError, read_photograph
-from messages.terminal import print_error, printable
-from messages.user_error import UserError
+from messages.terminal import printable
 
-MOST_CLASSES = 50
-THUMBNAIL = (320, 320)
+MAX_SHOWN = 50  # classes
+THUMBNAIL = (320, 320)  # width and height in pixels, at most
 
 
-def main(config) -> int:
+def main(config: Config) -> int:
+    """Draw the picture that the configuration asks for; returns the exit code."""
+    return ending.run("show_photographs", show, config, uses_paddle=False)
+
+
+def show(config: Config) -> None:
+    """Draw ``config.picture`` and say so; raises DataError, OSError."""
     from plots.figures import draw_photographs
 
-    try:
-        if config.dataset != "folder":
-            raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder are shown")
-        root, given = data_root(config.data), (config.follow_links, config.data)
-        classes = read_classes(root, *given)
-        samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in read_list(root / name, len(classes), *given)]
-        rng = random.Random(config.seed)
-        shown = sorted(rng.sample(range(len(classes)), min(len(classes), MOST_CLASSES)))
-        images = []
-        for label in shown:
-            paths = [path for path, other, _ in samples if other == label]
-            if paths:
-                images.append((_read(root / rng.choice(paths)), f"label: {classes[label]}"))
-        draw_photographs(images, config.picture)
-    except (UserError, OSError) as error:
-        print_error("show_photographs", error)
-        return 2
+    if not DATASETS[config.dataset].in_folder:
+        raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder are shown")
+    folder = DataFolder.open(config.data, config.follow_links)
+    classes = folder.read_classes()
+    images = one_of_each_class(folder, classes, config.seed)
+    draw_photographs(images, config.picture)
     print(f"one photograph of each of {len(images)} of {len(classes)} classes: {printable(config.picture)}")
-    return 0
 
 
-def _read(path):
+def one_of_each_class(folder: DataFolder, classes: list[str], seed: int) -> list[tuple[Image.Image, str]]:
+    """[(photograph, its label as text), ...] of at most MAX_SHOWN classes, drawn with ``seed``; raises DataError."""
+    samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in folder.read_list(name, len(classes))]
+    rng = random.Random(seed)
+    images = []
+    for label in sorted(rng.sample(range(len(classes)), min(len(classes), MAX_SHOWN))):
+        names = [sample.name for sample in samples if sample.label == label]
+        if names:
+            images.append((_thumbnail(folder.root / rng.choice(names)), f"label: {classes[label]}"))
+    return images
+
+
+def _thumbnail(path):
     try:
         image = read_photograph(path)
     except PhotographError as error:
@@ -48,4 +56,4 @@ def _read(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_config()))
+    ending.leave(main(parse_config()))

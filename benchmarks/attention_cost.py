@@ -45,9 +45,9 @@ def settings(gains):
 def measure_layer(mode):
     """{"seconds": forward and backward of one attention layer with residual, 16 x 256 x 56 x 56, "at_copy_speed": the time
     that its bytes take at this machine's own copy speed}."""
-    from machine import runtime
+    from machine import processor
 
-    runtime.configure()
+    processor.configure()
     import numpy as np
     import paddle
 
@@ -70,7 +70,7 @@ def measure_layer(mode):
 
     source = np.random.default_rng(0).random(int(np.prod(shape)), dtype=np.float32)
     target = np.empty_like(source)
-    threads = runtime.default_threads()
+    threads = processor.default_threads()
     bounds = np.linspace(0, source.size, threads + 1, dtype=int)
     with ThreadPoolExecutor(threads) as pool:
 

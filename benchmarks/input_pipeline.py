@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from machine import processor  # noqa: E402
 from sample_animals import draw_dataset  # noqa: E402
-from training import runtime  # noqa: E402
 
 
 def rate(photographs, work, rounds=5):
@@ -51,29 +51,29 @@ def main():
 
 
 def measure(folder, size):
-    command = [sys.executable, str(ROOT / "train_val_split.py"), "--data", str(folder)]
-    runtime.configure(threads=1)
+    command = [sys.executable, str(ROOT / "train_val_split.py"), "--data", str(folder), "--follow_links"]
+    processor.configure(threads=1)
     from animal_dataset import AnimalDataset
-    from data.lists import TRAIN_LIST, VAL_LIST, read_classes, read_list
+    from data.data_folder import DataFolder
+    from data.lists import TRAIN_LIST
     from data.loader import PhotographLoader
 
     def split():
         subprocess.run(command, check=True, capture_output=True)
 
     split()
-    classes = len(read_classes(folder))
-    total = sum(len(read_list(folder / name, classes)) for name in (TRAIN_LIST, VAL_LIST))
+    opened = DataFolder(folder, follow_links=True)  # its class folders may be links
+    list_file, total = opened.root / TRAIN_LIST, len(opened.class_of_paths())
     print(f"{total} photographs, {size} pixels")
     print(f"train_val_split.py, the whole command, all cores   {rate(total, split):7.0f} /s")
 
-    list_file = folder / TRAIN_LIST
     figures = {}
     for name, train in (("evaluation transform", False), ("training transform", True)):
-        dataset = AnimalDataset(list_file, size, train)
+        dataset = AnimalDataset(list_file, size, train, folder=opened)
         figures[name] = rate(len(dataset), lambda dataset=dataset: [dataset[i] for i in range(len(dataset))])
         print(f"{name + ', one core':<50} {figures[name]:7.0f} /s")
     for workers in (0, 1):
-        loader = PhotographLoader(AnimalDataset(list_file, size, True), 32, workers, shuffle=True)
+        loader = PhotographLoader(AnimalDataset(list_file, size, True, folder=opened), 32, workers, shuffle=True)
         figure = rate(len(loader.dataset), lambda loader=loader: [None for _ in loader])
         share = figure / figures["training transform"]
         name = f"training batches through the loader, {workers} workers"

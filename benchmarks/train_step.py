@@ -26,11 +26,11 @@ def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on", pr
     Returns {"seconds": median training step, "loss": the first step's loss, "peak_bytes": the most memory the process held
     while training, "evaluation_seconds": median forward pass of evaluation}. ``prepare`` is called before the network is built.
     """
-    from machine import runtime
+    from machine import processor
 
     if not as_it_comes:
-        runtime.configure()
-    import zlib  # noqa: F401  # before Paddle, see machine/runtime.py
+        processor.configure()
+    import zlib  # noqa: F401  # before Paddle, see machine/processor.py
 
     import paddle
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from machine.runtime import INTERRUPTED, TERMINATED, Terminated
+from machine.ending import INTERRUPTED, TERMINATED, Terminated
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 6  # seconds for a script to end once it is interrupted; it gives itself 4

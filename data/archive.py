@@ -3,6 +3,10 @@
 An archive comes from strangers. Its entries stay inside of the folder, links and special files are refused, how much is
 unpacked is counted while it is written. The folder's name is the SHA-256 of the archive's content. It appears whole or not at
 all: who unpacks writes beside and renames, and processes that start together wait for the first of them.
+
+Names are checked and files written here, for zip and tar alike. tarfile's own data_filter would not do: it takes links that
+stay inside, looks at names before they are decoded (Windows packs Chinese ones as GBK), bounds neither files nor bytes, and the
+first releases of Python 3.9 lack it.
 """
 
 import contextlib
@@ -17,18 +21,20 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Union
 
 from data.archive_entries import CHUNK, ArchiveError, damaged, opened
-from data.data_folder import is_hidden
+from data.folder_walk import is_hidden
 from data.lists import LABELS, TRAIN_LIST
-from machine.cache_folder import cache_root, is_mine, locked
+from machine.cache_folder import cache_root, is_mine
+from machine.locks import locked
 from machine.regular_file import open_regular, sha256_of
 from messages.quoting import named, quoted
 from messages.terminal import printable
 
-MOST_FILES = 1_000_000  # files and folders together
-MOST_DEPTH = 64
-MOST_RATIO = 100  # bytes unpacked for each byte of the archive; photographs barely shrink
+MAX_FILES = 1_000_000  # files and folders together
+MAX_DEPTH = 64  # folders in folders
+MAX_RATIO = 100  # bytes unpacked for each byte of the archive; photographs barely shrink
 SMALL = 2**30  # as many bytes a small archive may unpack to, whatever the ratio
 SPARE_DISK = 2**29  # bytes that stay free
 UNPACKING = "unpacking-"
@@ -39,7 +45,7 @@ DAMAGED = (
 """What zipfile, tarfile and gzip raise, apart from OSError, on what they cannot read."""
 
 
-def unpacked(archive) -> Path:
+def unpacked(archive: Union[str, os.PathLike]) -> Path:
     """The data folder that ``archive`` holds; unpacks it where that has not been done yet. Raises ArchiveError.
 
     A single folder at the top is looked through: photographs.zip with photographs/cat/1.jpg gives the folder of cat.
@@ -84,7 +90,7 @@ def _unpack(archive, folder, size):
     """Unpack beside, then rename to ``folder``; what a killed process left goes. Raises ArchiveError, OSError."""
     for left in folder.parent.glob(f"{UNPACKING}*"):
         shutil.rmtree(left, ignore_errors=True)
-    by_ratio = max(SMALL, MOST_RATIO * size)
+    by_ratio = max(SMALL, MAX_RATIO * size)
     by_disk = shutil.disk_usage(folder.parent).free - SPARE_DISK
     work = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=folder.parent))
     try:
@@ -114,8 +120,8 @@ def _checked(archive, entries):
     kept = []
     for entry in entries:
         kept.append(entry)
-        if len(kept) > MOST_FILES:
-            raise ArchiveError(f"{archive} holds more than {MOST_FILES:,} files: unpack it yourself and give --data the folder")
+        if len(kept) > MAX_FILES:
+            raise ArchiveError(f"{archive} holds more than {MAX_FILES:,} files: unpack it yourself and give --data the folder")
     files, folders = {}, set()
     for entry, name in zip(kept, _decoded(archive, kept)):
         parts = _parts(archive, name)
@@ -133,9 +139,11 @@ def _checked(archive, entries):
     if both:
         raise ArchiveError(f"{archive}: {named(both)} is a file and a folder in it: pack it again")
     if not files:
-        raise ArchiveError(f"{archive} holds no files")
-    if len(files) + len(folders) > MOST_FILES:
-        raise ArchiveError(f"{archive} holds more than {MOST_FILES:,} files and folders: unpack it yourself")
+        raise ArchiveError(f"{archive} holds no files: pack the class folders with their photographs")
+    if len(files) + len(folders) > MAX_FILES:
+        raise ArchiveError(
+            f"{archive} holds more than {MAX_FILES:,} files and folders: unpack it yourself, give --data the folder"
+        )
     return list(files.items())
 
 
@@ -159,13 +167,13 @@ def _parts(archive, name):
         raise ArchiveError(
             f"{archive}: the name {quoted(name)} could lead out of the folder: pack it again with plain relative names"
         )
-    if len(parts) > MOST_DEPTH:
-        raise ArchiveError(f"{archive}: {name[:80]!r}... lies in more than {MOST_DEPTH} folders: pack it again")
+    if len(parts) > MAX_DEPTH:
+        raise ArchiveError(f"{archive}: {name[:80]!r}... lies in more than {MAX_DEPTH} folders: pack it again")
     return parts
 
 
-def _write(archive, source, files, work, most_bytes, unit):
-    """Write the files; raises ArchiveError once there are more than ``most_bytes``, whatever the headers say."""
+def _write(archive, source, files, work, max_bytes, unit):
+    """Write the files; raises ArchiveError once there are more than ``max_bytes``, whatever the headers say."""
     total = 0
     made = set()
     for path, entry in files:
@@ -177,9 +185,9 @@ def _write(archive, source, files, work, most_bytes, unit):
         with source.open(entry.member) as content, open(target, "xb") as file:
             while chunk := content.read(CHUNK):
                 total += len(chunk)
-                if total > most_bytes:
+                if total > max_bytes:
                     raise ArchiveError(
-                        f"{archive} unpacks to more than the {most_bytes:,} bytes that {unit}: unpack it yourself, and give "
+                        f"{archive} unpacks to more than the {max_bytes:,} bytes that {unit}: unpack it yourself, and give "
                         f"--data the folder"
                     )
                 file.write(chunk)

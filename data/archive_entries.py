@@ -5,14 +5,16 @@ import io
 import stat
 import tarfile
 import zipfile
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Union
 
 from data.lists import DataError
 from messages.quoting import named
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 CHUNK = 2**20
-HEADERS = 2**30  # bytes of headers that may come on top of what the entries hold
+MAX_HEADER_BYTES = 2**30  # that may come on top of what the entries hold
 
 
 class ArchiveError(DataError):
@@ -28,22 +30,26 @@ class Entry(NamedTuple):
     member: Any
 
 
-def damaged(archive, error):
+def damaged(archive: Path, error: Union[str, Exception]) -> ArchiveError:
+    """The error for an archive that cannot be read to its end; ``error`` is the reason."""
     return ArchiveError(
         f"{archive} is cut or damaged: {named(error) or type(error).__name__}; get it anew, nothing was unpacked"
     )
 
 
-def opened(archive, file, most_bytes):
-    """The reader that suits the content of ``file``, a context manager; raises ArchiveError where there is none."""
+def opened(archive: Path, file: BinaryIO, max_bytes: int) -> "Union[ZipArchive, TarArchive]":
+    """The reader that suits the content of ``file``, a context manager; raises ArchiveError where there is none.
+
+    ``archive``: what messages call it; ``max_bytes``: as many a tar file may unpack to.
+    """
     start = file.read(512)
     file.seek(0)
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return ZipArchive(archive, file)
     if start[:2] == b"\x1f\x8b":
-        return TarArchive(archive, _Bounded(archive, gzip.GzipFile(fileobj=file), most_bytes))
+        return TarArchive(archive, _Bounded(archive, gzip.GzipFile(fileobj=file), max_bytes))
     if start[257:262] == b"ustar":
-        return TarArchive(archive, _Bounded(archive, file, most_bytes))
+        return TarArchive(archive, _Bounded(archive, file, max_bytes))
     raise ArchiveError(f"{archive} is no folder, and no archive that is read here ({' '.join(SUFFIXES)}): unpack it first")
 
 
@@ -60,7 +66,7 @@ class ZipArchive:
     def __exit__(self, *error):
         self.zip.close()
 
-    def entries(self):
+    def entries(self) -> Iterator[Entry]:
         """Yield every Entry; raises ArchiveError for links, special files, encryption, rare compression."""
         for info in self.zip.infolist():
             is_utf8 = bool(info.flag_bits & 0x800)
@@ -76,11 +82,11 @@ class ZipArchive:
             # zipfile decodes names that are not marked as UTF-8 with a code page that has all bytes
             yield Entry(info.orig_filename.encode("utf-8" if is_utf8 else "cp437"), is_utf8, info.is_dir(), info)
 
-    def open(self, member):
+    def open(self, member: Any) -> BinaryIO:
         """A file's content, as a stream that raises where its checksum is wrong."""
         return self.zip.open(member)
 
-    def check_end(self):
+    def check_end(self) -> None:
         """Nothing: what a zip file ends with was read first."""
 
 
@@ -97,7 +103,7 @@ class TarArchive:
     def __exit__(self, *error):
         self.tar.close()
 
-    def entries(self):
+    def entries(self) -> Iterator[Entry]:
         """Yield every Entry; raises ArchiveError for links and special files, and where the end is missing."""
         for member in self.tar:
             if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
@@ -107,11 +113,11 @@ class TarArchive:
         self.end = self.tar.offset
         self.check_end()
 
-    def open(self, member):
+    def open(self, member: Any) -> BinaryIO:
         """A file's content as a stream."""
         return self.tar.extractfile(member)
 
-    def check_end(self):
+    def check_end(self) -> None:
         """Raise ArchiveError unless the tar file ends as it should, and gzip finds its checksum right."""
         self.stream.seek(self.end)
         if self.stream.read(512).count(0) != 512:
@@ -121,11 +127,11 @@ class TarArchive:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream of which at most ``most_bytes`` are read, and at most CHUNK at a time: tarfile reads what a header asks for."""
+    """A stream of which at most ``max_bytes`` are read, and at most CHUNK at a time: tarfile reads what a header asks for."""
 
-    def __init__(self, archive, stream, most_bytes):
+    def __init__(self, archive, stream, max_bytes):
         super().__init__()
-        self.archive, self.stream, self.most_bytes = archive, stream, most_bytes
+        self.archive, self.stream, self.max_bytes = archive, stream, max_bytes
 
     def read(self, size=-1):
         if not 0 <= size <= CHUNK:
@@ -141,7 +147,7 @@ class _Bounded(io.RawIOBase):
         return self.stream.tell()
 
     def _check_place(self, offset):
-        if offset > self.most_bytes + HEADERS:
+        if offset > self.max_bytes + MAX_HEADER_BYTES:
             raise ArchiveError(f"{self.archive} unpacks to more than its size allows: is it a bomb? Unpack it yourself")
 
 

@@ -10,15 +10,20 @@ import functools
 import gzip
 import hashlib
 import io
+import os
 import sys
 import tarfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Optional, Union
 
 import numpy as np
+from paddle.dataset import common
+from paddle.vision.datasets import cifar
 from PIL import Image
 
-from data.lists import DataError
+from data.lists import DataError, Sample
 from data.photograph_dataset import PhotographDataset
 from data.photographs import crop
 from messages.quoting import named, quoted
@@ -30,11 +35,12 @@ FOLDER = "cifar-10-batches-py"
 META = "batches.meta"
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 VAL_BATCHES = ("test_batch",)
-SIDE = 32
+SIDE = 32  # pixels
+NUM_CLASSES = 10
 
-MOST_BYTES = 64 * 2**20
-"""A part of the archive may have as many bytes: twice those of the original's largest."""
-MOST_PARTS = 64
+MAX_BYTES = 64 * 2**20
+"""Of a part of the archive: twice those of the original's largest."""
+MAX_PARTS = 64
 
 
 class Cifar10Dataset(PhotographDataset):
@@ -45,9 +51,9 @@ class Cifar10Dataset(PhotographDataset):
     Raises DataError for a file that is damaged or no such archive.
     """
 
-    def __init__(self, file, image_size, train, seed=0, **view):
+    def __init__(self, file: Union[str, os.PathLike], image_size: int, train: bool, seed: int = 0, **view):
         super().__init__(image_size, train, seed, **view)
-        self.file = self.data = Path(file)
+        self.file, self.data = Path(file), str(file)
         names = TRAIN_BATCHES if train else VAL_BATCHES
         self.source = f"{self.file} ({' to '.join(dict.fromkeys((names[0], names[-1])))})"
         pickles = read_parts(self.file, (META, *names))
@@ -56,24 +62,42 @@ class Cifar10Dataset(PhotographDataset):
         for name in names:
             pixels, labels = _batch(self.file, name, _unpickle(self.file, name, pickles.pop(name)), len(self.classes))
             images.append(pixels)
-            self.samples += [(f"{name}/{place}", label, place) for place, label in enumerate(labels)]
+            self.samples += [Sample(f"{name}/{place}", label, place) for place, label in enumerate(labels)]
         self.images = np.concatenate(images)  # uint8 [N, 3 * 32 * 32]
+
+    @classmethod
+    def find(cls, data: str, may_download: bool = False) -> str:
+        """The archive that ``data`` stands for: see find_file."""
+        return str(find_file(data, may_download))
+
+    @classmethod
+    def open_side(
+        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view
+    ) -> "Cifar10Dataset":
+        """The side of the archive ``data`` to train on, or to validate on; there are no links to follow."""
+        return cls(data, image_size, train, seed, **view)
+
+    @classmethod
+    def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
+        """Ten, for which the archive need not be there."""
+        return NUM_CLASSES
 
     def digest(self) -> str:
         """SHA-256 of class names, labels and pixels: equal whatever the archive was packed with."""
-        content = hashlib.sha256(repr((self.classes, self.samples)).encode("utf-8"))
+        samples = [tuple(sample) for sample in self.samples]  # so that a Sample's name is no part of what is hashed
+        content = hashlib.sha256(repr((self.classes, samples)).encode("utf-8"))
         content.update(self.images.data)
         return content.hexdigest()
 
-    def photograph(self, index):
+    def photograph(self, index: int) -> Image.Image:
         pixels = self.images[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # [3, H, W] -> [H, W, 3]
         return Image.fromarray(np.ascontiguousarray(pixels))
 
-    def __getitem__(self, index):
-        return self.show(functools.partial(crop, self.photograph(index)), index), np.int64(self.samples[index][1])
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
+        return self.show(functools.partial(crop, self.photograph(index)), index), np.int64(self.samples[index].label)
 
 
-def find_file(path, may_download=False) -> Path:
+def find_file(path: Union[str, os.PathLike], may_download: bool = False) -> Path:
     """The archive: ``path``, or in the folder ``path``, or downloaded by Paddle if ``may_download``; raises DataError."""
     path = Path(path)
     for place in (path, path / FILE_NAME):
@@ -87,9 +111,6 @@ def find_file(path, may_download=False) -> Path:
 
 def _download():
     """Paddle's own download into its own folder, checked against the MD5 that Paddle knows; a file already there is kept."""
-    from paddle.dataset import common
-    from paddle.vision.datasets import cifar
-
     folder = Path(common.DATA_HOME) / "cifar"
     if not (folder / FILE_NAME).is_file():
         print(f"downloading {FILE_NAME} (about 170 MB) into {folder}", flush=True)
@@ -107,15 +128,15 @@ def _download():
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A gzip file of which nobody reads more than MOST_BYTES at a time or MOST_PARTS times that in all."""
+    """A gzip file of which nobody reads more than MAX_BYTES at a time or MAX_PARTS times that in all."""
 
     def read(self, size=-1):
-        if not 0 <= size <= MOST_BYTES or self.tell() > MOST_PARTS * MOST_BYTES:
+        if not 0 <= size <= MAX_BYTES or self.tell() > MAX_PARTS * MAX_BYTES:
             raise DataError(f"{self.name}: unpacks to more than CIFAR-10 holds; not read. {_remedy()}")
         return super().read(size)
 
 
-def read_parts(file, names) -> dict:
+def read_parts(file: Path, names: Iterable[str]) -> dict[str, bytes]:
     """{name: bytes} of the files ``names`` in the archive's folder, read into memory; raises DataError.
 
     Only plain files count, never links. The archive is read to its end, so that a cut or changed one is noticed.
@@ -125,7 +146,7 @@ def read_parts(file, names) -> dict:
     try:
         with _BoundedGzip(file) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as archive:
             for count, part in enumerate(archive):
-                if not 0 <= part.size <= MOST_BYTES or count >= MOST_PARTS:
+                if not 0 <= part.size <= MAX_BYTES or count >= MAX_PARTS:
                     size, than = f"{part.size:,}"[:40], "less than" if part.size < 0 else "more than"
                     raise DataError(f"{file}: {quoted(part.name)} of {size} bytes is {than} CIFAR-10 holds. {_remedy()}")
                 name = wanted.get(part.name)
@@ -133,7 +154,8 @@ def read_parts(file, names) -> dict:
                     continue
                 if part.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or part.issparse() or name in found:
                     raise DataError(f"{file}: {part.name} is no plain file, or is there twice. {_remedy()}")
-                found[name] = archive.extractfile(part).read(part.size)
+                content = archive.extractfile(part)
+                found[name] = content.read(part.size) if content else b""  # a plain file has content
             while unzipped.read(2**20):
                 pass
     except DataError:

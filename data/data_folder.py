@@ -1,51 +1,181 @@
-"""What lies in a folder of photographs: its files, links that lead out of it, loops of links."""
+"""A data folder: photographs, and the lists that say which of them are trained and validated on.
+
+A list may come from a stranger: unless links are followed, it reaches no file outside of its folder.
+"""
 
 import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Optional, Union
 
-OUTSIDE = "a link that leads out of the data folder; --follow_links takes it all the same"
-SEEN = "a link to a folder that is read already"
-SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
+from data.archive import unpacked
+from data.folder_walk import files_below, leads_out
+from data.lists import (
+    LABELS,
+    MAX_CLASSES,
+    MAX_LIST_BYTES,
+    TRAIN_LIST,
+    VAL_LIST,
+    DataError,
+    Sample,
+    parse_entry,
+    split_command,
+)
+from machine.regular_file import NotRegularError, open_regular
+from messages.quoting import named
 
 
-def is_hidden(name) -> bool:
-    """Whether a file or folder of this name is none of the user's photographs."""
-    return name.startswith(".") or name.lower() in SYSTEM_FILES
+class DataFolder:
+    """The folder ``root``, in which lists and photographs lie.
 
-
-def leads_out(path, root) -> bool:
-    """Whether ``path``, with all links followed, is outside of the folder ``root``, itself with links followed."""
-    real, base = os.path.realpath(path), os.path.realpath(root)
-    return real != base and not real.startswith(os.path.join(base, ""))
-
-
-def files_below(folder, root, follow_links=False):
-    """Yield (path, problem) of every visible file below ``folder``, at any depth; problem: None, or why it is left out.
-
-    Links are followed where they stay in ``root``, with ``follow_links`` wherever they lead. Each folder is read once, however
-    many links lead to it, first by its own name, and ``root`` not once more: loops of links end, and the result does not
-    depend on the file system's order. Raises OSError for a folder that cannot be read.
+    ``follow_links``: take photographs, and lists, that lie outside of it too, where links or entries lead there. ``name``: what
+    the user calls it (``--data``), for messages; by default its path.
     """
-    folders, links = [os.fspath(folder)], []
-    seen = set() if os.fspath(folder) == os.fspath(root) else {_identity(root)}
-    while folders or links:
-        here = folders.pop() if folders else links.pop(0)
-        if _identity(here) in seen:
-            yield here, SEEN
-            continue
-        seen.add(_identity(here))
-        with os.scandir(here) as entries:
-            found = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
-        for entry in found:
-            if entry.is_symlink() and not follow_links and leads_out(entry.path, root):
-                yield entry.path, OUTSIDE
-            elif not os.path.isdir(entry.path) if entry.is_symlink() else not entry.is_dir():
-                yield entry.path, None
-            elif entry.is_symlink():
-                links.append(entry.path)
+
+    def __init__(
+        self, root: Union[str, os.PathLike], follow_links: bool = False, name: Optional[Union[str, os.PathLike]] = None
+    ):
+        self.root, self.follow_links, self.name = Path(root), follow_links, str(name or root)
+
+    @classmethod
+    def open(cls, data: Union[str, os.PathLike], follow_links: bool = False) -> "DataFolder":
+        """The folder that ``--data`` stands for: ``data`` itself, or what the archive ``data`` holds, see archive.unpacked.
+
+        Raises DataError. A folder that is not there is left for the reader of its lists to say.
+        """
+        path = Path(data)
+        if path.is_file():
+            return cls(unpacked(path), follow_links, data)
+        if path.exists() and not path.is_dir():
+            raise DataError(f"{path} is neither a folder nor an archive: give --data a folder of class folders")
+        return cls(path, follow_links, data)
+
+    @property
+    def split_command(self) -> str:
+        """The command that writes this folder's lists, for messages."""
+        return split_command(self.name)
+
+    def has_classes(self) -> bool:
+        """Whether there is a labels.txt."""
+        return (self.root / LABELS).is_file()
+
+    def leads_out(self, path: Union[str, os.PathLike]) -> bool:
+        """Whether ``path`` is not to be taken, since it lies outside of the folder once all links are followed."""
+        return not self.follow_links and leads_out(path, self.root)
+
+    def files_below(self, folder: Union[str, os.PathLike]) -> Iterator[tuple[str, Optional[str]]]:
+        """(path, problem) of every visible file below ``folder``, which lies in this one: see folder_walk.files_below."""
+        return files_below(folder, self.root, self.follow_links)
+
+    def read_classes(self) -> list[str]:
+        """The class names in label order, from ``labels.txt``; raises DataError."""
+        path = self.root / LABELS
+        lines = self._read_lines(path)
+        while lines and not lines[-1].strip():
+            lines.pop()
+        if not 2 <= len(lines) <= MAX_CLASSES:
+            raise DataError(f"{path}: {len(lines)} class names; expected at least two, at most {MAX_CLASSES:,}, one a line")
+        first = {}
+        for number, name in enumerate(lines, start=1):
+            if not name.strip():
+                raise DataError(
+                    f"{path} line {number} is blank: the labels of the classes after it would be in doubt; remove it"
+                )
+            if first.setdefault(name, number) != number:
+                raise DataError(
+                    f"{path} line {number}: {named(name)} is the class of line {first[name]} already: give it another name"
+                )
+        return lines
+
+    def read_list(self, list_name: str, num_classes: int) -> list[Sample]:
+        """The samples of the list ``list_name``, whose labels are below ``num_classes``; raises DataError.
+
+        Unless links are followed, entries that are absolute, climb out of the folder with ".." or leave it through a link are
+        refused.
+        """
+        list_file = self.root / list_name
+        check = _EntryCheck(self)
+        labels = {}  # path -> its label and the first line with it
+        samples = []
+        for number, line in enumerate(self._read_lines(list_file), start=1):
+            if not line.strip():
+                continue
+            where = f"{list_file} line {number}"
+            path, label = parse_entry(line, num_classes, where)
+            known, first = labels.setdefault(path, (label, number))
+            if known != label:
+                raise DataError(
+                    f"{where}: {named(path)} has label {label} here and {known} in line {first}: keep one of the two"
+                )
+            problem = check.problem(path)
+            if problem:
+                remedy = f"has the data folder changed? {self.split_command} writes the lists anew"
+                if problem.leaves_folder:
+                    remedy = "keep lists and photographs in one folder, or say --follow_links if you trust the list"
+                raise DataError(f"{where}: {problem.reason}; {remedy}")
+            samples.append(Sample(path, label, number))
+        if not samples:
+            raise DataError(f"{list_file} is empty: {self.split_command} writes it")
+        return samples
+
+    def class_of_paths(self) -> dict[str, str]:
+        """{relative path: class name} of all photographs in both lists, none where there is no labels.txt; raises DataError."""
+        if not self.has_classes():
+            return {}
+        classes = self.read_classes()
+        samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in self.read_list(name, len(classes))]
+        return {sample.name: classes[sample.label] for sample in samples}
+
+    def _read_lines(self, path):
+        if path.is_symlink() and self.leads_out(path):
+            raise DataError(f"{path} is a link that leads out of its folder: put the list itself there, or say --follow_links")
+        try:
+            with open_regular(path, MAX_LIST_BYTES) as file:
+                text = file.read().decode("utf-8-sig")
+        except FileNotFoundError:
+            raise DataError(f"there is no {path}: {self.split_command} writes it from class folders") from None
+        except NotRegularError as error:
+            raise DataError(f"{path}: {error}; {self.split_command} writes it anew") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read: {error}; {self.split_command} writes it anew") from None
+        # not splitlines(), which would also break at rarer characters that a file name may hold
+        return [line.rstrip("\r") for line in text.split("\n")]
+
+
+class _Problem(NamedTuple):
+    """Why an entry cannot be used, and whether that is because it leaves the folder."""
+
+    reason: str
+    leaves_folder: bool = False
+
+
+class _EntryCheck:
+    """Whether entries are files inside of a folder; one look at the disk for a file, one for each folder that holds some."""
+
+    def __init__(self, folder):
+        self.root, self.follow_links = os.fspath(folder.root), folder.follow_links
+        self.outside = {}  # parent -> whether it is outside of the root
+
+    def problem(self, path):
+        """None, or a _Problem."""
+        place = os.path.join(self.root, path)
+        parent = os.path.dirname(path)
+        try:
+            if self.follow_links:
+                status = os.stat(place)
             else:
-                folders.append(entry.path)
-
-
-def _identity(path):
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
+                if os.path.isabs(path):
+                    return _Problem(f"{named(path)} is absolute, not relative to the list's folder", True)
+                if parent not in self.outside:
+                    self.outside[parent] = leads_out(os.path.join(self.root, parent), self.root)
+                if self.outside[parent]:
+                    return _Problem(f"{named(path)} is outside of the folder {self.root}", True)
+                status = os.lstat(place)
+                if stat.S_ISLNK(status.st_mode):
+                    if leads_out(place, self.root):
+                        return _Problem(f"{named(path)} is a link that leads out of the folder {self.root}", True)
+                    status = os.stat(place)
+        except (OSError, ValueError):  # ValueError: a NUL byte
+            return _Problem(f"there is no file {named(place)}")
+        return None if stat.S_ISREG(status.st_mode) else _Problem(f"{named(place)} is no file")

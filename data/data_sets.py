@@ -1,59 +1,48 @@
-"""The data sets that the scripts know by name."""
+"""The data sets by name: how the scripts find and open them, whichever they are, and what tells two of them apart."""
 
 import os
-from pathlib import Path
+from typing import Optional
 
-from data.lists import TRAIN_LIST, VAL_LIST, DataError
-
-DATASETS = ("folder", "cifar10")
-
-
-def find_data(dataset, data, may_download=False) -> str:
-    """``data`` as it is for a "folder"; for "cifar10" the archive that it stands for, see cifar10.find_file."""
-    if dataset == "folder":
-        return data
-    from data.cifar10 import find_file
-
-    return str(find_file(data, may_download))
+from data import DATASETS
+from data.lists import DataError
+from data.photograph_dataset import PhotographDataset
 
 
-def data_root(data) -> Path:
-    """The folder that ``data`` of a "folder" stands for: itself, or what an archive holds, see data_archive.unpacked.
+def dataset_class(dataset: str) -> type[PhotographDataset]:
+    """The class of the data set ``dataset``, one of DATASETS; raises DataError for another name."""
+    if dataset not in DATASETS:
+        raise DataError(f"dataset = {dataset!r}: expected one of {', '.join(DATASETS)}")
+    return DATASETS[dataset].load()
 
-    Raises DataError. A folder that is not there is left for the reader of its lists to say.
+
+def find_data(dataset: str, data: str, may_download: bool = False) -> str:
+    """``data`` as open_dataset takes it: for a folder itself, for CIFAR-10 the archive it stands for; raises DataError.
+
+    ``may_download``: fetch a data set that is published where it is not there.
     """
-    path = Path(data)
-    if path.is_file():
-        from data.archive import unpacked
-
-        return unpacked(path)
-    if path.exists() and not path.is_dir():
-        raise DataError(f"{path} is neither a folder nor an archive")
-    return path
+    return dataset_class(dataset).find(data, may_download)
 
 
-def open_dataset(dataset, data, image_size, train, seed=0, follow_links=False, **view):
+def open_dataset(
+    dataset: str, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view
+) -> PhotographDataset:
     """The training or the validation side of a data set.
 
-    ``dataset``: one of DATASETS. ``data``: for "folder" the folder that the lists lie in, or an archive of it, for "cifar10"
-    its archive. ``follow_links``: see AnimalDataset. The other arguments: see PhotographDataset. Raises DataError.
+    ``data``: what find_data returns. ``follow_links``: see DataFolder. The other arguments: see PhotographDataset. Raises
+    DataError.
     """
-    if dataset == "folder":
-        from animal_dataset import AnimalDataset
-
-        list_file = data_root(data) / (TRAIN_LIST if train else VAL_LIST)
-        return AnimalDataset(list_file, image_size, train, seed, follow_links=follow_links, data=data, **view)
-    if dataset == "cifar10":
-        from data.cifar10 import Cifar10Dataset
-
-        return Cifar10Dataset(data, image_size, train, seed, **view)
-    raise ValueError(f"dataset = {dataset!r}: expected one of {', '.join(DATASETS)}")
+    return dataset_class(dataset).open_side(data, image_size, train, seed, follow_links, **view)
 
 
-def check_apart(train_set, val_set) -> None:
+def count_classes(dataset: str, data: str, follow_links: bool = False) -> Optional[int]:
+    """How many classes a data set has; None where that is not known yet, as of a folder that is not split. Raises DataError."""
+    return dataset_class(dataset).count_classes(data, follow_links)
+
+
+def check_apart(train_set: PhotographDataset, val_set: PhotographDataset) -> None:
     """Raise DataError where a photograph is to be trained on and validated on: its accuracy would say nothing."""
-    trained_on = {_plain(name) for name, _, _ in train_set.samples}
-    both = [name for name, _, _ in val_set.samples if _plain(name) in trained_on]
+    trained_on = {_plain(sample.name) for sample in train_set.samples}
+    both = [sample.name for sample in val_set.samples if _plain(sample.name) in trained_on]
     if both:
         raise DataError(
             f"{len(both)} photographs of {val_set.source} are in {train_set.source} as well (the first: {both[0]}): accuracy "
@@ -65,8 +54,8 @@ def _plain(name):
     return os.path.normpath(name) if "./" in name or "//" in name else name
 
 
-def digests(dataset, data, follow_links=False) -> dict:
+def digests(dataset: str, data: str, follow_links: bool = False) -> dict[str, str]:
     """{"train", "val"}: what tells the two sides of a data set from those of another; raises DataError, see check_apart too."""
     sides = {side: open_dataset(dataset, data, 1, side == "train", follow_links=follow_links) for side in ("train", "val")}
-    check_apart(**{f"{side}_set": opened for side, opened in sides.items()})
+    check_apart(sides["train"], sides["val"])
     return {side: opened.digest() for side, opened in sides.items()}

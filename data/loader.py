@@ -12,12 +12,14 @@ import contextlib
 import signal
 import threading
 import traceback
+from collections.abc import Iterator
 
 import numpy as np
 import paddle
 
 from data.lists import DataError
-from machine.runtime import become_worker, remove_shared_batches
+from data.photograph_dataset import PhotographDataset
+from machine.workers import become_worker, remove_shared_batches
 
 
 class Batches(paddle.io.BatchSampler):
@@ -27,18 +29,18 @@ class Batches(paddle.io.BatchSampler):
     of a whole epoch, also where its first batches are passed over.
     """
 
-    def __init__(self, length, batch_size, shuffle=False, seed=0):
+    def __init__(self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0):
         self.length, self.batch_size = length, batch_size
         self.shuffle, self.seed, self.epoch, self.first_batch = shuffle, seed, 0, 0
 
-    def set_epoch(self, epoch, first_batch=0) -> None:
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Shuffle as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch`` (from 0)."""
         self.epoch, self.first_batch = epoch, first_batch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-self.length // self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
@@ -52,20 +54,20 @@ class PhotographLoader:
     iteration ends its worker processes, also when it is broken off. With ``num_workers`` 0 a thread reads two batches ahead.
     """
 
-    def __init__(self, dataset, batch_size, num_workers=0, shuffle=False, seed=0):
+    def __init__(self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0):
         self.dataset = dataset
         self.batches = Batches(len(dataset), batch_size, shuffle, seed)
         self.num_workers = num_workers
 
-    def set_epoch(self, epoch, first_batch=0) -> None:
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Shuffle and augment as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch``."""
         self.batches.set_epoch(epoch, first_batch)
         self.dataset.set_epoch(epoch)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
         return self._read_with_workers() if self.num_workers else self._read_ahead()
 
     def _read_ahead(self):

@@ -1,8 +1,12 @@
 """What every data set of photographs does alike: choose the part that is shown, mirror it, turn it, hand it over as pixels."""
 
+from typing import Callable, Optional
+
 import numpy as np
 import paddle
+from PIL import Image
 
+from data.lists import Sample
 from data.photographs import central_box, random_box, rotate, whole_box
 
 
@@ -18,22 +22,29 @@ class PhotographDataset(paddle.io.Dataset):
     workers changes nothing. Whoever iterates calls ``set_epoch`` before each epoch, as data.loader.PhotographLoader does;
     without it every epoch is augmented as the first.
 
-    A subclass has ``classes`` (names in label order), ``samples`` [(name, label, place), ...], ``data`` (what --data names),
-    ``source`` (where the samples are from, for messages), ``digest()`` (equal for two runs that saw the same samples),
-    ``photograph(index)`` (the whole of one as an upright RGB ``PIL.Image``; raises DataError) and ``__getitem__``.
+    A subclass sets ``classes``, ``samples``, ``data`` and ``source``, and has ``__getitem__`` and the methods below that are
+    its own to answer: how its data are found and opened, what it holds. All of them raise DataError.
     """
+
+    classes: list[str]
+    """The names of the classes, in label order."""
+    samples: list[Sample]
+    data: str
+    """What --data names."""
+    source: str
+    """Where the samples are from, for messages."""
 
     def __init__(
         self,
-        image_size,
-        train,
-        seed=0,
+        image_size: int,
+        train: bool,
+        seed: int = 0,
         *,
-        train_crop="random",
-        eval_crop="center",
-        crop_min_area=0.08,
-        flip=True,
-        rotation=0.0,
+        train_crop: str = "random",
+        eval_crop: str = "center",
+        crop_min_area: float = 0.08,
+        flip: bool = True,
+        rotation: float = 0.0,
     ):
         super().__init__()
         self.image_size, self.train, self.seed = image_size, train, seed
@@ -41,14 +52,39 @@ class PhotographDataset(paddle.io.Dataset):
         self.crop_min_area, self.flip, self.rotation = crop_min_area, flip, rotation
         self.epoch = 0
 
-    def set_epoch(self, epoch) -> None:
+    @classmethod
+    def find(cls, data: str, may_download: bool = False) -> str:
+        """``data`` as open_side takes it. With ``may_download`` a published data set is fetched where it is not there."""
+        raise NotImplementedError
+
+    @classmethod
+    def open_side(
+        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view
+    ) -> "PhotographDataset":
+        """The side of ``data`` to train on, or to validate on; ``view``: the other arguments of this class."""
+        raise NotImplementedError
+
+    @classmethod
+    def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
+        """How many classes ``data`` have; None where that is not known yet."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """Equal for two runs that saw the same samples."""
+        raise NotImplementedError
+
+    def photograph(self, index: int) -> Image.Image:
+        """The whole of photograph ``index`` as an upright RGB image."""
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
         """Augment as epoch ``epoch`` (from 0) from the next access on."""
         self.epoch = epoch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def show(self, cut, index):
+    def show(self, cut: Callable[..., Image.Image], index: int) -> np.ndarray:
         """uint8 [3, image_size, image_size] of photograph ``index``.
 
         ``cut(choose_box, image_size, flip)`` returns a part of it as an RGB ``PIL.Image``: see photographs.read_crop.

@@ -12,19 +12,23 @@ import math
 import os
 import struct
 import warnings
+from typing import TYPE_CHECKING, Callable, Union
 
 from PIL import Image
 
 from machine.regular_file import NotRegularError, open_regular
 
+if TYPE_CHECKING:  # reading photographs needs no numpy, which takes time to import and memory
+    import numpy as np
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What the suffixes stand for, and all that is tried, whatever a file is called: Pillow runs Ghostscript on an EPS file."""
 
-MOST_BYTES = 2**29
-"""A file of a photograph may have as many."""
-MOST_SCANS = 50
-"""A JPEG may have as many: each costs the decoder a pass over all pixels and the file a few bytes. Cameras write up to 10."""
+MAX_BYTES = 2**29
+"""Of a file of a photograph."""
+MAX_SCANS = 50
+"""Of a JPEG: each costs the decoder a pass over all pixels and the file a few bytes. Cameras write up to 10."""
 SCAN_BYTES = 10  # that a scan has at least
 QUICK = 500_000_000  # pixels that the decoder passes over in a quarter of a second
 
@@ -36,6 +40,11 @@ with contextlib.suppress(OSError, AttributeError):  # libtiff writes to stderr b
 
 RESIZE_OVER_CROP = 256 / 224
 """Evaluation scales the shorter side to this multiple of the crop's side, as is usual for ImageNet."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels of the upright photograph."""
+ChooseBox = Callable[[int, int], Box]
+"""The part of a photograph that is shown, from its width and height in pixels."""
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -54,28 +63,27 @@ class PhotographError(ValueError):
     """A file that cannot be read as a photograph; the message is the reason alone, without the path."""
 
 
-def read_photograph(path):
+def read_photograph(path: Union[str, os.PathLike]) -> Image.Image:
     """The whole photograph as an upright RGB ``PIL.Image``; raises PhotographError with the reason."""
     return _decode(path, lambda image, orientation: _upright(_rgb(image), orientation))
 
 
-def read_crop(path, choose_box, image_size, flip=False):
+def read_crop(path: Union[str, os.PathLike], choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
     """A part of a photograph, resized to ``image_size`` x ``image_size``, as an RGB ``PIL.Image``.
 
     ``choose_box(width, height)`` gets the size of the upright photograph in pixels and returns the part as (left, top,
     right, bottom), floats. ``flip`` mirrors the result. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that still
     has at least one pixel for each pixel of the result. Raises PhotographError with the reason.
     """
-
     return _decode(path, lambda image, orientation: _crop(image, orientation, choose_box, image_size, flip))
 
 
-def crop(image, choose_box, image_size, flip=False):
+def crop(image: Image.Image, choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
     """As read_crop, of an upright ``PIL.Image`` in memory."""
     return _crop(image, 1, choose_box, image_size, flip)
 
 
-def rotate(image, degrees):
+def rotate(image: Image.Image, degrees: float) -> Image.Image:
     """The image turned counter-clockwise about its middle, of the same size, the corners black.
 
     Each pixel takes the nearest one's colour, as with Paddle's RandomRotation.
@@ -83,12 +91,12 @@ def rotate(image, degrees):
     return image.rotate(degrees, Image.Resampling.NEAREST, fillcolor=(0, 0, 0))
 
 
-def whole_box(width, height):
+def whole_box(width: int, height: int) -> Box:
     """The box that holds the whole photograph: resized to a square, it loses its aspect."""
     return 0, 0, width, height
 
 
-def central_box(image_size):
+def central_box(image_size: int) -> ChooseBox:
     """The box of evaluation: resize the shorter side to ``image_size`` * 256 / 224, then cut the central square.
 
     Both in one step: the square of side shorter * 224 / 256 in the middle of the photograph.
@@ -102,11 +110,10 @@ def central_box(image_size):
     return choose_box
 
 
-def random_box(rng, min_area):
+def random_box(rng: "np.random.Generator", min_area: float) -> ChooseBox:
     """The box of training: a random part of at least ``min_area`` of the photograph, its aspect between 3:4 and 4:3.
 
-    The random resized crop of C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015. ``rng``:
-    ``numpy.random.Generator``.
+    The random resized crop of C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
     """
 
     def choose_box(width, height):
@@ -143,7 +150,7 @@ def _crop(image, orientation, choose_box, image_size, flip):
 
 def _decode(path, finish):
     try:
-        with open_regular(path, MOST_BYTES) as file, Image.open(file, formats=FORMATS) as image:
+        with open_regular(path, MAX_BYTES) as file, Image.open(file, formats=FORMATS) as image:
             if image.format in ("JPEG", "MPO"):
                 _check_scans(file, image.width * image.height)
             if image.format == "TIFF":
@@ -177,7 +184,7 @@ def _check_scans(file, pixels):
     file.seek(0)
     scans = file.read().count(b"\xff\xda")  # no other byte follows 0xff in pixel data but zeros and restarts
     file.seek(place)
-    if scans > MOST_SCANS:
+    if scans > MAX_SCANS:
         raise PhotographError(f"a JPEG of {scans:,} scans, where cameras write up to 10")
 
 

@@ -1,11 +1,13 @@
 """The ten animals: the proportions of the four-legged ones, and an artist for each class."""
 
+import random
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 
-from drawing.shapes import BRIGHTS, Frame, both_sides, cloud, curve, heading, jitter, limb, oval
+from drawing.shapes import BRIGHTS, Figure, Frame, both_sides, cloud, curve, heading, jitter, limb, oval
 
 # ---- Four-legged animals --------------------------------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ BUILDS = {
 }  # fmt: skip
 
 
-def side_legs(leg, stride, lift):
+def side_legs(leg: tuple[float, float, float], stride: float, lift: float) -> Iterator[np.ndarray]:
     """Yield the shapes of the hind leg and the foreleg of one side, a ``stride`` apart from standing still."""
     length, thigh, foot = leg
     for hip, bend, step in ((-0.42, 0.05, stride), (0.42, 0.01, -stride)):
@@ -114,7 +116,7 @@ def side_legs(leg, stride, lift):
         yield limb([sole, sole + 0.6 * foot], [foot, 0.9 * foot])
 
 
-def draw_quadruped(figure, rng, build):
+def draw_quadruped(figure: Figure, rng: random.Random, build: Build) -> None:
     """Add an animal of this build in a random pose."""
     (rump, waist, chest), (neck, *neck_radii), (head, skull, muzzle) = build.torso, build.neck, build.head
     stride = rng.uniform(-0.2, 0.2) * build.leg[0]
@@ -147,7 +149,7 @@ def draw_quadruped(figure, rng, build):
     figure.add_eye(poll + face * skull * (0.45 - 0.3j), 0.2 * skull)
 
 
-def patches(rng, chance):
+def patches(rng: random.Random, chance: float) -> list[np.ndarray]:
     """Return some patches on the side of a body, or none."""
     count = rng.randint(3, 6) if rng.random() < chance else 0
     places = [complex(rng.uniform(-0.6, 0.5), rng.uniform(-0.3, 0.25)) for _ in range(count)]
@@ -157,7 +159,7 @@ def patches(rng, chance):
 # ---- Other animals --------------------------------------------------------------------------------------------------
 
 
-def draw_butterfly(figure, rng):
+def draw_butterfly(figure: Figure, rng: random.Random) -> None:
     """Add a butterfly with open wings, seen from above."""
     if rng.random() < 0.4:
         figure.tones["coat"] = jitter(rng.choice(BRIGHTS), rng)
@@ -179,7 +181,7 @@ def draw_butterfly(figure, rng):
     figure.add("dark", limb([-0.3j, 0, 0.5j], [0.07, 0.085, 0.03]))
 
 
-def draw_cat(figure, rng):
+def draw_cat(figure: Figure, rng: random.Random) -> None:
     """Add a sitting cat that looks at the viewer."""
     lean, tail = rng.uniform(-0.08, 0.12), rng.uniform(-0.2, 0.25) * 1j
     marks = [patch + 0.25j for patch in patches(rng, 0.4)]
@@ -205,7 +207,7 @@ def draw_cat(figure, rng):
     figure.add("pink", head.limb([-0.05 + 0.25j, 0.05 + 0.25j], [0.09, 0.09]))
 
 
-def draw_chicken(figure, rng):
+def draw_chicken(figure: Figure, rng: random.Random) -> None:
     """Add a chicken that stands upright or pecks."""
     step, peck = rng.uniform(-0.12, 0.12), rng.random() ** 2
     for hip, foot in ((0.06 + 0.25j, 0.06 - step + 0.78j), (-0.06 + 0.25j, -0.06 + step + 0.78j)):
@@ -225,7 +227,7 @@ def draw_chicken(figure, rng):
     figure.add_eye(head + 0.04 - 0.02j, 0.04)
 
 
-def draw_spider(figure, rng):
+def draw_spider(figure: Figure, rng: random.Random) -> None:
     """Add a spider, seen from above."""
     for side in (0, 1):
         for knee, foot in ((-38, -75), (-14, -32), (16, 34), (44, 76)):
@@ -239,7 +241,7 @@ def draw_spider(figure, rng):
         figure.add_eye(x - 0.2j, 0.05)
 
 
-def draw_squirrel(figure, rng):
+def draw_squirrel(figure: Figure, rng: random.Random) -> None:
     """Add a squirrel that sits upright and holds a nut."""
     chest, curl = complex(rng.uniform(0.02, 0.2), -0.1), rng.uniform(-0.12, 0.12) * 1j
     head = chest + 0.14 - 0.3j
@@ -257,7 +259,7 @@ def draw_squirrel(figure, rng):
     figure.add("dark", oval(snout + 0.06, 0.03))
 
 
-ARTISTS = {
+ARTISTS: dict[str, Callable[..., None]] = {
     "butterfly": draw_butterfly, "cat": draw_cat, "chicken": draw_chicken, "spider": draw_spider,
     "squirrel": draw_squirrel, **{name: partial(draw_quadruped, build=build) for name, build in BUILDS.items()},
 }  # fmt: skip

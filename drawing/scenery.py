@@ -1,9 +1,12 @@
 """Backdrops, the clutter that stands in them, and grain."""
 
+import random
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from drawing.shapes import BONE, BRIGHTS, COATS, blend, cloud, heading, jitter, limb, oval, pixels
+from drawing.shapes import BONE, BRIGHTS, COATS, Colour, blend, cloud, heading, jitter, limb, oval, pixels
 
 GREENS = ((58, 104, 50), (92, 138, 64), (120, 150, 84), (140, 128, 70))
 SCENES = (  # upper and lower colour: meadow, hay, beach, dusk, two rooms, wood, two nights, water, snow, earth
@@ -14,7 +17,7 @@ SCENES = (  # upper and lower colour: meadow, hay, beach, dusk, two rooms, wood,
 )  # fmt: skip
 
 
-def draw_clutter(kind, rng):
+def draw_clutter(kind: str, rng: random.Random) -> Iterator[tuple[Colour, np.ndarray]]:
     """Yield the (colour, shape) pairs of one object of unit size that stands on the origin."""
     wood, green, bright = (jitter(rng.choice(palette), rng) for palette in (COATS, GREENS, BRIGHTS))
     if kind == "bush":
@@ -41,7 +44,14 @@ def draw_clutter(kind, rng):
         yield blend(wood, (128, 128, 128), 0.6), oval(-0.1j, 0.45, 0.3)
 
 
-def scatter(image, kinds, count, heights, sizes, rng):
+def scatter(
+    image: Image.Image,
+    kinds: Sequence[str],
+    count: int,
+    heights: tuple[float, float],
+    sizes: tuple[float, float],
+    rng: random.Random,
+) -> None:
     """Draw objects of these kinds; heights of their feet and sizes are ranges, in shares of the image's sides."""
     for _ in range(count):
         foot = complex(rng.random() * image.width, rng.uniform(*heights) * image.height)
@@ -50,16 +60,20 @@ def scatter(image, kinds, count, heights, sizes, rng):
             ImageDraw.Draw(image).polygon(pixels(foot + scale * shape), fill=colour)
 
 
-def add_grain(image, strength, rng, size=1):
-    """Return the image with random specks of this size in pixels."""
+def add_grain(image: Image.Image, strength: float, rng: random.Random, size: int = 1) -> Image.Image:
+    """Return the image with random specks of this size in pixels; ``strength``: their standard deviation, of 255."""
     specks = image.height // size + 1, image.width // size + 1
     noise = np.random.default_rng(rng.getrandbits(64)).normal(0, strength, specks)
+    # [rows, columns] of specks -> [H, W, 1], the same for red, green and blue
     noise = noise.repeat(size, 0).repeat(size, 1)[: image.height, : image.width, None]
     return Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
 
 
-def draw_backdrop(size, rng):
-    """Draw a scene out of focus: soft patches of colour, with or without a horizon, and clutter."""
+def draw_backdrop(size: tuple[int, int], rng: random.Random) -> Image.Image:
+    """Draw a scene out of focus: soft patches of colour, with or without a horizon, and clutter.
+
+    ``size``: width and height in pixels.
+    """
     upper, lower = rng.choice(SCENES)
     shares = np.linspace(0, 1, 6)
     if rng.random() < 0.6:

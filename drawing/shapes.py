@@ -1,13 +1,17 @@
 """Colours, the geometry of shapes, and how figures made of them are painted.
 
-All geometry is in complex numbers: x to the right, y down, and a shape is an array of the points of its outline.
+All geometry is in complex numbers: x to the right, y down, and a shape is an array of the points of its outline, complex [N].
 Turning, scaling and moving a shape are then a product and a sum.
 """
 
-from typing import NamedTuple
+import random
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+
+Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 DARK, BONE = (34, 30, 32), (244, 234, 208)
@@ -18,17 +22,17 @@ COATS = (
 BRIGHTS = ((226, 74, 60), (244, 178, 40), (64, 120, 214), (150, 80, 190), (48, 170, 160), (232, 110, 160))
 
 
-def blend(colour, other, share):
+def blend(colour: Colour, other: Colour, share: float) -> Colour:
     """Return the colour that lies ``share`` of the way from one to the other."""
     return tuple((np.multiply(colour, 1 - share) + np.multiply(other, share)).astype(int).tolist())
 
 
-def jitter(colour, rng, amount=14):
+def jitter(colour: Colour, rng: random.Random, amount: float = 14) -> Colour:
     """Return a colour near the given one."""
     return tuple(max(0, min(255, round(channel + rng.uniform(-amount, amount)))) for channel in colour)
 
 
-def luma(colour):
+def luma(colour: Colour) -> float:
     """Return how bright a colour looks, 0 to 255."""
     return float(np.dot(colour, (0.299, 0.587, 0.114)))
 
@@ -36,27 +40,28 @@ def luma(colour):
 # ---- Shapes ---------------------------------------------------------------------------------------------------------
 
 
-def heading(degrees):
+def heading(degrees: float) -> complex:
     """Return the unit vector that many degrees clockwise of the x axis, that is, below it."""
     return np.exp(1j * np.radians(degrees))
 
 
-def both_sides(points):
+def both_sides(points: Sequence[complex]) -> tuple[np.ndarray, np.ndarray]:
     """Return the points, and their mirror image in the y axis."""
     return np.asarray(points), -np.conj(points)
 
 
-def curve(points, closed=False, steps=8):
-    """Return a smooth line (a Catmull-Rom spline) through the points."""
+def curve(points: Sequence[complex], closed: bool = False, steps: int = 8) -> np.ndarray:
+    """Return a smooth line (a Catmull-Rom spline) through the points, with ``steps`` points from each to the next."""
     p = np.asarray(points, complex)
     p = np.r_[p[-1], p, p[:2]] if closed else np.r_[2 * p[0] - p[1], p, 2 * p[-1] - p[-2]]
     a, b, c, d = (p[i : len(p) - 3 + i] for i in range(4))
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    t = np.linspace(0, 1, steps, endpoint=False)[:, None]  # [steps, 1]
+    # [steps, spans] -> [spans, steps] -> [spans * steps]: one span after the other
     line = (b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))).T.ravel()
     return line if closed else np.r_[line, p[-2]]
 
 
-def limb(path, radii):
+def limb(path: Sequence[complex], radii: Sequence[float]) -> np.ndarray:
     """Return a smooth limb with round ends: a leg, neck, tail, horn or trunk; with a last radius of 0, an ear."""
     spine = curve(path)
     radius = np.interp(np.linspace(0, 1, len(spine)), np.linspace(0, 1, len(radii)), radii)
@@ -68,13 +73,13 @@ def limb(path, radii):
     return np.r_[spine + side, end, (spine - side)[::-1], start]
 
 
-def oval(centre, rx, ry=None, tilt=0):
+def oval(centre: complex, rx: float, ry: Optional[float] = None, tilt: float = 0) -> np.ndarray:
     """Return an ellipse turned by ``tilt`` degrees, or a circle where ``ry`` is left out."""
     turn = heading(np.linspace(0, 360, 28, endpoint=False))
     return centre + heading(tilt) * (rx * turn.real + 1j * (rx if ry is None else ry) * turn.imag)
 
 
-def cloud(centre, rx, ry, puff, rng):
+def cloud(centre: complex, rx: float, ry: float, puff: float, rng: random.Random) -> list[np.ndarray]:
     """Return the circles that make up wool or leaves."""
     rim = oval(centre, rx, ry, rng.uniform(-8, 8))[::2]
     return [oval(centre, rx, ry)] + [oval(point, puff * rng.uniform(0.8, 1.2)) for point in rim]
@@ -86,7 +91,7 @@ class Frame(NamedTuple):
     origin: complex
     axis: complex
 
-    def limb(self, path, radii):
+    def limb(self, path: Sequence[complex], radii: Sequence[float]) -> np.ndarray:
         """Return a limb whose path and radii are in units of this frame."""
         return limb(self.origin + self.axis * np.asarray(path), np.multiply(radii, abs(self.axis)))
 
@@ -106,20 +111,23 @@ class Part(NamedTuple):
 class Figure:
     """An animal as a list of parts in drawing order, in units of its own until ``fit`` places it in an image."""
 
-    def __init__(self, tones):
+    def __init__(self, tones: dict[str, Colour]):
         self.tones = tones
         self.parts = []
 
-    def add(self, tone, *shapes, marks=(), mark_tone="accent"):
-        """Add a part in front of the earlier ones."""
+    def add(self, tone: str, *shapes: np.ndarray, marks: Sequence[np.ndarray] = (), mark_tone: str = "accent") -> None:
+        """Add a part in front of the earlier ones; ``tone`` and ``mark_tone`` name colours of ``tones``."""
         self.parts.append(Part(self.tones[tone], list(shapes), list(marks), self.tones[mark_tone]))
 
-    def add_eye(self, centre, radius):
+    def add_eye(self, centre: complex, radius: float) -> None:
         """Add a white eye whose pupil looks ahead."""
         self.add("white", oval(centre, radius), marks=[oval(centre + 0.2 * radius, 0.75 * radius)], mark_tone="dark")
 
-    def fit(self, size, rng, tilt):
-        """Mirror, tilt and stretch the animal a little at random and let it fill most of a (width, height) image."""
+    def fit(self, size: tuple[int, int], rng: random.Random, tilt: float) -> None:
+        """Mirror, tilt and stretch the animal a little at random and let it fill most of a (width, height) image.
+
+        ``tilt``: at most so many degrees, either way.
+        """
         side, turn, stretch = rng.choice((-1, 1)), heading(rng.uniform(-tilt, tilt)), rng.uniform(0.9, 1.1)
 
         def pose(shape):
@@ -136,12 +144,13 @@ class Figure:
                 shapes[:] = [corner + scale * (pose(shape) - low) for shape in shapes]
 
 
-def pixels(shape, origin=0):
+def pixels(shape: np.ndarray, origin: complex = 0) -> list[float]:
     """Return the outline as Pillow takes it: x and y in turn, counted from ``origin``."""
+    # complex [N] -> [N, 2] -> [2 * N]
     return np.column_stack(((shape - origin).real, (shape - origin).imag)).ravel().tolist()
 
 
-def paint_part(canvas, part, light):
+def paint_part(canvas: Image.Image, part: Part, light: complex) -> None:
     """Paint a part with a dark outline and round shading; ``light`` points away from where the light comes from."""
     points, margin = np.concatenate(part.shapes), canvas.width // 40
     left, top = int(points.real.min()) - margin, int(points.imag.min()) - margin
@@ -165,7 +174,7 @@ def paint_part(canvas, part, light):
         canvas.paste(ImageOps.colorize(soft, blend(colour, BLACK, 0.5), blend(colour, WHITE, 0.16)), (left, top), mask)
 
 
-def pick_tones(backdrop, rng):
+def pick_tones(backdrop: Image.Image, rng: random.Random) -> dict[str, Colour]:
     """Return the colours of one animal by their use; the coat differs from the backdrop in brightness."""
     behind = backdrop.convert("L").resize((1, 1), Image.BOX).getpixel((0, 0))
     coat = rng.choice([colour for colour in COATS * 3 + BRIGHTS if abs(luma(colour) - behind) > 50])

@@ -66,8 +66,8 @@ def write_evaluation(
     (folder / "metrics.json").unlink(missing_ok=True)
     write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
     rows = (
-        (path, classes[label], classes[guess], f"{float(row[guess]):.6f}")
-        for (path, _, _), label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
+        (sample.name, classes[label], classes[guess], f"{float(row[guess]):.6f}")
+        for sample, label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
     )
     write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
     title = f"{net}: accuracy {acc:.4f} on {len(labels)} photographs"

@@ -10,7 +10,7 @@ from explanation.class_activation import grad_cam
 from explanation.photograph_choice import given_photographs, read_photographs, validation_photographs
 from explanation.pictures import ClassMap, Explanation, draw_gradcam, draw_shuffle_gates
 from explanation.shuffle_gates import stage_gates
-from machine import runtime
+from machine.device import select_device
 from messages.terminal import printable
 from ops import fused
 from trained.run_folder import create_run
@@ -27,7 +27,7 @@ def explain_photographs(config: Config) -> Path:
     runs = trained_runs(config)
     names = _names(runs)
     config = config.inherit(runs[0].settings, names_of(inherited_by="gradcam")).resolved()
-    runtime.select_device(config.device)
+    select_device(config.device)
     fused.set_mode(config.fused)
     photographs = given_photographs(config, runs) if config.images else validation_photographs(config, runs)
     photographs, pixels = read_photographs(photographs, len(runs))

@@ -10,9 +10,9 @@ from typing import Callable, NamedTuple, Optional
 import numpy as np
 
 from config import Config
-from data.data_folder import files_below
-from data.data_sets import data_root
-from data.lists import LABELS, TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
+from data import DATASETS
+from data.data_folder import DataFolder
+from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 from data.photographs import SUFFIXES, PhotographError, read_crop
 from messages.terminal import printable
@@ -44,7 +44,7 @@ def validation_photographs(config: Config, runs: list[TrainedRun]) -> list[Photo
         return datasets[run][index][0]
 
     return [
-        Photograph(first.samples[index][0], first.classes[first.samples[index][1]], functools.partial(read, index))
+        Photograph(first.samples[index].name, first.classes[first.samples[index].label], functools.partial(read, index))
         for index in drawn
     ]
 
@@ -73,7 +73,7 @@ def photographs_in(given: Path) -> list[Path]:
 
     Links are followed: this is no data set that came from somewhere, but what the user points at.
     """
-    found = files_below(given, given, follow_links=True) if given.is_dir() else ()
+    found = DataFolder(given, follow_links=True).files_below(given) if given.is_dir() else ()
     inside = [Path(path) for path, problem in found if problem is None]
     return sorted(path for path in inside if path.suffix.lower() in SUFFIXES) or [given]
 
@@ -82,15 +82,13 @@ def true_classes(data: str, dataset: str, names: set[str], follow_links: bool = 
     """A function from a path to the name of its class: by the lists of the data folder ``data``, else by its class folders.
 
     The function returns None for a photograph that is in neither, or not in a folder of one of ``names``. ``dataset``: what
-    ``data`` is, see data.data_sets; photographs of CIFAR-10 are no files.
+    ``data`` is, see data.DATASETS; photographs of CIFAR-10 are no files.
     """
     listed, root = {}, Path(data)
     try:
-        root = data_root(data) if dataset == "folder" else root
-        classes = read_classes(root, follow_links, data) if (root / LABELS).is_file() else []
-        for file in (TRAIN_LIST, VAL_LIST) if classes else ():
-            entries = read_list(root / file, len(classes), follow_links, data)
-            listed.update({path: classes[label] for path, label, _ in entries})
+        if DATASETS[dataset].in_folder:
+            folder = DataFolder.open(data, follow_links)
+            root, listed = folder.root, folder.class_of_paths()
     except DataError as error:
         print(f"note: classes are known by their folders alone: {printable(error)}", file=sys.stderr)
 

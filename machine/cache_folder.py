@@ -1,30 +1,22 @@
 """The folder of what is made once and found again: built operators, unpacked archives."""
 
-import contextlib
 import os
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: nobody waits for another, and who comes second finds the other's result
-    fcntl = None
+import platformdirs
+
+NAME = "sa-net-paddle"
 
 
 def cache_root() -> Path:
-    """$XDG_CACHE_HOME/sa-net-paddle, by default under ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "sa-net-paddle"
+    """The folder ``sa-net-paddle`` in $XDG_CACHE_HOME, by default where the system keeps caches: on Linux ~/.cache.
+
+    $XDG_CACHE_HOME is read here, for platformdirs heeds it on some systems only, and error messages name it as the remedy.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) / NAME if base else Path(platformdirs.user_cache_dir(NAME, appauthor=False))
 
 
-def is_mine(folder) -> bool:
+def is_mine(folder: Path) -> bool:
     """Whether the folder belongs to this user: what somebody else left there is not trusted."""
     return not hasattr(os, "geteuid") or folder.stat().st_uid == os.geteuid()
-
-
-@contextlib.contextmanager
-def locked(path):
-    """Hold the file ``path`` locked; the system lets go of it when this process ends, however it ends."""
-    with open(path, "w") as file:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

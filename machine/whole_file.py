@@ -5,13 +5,15 @@ import csv
 import errno
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Union
 
 PREFIX = ".unfinished-"
 
 
 @contextlib.contextmanager
-def whole_file(path):
+def whole_file(path: Union[str, os.PathLike[str]]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; when the block ends well, its file takes the place of ``path`` at once.
 
     When the block raises, ``path`` is as it was and the temporary file is gone. Data are on the disk before the rename, and the
@@ -38,13 +40,13 @@ def whole_file(path):
         raise
 
 
-def write_text(path, text) -> None:
+def write_text(path: Union[str, os.PathLike[str]], text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all; bytes of a name that are no UTF-8 escaped, as JSON writes them."""
     with whole_file(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_csv(path, header, rows) -> None:
+def write_csv(path: Union[str, os.PathLike[str]], header: Iterable[str], rows: Iterable) -> None:
     """Write a table as UTF-8 CSV, whole or not at all; numbers with all their digits, bytes that are no UTF-8 escaped."""
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
@@ -52,7 +54,7 @@ def write_csv(path, header, rows) -> None:
         writer.writerows(rows)
 
 
-def remove_unfinished(folder) -> None:
+def remove_unfinished(folder: Union[str, os.PathLike[str]]) -> None:
     """Remove the temporary files that killed processes left in ``folder``; nobody may be writing there now."""
     for left in Path(folder).glob(f"{PREFIX}*"):
         left.unlink()

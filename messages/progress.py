@@ -1,49 +1,53 @@
 """A progress bar on a terminal; silence where output goes into a file or a pipe."""
 
-import shutil
 import sys
-import time
+import threading
+from typing import Callable, Optional, TextIO, Union
 
-BAR = 20  # columns; with the text of a training it leaves room for the time within 80
+from tqdm.std import tqdm
+
+# 20 columns for the bar: with the text of a training the line keeps within 80
+LAYOUT = "{desc} {n_fmt}/{total_fmt} [{bar:20}] {remaining} left{postfix}"
+
+
+class _Bar(tqdm):
+    """tqdm without its watching thread and its lock between processes: readers of photographs are forked while it is shown."""
+
+    monitor_interval = 0
+    text: Union[str, Callable[[], str]] = ""
+
+    @property
+    def format_dict(self):
+        """tqdm asks for it when it draws, not before: the only time at which a text that costs something is made."""
+        text = self.text() if callable(self.text) else self.text
+        return {**super().format_dict, "postfix": text}
+
+
+_Bar.set_lock(threading.RLock())
 
 
 class ProgressBar:
-    """``label 123/456 [=====>....] text, 0:12 left``, redrawn in place at most ten times a second."""
+    """``label 123/456 [=====....] 0:12 left, text``, redrawn in place at most ten times a second.
 
-    def __init__(self, total, label, stream=None):
-        self.total, self.label = max(total, 1), label
-        self.stream = stream or sys.stdout
-        self.visible = self.stream.isatty()
-        self.started, self.drawn, self.width = time.monotonic(), 0.0, 0
+    Drawn on ``stream`` (default: stdout) where that is a terminal, unless ``visible`` is False; never wider than the terminal.
+    ``total``: steps, at least one.
+    """
 
-    def update(self, done, text="") -> None:
-        """Show that ``done`` of the total are finished; ``text`` is put behind the bar."""
-        now = time.monotonic()
-        if not self.visible or (now - self.drawn < 0.1 and done < self.total):
-            return
-        self.drawn = now
-        share = min(done / self.total, 1.0)
-        filled = int(BAR * share)
-        arrow = ">" if filled < BAR else ""
-        bar = "=" * filled + arrow + "." * (BAR - filled - len(arrow))
-        left = (now - self.started) / share * (1 - share) if share > 0 else 0.0
-        line = f"{self.label} {done}/{self.total} [{bar}] {text + ', ' if text else ''}{_clock(left)} left"
-        self._write(line[: max(shutil.get_terminal_size().columns - 1, 0)])
+    def __init__(self, total: int, label: str, stream: Optional[TextIO] = None, visible: bool = True):
+        stream = stream or sys.stdout
+        self.bar = _Bar(
+            total=max(total, 1), desc=label, file=stream, disable=not (visible and stream.isatty()), bar_format=LAYOUT,
+            ascii=".=", leave=False, position=0, dynamic_ncols=True, mininterval=0.1, miniters=1, smoothing=0,
+        )  # fmt: skip
+
+    def update(self, done: int, text: Union[str, Callable[[], str]] = "") -> None:
+        """Show that ``done`` of the total are finished; behind the bar ``text``, or what it returns when it is shown."""
+        done = min(done, self.bar.total)
+        self.bar.text = text
+        drawn = self.bar.update(done - self.bar.n)
+        if done == self.bar.total and not drawn:
+            self.bar.refresh()
 
     def close(self) -> None:
         """Wipe the bar, so that the next line starts on a clean one."""
-        if self.visible and self.width:
-            self._write("")
-            self.stream.write("\r")
-            self.stream.flush()
-
-    def _write(self, line):
-        self.stream.write("\r" + line + " " * (self.width - len(line)))
-        self.stream.flush()
-        self.width = len(line)
-
-
-def _clock(seconds):
-    minutes, seconds = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        self.bar.close()

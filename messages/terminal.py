@@ -5,7 +5,7 @@ import sys
 JOINERS = "\u200c\u200d"  # not printable by themselves, but part of emoji and of several scripts
 
 
-def printable(text) -> str:
+def printable(text: object) -> str:
     """The text on one line, with escapes for what is not printable: control and bidirectional marks, broken UTF-8."""
     text = str(text)
     if text.isprintable():
@@ -16,6 +16,6 @@ def printable(text) -> str:
     )
 
 
-def print_error(script, error) -> None:
+def print_error(script: str, error: BaseException) -> None:
     """Print ``SCRIPT.py: error: ...`` in one line on stderr."""
     print(f"{script}.py: error: {printable(error)}", file=sys.stderr)

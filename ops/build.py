@@ -15,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Optional
 
-from machine.cache_folder import cache_root, is_mine, locked
+from machine.cache_folder import cache_root, is_mine
+from machine.locks import locked
 
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "block_end.so"
@@ -41,7 +44,7 @@ class BuildError(RuntimeError):
         self.output = output
 
 
-def find_compiler() -> list:
+def find_compiler() -> list[str]:
     """The C++ compiler's command, as words: $CXX, or the first of g++, c++, clang++ on PATH. Raises BuildError without one."""
     chosen = shlex.split(os.environ.get("CXX", ""))
     if chosen:
@@ -52,6 +55,14 @@ def find_compiler() -> list:
         if shutil.which(name):
             return [name]
     raise BuildError("no C++ compiler (g++, c++ or clang++) on PATH")
+
+
+def cuda_folder() -> Path:
+    """The folder of the CUDA toolkit whose nvcc is on PATH. Raises BuildError without one."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        raise BuildError("no nvcc on PATH to build the CUDA kernels with")
+    return Path(nvcc).resolve().parents[1]
 
 
 class Recipe:
@@ -77,7 +88,7 @@ class Recipe:
         paddle = ["-isystem", str(include), "-isystem", str(include / "third_party")]
         paddle += ["-DPADDLE_WITH_CUSTOM_KERNEL", "-DPADDLE_NO_PYTHON"]
         if self.cuda_arch:
-            paddle += ["-DPADDLE_WITH_CUDA", "-isystem", str(Path(shutil.which("nvcc")).resolve().parents[1] / "include")]
+            paddle += ["-DPADDLE_WITH_CUDA", "-isystem", str(cuda_folder() / "include")]
         compiler = [*self.compiler, *BASE_FLAGS, *levels]
         commands = [
             [
@@ -107,7 +118,7 @@ class Recipe:
         # Paddle's arithmetic runs on the OpenMP that it ships. A second one's threads would fight with its own for the cores.
         libraries += ["-l:libiomp5.so"] if (self.package / "libs" / "libiomp5.so").exists() else ["-fopenmp"]
         if self.cuda_arch:
-            libraries += ["-L", str(Path(shutil.which("nvcc")).resolve().parents[1] / "lib64"), "-lcudart"]
+            libraries += ["-L", str(cuda_folder() / "lib64"), "-lcudart"]
         folders = [
             word for name in ("base", "libs") for word in ("-L", self.package / name, f"-Wl,-rpath,{self.package / name}")
         ]
@@ -157,7 +168,7 @@ def run(command):
     return done
 
 
-def library(cuda_arch=None) -> Path:
+def library(cuda_arch: Optional[str] = None) -> Path:
     """The path of the built library; builds it where it is not there yet. Raises BuildError.
 
     Where the cache folder cannot be used, the build goes to a temporary folder, for this process alone.
@@ -212,8 +223,6 @@ def build(recipe, folder) -> None:
 
 def compile_all(commands) -> None:
     """Run the commands side by side, as many as there are cores; raises the first BuildError."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for _ in pool.map(run, commands):
             pass

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from messages.terminal import print_error
 from messages.user_error import UserError
@@ -17,7 +17,7 @@ from settings.recipe import read_recipe
 
 def parse(
     config_class: type, scripts: Sequence[str], newest_format: int, argv: Optional[Sequence[str]], script: Optional[str]
-) -> object:
+) -> Any:
     """The settings of one invocation, an instance of the dataclass ``config_class``.
 
     ``scripts``: the scripts there are; ``script``: the one whose flags are allowed, by default the running one, if it is one
@@ -44,7 +44,7 @@ def read_command_line(
     argv: Optional[Sequence[str]] = None,
     script: Optional[str] = None,
     description: Optional[str] = None,
-) -> object:
+) -> Any:
     """As ``parse``, but a bad setting raises ConfigError, and a recipe in a newer format FormatError."""
     parser = _build_parser(config_class, script, description)
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]

@@ -112,7 +112,7 @@ def value_before(item: Field) -> object:
 
 def type_of(item: Field) -> tuple[type, bool]:
     """(element type, is a tuple) of a setting, looking through Optional and tuple[...]."""
-    kind = item.type
+    kind: Any = item.type
     if typing.get_origin(kind) is typing.Union:
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
     if typing.get_origin(kind) is tuple:
@@ -120,7 +120,7 @@ def type_of(item: Field) -> tuple[type, bool]:
     return kind, False
 
 
-def check_value(item: Field, value: object) -> None:
+def check_value(item: Field, value: Any) -> None:
     """Raise ConfigError when ``value`` breaks the rule of the setting ``item``."""
     rule = item.metadata
     _, is_tuple = type_of(item)
@@ -188,7 +188,7 @@ def nearest(name: object, names: Iterable[str]) -> str:
     return f", did you mean {match[0]}?" if match else ""
 
 
-def from_text(item: Field, text: str) -> object:
+def from_text(item: Field, text: Any) -> Any:
     """A command-line word as the setting's type; what does not convert stays text, for check_value to name."""
     kind, _ = type_of(item)
     try:
@@ -197,7 +197,7 @@ def from_text(item: Field, text: str) -> object:
         return text
 
 
-def as_float(item: Field, value: object) -> object:
+def as_float(item: Field, value: Any) -> Any:
     """A number of YAML, which reads 1e-3 as text and 1 as a whole number; what does not convert stays, for check_value."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return value

@@ -5,6 +5,8 @@ gigabytes (aliases of aliases), calls itself for every bracket, and its parser r
 and numbers that cannot exist. So length and nesting are bounded, and aliases and tags are refused.
 """
 
+from typing import Any
+
 import yaml
 
 from messages.quoting import named, quoted
@@ -75,7 +77,7 @@ class RecipeError(ValueError):
     """No usable YAML. The message is one line and gives only the reason: the caller names the file."""
 
 
-def read_yaml(path: object) -> tuple[dict, list]:
+def read_yaml(path: Any) -> tuple[dict, list]:
     """({key: value}, [key, ...] as the file has them, repeated ones too) of lines of ``name: value``; raises RecipeError."""
     try:
         with open(path, "rb") as file:
@@ -98,7 +100,7 @@ def read_yaml(path: object) -> tuple[dict, list]:
         raise RecipeError(f"not YAML: {named(' '.join(str(error).split()))}") from None
     if content is None:
         raise RecipeError("expected lines of 'name: value'")
-    return content, [key.value for key, _ in document.value]
+    return content, [key.value for key, _ in document.value]  # type: ignore[union-attr]
 
 
 class _PlainLoader(yaml.SafeLoader):

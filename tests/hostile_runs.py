@@ -33,7 +33,8 @@ import show_photographs
 import train
 import train_val_split
 from config import parse_config
-from data.lists import TRAIN_LIST, VAL_LIST, DataError, read_classes, read_list
+from data.data_folder import DataFolder
+from data.lists import TRAIN_LIST, VAL_LIST, DataError
 from data.photographs import PhotographError, read_photograph
 
 SCRIPTS = {
@@ -130,17 +131,16 @@ def run_process(script, arguments):
 def check_labels(record, name, data, run):
     """The lists, and what was evaluated, have each photograph under the class of its folder."""
     try:
-        classes = read_classes(data)
-        listed = [sample for side in (TRAIN_LIST, VAL_LIST) for sample in read_list(data / side, len(classes))]
+        listed = DataFolder(data).class_of_paths()
     except (DataError, OSError):
         return
-    if any(path.split("/")[-2] != classes[label] and path.split("/")[0] != classes[label] for path, label, _ in listed):
+    if any(label not in (path.split("/")[-2], path.split("/")[0]) for path, label in listed.items()):
         record.fault("wrong label", name, "in the lists")
     predictions = run / "eval" / "predictions.csv"
     if predictions.is_file():
         with open(predictions, encoding="utf-8", newline="") as file:
             labels = {row["path"]: row["label"] for row in csv.DictReader(file)}
-        if any(labels.get(path) not in (None, classes[label]) for path, label, _ in listed):
+        if any(labels.get(path) not in (None, label) for path, label in listed.items()):
             record.fault("wrong label", name, "in the evaluation")
 
 
@@ -224,7 +224,7 @@ def main():
         record.run("good", "train_val_split", "--data", good)
         record.run("good", "train", "--data", good, "--net", NET, "--runs_dir", place / "good" / "runs", *TRAINING)
         trained = place / "good" / "runs" / NET / "001"
-        assert read_classes(good) == list(CLASSES)
+        assert DataFolder(good).read_classes() == list(CLASSES)
         roots = HOSTILE_ROOTS[: int(sys.argv[1])] if len(sys.argv) > 1 else HOSTILE_ROOTS
         for number, root in enumerate(roots):
             (place / str(number)).mkdir()

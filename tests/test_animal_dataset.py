@@ -107,15 +107,15 @@ def test_crops_and_mirrors_are_drawn_as_ever_whether_photographs_turn_or_not(lis
     monkeypatch.setattr(photograph_dataset, "rotate", lambda image, degrees: turned.append(degrees) or image)
     datasets = [AnimalDataset(listed_folder / TRAIN_LIST, 16, train=True, seed=5, **view) for view in ({}, {"rotation": 10.0})]
     for epoch in range(10):
-        for index, (path, label, _) in enumerate(datasets[0].samples):
+        for index, sample in enumerate(datasets[0].samples):
             rng = np.random.default_rng((5, epoch, index))
             box, mirrored = random_box(rng, 0.08), bool(rng.random() < 0.5)
-            expected = np.asarray(read_crop(listed_folder / path, box, 16, mirrored)).transpose(2, 0, 1)
+            expected = np.asarray(read_crop(listed_folder / sample.name, box, 16, mirrored)).transpose(2, 0, 1)
             for dataset in datasets:
                 dataset.set_epoch(epoch)
                 image, its_label = dataset[index]
                 np.testing.assert_array_equal(image, expected)
-                assert its_label == label
+                assert its_label == sample.label
     assert len(set(turned)) == len(turned) == 120
     assert -10 <= min(turned) < -8
     assert 8 < max(turned) <= 10

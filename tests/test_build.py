@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = """
 import os, sys
 sys.path.insert(0, {root!r})
-from machine import runtime
-runtime.configure(1)
+from machine import processor
+processor.configure(1)
 import paddle
 from attention import ShuffleAttention
 from ops import fused

@@ -7,6 +7,7 @@ import pickle
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +19,12 @@ import show_photographs
 import train_val_split
 from animal_dataset import AnimalDataset
 from config import Config
-from data import cifar10
+from data import DATASETS, LazyDataset, cifar10
 from data.cifar10 import FILE_NAME, Cifar10Dataset, find_file
-from data.data_sets import DATASETS, digests, find_data, open_dataset
-from data.lists import DataError, write_lists
+from data.data_sets import count_classes, digests, find_data, open_dataset
+from data.lists import DataError, Sample, write_lists
 from data.loader import PhotographLoader
+from data.photograph_dataset import PhotographDataset
 
 MINI = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cifar-10-mini.tar.gz"
 
@@ -52,9 +54,9 @@ def test_both_sides_are_read_with_names_labels_and_classes(tmp_path, pickled):
     path = write_archive(tmp_path / FILE_NAME, contents(12, pickled))
     train, val = Cifar10Dataset(path, 40, train=True), Cifar10Dataset(path, 40, train=False)
     assert (len(train), len(val), train.classes) == (60, 12, list(CLASSES))
-    assert train.samples[12:14] == [("data_batch_2/0", 0, 0), ("data_batch_2/1", 1, 1)]
-    assert val.samples[11] == ("test_batch/11", 1, 11)
-    assert [sample[1] for sample in val.samples] == pictures(12, 5)[1]
+    assert train.samples[12:14] == [Sample("data_batch_2/0", 0, 0), Sample("data_batch_2/1", 1, 1)]
+    assert val.samples[11] == Sample("test_batch/11", 1, 11)
+    assert [sample.label for sample in val.samples] == pictures(12, 5)[1]
     image, label = val[3]
     assert (image.shape, image.dtype, image.flags.c_contiguous) == ((3, 40, 40), np.uint8, True)
     assert (label, label.dtype) == (3, np.int64)
@@ -74,10 +76,10 @@ def test_a_photograph_is_shown_red_green_blue_upright_and_enlarged(archive):
 def test_photographs_are_shown_as_those_of_a_folder_are(archive, tmp_path, train):
     dataset = Cifar10Dataset(archive, 24, train, seed=3, rotation=20.0)
     entries = []
-    for place, (_, label, _) in enumerate(dataset.samples):
+    for place, sample in enumerate(dataset.samples):
         pixels = dataset.images[place].reshape(3, 32, 32).transpose(1, 2, 0)
         Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / f"{place}.png")
-        entries.append((f"{place}.png", label))
+        entries.append((f"{place}.png", sample.label))
     write_lists(tmp_path, CLASSES, entries, entries)
     folder = AnimalDataset(tmp_path / "train_list.txt", 24, train, seed=3, rotation=20.0)
     for epoch in (0, 4):
@@ -120,7 +122,7 @@ def test_real_photographs_are_read():
     with tarfile.open(MINI) as unpacked:
         batch = pickle.load(unpacked.extractfile(f"{FOLDER}/test_batch"), encoding="bytes")
     np.testing.assert_array_equal(np.array([val[index][0] for index in range(600)]).reshape(600, -1), batch[b"data"])
-    assert [label for _, label, _ in val.samples] == batch[b"labels"]
+    assert [sample.label for sample in val.samples] == batch[b"labels"]
 
 
 # What is refused
@@ -232,7 +234,7 @@ def test_a_batch_that_is_there_twice_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", [f"{FOLDER}/data_batch_1", "something else"])
 def test_a_huge_part_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(cifar10, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(cifar10, "MAX_BYTES", 100_000)
     huge = archive_with(tmp_path / FILE_NAME, (tarfile.TarInfo(name), bytes(100_001)))
     assert f"{name!r} of 100,001 bytes is more than CIFAR-10 holds" in refused(huge)
 
@@ -270,7 +272,7 @@ def test_a_record_of_a_length_that_no_number_of_the_machine_holds_is_refused(tmp
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
 def test_a_huge_name_is_refused(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(cifar10, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(cifar10, "MAX_BYTES", 100_000)
     entry = tarfile.TarInfo("name")
     entry.type, entry.size = kind, 2_000_000
     (tmp_path / FILE_NAME).write_bytes(gzip.compress(entry.tobuf(tarfile.GNU_FORMAT) + bytes(2_000_384)))
@@ -278,8 +280,8 @@ def test_a_huge_name_is_refused(tmp_path, monkeypatch, kind):
 
 
 def test_an_archive_of_very_many_parts_or_endless_padding_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "MOST_PARTS", 20)
-    monkeypatch.setattr(cifar10, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(cifar10, "MAX_PARTS", 20)
+    monkeypatch.setattr(cifar10, "MAX_BYTES", 2**20)
     many = archive_with(tmp_path / FILE_NAME, *((tarfile.TarInfo(str(number)), b"") for number in range(20)))
     assert "is more than CIFAR-10 holds" in refused(many)
     padded = write_archive(tmp_path / FILE_NAME, contents())
@@ -348,12 +350,63 @@ def test_a_failed_download_says_where_to_put_the_file(monkeypatch, paddle_downlo
 
 
 def test_data_sets_are_opened_by_name(archive, listed_folder):
-    assert DATASETS == ("folder", "cifar10")
+    assert tuple(DATASETS) == ("folder", "cifar10")
     assert open_dataset("cifar10", archive, 16, train=False).source == f"{archive} (test_batch)"
     assert open_dataset("cifar10", archive, 16, train=True).source == f"{archive} (data_batch_1 to data_batch_5)"
     assert open_dataset("folder", listed_folder, 16, train=False).source == str(listed_folder / "val_list.txt")
     with pytest.raises(ValueError, match="dataset = 'imagenet': expected one of folder, cifar10"):
         open_dataset("imagenet", archive, 16, train=True)
+
+
+def test_classes_are_counted_where_they_are_known(listed_folder, tmp_path):
+    assert count_classes("cifar10", str(tmp_path / "not there yet")) == 10
+    assert count_classes("folder", str(listed_folder)) == 3
+    assert count_classes("folder", str(tmp_path / "not there yet")) is None
+
+
+class Greys(PhotographDataset):
+    """What a user writes who brings a data set: four grey photographs, two of each class."""
+
+    def __init__(self, data, image_size, train, seed=0, **view):
+        super().__init__(image_size, train, seed, **view)
+        self.classes, self.data, self.source = ["dark", "bright"], data, f"{data} {train}"
+        self.samples = [Sample(f"{train}/{place}", place % 2, place) for place in range(4)]
+
+    @classmethod
+    def find(cls, data, may_download=False):
+        return f"{data}/greys"
+
+    @classmethod
+    def open_side(cls, data, image_size, train, seed=0, follow_links=False, **view):
+        return cls(data, image_size, train, seed, **view)
+
+    @classmethod
+    def count_classes(cls, data, follow_links=False):
+        return 2
+
+    def digest(self):
+        return self.source
+
+    def photograph(self, index):
+        return Image.new("RGB", (20, 20), (200 * (index % 2),) * 3)
+
+    def __getitem__(self, index):
+        image = self.photograph(index)
+        return self.show(lambda box, size, flip: image.resize((size, size)), index), np.int64(self.samples[index].label)
+
+
+def test_a_data_set_of_ones_own_takes_one_file_and_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(DATASETS, "greys", LazyDataset(__name__, "Greys"))
+    data = find_data("greys", "here")
+    assert (data, count_classes("greys", data)) == ("here/greys", 2)
+    assert digests("greys", data) == {"train": "here/greys True", "val": "here/greys False"}
+    dataset = open_dataset("greys", data, 16, train=False)
+    assert [(image.shape, image.max(), label) for image, label in (dataset[0], dataset[1])] == [
+        ((3, 16, 16), 0, 0),
+        ((3, 16, 16), 200, 1),
+    ]
+    assert train_val_split.main(SimpleNamespace(dataset="greys", data=data)) == 2
+    assert "only a folder can be split" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("script", [train_val_split, show_photographs])

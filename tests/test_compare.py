@@ -23,16 +23,17 @@ import eval as eval_script
 import networks
 import train
 from comparison import run_plan
+from comparison.compare_networks import validation_photographs
 from comparison.compared_settings import training_settings
 from comparison.page import write_page
-from comparison.session import validation_photographs
 from config import Config, load_config, parse_config
 from data.data_sets import digests
-from machine.runtime import INTERRUPTED
-from train_val_split import split_folder
+from data.splitting import split_folder
+from machine.ending import INTERRUPTED
 from trained.result import read_result, write_result
 from trained.run_folder import write_config
-from training.callbacks import RecordEpochs
+from training.recorder import RunRecorder
+from training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -284,13 +285,14 @@ def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path
 def test_a_training_that_was_interrupted_goes_on(data, tmp_path, calls, monkeypatch, capsys):
     chosen = settings(data, tmp_path, seeds=1)
 
-    def interrupted(self, epoch, logs=None):
-        if self.position.epoch == 1:
+    def interrupted(state):
+        if state.position.epoch == 1:
             raise KeyboardInterrupt
+        original(state)
 
+    original = TrainingState.begin_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(RecordEpochs, "on_epoch_begin", interrupted)
-        patch.setattr(RecordEpochs, "started", 0.0, raising=False)
+        patch.setattr(TrainingState, "begin_epoch", interrupted)
         assert compare.main(chosen) == 130
     run = tmp_path / "runs" / "resnet" / "001"
     assert (read_result(run)["status"], read_result(run)["epochs"]) == ("interrupted", 1)
@@ -303,14 +305,14 @@ def test_a_training_that_was_interrupted_goes_on(data, tmp_path, calls, monkeypa
 def test_a_training_that_fails_again_is_a_row_and_not_begun_anew(data, tmp_path, calls, monkeypatch, capsys):
     chosen = settings(data, tmp_path, seeds=1)
 
-    def disk_full(self, epoch, logs=None):
-        if self.position.epoch == 1 and self.recorder.settings["net"] == "resnet":
+    def disk_full(self, position):
+        if position.epoch == 2 and self.settings["net"] == "resnet":
             raise OSError(28, "No space left on device")
-        original(self, epoch, logs)
+        original(self, position)
 
-    original = RecordEpochs.on_epoch_begin
+    original = RunRecorder.record
     with monkeypatch.context() as patch:
-        patch.setattr(RecordEpochs, "on_epoch_begin", disk_full)
+        patch.setattr(RunRecorder, "record", disk_full)
         for _ in range(2):
             assert compare.main(chosen) == 1
     run = tmp_path / "runs" / "resnet" / "001"

@@ -16,11 +16,11 @@ from damaged_photographs import OTHER_FORMATS, damaged_photographs, many_scans
 from PIL import Image
 from test_train_val_split import entries, report
 
-import train_val_split
+from data import splitting
 from data.photographs import FORMATS, PhotographError, central_box, random_box, read_crop, read_photograph, whole_box
 
 ROOT = Path(__file__).resolve().parent.parent
-MOST_SECONDS = 5
+MAX_SECONDS = 5
 pytestmark = pytest.mark.filterwarnings("ignore")  # pytest undoes the filters; the last test sees what a user would
 WAYS = {
     "whole": read_photograph,
@@ -72,7 +72,7 @@ def test_every_way_of_reading_takes_or_refuses_the_same_and_twice_alike(corpus):
     for path in corpus.iterdir():
         started = time.monotonic()
         found = {way: [read(way, path), read(way, path)] for way in WAYS}
-        assert time.monotonic() - started < MOST_SECONDS, path.name
+        assert time.monotonic() - started < MAX_SECONDS, path.name
         assert all(first == second for first, second in found.values()), path.name
         kinds = {type(first) for first, _ in found.values()}
         assert len(kinds) == 1, (path.name, found)
@@ -87,13 +87,13 @@ def test_every_way_of_reading_takes_or_refuses_the_same_and_twice_alike(corpus):
 
 
 def test_the_split_keeps_or_reports_every_file(corpus, monkeypatch, capsys):
-    executor = train_val_split.concurrent.futures
+    executor = splitting.concurrent.futures
     monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
     root = corpus.parent
     (root / "whole").mkdir()
     for number in range(4):
         random_photograph((9, number)).save(root / "whole" / f"{number}.png")
-    train_val_split.split_folder(root)
+    splitting.split_folder(root)
     assert capsys.readouterr().err == ""
     kept = {path for side in ("train", "val") for path, name in entries(root, side) if name == "damaged"}
     refused = {path: problem for path, problem in report(root).items() if not problem.startswith("duplicate, kept")}

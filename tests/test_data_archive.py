@@ -24,10 +24,12 @@ import train_val_split
 from animal_dataset import AnimalDataset
 from config import Config
 from data import archive as data_archive
+from data import splitting
 from data.archive import unpacked
 from data.archive_entries import ArchiveError
-from data.data_sets import data_root, open_dataset
-from data.lists import TRAIN_LIST, DataError, read_classes
+from data.data_folder import DataFolder
+from data.data_sets import open_dataset
+from data.lists import TRAIN_LIST, DataError
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "data"
@@ -111,17 +113,17 @@ def test_a_folder_that_holds_the_lists_is_not_looked_through(tmp_path):
 
 
 def test_all_scripts_find_the_same_folder_and_messages_name_the_archive(tmp_path, capsys, cache, monkeypatch):
-    executor = train_val_split.concurrent.futures
+    executor = splitting.concurrent.futures
     monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
     path = zipped(tmp_path / "my photographs.zip", photographs())
     config = Config(data=str(path), picture=str(tmp_path / "grid.png"))
     assert show_photographs.main(config) == 2
     assert f"python train_val_split.py --data '{path}' writes it" in capsys.readouterr().err
     assert train_val_split.main(config) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"the lists of {path} are in {data_root(path)}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"the lists of {path} are in {DataFolder.open(path).root}"
     assert show_photographs.main(config) == 0
     dataset = open_dataset("folder", str(path), 16, train=True)
-    lists = below(data_root(path))["train_list.txt"]
+    lists = below(DataFolder.open(path).root)["train_list.txt"]
     assert len(dataset) == 9
     assert dataset.data == str(path)
     # the cache is nothing to rely on
@@ -129,7 +131,7 @@ def test_all_scripts_find_the_same_folder_and_messages_name_the_archive(tmp_path
     with pytest.raises(DataError, match=r"there is no .*labels.txt: python train_val_split.py --data '.*my photographs.zip'"):
         open_dataset("folder", str(path), 16, train=True)
     assert train_val_split.main(config) == 0
-    assert below(data_root(path))["train_list.txt"] == lists
+    assert below(DataFolder.open(path).root)["train_list.txt"] == lists
 
 
 def test_the_second_use_unpacks_nothing_and_a_copy_elsewhere_is_the_same(tmp_path, monkeypatch, capsys):
@@ -273,8 +275,8 @@ def test_files_get_no_rights_from_the_archive(tmp_path):
 @pytest.mark.parametrize("name", WRITERS)
 def test_more_bytes_than_the_limit_are_not_written(tmp_path, cache, monkeypatch, name):
     monkeypatch.setattr(data_archive, "SMALL", 10**6)
-    monkeypatch.setattr(data_archive, "MOST_RATIO", 2)
-    monkeypatch.setattr("data.archive_entries.HEADERS", 0)
+    monkeypatch.setattr(data_archive, "MAX_RATIO", 2)
+    monkeypatch.setattr("data.archive_entries.MAX_HEADER_BYTES", 0)
     path = WRITERS[name](tmp_path / name, {"cat/0.png": bytes(4 * 10**6)})
     if name == "photographs.tar":  # which packs nothing, so cannot be a bomb
         assert unpacked(path)
@@ -304,12 +306,12 @@ def test_as_much_of_the_disk_as_is_free_is_the_limit(tmp_path, cache, monkeypatc
 
 
 def test_too_many_files_are_refused(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(data_archive, "MOST_FILES", 15)
+    monkeypatch.setattr(data_archive, "MAX_FILES", 15)
     assert unpacked(zipped(tmp_path / "a.zip", photographs()))  # 12 files, 3 folders
-    monkeypatch.setattr(data_archive, "MOST_FILES", 14)
+    monkeypatch.setattr(data_archive, "MAX_FILES", 14)
     shutil.rmtree(cache)
     assert "more than 14 files and folders" in refusal(tmp_path / "a.zip", cache)
-    monkeypatch.setattr(data_archive, "MOST_FILES", 5)
+    monkeypatch.setattr(data_archive, "MAX_FILES", 5)
     assert "more than 5 files:" in refusal(tmp_path / "a.zip", cache)
 
 
@@ -395,7 +397,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
 
 
 def start(path):
-    command = [sys.executable, "-c", f"from data_archive import unpacked; print(unpacked({str(path)!r}))"]
+    command = [sys.executable, "-c", f"from data.archive import unpacked; print(unpacked({str(path)!r}))"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -435,8 +437,8 @@ def test_a_folder_of_somebody_else_is_not_trusted(tmp_path, monkeypatch):
 
 
 def test_the_classes_of_an_archive(tmp_path, monkeypatch):
-    executor = train_val_split.concurrent.futures
+    executor = splitting.concurrent.futures
     monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
     path = tarred(tmp_path / "a.tgz", {f"top/{name}": content for name, content in photographs().items()}, "w:gz")
     assert train_val_split.main(Config(data=str(path))) == 0
-    assert read_classes(data_root(path)) == list(CLASSES)
+    assert DataFolder.open(path).read_classes() == list(CLASSES)

@@ -4,7 +4,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import paddle
 import pytest
 from hostile_roots import CLASSES, ESCAPE, HOSTILE_ROOTS, outside, photographs, plain, with_lists
 
@@ -17,8 +16,11 @@ import train
 import train_val_split
 from animal_dataset import AnimalDataset
 from config import parse_config
-from data.lists import TRAIN_LIST, VAL_LIST, read_classes
+from data import splitting
+from data.data_folder import DataFolder
+from data.lists import TRAIN_LIST, VAL_LIST
 from sa_resnet import ResNet
+from training.model import TrainingModel
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"train": train, "eval": eval_script, "compare": compare, "gradcam": gradcam, "show_photographs": show_photographs}
@@ -33,7 +35,7 @@ def tiny_resnet(num_classes):
 @pytest.fixture(autouse=True)
 def split_in_threads(monkeypatch):
     """Processes, which take longer to start, run in the tests of the command."""
-    executor = train_val_split.concurrent.futures
+    executor = splitting.concurrent.futures
     monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
 
 
@@ -47,12 +49,12 @@ def tiny_networks(monkeypatch):
 def fit_reads(monkeypatch):
     """Training reads every photograph once, and nothing else."""
 
-    def fit(self, train_loader, val_loader, **options):
+    def fit(self, train_loader, val_loader, *rest):
         for loader in (train_loader, val_loader):
             for _ in loader:
                 pass
 
-    monkeypatch.setattr(paddle.Model, "fit", fit)
+    monkeypatch.setattr(TrainingModel, "fit", fit)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +91,11 @@ def outcome(capsys, main, config):
 
 def check_labels(data):
     """Every photograph of the lists is in the folder of the class that its label stands for."""
-    classes = read_classes(data)
+    classes = DataFolder(data).read_classes()
     for name in (TRAIN_LIST, VAL_LIST):
-        for path, label, _ in AnimalDataset(data / name, 8, train=False).samples:
-            assert path.split("/")[0] == classes[label]
-            assert not (data / path).resolve().is_relative_to(data.with_name(data.name + " elsewhere"))
+        for sample in AnimalDataset(data / name, 8, train=False).samples:
+            assert sample.name.split("/")[0] == classes[sample.label]
+            assert not (data / sample.name).resolve().is_relative_to(data.with_name(data.name + " elsewhere"))
 
 
 @pytest.mark.parametrize("root", HOSTILE_ROOTS, ids=lambda root: root.name)
@@ -182,7 +184,7 @@ def test_follow_links_takes_what_lies_outside_and_travels_with_the_run(tmp_path,
     (data / "cat" / "more").symlink_to("..")  # a loop all the same
     assert train_val_split.main(settings("train_val_split", data)) == 2
     assert train_val_split.main(settings("train_val_split", data, "--follow_links")) == 0
-    assert read_classes(data) == [*CLASSES, "secret"]
+    assert DataFolder(data).read_classes() == [*CLASSES, "secret"]
     runs = ("--net", "resnet", "--runs_dir", tmp_path / "runs")
     code, err = outcome(capsys, train.main, settings("train", data, *runs, *TINY))
     assert (code, "--follow_links" in err) == (2, True)

@@ -54,7 +54,7 @@ def test_unknown_schedule_and_optimizer_are_refused():
     with pytest.raises(ValueError, match="schedule = 'linear': expected one of cosine, cosine_by_epoch, step, constant"):
         learning_rate_factor(5, 1, 10, "linear")
     with pytest.raises(ValueError, match="optimizer = 'lion': expected momentum, adam or adamw"):
-        build_optimizer(paddle.nn.Linear(2, 2), 1, 1, optimizer="lion", schedule="constant")
+        build_optimizer(paddle.nn.Linear(2, 2), 1, 1, optimizer="lion", schedule={"schedule": "constant"})
 
 
 class Net(paddle.nn.Layer):
@@ -71,7 +71,9 @@ def step_without_gradients(optimizer, **options):
     for name, parameter in net.named_parameters():
         parameter.set_value(paddle.full(parameter.shape, 2.0))
         before[name] = 2.0
-    built = build_optimizer(net, 1, 5, optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, schedule="constant", **options)
+    built = build_optimizer(
+        net, 1, 5, optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, schedule={"schedule": "constant"}, **options
+    )
     loss = sum((p * 0.0).sum() for p in net.parameters() if not p.stop_gradient)
     loss.backward()
     built.step()
@@ -90,7 +92,7 @@ def test_decay_acts_on_everything_by_default_and_on_weights_alone_on_request(opt
 def test_momentum_is_stochastic_gradient_descent_with_momentum():
     net = paddle.nn.Linear(1, 1, bias_attr=False)
     net.weight.set_value(paddle.ones([1, 1]))
-    optimizer = build_optimizer(net, 1, 9, learning_rate=0.1, momentum=0.5, weight_decay=0.0, schedule="constant")
+    optimizer = build_optimizer(net, 1, 9, learning_rate=0.1, momentum=0.5, weight_decay=0.0, schedule={"schedule": "constant"})
     values = []
     for _ in range(3):
         net(paddle.ones([1, 1])).sum().backward()  # the gradient is 1

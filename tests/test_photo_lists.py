@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from data.lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list, write_lists
+from data.data_folder import DataFolder
+from data.lists import LABELS, TRAIN_LIST, DataError, Sample, list_digest, write_lists
 
 ODD_NAMES = ["cat/a b  c.jpg", "猫/照片 1.jpg", "cat/e\u0301t\u00e9.png", "cat/page\x0cfeed\u2028\u0085.jpg", "cat/3 0.jpg"]
 
@@ -13,6 +14,14 @@ def folder(tmp_path):
     (tmp_path / "cat" / "a b.jpg").touch()
     (tmp_path / LABELS).write_text("cat\ndog\n", encoding="utf-8")
     return tmp_path
+
+
+def read_classes(folder, follow_links=False):
+    return DataFolder(folder, follow_links).read_classes()
+
+
+def read_list(list_file, num_classes, follow_links=False, data=None):
+    return DataFolder(list_file.parent, follow_links, data).read_list(list_file.name, num_classes)
 
 
 def write_list(folder, text, encoding="utf-8"):
@@ -27,7 +36,7 @@ def test_what_is_written_is_read_again_whatever_the_names(tmp_path):
     classes = ["猫", "black dog", "été"]
     write_lists(tmp_path, classes, [(name, 2) for name in ODD_NAMES], [])
     assert read_classes(tmp_path) == classes
-    assert read_list(tmp_path / TRAIN_LIST, 3) == [(name, 2, line) for line, name in enumerate(ODD_NAMES, start=1)]
+    assert read_list(tmp_path / TRAIN_LIST, 3) == [Sample(name, 2, line) for line, name in enumerate(ODD_NAMES, start=1)]
 
 
 def test_lists_have_the_form_that_paddlex_and_paddleclas_read(tmp_path):
@@ -43,7 +52,7 @@ def test_lists_have_the_form_that_paddlex_and_paddleclas_read(tmp_path):
     "text", ["cat/a b.jpg 1\r\n", "\ufeffcat/a b.jpg 1", "cat/a b.jpg 1\n\n"], ids=["windows", "byte order mark", "blank line"]
 )
 def test_lists_from_other_editors_are_read(folder, text):
-    assert read_list(write_list(folder, text), 2) == [("cat/a b.jpg", 1, 1)]
+    assert read_list(write_list(folder, text), 2) == [Sample("cat/a b.jpg", 1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -155,12 +164,12 @@ def test_an_entry_that_leaves_the_folder_is_refused_unless_links_are_followed(li
         read_list(list_file, 2)
     assert str(error.value).startswith(f"{list_file} line 2: {entry} {why}; ")
     assert "--follow_links" in str(error.value)
-    assert read_list(list_file, 2, follow_links=True)[1] == (entry, 1, 2)
+    assert read_list(list_file, 2, follow_links=True)[1] == Sample(entry, 1, 2)
 
 
 @pytest.mark.parametrize("entry", ["cat/in.jpg", "again/a b.jpg", "again/in.jpg", "cat/../cat/a b.jpg", "./cat/a b.jpg"])
 def test_links_and_ways_that_stay_inside_are_taken(linked, entry):
-    assert read_list(write_list(linked, f"{entry} 1\n"), 2) == [(entry, 1, 1)]
+    assert read_list(write_list(linked, f"{entry} 1\n"), 2) == [Sample(entry, 1, 1)]
 
 
 def test_a_folder_that_is_a_link_itself_is_the_folder(linked):
@@ -188,6 +197,14 @@ def test_a_list_that_is_a_link_out_is_refused_unless_links_are_followed(linked, 
 def test_a_message_names_the_data_as_the_user_does(folder):
     with pytest.raises(DataError, match=r"python train_val_split.py --data 'my photographs.zip' writes it"):
         read_list(folder / TRAIN_LIST, 2, data="my photographs.zip")
+
+
+def test_every_listed_photograph_has_the_class_of_its_label(listed_folder):
+    classes = DataFolder(listed_folder).class_of_paths()
+    assert len(classes) == 18
+    assert all(path.split("/")[0] == name for path, name in classes.items())
+    (listed_folder / LABELS).unlink()
+    assert DataFolder(listed_folder).class_of_paths() == {}
 
 
 def test_each_folder_is_resolved_once_and_each_file_looked_at_once(folder, monkeypatch):

@@ -158,7 +158,7 @@ def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(13, "Permission denied", "photo.jpg")
 
-    monkeypatch.setattr("photographs.open_regular", refuse)
+    monkeypatch.setattr("data.photographs.open_regular", refuse)
     with pytest.raises(PhotographError, match=r"^no permission to read it$"):
         read_photograph(tmp_path / "photo.jpg")
 

@@ -16,16 +16,18 @@ from tiny_network import check_whole, outcome
 
 import networks
 import train
+from machine import processor
 from comparison.run_plan import find_run
 from config import Config, load_config, parse_config
-from machine import runtime
+from data.loader import PhotographLoader
+from data.splitting import split_folder
 from machine.whole_file import PREFIX
-from train_val_split import split_folder
 from trained.checkpoint import read_header
 from trained.result import read_result
 from trained.run_folder import lock_run, newest_run
-from training import callbacks
 from training import recorder as run_recorder
+from training.model import TrainingModel
+from training.state import seed_generators
 
 
 @pytest.fixture(autouse=True)
@@ -91,10 +93,10 @@ def whole(data, tmp_path_factory):
 @pytest.mark.parametrize(
     ("place", "method", "times", "changes"),
     [
-        (callbacks.RecordEpochs, "on_train_batch_end", 3, {}),  # in the first epoch
-        (callbacks.RecordEpochs, "on_train_batch_end", 8, {"num_workers": 2}),  # in the second, workers reading
-        (callbacks.RecordEpochs, "on_train_batch_end", 10, {"optimizer": "adamw", "schedule": "step", "step_epochs": 1}),
-        (callbacks.ShowProgress, "on_eval_batch_end", 4, {"save_every_steps": 0}),
+        (TrainingModel, "train_batch", 3, {}),  # in the first epoch
+        (TrainingModel, "train_batch", 8, {"num_workers": 2}),  # in the second, workers reading
+        (TrainingModel, "train_batch", 10, {"optimizer": "adamw", "schedule": "step", "step_epochs": 1}),
+        (TrainingModel, "eval_batch", 4, {"save_every_steps": 0}),
         (run_recorder, "save_checkpoint", 1, {"save_every_steps": 0}),  # after last.safetensors, before best
         (run_recorder, "write_history", 2, {"save_every_steps": 0, "early_stop": 1}),
         (run_recorder.RunRecorder, "_write_result", 1, {"save_every_steps": 0}),  # before anything was trained
@@ -123,7 +125,7 @@ def test_a_training_is_interrupted_again_and_again(data, tmp_path, monkeypatch, 
     codes = []
     while not codes or codes[-1]:
         with monkeypatch.context() as patch:
-            interrupt(patch, callbacks.RecordEpochs, "on_train_batch_end", 3)
+            interrupt(patch, TrainingModel, "train_batch", 3)
             codes.append(resume(run) if codes else train.main(settings(data, tmp_path)))
         assert len(codes) < 12
     assert codes[:-1] == [130] * (len(codes) - 1)
@@ -196,7 +198,7 @@ def interrupted(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(networks.NETWORKS, "resnet", networks.Lazy("tiny_network", "TinyNetwork"))
-        interrupt(patch, callbacks.ShowProgress, "on_epoch_begin", 2)
+        interrupt(patch, PhotographLoader, "set_epoch", 2)
         assert train.main(settings(data, folder)) == 130
     return folder / "resnet" / "001"
 
@@ -353,8 +355,8 @@ def test_a_result_that_is_none_does_not_matter(interrupted, tmp_path, whole, con
 
 def test_the_run_s_own_number_of_threads_is_used(interrupted, tmp_path, monkeypatch, capsys):
     used = []
-    original = runtime.configure
-    monkeypatch.setattr(runtime, "configure", lambda threads=None: used.append(threads) or original(threads))
+    original = processor.configure
+    monkeypatch.setattr(processor, "configure", lambda threads=None: used.append(threads) or original(threads))
     for more, expected in (((), 2), (("--threads", 1), 1)):
         copy = tmp_path / str(expected)
         shutil.copytree(interrupted, copy)
@@ -408,9 +410,7 @@ def test_a_cut_checkpoint_is_named(interrupted, tmp_path, capsys, kept):
 def test_the_generators_are_seeded_by_the_position(interrupted):
     drawn = []
     for epoch, step in ((0, 0), (0, 1), (1, 0), (0, 1)):
-        position = callbacks.TrackPosition(None, seed=3)
-        position.epoch, position.passed_over = epoch, 0
-        position.on_train_batch_begin(step)
+        seed_generators(3, epoch, step)
         drawn.append((np.random.rand(), paddle.rand([1]).item()))
     assert drawn[1] == drawn[3]
     assert len(set(drawn)) == 3

@@ -70,7 +70,7 @@ def test_no_images_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_run_leaves_no_data_set_and_the_next_one_succeeds(tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_data_set_and_the_next_one_succeeds(tmp_path, monkeypatch, capsys):
     def interrupt(name, rng):
         if name == "cow":
             raise KeyboardInterrupt
@@ -81,6 +81,8 @@ def test_an_interrupted_run_leaves_no_data_set_and_the_next_one_succeeds(tmp_pat
         patched.setattr(sample_animals, "draw_animal", interrupt)
         with pytest.raises(KeyboardInterrupt):
             draw_dataset(folder, 2, seed=0)
+        assert main(SimpleNamespace(data=str(folder), per_class=1, seed=0)) == 130
+        assert capsys.readouterr().err.count("\n") <= 1
     assert not folder.exists()
 
     assert draw_dataset(folder, 1, seed=0) == 10

@@ -24,13 +24,14 @@ import train
 import training.optimization
 from config import Config, load_config
 from data.data_sets import digests
-from train_val_split import split_folder
+from data.splitting import split_folder
 from trained.checkpoint import read_header
 from trained.history import read_history
 from trained.result import read_result
 from trained.trained_run import TrainedRun
-from training import callbacks
 from training import recorder as run_recorder
+from training.model import TrainingModel
+from training.state import Position
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -197,11 +198,14 @@ def test_a_diverging_loss_stops_with_an_explanation_and_leaves_the_best(data, tm
 
 
 def test_a_validation_loss_that_is_no_number_stops_and_replaces_nothing(data, tmp_path, capsys, monkeypatch):
-    def second_epoch_is_nan(self, logs=None):
-        if self.epoch == 1:
-            logs.update(mean_loss=float("nan"), acc=1.0)
+    original, calls = TrainingModel.evaluate, []
 
-    monkeypatch.setattr(callbacks.TrackPosition, "on_eval_end", second_epoch_is_nan)
+    def second_epoch_is_nan(self, *arguments):
+        calls.append(arguments)
+        values = original(self, *arguments)
+        return {"mean_loss": float("nan"), "acc": 1.0} if len(calls) == 2 else values
+
+    monkeypatch.setattr(TrainingModel, "evaluate", second_epoch_is_nan)
     assert train.main(settings(data, tmp_path, epochs=5)) == 1
     assert "the validation loss became nan after epoch 2: training has diverged" in capsys.readouterr().err
     run = tmp_path / "runs/resnet/001"
@@ -220,16 +224,13 @@ def test_early_stop_counts_epochs_without_a_better_accuracy(data, tmp_path, caps
 
 
 def test_early_stop_watches_the_accuracy_alone(data, tmp_path, monkeypatch):
-    def accuracy_stands_still_while_the_loss_falls(self, logs=None):
-        logs["acc"], logs["mean_loss"] = 0.5, 1.0 / self.row["epoch"]
+    calls = []
 
-    original = callbacks.RecordEpochs.on_eval_end
+    def accuracy_stands_still_while_the_loss_falls(self, *arguments):
+        calls.append(arguments)
+        return {"acc": 0.5, "mean_loss": 1.0 / len(calls)}
 
-    def on_eval_end(self, logs=None):
-        accuracy_stands_still_while_the_loss_falls(self, logs)
-        original(self, logs)
-
-    monkeypatch.setattr(callbacks.RecordEpochs, "on_eval_end", on_eval_end)
+    monkeypatch.setattr(TrainingModel, "evaluate", accuracy_stands_still_while_the_loss_falls)
     assert train.main(settings(data, tmp_path, epochs=9, early_stop=2)) == 0
     run = tmp_path / "runs/resnet/001"
     assert len(read_history(run)) == 3
@@ -238,13 +239,14 @@ def test_early_stop_watches_the_accuracy_alone(data, tmp_path, monkeypatch):
 
 def test_label_smoothing_acts_on_training_and_not_on_the_reported_losses(data, tmp_path, monkeypatch):
     criteria = []
-    original = callbacks.StopOnBadLoss.on_train_batch_end
+    original = TrainingModel.train_batch
 
-    def on_train_batch_end(self, step, logs=None):
-        criteria.append((logs["loss"][0], logs["mean_loss"]))
-        original(self, step, logs)
+    def train_batch(self, *batch):
+        loss = original(self, *batch)
+        criteria.append((loss, self._metrics[0].accumulate()))
+        return loss
 
-    monkeypatch.setattr(callbacks.StopOnBadLoss, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(TrainingModel, "train_batch", train_batch)
     first = {}
     for smoothing in (0.0, 0.5):
         criteria.clear()
@@ -275,23 +277,12 @@ def test_evaluation_shows_and_normalises_photographs_as_the_training_did(data, t
 
 @pytest.mark.parametrize(("threshold", "saved"), [(0.0, [True, False, True]), (0.5, [False, False, True])])
 def test_the_best_epoch_is_saved_above_the_threshold_alone(threshold, saved):
-    rows = iter([{"acc": 0.5, "mean_loss": 1.0}, {"acc": 0.4, "mean_loss": 1.0}, {"acc": 0.6, "mean_loss": 1.0}])
-    recorded = []
-
-    class Recorder:
-        history = ()
-
-        def record(self, row, is_best):
-            recorded.append(is_best)
-
-    position = callbacks.TrackPosition(None, seed=0)
-    recording = callbacks.RecordEpochs(Recorder(), position, 10, save_best_above=threshold)
-    recording.learning_rate = 0.1
-    for epoch, logs in enumerate(rows):
-        recording.on_epoch_begin(epoch)
-        recording.on_epoch_end(epoch, logs)
-        recording.on_eval_end(logs)
-    assert recorded == saved
+    position, is_best = Position(), []
+    for epoch, accuracy in enumerate((0.5, 0.4, 0.6), start=1):
+        row = {"epoch": epoch, "val_acc": accuracy, "val_loss": 1.0}
+        position = position.after_epoch(row, save_best_above=threshold)
+        is_best.append(position.best is row)
+    assert is_best == saved
 
 
 def test_a_run_without_an_epoch_above_the_threshold_says_so_in_training_and_evaluation(data, tmp_path, capsys):

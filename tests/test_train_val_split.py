@@ -17,11 +17,13 @@ import pytest
 from conftest import CLASSES, random_photograph
 from PIL import Image
 
-import train_val_split
 from config import Config
-from data import data_folder, photographs
-from data.lists import DataError, read_classes, read_list
-from train_val_split import SplitError, main, split_folder
+from data import folder_walk, photographs, splitting
+from data.class_folders import SplitError
+from data.data_folder import DataFolder
+from data.lists import DataError
+from data.splitting import split_folder
+from train_val_split import main
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "animals10_mini.zip"
@@ -31,7 +33,7 @@ WRITTEN = ("train_list.txt", "val_list.txt", "labels.txt", "split_report.csv")
 @pytest.fixture(autouse=True)
 def threads_for_processes(monkeypatch):
     """Read in threads, which see what a test patches, and start faster. Processes run in the tests of the command."""
-    executor = train_val_split.concurrent.futures
+    executor = splitting.concurrent.futures
     monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
 
 
@@ -50,8 +52,9 @@ def numbered(name, count, suffix=".png"):
 
 def entries(folder, side):
     """[(relative path, class name), ...] of the list of a side, "train" or "val"."""
-    classes = read_classes(folder)
-    return [(path, classes[label]) for path, label, _ in read_list(folder / f"{side}_list.txt", len(classes))]
+    lists = DataFolder(folder)
+    classes = lists.read_classes()
+    return [(sample.name, classes[sample.label]) for sample in lists.read_list(f"{side}_list.txt", len(classes))]
 
 
 def paths(folder, side):
@@ -100,7 +103,7 @@ def test_the_command_writes_the_lists_and_prints_a_table(photo_folder):
     after = content(photo_folder)
     assert {name: after.pop(name) for name in WRITTEN if name in after}.keys() == set(WRITTEN)
     assert after == before
-    assert read_classes(photo_folder) == list(CLASSES)
+    assert DataFolder(photo_folder).read_classes() == list(CLASSES)
     assert sorted(entries(photo_folder, "train") + entries(photo_folder, "val")) == [
         (path, path.split("/")[0]) for path in sorted(before)
     ]
@@ -187,7 +190,7 @@ def test_the_order_in_which_the_file_system_lists_names_changes_nothing(photo_fo
             return contextlib.nullcontext(sorted(entries, key=lambda entry: entry.name, reverse=True))
 
     with monkeypatch.context() as patch:
-        patch.setattr(data_folder.os, "scandir", backwards)
+        patch.setattr(folder_walk.os, "scandir", backwards)
         patch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), reverse=True)))
         split_folder(photo_folder)
     assert content(photo_folder) == expected
@@ -267,7 +270,7 @@ def test_hidden_system_and_empty_folders_and_files_are_passed_over(photo_folder)
     (photo_folder / "notes").mkdir()
     (photo_folder / "notes" / "notes.txt").touch()
     assert split_folder(photo_folder) == dict.fromkeys(CLASSES, (5, 1))
-    assert read_classes(photo_folder) == list(CLASSES)
+    assert DataFolder(photo_folder).read_classes() == list(CLASSES)
     assert report(photo_folder) == {"notes/notes.txt": "not an image file (extension .txt)"}
 
 
@@ -293,7 +296,7 @@ def test_names_with_spaces_and_other_letters_work(tmp_path):
     ]
     fill(tmp_path, names)
     split_folder(tmp_path)
-    assert read_classes(tmp_path) == ["black cat", "кот", "黑猫"]
+    assert DataFolder(tmp_path).read_classes() == ["black cat", "кот", "黑猫"]
     assert sorted(paths(tmp_path, "train") + paths(tmp_path, "val")) == sorted(names)
 
 
@@ -448,7 +451,7 @@ def test_a_reading_process_that_dies_is_reported(photo_folder, capsys, monkeypat
     def die(path):
         raise BrokenProcessPool("A process in the process pool was terminated abruptly")
 
-    monkeypatch.setattr(train_val_split, "_digest", die)
+    monkeypatch.setattr(splitting, "_digest", die)
     assert "a process that reads photographs died" in refusal(photo_folder, capsys)
 
 
@@ -509,7 +512,7 @@ def test_a_photograph_that_is_a_link_out_is_reported_unless_links_are_followed(p
     (photo_folder / "cat" / "inside.jpg").symlink_to("cat_0.jpg")
     split_folder(photo_folder)
     assert report(photo_folder) == {
-        **dict.fromkeys(("cat/link.png", "cat/folder"), data_folder.OUTSIDE),
+        **dict.fromkeys(("cat/link.png", "cat/folder"), folder_walk.OUTSIDE),
         "cat/inside.jpg": "duplicate, kept on one side of the split: cat/cat_0.jpg",
         "cat/cat_0.jpg": "duplicate, kept on one side of the split: cat/inside.jpg",
     }
@@ -538,11 +541,11 @@ def test_every_folder_is_read_once_however_many_links_lead_to_it(photo_folder, m
     read = []
     scandir = os.scandir
     monkeypatch.setattr(
-        data_folder.os, "scandir", lambda path: read.append(os.path.relpath(path, photo_folder)) or scandir(path)
+        folder_walk.os, "scandir", lambda path: read.append(os.path.relpath(path, photo_folder)) or scandir(path)
     )
     split_folder(photo_folder)
     assert sorted(read) == ["cat", "cat/a", "cat/b", "dog", "sheep"]
-    assert report(photo_folder) == dict.fromkeys(("cat/b/loop", "cat/a/up", "cat/c", "cat/a/other", "dog/up"), data_folder.SEEN)
+    assert report(photo_folder) == dict.fromkeys(("cat/b/loop", "cat/a/up", "cat/c", "cat/a/other", "dog/up"), folder_walk.SEEN)
 
 
 def test_split_folder_raises_for_callers(tmp_path):

@@ -3,7 +3,7 @@
 Tensors of the network carry the names of its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators
 as ``optimizer/<parameter>/<accumulator>``; the header, see trained.header, holds the settings, the class names, the epoch, the
 best score, the history and the versions of the libraries. The learning rate and all that is random follow from the
-settings, the epoch and the step: see training.callbacks.TrackPosition.
+settings, the epoch and the step: see training.state.seed_generators.
 """
 
 import functools

@@ -3,7 +3,7 @@
 import copy
 from typing import Callable, NamedTuple, Optional
 
-from data.lists import MOST_CLASSES
+from data.lists import MAX_CLASSES
 from messages.quoting import quoted
 from messages.user_error import UserError
 from settings.format_number import check_format
@@ -33,18 +33,11 @@ class Key(NamedTuple):
     fill: Optional[Callable] = None
 
 
-class Metric(NamedTuple):
-    """What a metric has gathered within an epoch, [total, count]: each a number, or with ``parts`` a list of so many.
+METRICS = {"mean_loss": NEEDED, "acc": NEEDED}
+"""The metrics of training, which ``so_far`` keeps as [total, count]: name -> what a file gets that is older than the metric.
 
-    ``default``: what a file gets that was written before the metric was.
-    """
-
-    parts: Optional[int] = None
-    default: object = NEEDED
-
-
-METRICS = {"mean_loss": Metric(), "acc": Metric(parts=1)}
-"""The metrics of training by name, as ``so_far`` keeps them. A new metric is one line here, with a default."""
+A new metric is one line here, such as "acc_top5": [0.0, 0].
+"""
 
 
 def check_header(header: object, path: object) -> dict:
@@ -98,7 +91,7 @@ def _remedy():
 def _is_class_list(value):
     return (
         isinstance(value, list)
-        and 2 <= len(value) <= MOST_CLASSES
+        and 2 <= len(value) <= MAX_CLASSES
         and all(map(is_text, value))
         and len(set(value)) == len(value)
         and not any("\n" in name or "\r" in name for name in value)
@@ -117,13 +110,11 @@ def _filled_history(rows):
     return [history.filled_row(row) for row in rows]
 
 
-def _is_sum(value, parts):
-    """Whether a metric's total and count are numbers, ``parts`` None, or lists of so many."""
+def _is_sum(value):
+    """Whether a metric's total and count are numbers; format 1 has those of the accuracy as lists of one number each."""
     if not (isinstance(value, list) and len(value) == 2):
         return False
-    if parts is None:
-        return all(map(is_number, value))
-    return all(isinstance(part, list) and len(part) == parts and all(map(is_number, part)) for part in value)
+    return all(is_number(part[0] if isinstance(part, list) and len(part) == 1 else part) for part in value)
 
 
 def _is_part_of_epoch(value):
@@ -132,17 +123,14 @@ def _is_part_of_epoch(value):
     if not (isinstance(value, dict) and is_positive_or_zero(value.get("seconds")) and is_dict(value.get("metrics"))):
         return False
     found = value["metrics"]
-    return all(
-        _is_sum(found[name], metric.parts) if name in found else metric.default is not NEEDED
-        for name, metric in METRICS.items()
-    )
+    return all(_is_sum(found[name]) if name in found else default is not NEEDED for name, default in METRICS.items())
 
 
 def _filled_part_of_epoch(value):
     if value is None:
         return None
     found = value["metrics"]
-    return {**value, "metrics": {name: found.get(name, copy.deepcopy(metric.default)) for name, metric in METRICS.items()}}
+    return {**value, "metrics": {name: found.get(name, copy.deepcopy(default)) for name, default in METRICS.items()}}
 
 
 def _is_memory(value):
@@ -155,7 +143,7 @@ def _of_position(fits, expected, default=NEEDED, fill=None):
 
 KEYS = {
     "config": Key(is_dict, "a dict of settings"),
-    "classes": Key(_is_class_list, f"a list of 2 to {MOST_CLASSES:,} distinct names, each of one line"),
+    "classes": Key(_is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names, each of one line"),
     "epoch": Key(is_count, "a whole number from 0 on"),
     "best": Key(history.is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),
     "list_sha256": Key(is_pair_of_digests, "a dict of the SHA-256 of train and val"),

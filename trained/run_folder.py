@@ -1,20 +1,16 @@
 """A run is a folder ``runs/<net>/<NNN>/``; a new run takes the next number, nothing is overwritten."""
 
-import errno
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Optional, Union
+from typing import Any, Optional, Union
 
 import yaml
 
 from config import FORMAT
+from machine.locks import ClaimedError, claim
 from machine.whole_file import write_text
 from trained.result import read_result
 from trained.run_error import RunError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 
 
 def create_run(runs_dir: Union[str, Path], net: str) -> Path:
@@ -34,22 +30,15 @@ def create_run(runs_dir: Union[str, Path], net: str) -> Path:
         return parent / f"{number:03d}"
 
 
-def lock_run(run: Path) -> IO:
-    """Claim a run folder for this process; returns a file that holds the claim until it is closed.
+def lock_run(run: Path) -> AbstractContextManager[Any]:
+    """Claim a run folder for this process; returns what holds the claim until its ``with`` block ends.
 
     The system lets go of it when the process ends, however it ends. Raises RunError where another process trains this run.
     """
-    file = open(Path(run) / ".lock", "a+")  # noqa: SIM115
     try:
-        if fcntl:
-            # of the process, unlike flock's, which readers that outlive a killed process would inherit
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            file.close()
-            raise RunError(f"{run} is being trained by another process: wait for its end, or name another run") from None
-        # a file system without locks, such as some of networks
-    return file
+        return claim(Path(run) / ".lock")
+    except ClaimedError:
+        raise RunError(f"{run} is being trained by another process: wait for its end, or name another run") from None
 
 
 def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:

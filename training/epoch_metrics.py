@@ -1,37 +1,102 @@
-"""Metrics for paddle.Model that hold over a whole epoch; its own loss is that of the last batch."""
+"""Metrics for paddle.Model that hold over a whole epoch, whatever the sizes of its batches.
+
+Their sums stay on the device: only ``accumulate`` and ``sums`` copy them to the host. Labels are classes, int64 [N], or soft:
+float32 [N, C], the share of each class. ``weights``, float32 [N], let a photograph count for more or less than one.
+"""
+
+from typing import Any, Optional
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle import Tensor
 
 
-class MeanCrossEntropy(paddle.metric.Metric):
-    """Cross-entropy averaged over all photographs seen since the last reset, without label smoothing.
+def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """[N, C] logits, labels [N] or soft [N, C] -> the cross-entropy of each photograph, float32 [N]."""
+    logits = logits.astype("float32")  # sums over many classes need more than half precision
+    losses = F.cross_entropy(logits, labels, soft_label=labels.ndim == 2, label_smoothing=label_smoothing, reduction="none")
+    return losses.reshape([-1])  # of soft and of smoothed labels [N, 1] -> [N]
 
-    So training and validation loss mean the same, whatever the training criterion and the size of the last batch.
-    """
+
+class TrainingLoss(paddle.nn.Layer):
+    """The loss that training minimises: the mean cross-entropy of a batch, its targets smoothed by ``label_smoothing``."""
+
+    def __init__(self, label_smoothing: float = 0.0):
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> Tensor:
+        """[N, C] logits, labels [N] or soft [N, C], weights [N] or None -> the mean, weighted by ``weights``, a scalar."""
+        losses = cross_entropies(logits, labels, self.label_smoothing)
+        return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+
+
+class _EpochMean(paddle.metric.Metric):
+    """A mean over all photographs since the last reset; a subclass has ``_name`` and ``of_each``."""
+
+    _name: str
+    total: Any  # of the values, and
+    count: Any  # of the photographs, or of their weights: numbers, or scalars on the device
 
     def __init__(self):
         super().__init__()
         self.reset()
 
-    def name(self):
-        return "mean_loss"
+    def name(self) -> str:
+        return self._name
 
-    def reset(self):
-        self.total, self.count = 0.0, 0
+    def reset(self) -> None:
+        self.restore(0.0, 0.0)
 
-    def compute(self, logits, labels):
-        """[N, C] logits, [N] labels -> [N] losses."""
-        return F.cross_entropy(logits.astype("float32"), labels.reshape([-1, 1]), reduction="none")
+    def of_each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """[N, C] logits, labels [N] or [N, C] -> the value of each photograph, [N]."""
+        raise NotImplementedError
 
-    def update(self, losses):
-        self.total += float(np.sum(losses, dtype=np.float64))
-        self.count += int(np.size(losses))
-        return self.accumulate()
+    def compute(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> tuple:
+        """The batch's sum, a float64 scalar on the device, and count, a number or such a scalar."""
+        values = self.of_each(logits, labels).astype("float64")
+        if weights is None:
+            return values.sum(), values.shape[0]
+        weights = weights.astype("float64")
+        return (values * weights).sum(), weights.sum()
 
-    def accumulate(self):
-        return self.total / max(self.count, 1)
+    def update(self, total: Tensor, count: Any) -> None:
+        self.total, self.count = self.total + total, self.count + count
+
+    def accumulate(self) -> float:
+        total, count = self.sums()
+        return total / count if count else 0.0
+
+    def sums(self) -> list:
+        """[total, count] as numbers, for a checkpoint."""
+        return [float(self.total), float(self.count)]
+
+    def restore(self, total: Any, count: Any) -> None:
+        """Go on from ``sums()``; Paddle's own accuracy, in older checkpoints, kept a list of one number each."""
+        self.total, self.count = (float(np.ravel(value)[0]) for value in (total, count))
+
+
+class MeanCrossEntropy(_EpochMean):
+    """Cross-entropy averaged over all photographs seen since the last reset, without label smoothing.
+
+    So training and validation loss mean the same, whatever the training criterion and the size of the last batch.
+    """
+
+    _name = "mean_loss"
+
+    def of_each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropies(logits, labels)
+
+
+class Accuracy(_EpochMean):
+    """The share of photographs whose most probable class is the label; of soft labels the heaviest class counts."""
+
+    _name = "acc"
+
+    def of_each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        classes = labels.argmax(axis=1) if labels.ndim == 2 else labels
+        return logits.argmax(axis=1) == classes
 
 
 class PredictionRecorder(paddle.metric.Metric):
@@ -39,24 +104,24 @@ class PredictionRecorder(paddle.metric.Metric):
 
     def __init__(self):
         super().__init__()
-        self._probabilities, self._labels = [], []
+        self.reset()
 
-    def name(self):
+    def name(self) -> str:
         return "recorded"
 
-    def reset(self):
-        """Does nothing: paddle.Model resets its metrics at the end of evaluate(), before anyone could read this one."""
+    def reset(self) -> None:
+        self._probabilities, self._labels = [], []
 
-    def compute(self, logits, labels):
+    def compute(self, logits: Tensor, labels: Tensor) -> tuple:
         return F.softmax(logits.astype("float32")), labels
 
-    def update(self, probabilities, labels):
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
         self._probabilities.append(np.array(probabilities))
         self._labels.append(np.array(labels).reshape(-1))
 
-    def accumulate(self):
+    def accumulate(self) -> float:
         return float(sum(map(len, self._labels)))
 
-    def results(self):
+    def results(self) -> tuple:
         """(probabilities float32 [N, C], labels int64 [N])."""
         return np.concatenate(self._probabilities), np.concatenate(self._labels)

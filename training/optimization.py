@@ -1,13 +1,22 @@
 """Learning rate over time, and the optimisers."""
 
 import math
+from typing import Optional
 
 import paddle
 
 SCHEDULES = ("cosine", "cosine_by_epoch", "step", "constant")
 
 
-def learning_rate_factor(step, steps_per_epoch, epochs, schedule, warmup_epochs=0.0, step_epochs=30, step_gamma=0.1):
+def learning_rate_factor(
+    step: float,
+    steps_per_epoch: int,
+    epochs: int,
+    schedule: str,
+    warmup_epochs: float = 0.0,
+    step_epochs: int = 30,
+    step_gamma: float = 0.1,
+) -> float:
     """The learning rate of optimiser step ``step`` (from 0), as a share of its peak.
 
     Rises linearly over ``warmup_epochs``; then "cosine" falls to zero at the end of training (I. Loshchilov, F. Hutter,
@@ -31,25 +40,27 @@ def learning_rate_factor(step, steps_per_epoch, epochs, schedule, warmup_epochs=
 
 
 def build_optimizer(
-    network,
-    steps_per_epoch,
-    epochs,
+    network: paddle.nn.Layer,
+    steps_per_epoch: int,
+    epochs: int,
     *,
-    optimizer="momentum",
-    learning_rate=0.0125,
-    momentum=0.9,
-    weight_decay=1e-4,
-    decay_norm_and_bias=True,
-    **schedule,
-):
-    """A Paddle optimiser over the learnable parameters of ``network``, its learning rate set for every step.
+    optimizer: str = "momentum",
+    learning_rate: float = 0.0125,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+    decay_norm_and_bias: bool = True,
+    schedule: Optional[dict] = None,
+) -> paddle.optimizer.Optimizer:
+    """A Paddle optimiser over the learnable parameters of ``network``, its learning rate a function of the step.
 
     ``optimizer``: "momentum" (SGD with momentum), "adam" or "adamw". ``weight_decay`` is an L2 term in the gradient,
     decoupled with "adamw"; without ``decay_norm_and_bias`` it acts on weights of convolutions and linear layers alone.
-    ``schedule``: the remaining arguments of learning_rate_factor.
+    ``schedule``: the remaining arguments of learning_rate_factor. Raises ValueError for an unknown optimiser or schedule.
     """
+    of_schedule = schedule or {"schedule": "constant"}
+    learning_rate_factor(0, steps_per_epoch, epochs, **of_schedule)  # an unknown one is named now, not in the first step
     rate = paddle.optimizer.lr.LambdaDecay(
-        learning_rate, lambda step: learning_rate_factor(step, steps_per_epoch, epochs, **schedule)
+        learning_rate, lambda step: learning_rate_factor(step, steps_per_epoch, epochs, **of_schedule)
     )
     learnable = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
     if decay_norm_and_bias:

@@ -1,132 +1,61 @@
-"""What a training leaves in its run folder, kept up to date after every epoch, and how it goes on from there."""
+"""What a training writes into its run folder: settings, history, curves, checkpoints, and how it ended."""
 
 import contextlib
-import time
+from pathlib import Path
+from typing import Any, Optional
 
-import paddle
 from visualdl import LogWriter
 
-from data.photographs import RESIZE_OVER_CROP
-from machine.runtime import Terminated, peak_memory
-from machine.whole_file import remove_unfinished, write_text
+from machine.ending import Terminated
+from machine.whole_file import write_text
 from plots.figures import draw_curves
-from trained.checkpoint import CheckpointError, load_training_state, read_header, save_checkpoint
+from trained.checkpoint import save_checkpoint
 from trained.history import best_epoch, write_history
-from trained.result import read_result, write_result
-from trained.run_folder import RunError, create_run, lock_run, write_config
-from training.callbacks import TrainingDiverged
-from weights.weight_files import digest_of
+from trained.result import write_result
+from trained.run_folder import write_config
+from training.state import Position, TrainingState
+
+BOARD_SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate")
 
 
 class RunRecorder:
-    """Makes the run folder on entry; ``record`` adds an epoch; on exit says how it ended, whatever the cause.
+    """Writes the folder ``run``, while it is entered; ``record`` adds an epoch; on exit it says how training ended.
 
-    ``run`` is the folder. In it: config.yaml, classes.txt, history.csv, curves.png, vdl/ (VisualDL), best.safetensors,
-    last.safetensors and result.json with ``status`` "unfinished" and, once training ends, "finished", "interrupted" or
-    "failed". Where no epoch was above ``save_best_above`` there is no best.safetensors, and result.json says so.
-    ``settings``: every setting by name, as plain values.
+    In the folder: config.yaml, classes.txt, history.csv, curves.png, vdl/ (VisualDL), best.safetensors, last.safetensors and
+    result.json with ``status`` "unfinished" and, once training ends, "finished", "interrupted" or "failed". Where no epoch was
+    above ``save_best_above`` there is no best.safetensors, and result.json says so.
 
-    ``train_loader``, ``val_loader``: of data.loader.PhotographLoader.
-
-    With ``resume``, the folder of a run, that one is continued: on entry the network and the optimiser get the state that
-    last.safetensors holds; ``history``, ``step`` (that the next epoch begins with) and ``so_far`` (what it has gathered) tell
-    where training is. last.safetensors alone decides: the other files are put right where a killed process left them behind
-    it. Raises RunError where another process trains that run or other lists were trained on, CheckpointError for a bad file.
+    ``settings``: every setting by name, as plain values. ``facts``: what result.json says beside the outcome: "photographs",
+    "list_sha256", "init_from_sha256", "epochs_before"; entries of None are left out.
     """
 
-    def __init__(self, settings, classifier, optimizer, train_loader, val_loader, resume=None):
-        self.settings, self.classifier, self.optimizer = settings, classifier, optimizer
-        train_set, val_set, self.steps_per_epoch = train_loader.dataset, val_loader.dataset, len(train_loader)
-        self.classes = train_set.classes
-        self.lists = {"train": train_set.digest(), "val": val_set.digest()}
-        self.photographs = {"train": len(train_set), "val": len(val_set)}
-        self.history, self.best, self.step, self.so_far = [], None, 0, None
-        self.run, self.stopped_early, self.epochs_before, self.init_from_sha256 = resume, False, [], None
-        self.seconds_before, self.peak_before = 0.0, None
+    def __init__(self, run: Path, settings: dict, classes: list, state: TrainingState, facts: dict):
+        self.run, self.settings, self.classes, self.state, self.facts = run, settings, classes, state, facts
 
     def __enter__(self):
-        resumed = self.run is not None
-        if not resumed:
-            self.run = create_run(self.settings["runs_dir"], self.settings["net"])
-        with contextlib.ExitStack() as stack:  # what was opened is closed again where the rest fails
-            stack.enter_context(lock_run(self.run))
-            if resumed:
-                self._restore()
-            if not (self.history or self.step):  # of what the network starts from, not of what is there when it goes on
-                self.init_from_sha256 = digest_of(self.settings["init_from"])
-            write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
-            self.started = time.monotonic() - self.seconds_before
-            self._write_result("unfinished")
-            write_config(self.run, self.settings)  # with it the folder counts as a run
-            self.board = stack.enter_context(self._board())
-            self.held = stack.pop_all()
+        write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
+        self._write_result("unfinished")
+        if self.state.position.history:
+            self._write_history(self.state.position)
+        write_config(self.run, self.settings)  # with it the folder counts as a run
+        self.board = self._open_board()
         return self
 
-    def _restore(self):
-        last, result = self.run / "last.safetensors", read_result(self.run)
-        if not last.exists():
-            if result.get("epochs") or any((self.run / name).exists() for name in ("best.safetensors", "history.csv")):
-                raise RunError(f"{self.run} cannot be continued: its {last.name} is gone; put it back, or train anew")
-            self._check_lists(result.get("list_sha256", self.lists))
-            remove_unfinished(self.run)
-            return  # killed within the first epoch: from the beginning
-        header = load_training_state(last, self.classifier, self.optimizer)
-        if "history" not in header:
-            raise RunError(
-                f"{self.run} cannot be continued: {last.name} holds weights alone, not where training was; train anew"
-            )
-        self._check_lists(header["list_sha256"])
-        if header["step"] >= self.steps_per_epoch:
-            raise RunError(
-                f"{self.run} cannot be continued: {last.name} is at step {header['step']}, but an epoch has "
-                f"{self.steps_per_epoch}; train anew"
-            )
-        if (before := header.get("versions", {}).get("paddle")) != paddle.__version__:
-            print(f"note: Paddle was {before} and is {paddle.__version__}: results may round differently")
-        remove_unfinished(self.run)
-        self.epochs_before = result.get("epochs_before", [])
-        self.init_from_sha256 = result.get("init_from_sha256")
-        if header["config"].get("epochs") not in (self.settings["epochs"], *self.epochs_before):
-            self.epochs_before.append(header["config"].get("epochs"))
-        self.history, self.best = header["history"], header["best"]
-        self.step, self.so_far = header["step"], header["so_far"]
-        self.seconds_before, self.peak_before = header["seconds"], header["peak_memory_mb"]
-        if self.best:
-            self._restore_best()
-        if self.history:
-            self._write_pictures()
+    def record(self, position: Position) -> None:
+        """Write the epoch that ended at ``position``, the last of its history, and let the state be there.
 
-    def _check_lists(self, trained):
-        for side, name in (("train", "training"), ("val", "validation")):
-            if trained[side] != self.lists[side]:
-                raise RunError(f"{self.run} cannot be continued: its {name} list has changed since; train anew")
-
-    def _restore_best(self):
-        """A process killed between the two files leaves the best epoch in last.safetensors alone."""
-        path = self.run / "best.safetensors"
-        try:
-            epoch = read_header(path)["epoch"]
-        except CheckpointError:
-            epoch = None
-        if epoch == self.best["epoch"]:
-            return
-        if self.step or self.best["epoch"] != len(self.history):
-            raise RunError(
-                f"{self.run} cannot be continued: {path.name} should hold epoch {self.best['epoch']}, "
-                f"{'but holds ' + str(epoch) if epoch else 'but is missing or damaged'}; put it back, or train anew"
-            )
-        self._save_best(self.best)
-
-    def record(self, row, is_best) -> None:
-        """Add one epoch, a dict by trained.history.COLUMNS, and save the network as it is now."""
-        history, best = [*self.history, row], row if is_best else self.best
-        self._save_last(history, best)
-        self.history = history
+        The state moves on once the disk has what it promises: result.json must not name a checkpoint that a full disk refused.
+        """
+        row, state = position.history[-1], self.state
+        is_best = position.best is row
+        best_before = state.position.best
+        self._save_last(position)
+        state.position = Position(position.history, best_before)
         if is_best:
-            self._save_best(row)
-            self.best = row  # not before it is on the disk: the result must not promise what a full disk refused
-        self._write_pictures()
-        self._show_on_board(self.board, row)
+            self.save_best(row)
+        state.position = position
+        self._write_history(position)
+        _show_on_board(self.board, row)
         mark = "  best" if is_best else ""
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
@@ -135,12 +64,16 @@ class RunRecorder:
             flush=True,
         )
 
-    def record_step(self, step, so_far) -> None:
-        """Save the network and the optimiser within an epoch of which ``step`` steps are done; see RecordEpochs."""
-        self._save_last(self.history, self.best, step, so_far)
+    def record_step(self, position: Position) -> None:
+        """Write last.safetensors in the middle of an epoch."""
+        self._save_last(position)
+
+    def save_best(self, row: dict) -> None:
+        """Write the network as it is to best.safetensors, as that of the epoch ``row``."""
+        save_checkpoint(self.run / "best.safetensors", self.state.classifier, self._header(epoch=row["epoch"], best=row))
 
     def __exit__(self, kind, error, trace):
-        with self.held:
+        with contextlib.closing(self.board):
             if kind is None:
                 status = "finished"
             else:
@@ -152,102 +85,80 @@ class RunRecorder:
                 raise
             self._print_end(result)
 
-    def _write_result(self, status, error=None):
+    def _save_last(self, position):
+        header = self._header(**self.state.header(position))
+        save_checkpoint(self.run / "last.safetensors", self.state.classifier, header, self.state.optimizer)
+
+    def _header(self, **of_position):
+        return {
+            "config": self.settings,
+            "classes": self.classes,
+            "list_sha256": self.facts["list_sha256"],
+            **of_position,
+        }
+
+    def _write_result(self, status, error=None) -> dict:
+        position = self.state.position
         result = {
             "status": status,
             "net": self.settings["net"],
-            "epochs": len(self.history),
-            "best": self.best,
-            "seconds": self._seconds(),
-            "images_per_second": _mean_speed(self.history),
-            "peak_memory_mb": self._peak_memory(),
-            "photographs": self.photographs,
-            "list_sha256": self.lists,
+            "epochs": position.epoch,
+            "best": position.best,
+            "seconds": self.state.run_clock.seconds,
+            "images_per_second": _mean_speed(position.history),
+            "peak_memory_mb": self.state.peak_memory_mb,
+            **{name: value for name, value in self.facts.items() if value is not None},
         }
-        if self.history and self.best is None:
-            highest = best_epoch(self.history)
+        if position.history and position.best is None:
+            highest = best_epoch(position.history)
             result["best_not_saved"] = (
                 f"no validation accuracy was above save_best_above = {self.settings['save_best_above']:g}, the highest was "
                 f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
             )
         if error is not None:
             result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or type(error).__name__
-        if self.epochs_before:
-            result["epochs_before"] = self.epochs_before  # the learning rate followed shorter schedules first
-        if self.stopped_early:
+        if position.has_stopped_early(self.settings["early_stop"]):
             result["stopped_early"] = True
-        if isinstance(error, TrainingDiverged):
+        if getattr(error, "diverged", False):
             result["diverged"] = True
-        if self.init_from_sha256:
-            result["init_from_sha256"] = self.init_from_sha256
         write_result(self.run, result)
         return result
 
-    def _seconds(self):
-        return time.monotonic() - self.started
+    def _write_history(self, position):
+        write_history(self.run, position.history)
+        draw_curves(position.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
 
-    def _peak_memory(self):
-        """Of all the processes that trained this run."""
-        return max((peak for peak in (self.peak_before, peak_memory()) if peak is not None), default=None)
-
-    def _save_last(self, history, best, step=0, so_far=None):
-        header = self._header(len(history), best)
-        header.update(history=history, step=step, so_far=so_far, seconds=self._seconds(), peak_memory_mb=self._peak_memory())
-        save_checkpoint(self.run / "last.safetensors", self.classifier, header, self.optimizer)
-
-    def _save_best(self, row):
-        save_checkpoint(self.run / "best.safetensors", self.classifier, self._header(row["epoch"], row))
-
-    def _write_pictures(self):
-        write_history(self.run, self.history)
-        draw_curves(self.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
-
-    def _board(self):
+    def _open_board(self) -> Any:
         """VisualDL's writer, which begins a new file: it gets the history, and takes the place of files before it."""
         folder = self.run / "vdl"
         for file in folder.glob("vdlrecords.*"):
             file.unlink()
         board = LogWriter(logdir=str(folder), flush_secs=5)
-        for row in self.history:
-            self._show_on_board(board, row)
+        for row in self.state.position.history:
+            _show_on_board(board, row)
         return board
 
-    @staticmethod
-    def _show_on_board(board, row):
-        for name in ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate"):
-            board.add_scalar(name, row[name], row["epoch"])
-
     def _print_end(self, result):
-        speed = f", {result['images_per_second']:.1f} images/s" if self.history else ""
+        history, best = self.state.position.history, self.state.position.best
+        speed = f", {result['images_per_second']:.1f} images/s" if history else ""
         where = f"run folder {self.run}"
         if result["status"] == "interrupted":
             where += f"; --resume {self.run} goes on"
-        if not self.history:
+        if not history:
             print(f"{result['status']} before the first epoch ended; {where}")
             return
-        if self.best is None:
+        if best is None:
             outcome = f"no best.safetensors, for {result['best_not_saved']}"
         else:
-            outcome = f"best validation accuracy {self.best['val_acc']:.4f} in epoch {self.best['epoch']}"
+            outcome = f"best validation accuracy {best['val_acc']:.4f} in epoch {best['epoch']}"
         print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")
 
-    def _header(self, epoch, best):
-        return {
-            "config": self.settings,
-            "classes": self.classes,
-            "preprocessing": {
-                "image_size": self.settings["image_size"],
-                "crop": self.settings["eval_crop"],
-                "resize_over_crop": RESIZE_OVER_CROP,  # of the central crop
-                "mean": self.classifier.mean.flatten().tolist(),
-                "std": self.classifier.std.flatten().tolist(),
-            },
-            "epoch": epoch,
-            "best": best,
-            "list_sha256": self.lists,
-        }
+
+def _show_on_board(board, row):
+    for name in BOARD_SCALARS:
+        board.add_scalar(name, row[name], row["epoch"])
 
 
-def _mean_speed(history):
+def _mean_speed(history) -> Optional[float]:
     """Training images a second over the run: photographs over training time, epoch by epoch the same number."""
     return len(history) / sum(1 / row["images_per_second"] for row in history) if history else None

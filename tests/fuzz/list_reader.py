@@ -1,10 +1,11 @@
-"""Lists of a data folder, as data.lists reads them: labels.txt, a line of dashes, then the list."""
+"""Lists of a data folder, as a DataFolder reads them: labels.txt, a line of dashes, then the list."""
 
 from pathlib import Path
 
 from harness import Crash, Reader
 
-from data.lists import LABELS, TRAIN_LIST, DataError, list_digest, read_classes, read_list
+from data.data_folder import DataFolder
+from data.lists import LABELS, TRAIN_LIST, DataError, list_digest
 
 BETWEEN = b"\n-----\n"
 PHOTOGRAPHS = ("cat/1.jpg", "cat/a b.jpg", "dog/1.jpg", "狗/二.jpg")
@@ -35,19 +36,19 @@ def reader(folder) -> Reader:
         try:
             num_classes = len(_checked_classes(folder))
         except DataError:
-            read_list(folder / TRAIN_LIST, 2)
+            DataFolder(folder).read_list(TRAIN_LIST, 2)
             raise
-        samples = read_list(folder / TRAIN_LIST, num_classes)
+        samples = DataFolder(folder).read_list(TRAIN_LIST, num_classes)
         list_digest(folder / TRAIN_LIST)
-        for path, label, line in samples:
-            if not (folder / path).is_file() or not 0 <= label < num_classes or line < 1:
-                raise Crash(f"read a sample that cannot be: {path!r} {label} {line}")
+        for sample in samples:
+            if not (folder / sample.name).is_file() or not 0 <= sample.label < num_classes or sample.place < 1:
+                raise Crash(f"read a sample that cannot be: {sample}")
 
     return Reader("lists", (DataError,), (folder / LABELS, folder / TRAIN_LIST), read, SEEDS, mutate)
 
 
 def _checked_classes(folder):
-    classes = read_classes(folder)
+    classes = DataFolder(folder).read_classes()
     if len(set(classes)) != len(classes) or not all(name.strip() for name in classes):
         raise Crash(f"read class names that are no names: {classes}")
     return classes

@@ -65,9 +65,9 @@ def fuzz(name, arguments):
 
     sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
     warnings.simplefilter("ignore")
-    from machine import runtime
+    from machine import processor
 
-    runtime.configure(threads=1)
+    processor.configure(threads=1)
     for module in [module for module in sys.modules if module.split(".")[0] in INSTRUMENTED]:
         del sys.modules[module]  # imported anew, this time with counters in it
     with atheris.instrument_imports(include=INSTRUMENTED, exclude=("yaml.reader", "yaml.emitter", "yaml.representer")):

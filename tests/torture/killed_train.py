@@ -17,8 +17,8 @@ import networks  # noqa: E402
 networks.NETWORKS["resnet18"] = networks.Lazy("tiny_network", "TinyNetwork")
 
 import train  # noqa: E402
+from machine import ending  # noqa: E402
 from config import parse_config  # noqa: E402
-from training import runtime  # noqa: E402
 
 points_left, this_process = int(os.environ.get("KILL_AT", 0)), os.getpid()
 
@@ -43,4 +43,4 @@ def with_points(function):
 for name in ("fsync", "replace", "unlink"):
     setattr(os, name, with_points(getattr(os, name)))
 
-runtime.leave(train.main(parse_config(script="train")))
+ending.leave(train.main(parse_config(script="train")))

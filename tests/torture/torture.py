@@ -27,7 +27,7 @@ from conftest import random_photograph  # noqa: E402
 from processes import processes_of  # noqa: E402
 from tiny_network import check_whole, outcome  # noqa: E402
 
-from train_val_split import split_folder  # noqa: E402
+from data.splitting import split_folder  # noqa: E402
 
 KILLS_OF_A_RUN = 4  # at most; then it is let through to its end
 POINTS = 90  # fewer than a run of these sizes has

@@ -10,7 +10,7 @@ from comparison.tables import write_comparison
 from config import Config, load_config
 from data.data_sets import open_dataset
 from data.lists import DataError
-from machine import runtime
+from machine.device import select_device
 from messages.terminal import printable
 from networks.summary import latencies, multiply_adds, parameter_counts
 from ops import fused
@@ -18,7 +18,7 @@ from trained.run_folder import create_run
 from trained.trained_run import TrainedRun
 
 
-def compare(config: Config) -> int:
+def compare_networks(config: Config) -> int:
     """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed.
 
     Raises a UserError where nothing can be compared.
@@ -26,7 +26,7 @@ def compare(config: Config) -> int:
     if config.runs:
         check_useful(config)
     config = config.resolved()
-    device = runtime.select_device(config.device)
+    device = select_device(config.device)
     named = config.runs or config.nets
     if len(set(named)) < 2:
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
@@ -60,7 +60,7 @@ def validation_photographs(trained: Config, data: Optional[str], follow_links: b
     links = follow_links or trained.follow_links
     try:
         listed = open_dataset(trained.dataset, data or trained.data, trained.image_size, train=False, follow_links=links)
-        places = {name: place for place, (name, *_) in enumerate(listed.samples)}
+        places = {sample.name: place for place, sample in enumerate(listed.samples)}
     except DataError:  # gone since the training, which a comparison of finished runs can do without
         places = {}
 

@@ -1,0 +1,111 @@
+"""The processor: its cores, the code path of the arithmetic library (MKL), threads and memory of Paddle.
+
+``configure`` must be called before anything imports Paddle, because MKL chooses its code path when it is loaded. Nothing else
+here imports Paddle.
+"""
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Optional
+
+# Read now: Paddle, when it is imported, sets the variable to 1 where the user did not set it
+USERS_THREADS = "" if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS", "")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time a period, the period; or "max"
+AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+AVX2 = {"avx2", "fma"}
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3), from glibc's malloc.h
+IGNORED_WARNINGS = (
+    "No ccache found",
+    "When training, we now always track global mean and variance",
+    "To copy construct from a tensor",  # paddle.Model does so with every batch
+    "You are using GPU version Paddle, but",  # device.select_device says it in one line
+)
+
+
+def available_cores() -> int:
+    """CPU cores this process may use: its affinity and its container's quota, where the system has them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control groups, or the quota "max"
+        return cores
+
+
+def default_threads() -> int:
+    """Threads for arithmetic where --threads says nothing: the user's OMP_NUM_THREADS, else all cores."""
+    return int(USERS_THREADS) if USERS_THREADS.isdecimal() and int(USERS_THREADS) > 0 else available_cores()
+
+
+def mkl_debug_cpu_type(vendor: Optional[str], flags: set[str]) -> Optional[str]:
+    """The value of MKL_DEBUG_CPU_TYPE that suits a CPU, or None to leave MKL's own choice.
+
+    The MKL in Paddle's CPU build takes its slowest path on x86 CPUs that are not Intel's; 5 stands for AVX2, 7 for AVX-512.
+    A wrong value ends in an illegal instruction, so it is derived from the CPU's own feature ``flags`` (a set of names as in
+    Linux's /proc/cpuinfo) and only where the ``vendor`` is known and is not GenuineIntel.
+    """
+    if not vendor or vendor == "GenuineIntel":
+        return None
+    if flags >= AVX512:
+        return "7"
+    if flags >= AVX2:
+        return "5"
+    return None
+
+
+def cpu_identity(cpuinfo="/proc/cpuinfo") -> tuple[Optional[str], set[str]]:
+    """(vendor, set of feature flags) of this machine's first CPU; (None, empty set) where the system does not tell."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return None, set()
+    try:
+        with open(cpuinfo, encoding="utf-8", errors="replace") as lines:
+            first = dict(line.split(":", 1) for line in lines.read().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return None, set()
+    fields = {name.strip(): value.strip() for name, value in first.items()}
+    return fields.get("vendor_id"), set(fields.get("flags", "").split())
+
+
+def configure(threads: Optional[int] = None) -> None:
+    """Import Paddle, quietly, with the right MKL path and ``threads`` threads (default: default_threads()).
+
+    What the user set in the environment (MKL_DEBUG_CPU_TYPE) wins. Signals are handled as they were before: Paddle's own
+    handlers, which print its stack, are taken out. Where Paddle is imported already, only the number of threads changes.
+    """
+    first = "paddle" not in sys.modules
+    sigterm = signal.getsignal(signal.SIGTERM)
+    if first:
+        cpu_type = mkl_debug_cpu_type(*cpu_identity())
+        if cpu_type:
+            os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    # Before Paddle: 2.6 for GPUs brings zlib symbols of its own, and Python's zlib, loaded after them, crashes
+    import zlib  # noqa: F401
+
+    import paddle  # here and not at the top: the lines above must have run
+
+    if first:
+        paddle.disable_signal_handler()
+        signal.signal(signal.SIGTERM, sigterm)
+    keep_freed_memory()
+    paddle.base.core.set_num_threads(threads or default_threads())
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library reuse large blocks instead of handing each one back to the system; returns whether it agreed.
+
+    Paddle's CPU allocator frees every activation after use, glibc returns blocks of that size to the system at once, and the
+    next step pays for it in page faults: nearly a fifth of a ResNet50's training step. glibc only; what the user set in the
+    environment (MALLOC_...) wins.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    # Map no blocks one by one, and never trim the heap
+    return all(mallopt(parameter, value) for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)))

@@ -1,0 +1,135 @@
+"""One call of train.py: what it trains on, from which weights, into which folder; or the summary of a network."""
+
+import dataclasses
+from pathlib import Path
+from typing import Optional
+
+import paddle
+
+from machine import processor
+from config import Config, load_config, names_of
+from data.data_sets import check_apart, count_classes, find_data, open_dataset
+from data.loader import PhotographLoader
+from machine.device import make_deterministic, select_device
+from messages.terminal import printable
+from networks import NETWORKS, build_network
+from networks.classifier import Classifier
+from networks.summary import summarize
+from ops import fused
+from trained.result import read_result
+from trained.run_error import RunError
+from trained.run_folder import create_run, lock_run, newest_run
+from training.epoch_metrics import Accuracy, MeanCrossEntropy, TrainingLoss
+from training.model import TrainingModel
+from training.optimization import build_optimizer
+from training.recorder import RunRecorder
+from training.resuming import best_is_behind, restore
+from training.state import TrainingState
+from weights.pretrained import pretrained_file
+from weights.warm_start import start_from
+from weights.weight_files import digest_of
+
+
+def run(config: Config) -> int:
+    """Do what the settings of train.py ask for; returns the exit code."""
+    if config.summary:
+        print(summary(config))
+        return 0
+    return continue_training(config) if config.resume else train(config.resolved())
+
+
+def summary(config: Config) -> str:
+    """Parameters and multiply-adds of the network, for the classes of the data, or for 1000 where there are no data."""
+    classes = count_classes(config.dataset, config.data, config.follow_links) or 1000
+    network = build_network(config.net, classes, **config.network_options())
+    return summarize(network, config.net, classes, config.image_size)
+
+
+def continue_training(config: Config) -> int:
+    """Train the run that ``config.resume`` names to its end; returns the exit code."""
+    if config.resume == "latest":
+        folder = newest_run(config.runs_dir, config.net if "net" in config.given else None)
+    else:
+        folder = Path(config.resume or "")
+    if not (folder / "config.yaml").is_file():
+        raise RunError(
+            f"resume = {config.resume!r}: give the folder of a run, which has a config.yaml; --resume latest finds the newest"
+        )
+    trained = load_config(folder / "config.yaml")
+    config = config.continuing(trained, folder).resolved()
+    result = read_result(folder)
+    if result.get("status") == "finished" and (result.get("stopped_early") or config.epochs == trained.epochs):
+        further = "it stopped early" if result.get("stopped_early") else "with more --epochs it is trained further"
+        print(f"{printable(folder)} is finished; {further}")
+        return 0
+    for name in names_of("train", part="arithmetic"):
+        if getattr(config, name) != getattr(trained, name):
+            print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
+    processor.configure(config.threads)  # the run's own number: until now it was this command's
+    return train(config, folder)
+
+
+def train(config: Config, resume: Optional[Path] = None) -> int:
+    """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
+    device = select_device(config.device)
+    fused.set_mode(config.fused)
+    if config.deterministic:
+        make_deterministic()
+    paddle.seed(config.seed)
+    may_download = resume is None and "data" not in config.given
+    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download))
+    train_loader, val_loader = open_data(config)
+    train_set, val_set = train_loader.dataset, val_loader.dataset
+    has_weights = resume is not None and (resume / "last.safetensors").exists()
+    classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
+    optimizer = build_optimizer(
+        classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
+    )
+    metrics = [MeanCrossEntropy(), Accuracy()]
+    model = TrainingModel(classifier)
+    model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
+    state = TrainingState(classifier, optimizer, metrics)
+    lists = {"train": train_set.digest(), "val": val_set.digest()}
+    facts = {"photographs": {"train": len(train_set), "val": len(val_set)}, "list_sha256": lists}
+    folder = resume or create_run(config.runs_dir, config.net)
+    with lock_run(folder):
+        if resume:
+            facts.update(restore(folder, state, lists, len(train_loader), config.epochs))
+        if not (state.position.history or state.position.step):  # what the network starts from, not what is there later
+            facts["init_from_sha256"] = digest_of(config.init_from)
+        with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts) as recorder:
+            best = state.position.best
+            if best and best_is_behind(folder, state.position):
+                recorder.save_best(best)
+            print(
+                f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
+                f"{device}, {config.threads} threads; run folder {printable(folder)}"
+            )
+            if resume:
+                print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
+            model.fit(train_loader, val_loader, state, recorder, config)
+    return 0
+
+
+def open_data(config: Config) -> tuple:
+    """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
+    source = {**config.part("data"), **config.part("view")}
+    train_set = open_dataset(train=True, seed=config.seed, **source)
+    val_set = open_dataset(train=False, **source)
+    check_apart(train_set, val_set)
+    return (
+        PhotographLoader(train_set, config.batch_size, config.num_workers or 0, shuffle=True, seed=config.seed),
+        PhotographLoader(val_set, config.batch_size, config.num_workers or 0),
+    )
+
+
+def build_classifier(config: Config, num_classes: int, resumed: bool = False) -> Classifier:
+    """The network that ``config`` names, from raw pixels to logits, with the weights that training starts from.
+
+    A training that is ``resumed`` gets its weights from its run.
+    """
+    print(f"Constructing {NETWORKS[config.net].__name__}......")
+    network = build_network(config.net, num_classes, **config.network_options())
+    if (config.init_from or config.pretrained) and not resumed:
+        print(*start_from(config.init_from or pretrained_file(config.net), network), sep="\n")
+    return Classifier(network, config.mean, config.std)
