@@ -13,8 +13,7 @@ from config import Config
 from data import DATASETS
 from data.data_folder import DataFolder
 from data.lists import DataError
-from data.photograph_dataset import PhotographDataset
-from data.photographs import SUFFIXES, PhotographError, read_crop
+from data.photographs import SUFFIXES
 from messages.terminal import printable
 from trained.trained_run import TrainedRun
 
@@ -57,13 +56,9 @@ def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph
         print(f"{len(drawn)} of {len(paths)} photographs, drawn at random: --sample takes more")
     names = {name for run in runs for name in run.classes}
     known = true_classes(config.data, runs[0].settings.dataset, names, config.follow_links)
-    views = [PhotographDataset(train=False, **run.view) for run in runs]
 
     def read(path, run):
-        try:
-            return views[run].show(functools.partial(read_crop, path), 0)
-        except PhotographError as error:
-            raise DataError(f"{path}: {error}") from None
+        return runs[run].read_photograph(path)
 
     return [Photograph(str(path), known(path), functools.partial(read, path)) for path in drawn]
 

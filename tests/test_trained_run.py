@@ -80,6 +80,8 @@ def test_predictions_are_those_of_eval(place, run):
         rows = list(csv.DictReader(file))
     dataset = run.open_validation_set()
     images = np.stack([dataset[index][0] for index in range(len(dataset))])
+    for image, row in zip(images, rows):
+        np.testing.assert_array_equal(run.read_photograph(place / "data" / row["path"]), image)
     probabilities = run.predict(images, batch_size=4)
     assert (probabilities.shape, probabilities.dtype) == ((6, 3), np.float32)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -88,6 +90,8 @@ def test_predictions_are_those_of_eval(place, run):
     np.testing.assert_allclose(run.predict(images), probabilities, rtol=1e-4)
     assert paddle.is_grad_enabled()
     assert run.predict(images[:0]).shape == (0, 3)
+    with pytest.raises(DataError, match=r"labels\.txt: not an image"):
+        run.read_photograph(place / "data" / "labels.txt")
 
 
 def test_a_validation_set_can_be_elsewhere(place, run, tmp_path):

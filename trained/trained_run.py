@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from config import Config, config_of_checkpoint
 from data.data_sets import find_data, open_dataset
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
+from data.photographs import PhotographError, read_crop
 from networks import Classifier, build_network
 from trained.checkpoint import CheckpointError, load_network_state, read_header
 from trained.run_folder import best_checkpoint, newest_finished_run
@@ -80,8 +82,18 @@ class TrainedRun:
             self._classifier = classifier
         return self._classifier
 
+    def read_photograph(self, path: str | Path) -> np.ndarray:
+        """uint8 [3, image_size, image_size] of a photograph's file, as evaluation shows it to this network.
+
+        Raises DataError where it cannot be read.
+        """
+        try:
+            return PhotographDataset(train=False, **self.view).show(functools.partial(read_crop, path), 0)
+        except PhotographError as error:
+            raise DataError(f"{path}: {error}") from None
+
     def predict(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-        """Class probabilities float32 [N, C] of images uint8 [N, 3, H, W], as ``view`` shows them; N may be 0.
+        """Class probabilities float32 [N, C] of images uint8 [N, 3, H, W], as read_photograph gives them; N may be 0.
 
         The network sees ``batch_size`` images at once. Raises as ``classifier`` does.
         """
