@@ -265,10 +265,6 @@ class Config:
         """The options of the network that were chosen; those left alone keep the network's own defaults."""
         return {name: value for name, value in self.part("network").items() if value not in (None, False)}
 
-    def view_options(self) -> dict[str, Any]:
-        """The same as ``part("view")``."""
-        return self.part("view")
-
     def has_effect(self, name: str) -> bool:
         """False where another setting leaves the setting ``name`` without effect, as optimizer = adam does momentum."""
         return all(has_effect(item, self) for item in settings_of(type(self)) if item.name == name)
@@ -345,8 +341,3 @@ def config_of_checkpoint(header: dict, path: object) -> Config:
         return Config(**known_values(Config, values))
     except ConfigError as error:
         raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
-
-
-# The names by which compare.py still asks for these settings
-NETWORK_OPTIONS = names_of(part="network")
-NOT_LEARNED = frozenset(names_of("train", affects="speed place nothing"))
