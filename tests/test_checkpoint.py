@@ -234,9 +234,7 @@ def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch
     path = tmp_path / "last.safetensors"
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, **POSITION})})
     monkeypatch.setattr(history, "COLUMNS", {**COLUMNS, "grad_norm": history.Column(default=None)})
-    monkeypatch.setattr(
-        header_tables, "METRICS", {**header_tables.METRICS, "top5": header_tables.Metric(parts=1, default=[[0.0], [0]])}
-    )
+    monkeypatch.setattr(header_tables, "METRICS", {**header_tables.METRICS, "top5": [0.0, 0]})
     monkeypatch.setattr(
         header_tables, "KEYS",
         {**header_tables.KEYS, "team": header_tables.Key(is_text, "text", default="ours"),
@@ -244,7 +242,7 @@ def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch
     )  # fmt: skip
     found = read_header(path)
     assert [row["grad_norm"] for row in found["history"]] == [None] * 3
-    assert found["so_far"]["metrics"] == {**METRICS, "top5": [[0.0], [0]]}
+    assert found["so_far"]["metrics"] == {**METRICS, "top5": [0.0, 0]}
     assert (found["team"], found["lost"]) == ("ours", 0)
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(HEADER)})
     assert "lost" not in read_header(path), "a part of a position that is not there"

@@ -178,7 +178,7 @@ def test_runs_of_other_versions_are_read(copy, capsys, change):
 
 def test_runs_from_before_a_column_a_metric_and_a_key_were_added_are_read(copy, capsys, monkeypatch):
     monkeypatch.setattr(history, "COLUMNS", {**history.COLUMNS, "grad_norm": history.Column(default=0.25)})
-    monkeypatch.setattr(header, "METRICS", {**header.METRICS, "new": header.Metric(default=[0.0, 0])})
+    monkeypatch.setattr(header, "METRICS", {**header.METRICS, "new": [0.0, 0]})
     added = {"team": header.Key(is_text, "text", default="ours"), "drawn": header.Key(is_text, "text", "no", of_position=True)}
     monkeypatch.setattr(header, "KEYS", {**header.KEYS, **added})
     monkeypatch.setattr(result, "RULES", {**result.RULES, "team": is_text})
