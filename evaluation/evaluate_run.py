@@ -1,7 +1,5 @@
 """The work of eval.py: a trained network on the validation list."""
 
-from __future__ import annotations
-
 from config import Config, names_of
 from data.loader import PhotographLoader
 from evaluation.report import write_evaluation

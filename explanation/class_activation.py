@@ -4,6 +4,8 @@ R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gr
 """
 
 import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Optional
 
 import numpy as np
 import paddle
@@ -15,7 +17,9 @@ from networks import NetworkError
 GLOBAL_POOLINGS = (nn.AdaptiveAvgPool2D, nn.AdaptiveMaxPool2D)
 
 
-def grad_cam(classifier, images, classes=None):
+def grad_cam(
+    classifier: nn.Layer, images: np.ndarray, classes: Optional[Sequence[int]] = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Grad-CAM of one class a photograph: (maps float32 [N, H, W] in 0..1, probabilities float32 [N, C]).
 
     ``classifier``: a layer from images [N, 3, H, W] to logits [N, C]. ``images``: uint8 [N, 3, H, W]. ``classes``: N class
@@ -47,7 +51,7 @@ def grad_cam(classifier, images, classes=None):
 
 
 @contextlib.contextmanager
-def evaluation_mode(network):
+def evaluation_mode(network: nn.Layer) -> Iterator[None]:
     """Within: evaluation mode; afterwards every layer is in the mode that it was in."""
     modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
     network.eval()
@@ -59,7 +63,7 @@ def evaluation_mode(network):
 
 
 @contextlib.contextmanager
-def hooks(handles):
+def hooks(handles: Iterable) -> Iterator[None]:
     """Within: the hooks of ``handles`` (what registering them returned); afterwards they are gone."""
     handles = list(handles)
     try:

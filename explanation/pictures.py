@@ -3,6 +3,7 @@
 ``path`` is written whole or not at all, as PNG.
 """
 
+from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -12,7 +13,7 @@ from plots.figures import COLOURS, save_figure, shortened
 
 RIGHT, WRONG, UNKNOWN = COLOURS[0], COLOURS[1], "0.4"
 HEAT, GATES = "inferno", "viridis"  # of even steps in lightness, to be read by the colour-blind and in grey
-CELL, NAME_LENGTH = 1.9, 20  # inches a photograph, letters of a class name
+CELL, MAX_NAME_LENGTH = 1.9, 20  # inches a photograph, letters of a class name
 GATE_AT_START = 1 / (1 + np.exp(-1.0))  # weights start at 0, biases at 1
 LEGEND = """Above: gates of the channel
 branch, sorted, one line a
@@ -46,7 +47,7 @@ class Explanation(NamedTuple):
     true: Optional[ClassMap]
 
 
-def draw_gradcam(photographs, networks, path) -> None:
+def draw_gradcam(photographs: list, networks: list, path: Path) -> None:
     """A grid: a row a photograph; a column for the photograph itself and one or two for each network.
 
     ``photographs``: [(file name, true class or None), ...]; ``networks``: [(name, the photographs as it sees them, uint8
@@ -70,7 +71,7 @@ def draw_gradcam(photographs, networks, path) -> None:
     save_figure(figure, path)
 
 
-def draw_shuffle_gates(images, stages, path, title) -> None:
+def draw_shuffle_gates(images: np.ndarray, stages: list, path: Path, title: str) -> None:
     """The gates of Shuffle Attention: above, those of the channel branch; below, a row a photograph, the spatial branch's.
 
     ``images``: uint8 [N, H, W, 3]; ``stages``: [(name, channel gates [N, layers, C / 2], spatial gates [N, h, w]), ...], as
@@ -107,7 +108,7 @@ def _grid(rows, columns, top, bottom, gap=0.45, between=0.25):
 
 def _show_photograph(axes, image, file_name, true_class):
     axes.imshow(image)
-    axes.set_title(f"true: {shortened(true_class, NAME_LENGTH)}" if true_class else "true class unknown", fontsize=9)
+    axes.set_title(f"true: {shortened(true_class, MAX_NAME_LENGTH)}" if true_class else "true class unknown", fontsize=9)
     axes.set_ylabel(shortened(file_name, 30), fontsize=7, color="0.3")
     _bare(axes)
 
@@ -123,7 +124,7 @@ def _show_explanation(axes, image, explanation, of_true_class):
     height, width = image.shape[:2]
     axes.imshow(shown.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.55, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     _bare(axes)
-    title, colour = f"{shortened(shown.name, NAME_LENGTH)} {shown.probability:.2f}", "black"
+    title, colour = f"{shortened(shown.name, MAX_NAME_LENGTH)} {shown.probability:.2f}", "black"
     if not of_true_class:
         mark, colour = {True: ("\u2713 ", RIGHT), False: ("\u2717 ", WRONG), None: ("", UNKNOWN)}[explanation.right]
         title = mark + title

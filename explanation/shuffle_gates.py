@@ -23,7 +23,7 @@ class StageGates(NamedTuple):
     spatial: np.ndarray
 
 
-def shuffle_gates(layer, x):
+def shuffle_gates(layer: ShuffleAttention, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
     """The gates of the ``ShuffleAttention`` ``layer`` for its input x [N, C, H, W].
 
     Returns sigmoid(W1 * mean(x_k1) + b1) [N, C / 2] (equation 2 of the paper) and sigmoid(W2 * GN(x_k2) + b2)
@@ -37,11 +37,12 @@ def shuffle_gates(layer, x):
         channel, spatial = layer.affine1(means), layer.affine2(normalised)
     else:
         channel, spatial = layer.cweight * means + layer.cbias, layer.sweight * normalised + layer.sbias
-    channel = F.sigmoid(channel).reshape([count, channels // 2])
+    channel = F.sigmoid(channel).reshape([count, channels // 2])  # from [N * groups, C / (2 * groups), 1, 1]
+    # [N * groups, C / (2 * groups), H, W] -> [N, C / 2, H, W]
     return channel, F.sigmoid(spatial).reshape([count, channels // 2, height, width])
 
 
-def stage_gates(classifier, images, batch_size=16) -> list:
+def stage_gates(classifier: paddle.nn.Layer, images: np.ndarray, batch_size: int = 16) -> list[StageGates]:
     """The ``StageGates`` of every stage for images uint8 [N, 3, H, W]; [] for a network without Shuffle Attention.
 
     A stage is a group of residual blocks (``layer1`` to ``layer4``); a layer outside of such blocks is one of its own. The

@@ -9,8 +9,11 @@ import logging
 import statistics
 import sys
 import warnings
+from pathlib import Path
+from typing import Optional
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL makes its notes on fonts visible
@@ -26,7 +29,7 @@ from trained.history import best_epoch  # noqa: E402
 # Okabe and Ito's palette, without its yellow, which is too light for a line on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":")
-NAME_LENGTH = 30  # letters of a class's name that are shown
+MAX_NAME_LENGTH = 30  # letters of a class's name that are shown
 CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
                  "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
 
@@ -61,7 +64,7 @@ def _use_fonts():
 _use_fonts()
 
 
-def draw_curves(history, path, title) -> None:
+def draw_curves(history: list[dict], path: Path, title: str) -> None:
     """Loss and accuracy over the epochs of one run, training and validation, the best epoch marked."""
     epochs = [row["epoch"] for row in history]
     best = best_epoch(history)
@@ -77,7 +80,7 @@ def draw_curves(history, path, title) -> None:
     save_figure(figure, path)
 
 
-def draw_comparison(networks, path) -> None:
+def draw_comparison(networks: list[tuple[str, list]], path: Path) -> None:
     """Validation accuracy and loss of several networks; ``networks``: [(name, [history of each seed]), ...].
 
     A line is the mean over the seeds, the band around it reaches from the lowest to the highest. The best epoch of the mean
@@ -106,7 +109,7 @@ def draw_comparison(networks, path) -> None:
     save_figure(figure, path)
 
 
-def mean_history(histories) -> list:
+def mean_history(histories: list[list[dict]]) -> list[dict]:
     """Rows of the mean over several histories, as far as the shortest of them goes."""
     return [
         {"epoch": rows[0]["epoch"], **{key: statistics.fmean(row[key] for row in rows) for key in ("val_acc", "val_loss")}}
@@ -114,7 +117,7 @@ def mean_history(histories) -> list:
     ]
 
 
-def draw_tradeoff(rows, path) -> None:
+def draw_tradeoff(rows: list[dict], path: Path) -> None:
     """Accuracy against what it costs; ``rows``: of comparison.verdict.network_row, with an accuracy."""
     costs = (("training_images_per_second", "training images a second"), ("latency_ms", "evaluation of one image, ms"))
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -133,7 +136,7 @@ def draw_tradeoff(rows, path) -> None:
     save_figure(figure, path)
 
 
-def draw_confusion_matrix(matrix, classes, path, title) -> None:
+def draw_confusion_matrix(matrix: np.ndarray, classes: list[str], path: Path, title: str) -> None:
     """Counts by true and predicted class; shaded by the share of the true class."""
     share = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
     size = min(max(4.5, 0.55 * len(classes) + 2), 30)
@@ -157,7 +160,7 @@ def draw_confusion_matrix(matrix, classes, path, title) -> None:
     save_figure(figure, path)
 
 
-def draw_photographs(images, path, columns=None) -> None:
+def draw_photographs(images: list[tuple], path: Path, columns: Optional[int] = None) -> None:
     """A grid of labelled photographs; ``images``: [(PIL image, label), ...]."""
     columns = columns or min(len(images), 5 if len(images) > 9 else 3)
     rows = -(-len(images) // columns)
@@ -191,12 +194,12 @@ def _finish(axes, label, is_share, values):
     axes.legend(fontsize=9)
 
 
-def shortened(text, most=NAME_LENGTH) -> str:
-    """The text, cut where it has more than ``most`` letters: a name can be longer than the picture is wide."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def shortened(text: str, max_length: int = MAX_NAME_LENGTH) -> str:
+    """The text, cut where it has more than ``max_length`` letters: a name can be longer than the picture is wide."""
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
-def save_figure(figure, path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, and mention letters that no installed font has."""
     texts = figure.findobj(Text)
     for text in texts:  # the name of a photograph may have bytes that are no UTF-8, which no font can draw

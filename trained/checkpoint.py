@@ -10,9 +10,12 @@ import functools
 import json
 import platform
 from pathlib import Path
+from typing import Optional, Union
 
 import numpy as np
 import paddle
+from paddle import nn
+from paddle.optimizer import Optimizer
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -20,12 +23,13 @@ from machine.whole_file import whole_file
 from messages.quoting import named
 from trained.header import FORMAT, CheckpointError, check_header
 
+PathLike = Union[str, Path]
 OPTIMIZER_PREFIX = "optimizer/"
 ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
 ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}  # Paddle's names; what it misses it sets to zero
 
 
-def save_checkpoint(path, network, header, optimizer=None) -> None:
+def save_checkpoint(path: PathLike, network: nn.Layer, header: dict, optimizer: Optional[Optimizer] = None) -> None:
     """Write the state of ``network``, and of ``optimizer`` if given, with ``header`` (JSON-ready dict) to ``path``.
 
     Raises OSError.
@@ -41,7 +45,7 @@ def save_checkpoint(path, network, header, optimizer=None) -> None:
             raise OSError(f"{path} cannot be written: {error}") from None
 
 
-def read_header(path) -> dict:
+def read_header(path: PathLike) -> dict:
     """The header of a checkpoint, without its tensors, checked and filled: see trained.header.KEYS.
 
     Raises CheckpointError, and FormatError where a newer version of the toolkit wrote it.
@@ -49,7 +53,7 @@ def read_header(path) -> dict:
     return _read(path, lambda stored: None)[0]
 
 
-def load_network_state(path, network) -> dict:
+def load_network_state(path: PathLike, network: nn.Layer) -> dict:
     """Load the network's tensors from a checkpoint and return its header.
 
     Raises CheckpointError where names, shapes or types differ from those of ``network``, which is then unchanged.
@@ -59,7 +63,7 @@ def load_network_state(path, network) -> dict:
     return header
 
 
-def load_training_state(path, network, optimizer) -> dict:
+def load_training_state(path: PathLike, network: nn.Layer, optimizer: Optimizer) -> dict:
     """Load what ``save_checkpoint`` saved of ``network`` and ``optimizer`` and return the header.
 
     Raises CheckpointError where something is missing or does not fit; the network may be changed then.

@@ -10,7 +10,7 @@ from settings.format_number import check_format
 MAX_BYTES = 2**27  # figures of a hundred thousand classes are fewer
 
 
-def read_values(path: Path, rules: "dict[str, Callable[[object], bool]]", newest: int) -> dict:
+def read_values(path: Path, rules: dict[str, Callable[[object], bool]], newest: int) -> dict:
     """{name: value} of the dict in the JSON file ``path``, as far as ``rules`` names them and they are as their rule says.
 
     So a value of a wrong type counts as one that is not there, and what ``rules`` does not name is passed over. ``newest``: the

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional, Union
 
 import yaml
 
@@ -13,8 +13,11 @@ from trained.result import read_result
 from trained.run_error import RunError
 
 
-def create_run(runs_dir, net) -> Path:
-    """Make and return the next free folder ``runs_dir/net/NNN``; safe when several trainings start at once."""
+def create_run(runs_dir: Union[str, Path], net: str) -> Path:
+    """Make and return the next free folder ``runs_dir/net/NNN``; safe when several trainings start at once.
+
+    Raises OSError.
+    """
     parent = Path(runs_dir) / net
     parent.mkdir(parents=True, exist_ok=True)
     number = max((int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()), default=0)
@@ -38,7 +41,7 @@ def lock_run(run: Path) -> AbstractContextManager[Any]:
         raise RunError(f"{run} is being trained by another process: wait for its end, or name another run") from None
 
 
-def newest_run(runs_dir, net=None) -> Path:
+def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:
     """The run that was trained last, of ``net`` or of any network; raises RunError where there is none."""
     runs = [config.parent for config in Path(runs_dir).glob(f"{net or '*'}/*/config.yaml") if config.parent.name.isdecimal()]
     if not runs:
@@ -51,7 +54,7 @@ def newest_run(runs_dir, net=None) -> Path:
     return max(runs, key=trained_at)
 
 
-def newest_finished_run(runs_dir, net) -> Path:
+def newest_finished_run(runs_dir: Union[str, Path], net: str) -> Path:
     """The finished run of ``net`` with the highest number; raises RunError naming what is there instead."""
     parent = Path(runs_dir) / net
     runs = sorted((e for e in parent.glob("*") if e.name.isdecimal()), key=lambda e: int(e.name), reverse=True)
@@ -67,7 +70,7 @@ def newest_finished_run(runs_dir, net) -> Path:
     raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one{hint}")
 
 
-def best_checkpoint(run) -> Path:
+def best_checkpoint(run: Union[str, Path]) -> Path:
     """The file of a run's best epoch; raises RunError where no epoch was good enough to be saved."""
     path, reason = Path(run) / "best.safetensors", read_result(run).get("best_not_saved")
     if reason and not path.is_file():
@@ -75,6 +78,6 @@ def best_checkpoint(run) -> Path:
     return path
 
 
-def write_config(run, settings: dict) -> None:
-    """Write every setting as it ran, a dict of plain values, to ``config.yaml``, which begins with the number of its format."""
+def write_config(run: Path, settings: dict) -> None:
+    """Write every setting as it ran, a dict of plain values, to ``config.yaml``, after the number of its format."""
     write_text(run / "config.yaml", yaml.safe_dump({"format": FORMAT, **settings}, sort_keys=False, allow_unicode=True))
