@@ -11,7 +11,8 @@ SCRIPTS = ("train", "eval", "compare", "gradcam", "train_val_split", "show_photo
 FLOORS = (  # rooms of one floor do not import each other
     SCRIPTS,
     ("comparison", "explanation"),
-    ("training", "evaluation"),
+    ("evaluation",),
+    ("training",),
     ("plots",),
     ("trained", "weights"),
     ("config",),

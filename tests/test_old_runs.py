@@ -6,6 +6,7 @@ from pathlib import Path
 
 import paddle
 import pytest
+import yaml
 from old_run import (
     FAST,
     FINISHED,
@@ -35,6 +36,16 @@ def old_runs(tmp_path, monkeypatch):
     replace_networks(monkeypatch)
     lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
+
+
+def change_settings(run, change):
+    """Let ``change`` alter the settings, a dict, in config.yaml and in the headers of the checkpoints."""
+    file = run / "config.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    change(content)
+    file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    for file in run.glob("*.safetensors"):
+        change_header(file, lambda header: change(header["config"]))
 
 
 def result_of(run):
@@ -158,3 +169,41 @@ def test_a_training_starts_from_the_weights_of_a_run(capsys):
     assert run_script("train", "--net", "resnet", *SETTINGS, "--epochs", 1, "--init_from", weights) == 0
     run = FINISHED.with_name("003")
     assert result_of(run)["init_from_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+# Runs that are older than a setting
+
+SINCE = ("label_smoothing", "rotation", "save_best_above", "step_gamma", "zero_init_residual", "save_every_steps", "mean")
+
+
+@pytest.fixture
+def with_less():
+    """The settings lack some that have a default."""
+    for run in (FINISHED, OF_ANOTHER_NETWORK, INTERRUPTED):
+        change_settings(run, lambda settings: [settings.pop(name) for name in SINCE])
+
+
+@pytest.mark.usefixtures("with_less")
+def test_a_setting_that_is_not_there_has_its_default(capsys):
+    assert run_script("train", "--resume", INTERRUPTED, *FAST) == 0
+    assert run_script("eval", "--run", FINISHED, "--num_workers", 0, *FAST) == 0
+    assert run_script("gradcam", "--run", FINISHED, "--sample", 1, *FAST) == 0
+    assert run_script("compare", "--runs", FINISHED, OF_ANOTHER_NETWORK, *FAST) == 0
+    assert "The runs differ" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("with_less")
+def test_runs_without_a_setting_count_for_a_comparison_with_its_default(capsys):
+    assert run_script("compare", "--nets", "resnet", "sa_resnet", *SETTINGS) == 0
+    assert capsys.readouterr().out.count("is there already") == 2
+    [file] = FINISHED.parent.parent.glob("compare/*/table.json")
+    assert json.loads(file.read_text(encoding="utf-8"))["runs"]["resnet"] == [str(FINISHED)]
+
+
+@pytest.mark.usefixtures("with_less")
+def test_runs_without_a_setting_do_not_count_for_another_value(capsys, monkeypatch):
+    with no_other_process(monkeypatch):
+        assert run_script("compare", "--nets", "resnet", "sa_resnet", *SETTINGS, "--label_smoothing", 0.1) == 2
+    found = capsys.readouterr()
+    assert "is there already" not in found.out
+    assert "a process was to be begun" in found.err
