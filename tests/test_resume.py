@@ -214,7 +214,7 @@ def files(folder):
         (["--seed", 1], "seed = 1: {run} is trained with 0"),
         (["--net", "resnet18"], "net = 'resnet18': {run} is trained with 'resnet'"),
         (["--learning_rate", 0.5], "learning_rate = 0.5: {run} is trained with 0.001953125"),
-        (["--epochs", 2], "epochs = 2: {run} is to have 3; with --resume they may only grow"),
+        (["--epochs", 2], "epochs = 2: {run} is trained with 3; with --resume epochs may only grow"),
         (["--summary"], "leave out one of --summary and --resume"),
     ],
 )
