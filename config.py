@@ -237,7 +237,7 @@ class Config:
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.resume and self.summary:
-            raise ConfigError("summary with resume: a summary trains nothing, so leave out --summary or --resume")
+            raise ConfigError("summary with resume: a summary trains nothing; leave out one of --summary and --resume")
         if self.seed + self.seeds - 1 > MAX_SEED:
             raise ConfigError(f"seeds = {self.seeds}: counted from seed = {self.seed}, the last exceeds {MAX_SEED:,}")
 
