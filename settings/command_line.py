@@ -50,8 +50,8 @@ def read_command_line(
     parsed, unknown = parser.parse_known_args(words)
     if unknown:
         raise ConfigError(_complaint(config_class, script, unknown))
-    typed = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(parsed).items()}
-    recipe = typed.pop("config", None)
+    typed: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(parsed).items()}
+    recipe: Optional[str] = typed.pop("config", None)
     values = {**(read_recipe(config_class, recipe, newest_format) if recipe else {}), **typed}
     config = config_class(**values, given=frozenset(values))
     for item in settings_of(config_class, script):

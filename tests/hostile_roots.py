@@ -236,7 +236,7 @@ def names_that_differ_in_case(folder):
     photographs(folder, "cat", seed=1)
 
 
-@root("have the same name, its accents written in two ways")
+@root("have the same name with differently encoded accents")
 def names_that_differ_in_normal_form(folder):
     for form in ("NFC", "NFD"):
         photographs(folder, unicodedata.normalize(form, "élan"))
@@ -257,13 +257,13 @@ def signs_of_format_and_shell(folder):
     photographs(folder, "$(true) `true` $x_1^2$ \\frac{")
 
 
-@root("is a folder, but that is the name of a list")
+@root("is a folder, but a list of this name must be written")
 def a_class_called_train_list(folder):
     plain(folder)
     photographs(folder, TRAIN_LIST)
 
 
-@root("is a folder, but that is the name of a list")
+@root("is a folder, but a list of this name must be written")
 def a_class_called_labels(folder):
     plain(folder)
     photographs(folder, LABELS)

@@ -401,7 +401,7 @@ def test_a_cut_checkpoint_is_named(interrupted, tmp_path, capsys, kept):
     last = copy / "last.safetensors"
     last.write_bytes(last.read_bytes()[: int(kept * last.stat().st_size)])
     assert resume(copy) == 2
-    assert f"{last} is no whole checkpoint" in capsys.readouterr().err
+    assert f"{last} is not a complete checkpoint" in capsys.readouterr().err
     shutil.copy(copy / "best.safetensors", last)
     assert resume(copy) == 2
     assert f"{last} holds no state of the optimiser for network.features.0.weight" in capsys.readouterr().err
