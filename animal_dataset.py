@@ -1,9 +1,9 @@
-"""Photographs and labels from a list file, ready for the network: ``AnimalDataset``."""
+"""The data set of the photographs in a list file: ``AnimalDataset``."""
 
 import functools
 import os
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from PIL import Image
@@ -17,9 +17,9 @@ from data.photographs import PhotographError, read_crop, read_photograph
 class AnimalDataset(PhotographDataset):
     """``dataset[i]`` -> (uint8 [3, image_size, image_size] RGB, int64 label).
 
-    ``list_file``: lines ``relative/path label``, paths relative to its folder, which also holds ``labels.txt``. ``folder``:
-    that folder as it was opened; by default no links that lead out of it are followed. The other arguments, and what
-    ``train`` changes: see PhotographDataset. Raises DataError for a bad list at once, for a bad photograph when it is read.
+    ``list_file``: lines ``relative/path label``, with paths relative to its folder, which also holds ``labels.txt``.
+    ``folder``: that folder; by default links that lead out of it are refused. The other arguments: see PhotographDataset.
+    Raises DataError, for a bad list at once, for a bad photograph when it is read.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class AnimalDataset(PhotographDataset):
         seed: int = 0,
         *,
         folder: Optional[DataFolder] = None,
-        **view,
+        **view: Any,
     ):
         super().__init__(image_size, train, seed, **view)
         self.list_file = Path(list_file)
@@ -41,12 +41,12 @@ class AnimalDataset(PhotographDataset):
 
     @classmethod
     def find(cls, data: str, may_download: bool = False) -> str:
-        """``data`` itself: the user brings the photographs."""
+        """``data`` itself: users bring their own photographs."""
         return data
 
     @classmethod
     def open_side(
-        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view
+        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view: Any
     ) -> "AnimalDataset":
         """The photographs of the training or the validation list of ``data``, a folder or an archive of one."""
         folder = DataFolder.open(data, follow_links)
@@ -54,7 +54,7 @@ class AnimalDataset(PhotographDataset):
 
     @classmethod
     def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
-        """As many as labels.txt names; None where there is none yet."""
+        """The number of names in labels.txt; None if the file is missing."""
         folder = DataFolder.open(data, follow_links)
         return len(folder.read_classes()) if folder.has_classes() else None
 

@@ -1,15 +1,16 @@
 """Every setting of the toolkit, once: name, type, default, help, allowed values, and what it affects.
 
 A setting's value comes from its default, then from the recipe (``--config FILE.yaml``), then from the command line; the
-later one wins. ``python train.py --help`` lists the settings that a script reads; docs/settings.md lists all. How they are
-read stands in settings/. Nothing here imports Paddle, so that ``--help`` and a mistyped flag answer at once.
+later one wins. ``python train.py --help`` lists the settings that a script reads; docs/settings.md lists all. settings/ reads
+and checks them. Nothing here imports Paddle, so that ``--help`` and a mistyped flag answer at once.
 """
 
 import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, field
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 from attention import ATTENTIONS
 from data import DATASETS
@@ -20,7 +21,7 @@ from settings.declaration import ConfigError, check_value, has_effect, known_val
 from settings.recipe import read_run_settings
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
-FORMAT = 2  # of a run's config.yaml; format 1 has no number, and no other difference
+FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
 
 
@@ -33,13 +34,13 @@ class Config:
         "folder", "a folder of class folders, or CIFAR-10, which comes split",
         choices=tuple(DATASETS), group="data", part="data", affects="result", scripts="train compare")
     data: str = setting(
-        "work/dataset", "folder of class folders, in which the lists lie, or a .zip, .tar.gz, .tgz or .tar of it. For "
-                        "CIFAR-10 Paddle's cifar-10-python.tar.gz or its folder, without which Paddle downloads it",
+        "work/dataset", "folder that holds the class folders and the lists, or a .zip, .tar.gz, .tgz or .tar of it; for "
+                        "CIFAR-10 cifar-10-python.tar.gz or its folder, which Paddle downloads by default",
         metavar="PATH",
         group="data", part="data", affects="place",
         scripts="sample_animals train_val_split show_photographs train eval compare gradcam", inherited_by="eval gradcam")
     follow_links: bool = setting(
-        False, "take photographs outside of the data folder too, where links or lists lead there",
+        False, "also use photographs outside the data folder if links or lists lead to them",
         group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
         inherited_by="eval gradcam")
     per_class: int = setting(
@@ -52,45 +53,45 @@ class Config:
         None, "use at most this many photographs of each class",
         default_text="all", low=2, group="data", part="split", affects="result", scripts="train_val_split")
     image_size: int = setting(
-        224, "side of the square that the network sees, in pixels",
+        224, "side of the square image that the network sees, in pixels",
         low=8, high=4096, group="data", part="view", affects="result", scripts="train compare")
     train_crop: str = setting(
-        "random", "what training shows of a photograph: a random part, or the whole of it resized to a square",
+        "random", "what the network sees of a photograph in training: a random part, or the whole resized to a square",
         choices=("random", "resize"), group="data", part="view", affects="result", scripts="train compare")
     eval_crop: str = setting(
-        "center", "what evaluation shows: the central part, or the whole resized to a square",
+        "center", "what the network sees of a photograph in evaluation: the center, or the whole resized to a square",
         choices=("center", "resize"), group="data", part="view", affects="result", scripts="train compare")
     crop_min_area: float = setting(
-        0.08, "smallest share of a photograph that a random part has",
+        0.08, "smallest share of a photograph's area that a random crop covers",
         above=0.0, high=1.0, needs=("train_crop", "random"),
         group="data", part="view", affects="result", scripts="train compare")
     flip: bool = setting(
-        True, "mirror photographs in training at even odds",
+        True, "mirror training photographs with probability 0.5",
         group="data", part="view", affects="result", scripts="train compare")
     rotation: float = setting(
-        0.0, "turn photographs in training by up to this many degrees, either way",
+        0.0, "rotate training photographs by up to this many degrees, either way",
         low=0, high=180, group="data", part="view", affects="result", scripts="train compare")
     mean: tuple[float, ...] = setting(
-        IMAGENET_MEAN, "what is subtracted from red, green and blue, as fractions of full brightness",
+        IMAGENET_MEAN, "mean to subtract from red, green and blue, as fractions of full brightness",
         low=0, high=1, length=3, default_text="ImageNet's",
         group="data", part="normalization", affects="result", scripts="train compare")
     std: tuple[float, ...] = setting(
-        IMAGENET_STD, "what red, green and blue are then divided by",
+        IMAGENET_STD, "standard deviation to divide red, green and blue by after that",
         above=0, high=1, length=3, default_text="ImageNet's",
         group="data", part="normalization", affects="result", scripts="train compare")
     images: Optional[tuple[str, ...]] = setting(
-        None, "photographs, or folders of them, to explain",
+        None, "photographs to explain, or folders of photographs",
         metavar="FILE", default_text="the validation list",
         group="data", part="explanation", affects="nothing", scripts="gradcam")
     sample: int = setting(
-        16, "of more photographs than this, so many are drawn at random",
+        16, "explain at most this many photographs, chosen at random",
         low=1, high=200, group="data", part="explanation", affects="nothing", scripts="gradcam")
 
     net: str = setting(
         "sa_resnet", "network",
         choices=tuple(NETWORKS), group="network", part="start", affects="result", scripts="train eval gradcam")
     nets: tuple[str, ...] = setting(
-        ("sa_resnet", "resnet"), "networks to compare; compare.py trains what is not trained yet",
+        ("sa_resnet", "resnet"), "networks to compare; compare.py trains those that are not trained yet",
         default_text="sa_resnet resnet; one network with gradcam.py", choices=tuple(NETWORKS),
         group="network", part="comparison", affects="nothing", scripts="compare gradcam")
     attention: Optional[str] = setting(
@@ -101,26 +102,26 @@ class Config:
         None, "groups of Shuffle Attention",
         low=1, default_text="64, as published", group="network", part="network", affects="result", scripts="train")
     sa_gate: Optional[str] = setting(
-        None, "gate of Shuffle Attention: one weight and bias a channel, as published, or a 1x1 convolution over a group's "
-              "channels",
+        None, "gate of Shuffle Attention: one weight and one bias per channel, as published, or a 1x1 convolution over the "
+              "channels of a group",
         default_text="scale", choices=("scale", "conv"), group="network", part="network", affects="result", scripts="train")
     e_lambda: Optional[float] = setting(
         None, "lambda of SimAM",
-        above=0.0, default_text="0.0001, as published; the authors take 0.1 for ImageNet",
+        above=0.0, default_text="0.0001, as published; the authors use 0.1 for ImageNet",
         group="network", part="network", affects="result", scripts="train")
     zero_init_residual: bool = setting(
-        False, "let each residual block start as the identity (its last batch norm's weight at zero), which helps short "
+        False, "start each residual block as the identity (its last batch norm has weight zero), which helps short "
                "trainings",
         group="network", part="network", affects="result", scripts="train compare")
     init_from: Optional[str] = setting(
-        None, "start from the weights in this file: PyTorch's .pth, Paddle's .pdparams or .safetensors, also of a run",
+        None, "start from the weights in this file: PyTorch's .pth, Paddle's .pdparams or .safetensors, such as a run's",
         metavar="FILE", default_text="weights drawn at random",
         group="network", part="start", affects="result", scripts="train compare")
     pretrained: bool = setting(
         False, "start from Paddle's ImageNet weights, downloaded once: the ResNets with any attention, vgg19, mobilenet_v2",
         group="network", part="start", affects="result", scripts="train compare")
     summary: bool = setting(
-        False, "print parameters and multiply-adds of the network and stop",
+        False, "print the network's parameters and multiply-adds, then stop",
         group="network", part="training", affects="nothing", scripts="train")
 
     epochs: int = setting(
@@ -144,11 +145,10 @@ class Config:
         1e-4, "L2 decay; decoupled with adamw",
         low=0.0, high=1.0, group="training", part="optimizer", affects="result", scripts="train compare")
     decay_norm_and_bias: bool = setting(
-        True, "let weight decay act on biases and on batch norm, group norm and attention gates as well",
+        True, "apply weight decay to biases and to batch norm, group norm and attention gates as well",
         group="training", part="optimizer", affects="result", scripts="train compare")
     schedule: str = setting(
-        "cosine", "learning rate over time: to zero along a cosine, with every step or from epoch to epoch, in steps, or "
-                  "constant",
+        "cosine", "learning rate over time: a cosine to zero, updated at every step or every epoch; steps; or constant",
         choices=("cosine", "cosine_by_epoch", "step", "constant"),
         group="training", part="schedule", affects="result", scripts="train compare")
     warmup_epochs: Optional[float] = setting(
@@ -159,11 +159,11 @@ class Config:
         30, "with --schedule step: epochs between two steps",
         low=1, needs=("schedule", "step"), group="training", part="schedule", affects="result", scripts="train compare")
     step_gamma: float = setting(
-        0.1, "with --schedule step: factor of each step",
+        0.1, "with --schedule step: factor that each step multiplies the learning rate by",
         above=0.0, high=1.0, needs=("schedule", "step"),
         group="training", part="schedule", affects="result", scripts="train compare")
     label_smoothing: float = setting(
-        0.0, "share of the target spread over all classes",
+        0.0, "share of the target probability to spread over all classes",
         low=0.0, high=0.9, group="training", part="training", affects="result", scripts="train compare")
     early_stop: int = setting(
         0, "stop after this many epochs without a better validation accuracy (0: never)",
@@ -172,16 +172,16 @@ class Config:
         0.0, "save best.safetensors only at a validation accuracy above this (0: at any)",
         low=0, high=1, group="training", part="recording", affects="result", scripts="train compare")
     seed: int = setting(
-        0, "decides the split, weights, shuffling, augmentation and what is drawn at random",
+        0, "seed of the split, the initial weights, shuffling, augmentation and all other random choices",
         low=0, high=MAX_SEED,
         group="training", part="training", affects="result",
         scripts="sample_animals train_val_split show_photographs train compare gradcam")
     resume: Optional[str] = setting(
-        None, "continue a training that was interrupted: its run folder, or latest, the run of --net, or of any network, that "
-              "was trained last; its settings hold, --epochs may grow",
+        None, "continue an interrupted training: its run folder, or latest for the run trained last (with --net, of that "
+              "network); its settings stay, except that --epochs may grow",
         metavar="FOLDER", group="training", part="run", affects="nothing", scripts="train")
     save_every_steps: int = setting(
-        0, "save the state of the training after so many steps within an epoch as well (0: after each epoch alone)",
+        0, "save the training's state every so many steps within an epoch as well (0: only after each epoch)",
         low=0, group="training", part="recording", affects="nothing", scripts="train compare")
     seeds: int = setting(
         1, "trainings of each network, from seed, seed + 1, ...",
@@ -198,12 +198,12 @@ class Config:
         None, "finished run folders to compare as they are, instead of --nets",
         metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam")
     picture: str = setting(
-        "photographs.png", "file that the grid of photographs is drawn into",
+        "photographs.png", "file to draw the grid of photographs into",
         metavar="FILE.png", default_text="photographs.png; gradcam.py: gradcam.png in the run folder",
         group="output", part="explanation", affects="place", scripts="show_photographs gradcam")
 
     device: str = setting(
-        "auto", "auto takes the GPU where Paddle can use one",
+        "auto", "device to compute on; auto uses the GPU if Paddle can",
         choices=("auto", "cpu", "gpu"),
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam")
     threads: Optional[int] = setting(
@@ -211,15 +211,15 @@ class Config:
         low=1, default_text="all cores", high=1024,
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam")
     fused: str = setting(
-        "auto", "the fused operators: auto uses them where they can be built, on insists, off never",
+        "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam")
     deterministic: bool = setting(
-        False, "on a GPU: ask cuDNN for algorithms that give the same bits every time, which may be slower; on a CPU training "
+        False, "on a GPU: use only cuDNN algorithms that give the same bits every time, which may be slower; training on a CPU "
                "always does",
         group="machine", part="arithmetic", affects="speed", scripts="train compare")
     num_workers: Optional[int] = setting(
-        None, "processes that read photographs; 0 reads in the main one",
+        None, "processes that read photographs; 0 reads in the main process",
         default_text="cores - 1, at most 8, on Linux; 0 elsewhere", low=0, high=256,
         group="machine", part="loading", affects="speed", scripts="train eval compare")
     # fmt: on
@@ -232,109 +232,108 @@ class Config:
             check_value(item, getattr(self, item.name))
         if self.pretrained and self.init_from is not None:
             raise ConfigError(
-                f"init_from = {self.init_from!r} with pretrained: a network starts from one of them, give only that"
+                f"init_from = {self.init_from!r} with pretrained: a network starts from one of them, give only one"
             )
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.resume and self.summary:
-            raise ConfigError("summary: it says nothing of a training; leave out one of --summary and --resume")
+            raise ConfigError("summary with resume: a summary trains nothing; leave out one of --summary and --resume")
         if self.seed + self.seeds - 1 > MAX_SEED:
-            raise ConfigError(f"seeds = {self.seeds}: from seed = {self.seed} on they pass the largest, {MAX_SEED:,}")
+            raise ConfigError(f"seeds = {self.seeds}: counted from seed = {self.seed}, the last exceeds {MAX_SEED:,}")
 
     def resolved(self) -> "Config":
-        """The same settings with every value filled in that a default leaves to other settings or to the machine."""
-        scale = {"momentum": 0.1 * self.batch_size / 256}.get(self.optimizer, 1e-3)
+        """The same settings, with the values filled in whose default depends on other settings or on the machine."""
         filled: dict[str, Any] = {
-            "learning_rate": scale,
+            "learning_rate": 0.1 * self.batch_size / 256 if self.optimizer == "momentum" else 1e-3,
             "warmup_epochs": min(5.0, self.epochs / 10),
             "threads": default_threads(),
-            # Paddle forks its workers; where it cannot, it warns and reads in the main process
+            # Paddle forks its workers; on a system that cannot fork, it warns and reads in the main process
             "num_workers": min(available_cores() - 1, 8) if sys.platform == "linux" else 0,
         }
         missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **missing)
 
     def part(self, name: str) -> dict[str, Any]:
-        """The settings of the part ``name``, by name: the arguments of the function that this part is for.
+        """{name: value} of the settings of the part ``name``: the arguments of the function that this part is for.
 
-        Raises ValueError where no setting declares this part.
+        Raises ValueError if no setting declares this part.
         """
         return {item.name: getattr(self, item.name) for item in settings_of(type(self), part=name)}
 
     def network_options(self) -> dict[str, Any]:
-        """The options of the network that were chosen; those left alone keep the network's own defaults."""
+        """{name: value} of the network options that the user chose; the network has its own defaults for the others."""
         return {name: value for name, value in self.part("network").items() if value not in (None, False)}
 
     def has_effect(self, name: str) -> bool:
-        """False where another setting leaves the setting ``name`` without effect, as optimizer = adam does momentum."""
+        """False if another setting disables the setting ``name``: with optimizer = adam, momentum has no effect."""
         return all(has_effect(item, self) for item in settings_of(type(self)) if item.name == name)
 
     def inherit(self, other: "Config", names: Iterable[str]) -> "Config":
-        """Take the settings ``names`` from ``other`` wherever the user did not set them for this invocation."""
+        """Take the settings ``names`` from ``other``, except those that the user set for this invocation."""
         taken = {name: getattr(other, name) for name in names if name not in self.given}
         return dataclasses.replace(self, **taken)
 
     def continuing(self, trained: "Config", run: object) -> "Config":
-        """The settings to continue the run ``run`` with: ``trained``, those that it had, but for what the user may change.
+        """The settings to continue the run ``run`` with: its own, ``trained``, with the changes that the user may make.
 
-        Raises ConfigError where the user set one for this invocation that would change what the run learns.
+        Raises ConfigError if the user set one for this invocation that would change what the run learns.
         """
         changed = {}
         for item in settings_of(type(self), "train"):
             name, now, then = item.name, getattr(self, item.name), getattr(trained, item.name)
-            if name not in self.given or item.metadata["part"] == "run":  # which run it is, the caller knows
+            if name not in self.given or item.metadata["part"] == "run":  # the caller knows which run it is
                 continue
             if item.metadata["may_grow"] and now < then:
-                raise ConfigError(f"{name} = {now}: {run} is to have {then}; with --resume they may only grow")
+                raise ConfigError(f"{name} = {now}: {run} is trained with {then}; with --resume {name} may only grow")
             if item.metadata["affects"] != "result" or item.metadata["may_grow"]:
                 changed[name] = now
-            elif now is not None and now != then:  # None: left to the other settings, as it was then
+            elif now is not None and now != then:  # None: it follows from other settings, as it did in the run
                 raise ConfigError(f"{name} = {now!r}: {run} is trained with {then!r}, which cannot change on --resume")
         return dataclasses.replace(trained, **changed, given=self.given)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values of every setting, in order, ready for YAML or JSON."""
+        """{name: plain value} of every setting, in order, ready for YAML or JSON."""
         values = {item.name: getattr(self, item.name) for item in settings_of(type(self))}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def settings(script: Optional[str] = None, **asked: str) -> list[Field]:
-    """The dataclass fields that are settings; ``script`` and ``asked`` leave some of them, as settings_of says."""
+    """The dataclass fields that are settings; ``script`` and ``asked`` select some of them: see settings_of."""
     return settings_of(Config, script, **asked)
 
 
 def names_of(script: Optional[str] = None, **asked: str) -> tuple[str, ...]:
-    """The names of settings, asked for as in ``settings``: ``names_of("train", affects="speed")``."""
+    """The names of settings, selected as in ``settings``: ``names_of("train", affects="speed")``."""
     return tuple(item.name for item in settings(script, **asked))
 
 
 def parse_config(argv: Optional[Sequence[str]] = None, script: Optional[str] = None) -> Config:
-    """The settings of one invocation: defaults, then the recipe, then ``argv``, by default the process's own arguments.
+    """The settings of one invocation: defaults, then the recipe, then ``argv`` (by default the process's own arguments).
 
-    ``script`` limits the flags to those that this script reads; by default it is the running script, if it is one of ours.
-    A recipe may hold settings of any script, so that one file serves them all. A bad setting prints one line that names
-    it and ends the process with exit code 2.
+    ``script`` limits the flags to those that this script reads; it defaults to the running script if that is one of SCRIPTS.
+    A recipe may hold settings of any script, so that one file serves them all. On a bad setting the process prints one line
+    that names the setting and ends with exit code 2.
     """
     return command_line.parse(Config, SCRIPTS, FORMAT, argv, script)
 
 
-def load_config(path: object) -> Config:
-    """The settings in a run's ``config.yaml``, of this version of the toolkit or of another.
+def load_config(path: Union[str, Path]) -> Config:
+    """The settings in a run's ``config.yaml``, which this or another version of the toolkit wrote.
 
-    Keys that are no settings here are passed over; what is missing has its value from before there was this setting.
-    Raises ConfigError, and FormatError where a newer version wrote it in another form.
+    Ignores unknown keys; a missing setting gets the value that it declares for older runs. Raises ConfigError, and FormatError
+    if a newer version wrote the file in another format.
     """
     values = read_run_settings(Config, path, FORMAT)
     try:
         return Config(**values)
-    except ConfigError as error:  # each value is good, but not beside another
+    except ConfigError as error:  # two values that are valid alone contradict each other
         raise ConfigError(f"{path}: {error}") from None
 
 
-def config_of_checkpoint(header: dict, path: object) -> Config:
-    """The settings in the header of the checkpoint ``path``, as trained.checkpoint reads it; raises ConfigError.
+def config_of_checkpoint(header: dict[str, Any], path: Union[str, Path]) -> Config:
+    """The settings in ``header``, which trained.checkpoint read from the checkpoint ``path``; raises ConfigError.
 
-    As in ``load_config``, another version of the toolkit may have written them.
+    Another version of the toolkit may have written them: see ``load_config``.
     """
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()}
     try:

@@ -1,6 +1,6 @@
 """Draw a small data set of the ten Animals-10 classes, to try the toolkit without photographs.
 
-Coats, backdrops and clutter come from ranges that all classes share, so colour says little and shape decides.
+All classes share the ranges of coats, backdrops and clutter, so a network must learn shapes rather than colours.
 """
 
 import os
@@ -19,11 +19,11 @@ from messages.terminal import printable
 from messages.user_error import UserError
 
 JPEG_QUALITY = 88
-UNFINISHED = ".sample_animals"  # this file marks a folder as left by an interrupted run, which may be deleted
+UNFINISHED = ".sample_animals"  # this file marks the folder of an interrupted run, which may be deleted
 
 
 class SampleError(UserError):
-    """A sample that cannot be drawn there."""
+    """A sample that cannot be drawn into this folder."""
 
 
 def main(config: Config) -> int:
@@ -39,16 +39,16 @@ def draw(config: Config) -> None:
 
 
 def draw_dataset(folder: Union[str, os.PathLike], per_class: int, seed: int) -> int:
-    """Write ``per_class`` JPEGs of each class to ``folder/<class>/`` and return how many images that makes.
+    """Write ``per_class`` JPEGs of each class to ``folder/<class>/`` and return the number of all images.
 
-    An image depends only on the seed, its class and its number, so a larger ``per_class`` keeps the earlier ones.
-    The folder appears only when it is complete, and one that already holds anything is refused with a SampleError.
+    An image depends only on the seed, its class and its number, so a larger ``per_class`` keeps the earlier images. The folder
+    appears only when it is complete. Raises SampleError for a folder that already holds something, OSError.
     """
     if per_class < 1:
-        raise SampleError(f"per_class is {per_class}, but each class needs at least 1 image")
+        raise SampleError(f"per_class = {per_class}: each class needs at least 1 image")
     folder = Path(folder).resolve()
     if folder.name.lower().endswith(ARCHIVES):
-        raise SampleError(f"{folder} is the name of an archive, but pictures are drawn into a folder: give --data its name")
+        raise SampleError(f"{folder} is the name of an archive, but pictures are drawn into a folder: give --data a folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SampleError(f"{folder} already holds something; give --data a new or an empty folder")
     unfinished = folder.with_name(folder.name + ".partial")

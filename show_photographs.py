@@ -1,6 +1,7 @@
-"""Draw a labelled grid of random photographs, one of each class, to see what the labels stand for."""
+"""Draw a labelled grid of random photographs, one of each class, to show what the labels mean."""
 
 import random
+from pathlib import Path
 
 from PIL import Image
 
@@ -22,15 +23,15 @@ def main(config: Config) -> int:
 
 
 def show(config: Config) -> None:
-    """Draw ``config.picture`` and say so; raises DataError, OSError."""
+    """Draw ``config.picture`` and print its name; raises DataError, OSError."""
     from plots.figures import draw_photographs
 
     if not DATASETS[config.dataset].in_folder:
-        raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder are shown")
+        raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder can be shown")
     folder = DataFolder.open(config.data, config.follow_links)
     classes = folder.read_classes()
     images = one_of_each_class(folder, classes, config.seed)
-    draw_photographs(images, config.picture)
+    draw_photographs(images, Path(config.picture))
     print(f"one photograph of each of {len(images)} of {len(classes)} classes: {printable(config.picture)}")
 
 

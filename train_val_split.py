@@ -1,7 +1,7 @@
 """Split a folder of class folders into training and validation lists, after reading every photograph once.
 
-Writes train_list.txt, val_list.txt ("relative/path label"), labels.txt and split_report.csv into the folder; photographs
-are never moved or changed.
+Writes train_list.txt, val_list.txt ("relative/path label"), labels.txt and split_report.csv into the folder; never moves or
+changes photographs.
 """
 
 from machine import ending
@@ -19,7 +19,7 @@ def main(config: Config) -> int:
 def split(config: Config) -> None:
     """Write the lists of ``config.data``; raises SplitError, DataError, OSError."""
     if not DATASETS[config.dataset].in_folder:
-        raise SplitError(f"dataset = {config.dataset!r}: only a folder can be split; {config.dataset} comes split already")
+        raise SplitError(f"dataset = {config.dataset!r}: only a folder can be split; {config.dataset} is split already")
     split_folder(config.data, config.val_fraction, config.seed, config.max_per_class, config.follow_links, show_progress=True)
 
 

@@ -1,12 +1,12 @@
-"""A data folder out of an archive, ``--data photographs.zip``: unpacked once, into the cache folder, and found again.
+"""Unpacks a data folder from an archive, ``--data photographs.zip``, once into the cache folder, where later runs find it.
 
-An archive comes from strangers. Its entries stay inside of the folder, links and special files are refused, how much is
-unpacked is counted while it is written. The folder's name is the SHA-256 of the archive's content. It appears whole or not at
-all: who unpacks writes beside and renames, and processes that start together wait for the first of them.
+Archives come from strangers. So entries must stay inside the folder, links and special files are refused, and the unpacked
+bytes are counted while they are written. The SHA-256 of the archive's content names the folder. It appears whole or not at all:
+a process unpacks into a temporary folder and renames it, and processes that start together wait for the first one.
 
-Names are checked and files written here, for zip and tar alike. tarfile's own data_filter would not do: it takes links that
-stay inside, looks at names before they are decoded (Windows packs Chinese ones as GBK), bounds neither files nor bytes, and the
-first releases of Python 3.9 lack it.
+This module checks names and writes files itself, for zip and tar alike. tarfile's data_filter does not suffice: it accepts
+links that stay inside, sees names before they are decoded (Windows stores Chinese names as GBK), bounds neither files nor
+bytes, and is missing in the first releases of Python 3.9.
 """
 
 import contextlib
@@ -33,22 +33,22 @@ from messages.quoting import named, quoted
 from messages.terminal import printable
 
 MAX_FILES = 1_000_000  # files and folders together
-MAX_DEPTH = 64  # folders in folders
-MAX_RATIO = 100  # bytes unpacked for each byte of the archive; photographs barely shrink
-SMALL = 2**30  # as many bytes a small archive may unpack to, whatever the ratio
-SPARE_DISK = 2**29  # bytes that stay free
+MAX_DEPTH = 64  # nested folders
+MAX_RATIO = 100  # unpacked bytes for each byte of the archive; photographs barely shrink
+ALWAYS_ALLOWED = 2**30  # bytes that any archive may unpack to, whatever the ratio
+SPARE_DISK = 2**29  # bytes to leave free
 UNPACKING = "unpacking-"
 DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, EOFError, LookupError, OverflowError, RuntimeError, ValueError, struct.error,
     zlib.error,
 )  # fmt: skip
-"""What zipfile, tarfile and gzip raise, apart from OSError, on what they cannot read."""
+"""Errors other than OSError that zipfile, tarfile and gzip raise on damaged archives."""
 
 
 def unpacked(archive: Union[str, os.PathLike]) -> Path:
-    """The data folder that ``archive`` holds; unpacks it where that has not been done yet. Raises ArchiveError.
+    """The data folder from ``archive``, which is unpacked unless the cache holds it already. Raises ArchiveError.
 
-    A single folder at the top is looked through: photographs.zip with photographs/cat/1.jpg gives the folder of cat.
+    A single folder at the top is skipped: photographs.zip with photographs/cat/1.jpg gives the folder that holds cat.
     """
     archive = Path(archive)
     try:
@@ -61,23 +61,23 @@ def unpacked(archive: Union[str, os.PathLike]) -> Path:
                 if not folder.is_dir():
                     _unpack(archive, folder, status.st_size)
         if not is_mine(folder):
-            raise ArchiveError(f"{folder}, which is to hold {archive}, belongs to another user: set XDG_CACHE_HOME to your own")
+            raise ArchiveError(f"{folder}, the cache of {archive}, belongs to another user: set XDG_CACHE_HOME to your own")
         return _top(folder)
     except OSError as error:
         raise ArchiveError(
-            f"{archive} cannot be unpacked: {named(error)}; it needs room in {cache_root()}, or XDG_CACHE_HOME set to another "
+            f"{archive} cannot be unpacked: {named(error)}; make room in {cache_root()}, or set XDG_CACHE_HOME to another "
             f"folder"
         ) from None
 
 
 @functools.lru_cache(maxsize=16)
 def _digest(archive, size, modified, inode):
-    """SHA-256 of the file's content, read once in a process as long as it does not change."""
+    """SHA-256 of the file's content; a process reads it once, and again only after the file has changed."""
     return sha256_of(archive)
 
 
 def _top(folder):
-    """The folder that holds the class folders, or lists: where there is but one folder with folders in it, that one."""
+    """The folder that holds the class folders or the lists: below ``folder``, past single folders that contain folders."""
     while not (folder / LABELS).exists() and not (folder / TRAIN_LIST).exists():
         inside = [entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
         if len(inside) != 1 or not any(entry.is_dir() for entry in inside[0].iterdir()):
@@ -87,25 +87,28 @@ def _top(folder):
 
 
 def _unpack(archive, folder, size):
-    """Unpack beside, then rename to ``folder``; what a killed process left goes. Raises ArchiveError, OSError."""
+    """Unpack into a temporary folder and rename it to ``folder``, after removing what killed processes left.
+
+    ``size``: of the archive, in bytes. Raises ArchiveError, OSError.
+    """
     for left in folder.parent.glob(f"{UNPACKING}*"):
         shutil.rmtree(left, ignore_errors=True)
-    by_ratio = max(SMALL, MAX_RATIO * size)
+    by_ratio = max(ALWAYS_ALLOWED, MAX_RATIO * size)
     by_disk = shutil.disk_usage(folder.parent).free - SPARE_DISK
     work = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=folder.parent))
     try:
         with open_regular(archive, sys.maxsize) as file, opened(archive, file, by_ratio) as source:
             files = _checked(archive, source.entries())
             print(f"unpacking {printable(archive)} ({size / 1e6:.1f} MB), once for this content", file=sys.stderr)
-            unit = "the archive's size allows" if by_ratio <= by_disk else f"the disk of {folder.parent} has room for"
-            _write(archive, source, files, work, min(by_ratio, by_disk), unit)
+            reason = "the archive's size allows" if by_ratio <= by_disk else f"the disk of {folder.parent} has room for"
+            _write(archive, source, files, work, min(by_ratio, by_disk), reason)
             source.check_end()
         if hasattr(os, "sync"):
-            os.sync()  # after a power cut the folder is there with all its bytes, or not at all
-        with contextlib.suppress(FileExistsError):  # without locks another process may have been quicker
+            os.sync()  # so that after a power cut the folder is complete or missing
+        with contextlib.suppress(FileExistsError):  # on a file system without locks another process may have been faster
             work.rename(folder)
     except (ArchiveError, OSError) as error:
-        # gzip and zipfile raise OSErrors of their own, without a number
+        # an OSError without a number comes from gzip or zipfile, not from the system
         if isinstance(error, OSError) and error.errno is None:
             raise damaged(archive, error) from None
         raise
@@ -116,7 +119,10 @@ def _unpack(archive, folder, size):
 
 
 def _checked(archive, entries):
-    """[(relative path, Entry), ...] of the files to write; raises ArchiveError for names that would leave the folder."""
+    """[(relative path, Entry), ...] of the files to write.
+
+    Raises ArchiveError for names that would leave the folder or contradict each other, for too many files, and for none.
+    """
     kept = []
     for entry in entries:
         kept.append(entry)
@@ -132,23 +138,27 @@ def _checked(archive, entries):
         if entry.is_folder:
             folders.add(path)
         elif path in files:
-            raise ArchiveError(f"{archive}: {named(name)} is in it twice: pack it again")
+            raise ArchiveError(f"{archive} contains {named(name)} twice: pack it again")
         else:
             files[path] = entry
     both = next((path for path in files if path in folders), None)
     if both:
-        raise ArchiveError(f"{archive}: {named(both)} is a file and a folder in it: pack it again")
+        raise ArchiveError(f"{archive} contains {named(both)} both as a file and as a folder: pack it again")
     if not files:
         raise ArchiveError(f"{archive} holds no files: pack the class folders with their photographs")
     if len(files) + len(folders) > MAX_FILES:
         raise ArchiveError(
-            f"{archive} holds more than {MAX_FILES:,} files and folders: unpack it yourself, give --data the folder"
+            f"{archive} holds more than {MAX_FILES:,} files and folders: unpack it yourself and give --data the folder"
         )
     return list(files.items())
 
 
 def _decoded(archive, entries):
-    """The names as text: UTF-8; or else, for all names that are not marked, what Windows writes in Chinese, or in old times."""
+    """The names of the entries as text.
+
+    Names without the UTF-8 mark share the first encoding that decodes all of them: UTF-8, GBK (Chinese Windows) or code page
+    437 (old zip files), which decodes anything.
+    """
     unmarked = [entry.name for entry in entries if not entry.is_utf8]
     for encoding in ("utf-8", "gbk", "cp437"):
         with contextlib.suppress(UnicodeDecodeError):
@@ -156,24 +166,24 @@ def _decoded(archive, entries):
                 name.decode(encoding)
             break
     if encoding != "utf-8":
-        print(f"note: the names in {printable(archive)} are no UTF-8; they are read as {encoding}", file=sys.stderr)
+        print(f"note: the names in {printable(archive)} are not UTF-8; they are read as {encoding}", file=sys.stderr)
     return [entry.name.decode("utf-8" if entry.is_utf8 else encoding) for entry in entries]
 
 
 def _parts(archive, name):
-    """The folders and the file name of an entry's name; raises ArchiveError where it could lead elsewhere."""
+    """The folders and the file name in an entry's name; raises ArchiveError if the name could lead out of the folder."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name or ".." in parts:
         raise ArchiveError(
             f"{archive}: the name {quoted(name)} could lead out of the folder: pack it again with plain relative names"
         )
     if len(parts) > MAX_DEPTH:
-        raise ArchiveError(f"{archive}: {name[:80]!r}... lies in more than {MAX_DEPTH} folders: pack it again")
+        raise ArchiveError(f"{archive}: {name[:80]!r}... lies in more than {MAX_DEPTH} nested folders: pack it again")
     return parts
 
 
-def _write(archive, source, files, work, max_bytes, unit):
-    """Write the files; raises ArchiveError once there are more than ``max_bytes``, whatever the headers say."""
+def _write(archive, source, files, work, max_bytes, reason):
+    """Write the files into ``work``; raises ArchiveError after ``max_bytes``, whatever sizes the headers claim."""
     total = 0
     made = set()
     for path, entry in files:
@@ -187,7 +197,7 @@ def _write(archive, source, files, work, max_bytes, unit):
                 total += len(chunk)
                 if total > max_bytes:
                     raise ArchiveError(
-                        f"{archive} unpacks to more than the {max_bytes:,} bytes that {unit}: unpack it yourself, and give "
+                        f"{archive} unpacks to more than the {max_bytes:,} bytes that {reason}: unpack it yourself and give "
                         f"--data the folder"
                     )
                 file.write(chunk)

@@ -1,8 +1,8 @@
 """CIFAR-10 as Paddle downloads it, ready for the network: ``Cifar10Dataset``.
 
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009: 60,000 photographs of 32 x 32 pixels, ten classes.
-The file is an archive of pickles. Paddle's own data set unpickles them, which runs whatever code a file brings along; here
-nothing is run (see pickles/plain_pickle.py) and nothing is unpacked to the disk.
+The file is an archive of pickles. Paddle's own data set unpickles them, which runs any code that a file contains. This module
+runs no code (see pickles/plain_pickle.py) and unpacks nothing to the disk.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from paddle.dataset import common
@@ -38,9 +38,8 @@ VAL_BATCHES = ("test_batch",)
 SIDE = 32  # pixels
 NUM_CLASSES = 10
 
-MAX_BYTES = 64 * 2**20
-"""Of a part of the archive: twice those of the original's largest."""
-MAX_PARTS = 64
+MAX_BYTES = 64 * 2**20  # of a file in the archive; the original's largest has half as many
+MAX_PARTS = 64  # files in the archive
 
 
 class Cifar10Dataset(PhotographDataset):
@@ -48,10 +47,10 @@ class Cifar10Dataset(PhotographDataset):
 
     ``file``: cifar-10-python.tar.gz. With ``train`` the 50,000 photographs of data_batch_1 to data_batch_5, else the 10,000 of
     test_batch; ``samples`` names them data_batch_1/0, data_batch_1/1 and so on. The other arguments: see PhotographDataset.
-    Raises DataError for a file that is damaged or no such archive.
+    Raises DataError for a file that is damaged or not such an archive.
     """
 
-    def __init__(self, file: Union[str, os.PathLike], image_size: int, train: bool, seed: int = 0, **view):
+    def __init__(self, file: Union[str, os.PathLike], image_size: int, train: bool, seed: int = 0, **view: Any):
         super().__init__(image_size, train, seed, **view)
         self.file, self.data = Path(file), str(file)
         names = TRAIN_BATCHES if train else VAL_BATCHES
@@ -72,19 +71,19 @@ class Cifar10Dataset(PhotographDataset):
 
     @classmethod
     def open_side(
-        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view
+        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view: Any
     ) -> "Cifar10Dataset":
-        """The side of the archive ``data`` to train on, or to validate on; there are no links to follow."""
+        """The training or the validation side of the archive ``data``, which has no links to follow."""
         return cls(data, image_size, train, seed, **view)
 
     @classmethod
     def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
-        """Ten, for which the archive need not be there."""
+        """Ten, even if the archive is missing."""
         return NUM_CLASSES
 
     def digest(self) -> str:
-        """SHA-256 of class names, labels and pixels: equal whatever the archive was packed with."""
-        samples = [tuple(sample) for sample in self.samples]  # so that a Sample's name is no part of what is hashed
+        """SHA-256 of class names, labels and pixels, which do not depend on how the archive was packed."""
+        samples = [tuple(sample) for sample in self.samples]  # plain tuples: their repr does not name the class Sample
         content = hashlib.sha256(repr((self.classes, samples)).encode("utf-8"))
         content.update(self.images.data)
         return content.hexdigest()
@@ -98,7 +97,10 @@ class Cifar10Dataset(PhotographDataset):
 
 
 def find_file(path: Union[str, os.PathLike], may_download: bool = False) -> Path:
-    """The archive: ``path``, or in the folder ``path``, or downloaded by Paddle if ``may_download``; raises DataError."""
+    """The archive: ``path`` itself or the one in the folder ``path``, else a download by Paddle if ``may_download``.
+
+    Raises DataError.
+    """
     path = Path(path)
     for place in (path, path / FILE_NAME):
         if place.is_file():
@@ -110,36 +112,36 @@ def find_file(path: Union[str, os.PathLike], may_download: bool = False) -> Path
 
 
 def _download():
-    """Paddle's own download into its own folder, checked against the MD5 that Paddle knows; a file already there is kept."""
+    """Let Paddle download the archive into its own folder and check the MD5; keeps an existing file."""
     folder = Path(common.DATA_HOME) / "cifar"
     if not (folder / FILE_NAME).is_file():
         print(f"downloading {FILE_NAME} (about 170 MB) into {folder}", flush=True)
     nowhere = io.StringIO()
     bar = sys.stdout if sys.stdout.isatty() else nowhere
     try:
-        # Paddle says at each attempt that the file is not there, and draws its bar into pipes as well
+        # Paddle reports the missing file at each attempt, and draws its bar even into pipes
         with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(bar):
             return Path(common.download(cifar.CIFAR10_URL, "cifar", cifar.CIFAR10_MD5))
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{FILE_NAME} could not be downloaded ({error}): fetch it by other means and put it into {folder}, "
-            f"or give its place with --data FILE"
+            f"{FILE_NAME} could not be downloaded ({error}): download it in another way and put it into {folder}, "
+            f"or name it with --data FILE"
         ) from None
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A gzip file of which nobody reads more than MAX_BYTES at a time or MAX_PARTS times that in all."""
+    """A gzip file that gives at most MAX_BYTES at a time, and MAX_PARTS times as many in all."""
 
     def read(self, size=-1):
         if not 0 <= size <= MAX_BYTES or self.tell() > MAX_PARTS * MAX_BYTES:
-            raise DataError(f"{self.name}: unpacks to more than CIFAR-10 holds; not read. {_remedy()}")
+            raise DataError(f"{self.name} unpacks to more than CIFAR-10 holds and was not read. {_remedy()}")
         return super().read(size)
 
 
 def read_parts(file: Path, names: Iterable[str]) -> dict[str, bytes]:
     """{name: bytes} of the files ``names`` in the archive's folder, read into memory; raises DataError.
 
-    Only plain files count, never links. The archive is read to its end, so that a cut or changed one is noticed.
+    Only plain files count, not links. The archive is read to its end, so that gzip's checksum reveals a cut or changed one.
     """
     wanted = {f"{FOLDER}/{name}": name for name in names}
     found = {}
@@ -153,15 +155,15 @@ def read_parts(file: Path, names: Iterable[str]) -> dict[str, bytes]:
                 if name is None:
                     continue
                 if part.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or part.issparse() or name in found:
-                    raise DataError(f"{file}: {part.name} is no plain file, or is there twice. {_remedy()}")
+                    raise DataError(f"{file}: {part.name} is not a plain file, or appears twice. {_remedy()}")
                 content = archive.extractfile(part)
-                found[name] = content.read(part.size) if content else b""  # a plain file has content
+                found[name] = content.read(part.size) if content else b""  # extractfile gives None only for other kinds
             while unzipped.read(2**20):
                 pass
     except DataError:
         raise
     except (tarfile.TarError, EOFError, OSError, OverflowError, RecursionError, ValueError, zlib.error) as error:
-        raise DataError(f"{file} is no whole {FILE_NAME}: {named(error)}. {_remedy()}") from None
+        raise DataError(f"{file} is not a complete {FILE_NAME}: {named(error)}. {_remedy()}") from None
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{file} has no {FOLDER}/{missing[0]}. {_remedy()}")
@@ -179,7 +181,7 @@ def _unpickle(file, name, data):
         raise DataError(f"{file}: {name}: {error}. {_remedy()}") from None
     if not isinstance(content, dict):
         raise DataError(f"{file}: {name} holds no dict. {_remedy()}")
-    # Python 3 may have written the keys as text; "replace": which in a pickle can be such as UTF-8 does not know
+    # Python 3 may have written the keys as text; "replace": text in a pickle can hold surrogates, which UTF-8 cannot encode
     return {key.encode("utf-8", "replace") if isinstance(key, str) else key: value for key, value in content.items()}
 
 
@@ -200,7 +202,7 @@ def _batch(file, name, batch, num_classes):
         shape = None if pixels is None else pixels.shape
         raise DataError(f"{file}: {name}: data of shape {shape}; expected (N, {3 * SIDE * SIDE}). {_remedy()}")
     if not isinstance(labels, list) or len(labels) != len(pixels):
-        raise DataError(f"{file}: {name}: expected a list of {len(pixels)} labels, one a photograph. {_remedy()}")
+        raise DataError(f"{file}: {name}: expected a list of {len(pixels)} labels, one per photograph. {_remedy()}")
     for place, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < num_classes:
             shown = label if type(label) is int else f"of type {type(label).__name__}"

@@ -1,4 +1,4 @@
-"""A folder of class folders, as it is before it is split: which files are photographs of which class, and which are none."""
+"""Finds the photographs of each class in a folder of class folders, before it is split, and the files that are unusable."""
 
 import os
 import unicodedata
@@ -20,8 +20,8 @@ class SplitError(UserError):
 def find_files(folder: DataFolder) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
     """({class name: [relative path, ...]}, [(path, problem), ...]) of a folder of class folders; raises SplitError.
 
-    Hidden and system files are passed over silently; other files that are no photographs are problems. A class is a folder
-    with at least one file of a known image extension, at any depth.
+    Ignores hidden and system files; other files that are not photographs are problems. A class is a folder with at least one
+    file of a known image extension, at any depth.
     """
     root = folder.root
     if not root.is_dir():
@@ -31,13 +31,13 @@ def find_files(folder: DataFolder) -> tuple[dict[str, list[str]], list[tuple[str
         )
     for name in (TRAIN_LIST, VAL_LIST, LABELS, REPORT):
         if (root / name).is_dir():
-            raise SplitError(f"{root / name} is a folder, but that is the name of a list to be written: rename it")
+            raise SplitError(f"{root / name} is a folder, but a list of this name must be written: rename the folder")
     files, problems, spellings = {}, [], {}
     for name in sorted((entry.name for entry in root.iterdir() if entry.is_dir()), key=sort_key):
         if is_hidden(name):
             continue
         if folder.leads_out(root / name):
-            raise SplitError(f"{root / name} is {OUTSIDE}, or move the class folder to where the link is")
+            raise SplitError(f"{root / name} is {OUTSIDE}, or replace the link with the class folder")
         found, others = _photographs_of_class(folder, name)
         problems += others
         if found:
@@ -49,7 +49,7 @@ def find_files(folder: DataFolder) -> tuple[dict[str, list[str]], list[tuple[str
 
 
 def _photographs_of_class(folder, name):
-    """([relative path, ...], [(path, problem), ...]) of a class folder; raises SplitError rather than lose the class."""
+    """([relative path, ...], [(path, problem), ...]) of a class folder; raises SplitError if no photograph is usable."""
     root, found, problems, lost = folder.root, [], [], []
     try:
         for path, link_problem in folder.files_below(root / name):
@@ -70,23 +70,23 @@ def _photographs_of_class(folder, name):
 
 
 def _check_class_name(root, name, twin):
-    """Raise SplitError for a name that labels.txt cannot hold, or that reads like another class's."""
+    """Raise SplitError for a name that labels.txt cannot hold, or that reads like the name ``twin`` of another class."""
     if not name.strip() or name.startswith("\ufeff"):
         raise SplitError(f"class folder {str(root / name)!r}: labels.txt cannot hold such a name: rename the folder")
     if twin != name:
         raise SplitError(
-            f"the class folders {twin!a} and {name!a} of {root} have the same name, its accents written in two ways: "
-            f"put their photographs into one, or rename one"
+            f"the class folders {twin!a} and {name!a} of {root} have the same name with differently encoded accents: "
+            f"put their photographs into one folder, or rename one"
         )
 
 
 def sort_key(text: str) -> tuple[str, str]:
-    """What names are sorted by: the same order whichever way a file system writes accents."""
+    """The key to sort names by: the order does not depend on how a file system encodes accents."""
     return composed(text), text
 
 
 def composed(text: str) -> str:
-    """The text with each accented letter as one code point: one file system stores it so, another as two."""
+    """The text with each accented letter as one code point; some file systems store it as two."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -115,6 +115,6 @@ def _too_few_classes(root, files):
         hint = f"; did you mean --data {root / only}, which holds {len(inside)} folders?" if len(inside) > 1 else ""
         return f"{root} holds one class only ({only}): a classifier needs at least two class folders{hint}"
     return (
-        f"{root} holds no class folders with photographs: expected {root}/CLASS/PHOTOGRAPH.jpg; a sample is drawn by: "
-        f"python sample_animals.py --data FOLDER"
+        f"{root} holds no class folders with photographs: expected {root}/CLASS/PHOTOGRAPH.jpg; "
+        f"python sample_animals.py --data FOLDER draws a sample"
     )

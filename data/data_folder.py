@@ -1,6 +1,6 @@
-"""A data folder: photographs, and the lists that say which of them are trained and validated on.
+"""A data folder: photographs, and the lists that name those to train on and those to validate on.
 
-A list may come from a stranger: unless links are followed, it reaches no file outside of its folder.
+A list may come from a stranger: unless the user allows links, it reaches no file outside its folder.
 """
 
 import os
@@ -27,10 +27,10 @@ from messages.quoting import named
 
 
 class DataFolder:
-    """The folder ``root``, in which lists and photographs lie.
+    """The folder ``root``, which holds lists and photographs.
 
-    ``follow_links``: take photographs, and lists, that lie outside of it too, where links or entries lead there. ``name``: what
-    the user calls it (``--data``), for messages; by default its path.
+    ``follow_links``: also use photographs and lists outside it that links or entries lead to. ``name``: the user's name for it
+    (``--data``), for messages; by default its path.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class DataFolder:
 
     @classmethod
     def open(cls, data: Union[str, os.PathLike], follow_links: bool = False) -> "DataFolder":
-        """The folder that ``--data`` stands for: ``data`` itself, or what the archive ``data`` holds, see archive.unpacked.
+        """The folder that ``--data`` names: ``data`` itself, or the content of the archive ``data`` (see archive.unpacked).
 
-        Raises DataError. A folder that is not there is left for the reader of its lists to say.
+        Raises DataError; a missing folder is an error only when its lists are read.
         """
         path = Path(data)
         if path.is_file():
@@ -61,11 +61,11 @@ class DataFolder:
         return (self.root / LABELS).is_file()
 
     def leads_out(self, path: Union[str, os.PathLike]) -> bool:
-        """Whether ``path`` is not to be taken, since it lies outside of the folder once all links are followed."""
+        """Whether ``path`` must not be used: with all links resolved it lies outside the folder, and links are not allowed."""
         return not self.follow_links and leads_out(path, self.root)
 
     def files_below(self, folder: Union[str, os.PathLike]) -> Iterator[tuple[str, Optional[str]]]:
-        """(path, problem) of every visible file below ``folder``, which lies in this one: see folder_walk.files_below."""
+        """Yield (path, problem) of every visible file below ``folder``, a folder in this one: see folder_walk.files_below."""
         return files_below(folder, self.root, self.follow_links)
 
     def read_classes(self) -> list[str]:
@@ -80,19 +80,18 @@ class DataFolder:
         for number, name in enumerate(lines, start=1):
             if not name.strip():
                 raise DataError(
-                    f"{path} line {number} is blank: the labels of the classes after it would be in doubt; remove it"
+                    f"{path} line {number} is blank, which leaves the labels of the classes after it in doubt; remove it"
                 )
             if first.setdefault(name, number) != number:
                 raise DataError(
-                    f"{path} line {number}: {named(name)} is the class of line {first[name]} already: give it another name"
+                    f"{path} line {number}: {named(name)} is the class of line {first[name]} already: choose another name"
                 )
         return lines
 
     def read_list(self, list_name: str, num_classes: int) -> list[Sample]:
-        """The samples of the list ``list_name``, whose labels are below ``num_classes``; raises DataError.
+        """The samples of the list ``list_name``; labels must be below ``num_classes``. Raises DataError.
 
-        Unless links are followed, entries that are absolute, climb out of the folder with ".." or leave it through a link are
-        refused.
+        Unless links are allowed, refuses entries that are absolute or leave the folder through ".." or a link.
         """
         list_file = self.root / list_name
         check = _EntryCheck(self)
@@ -110,9 +109,9 @@ class DataFolder:
                 )
             problem = check.problem(path)
             if problem:
-                remedy = f"has the data folder changed? {self.split_command} writes the lists anew"
+                remedy = f"has the data folder changed? {self.split_command} writes the lists again"
                 if problem.leaves_folder:
-                    remedy = "keep lists and photographs in one folder, or say --follow_links if you trust the list"
+                    remedy = "keep lists and photographs in one folder, or use --follow_links if you trust the list"
                 raise DataError(f"{where}: {problem.reason}; {remedy}")
             samples.append(Sample(path, label, number))
         if not samples:
@@ -120,7 +119,7 @@ class DataFolder:
         return samples
 
     def class_of_paths(self) -> dict[str, str]:
-        """{relative path: class name} of all photographs in both lists, none where there is no labels.txt; raises DataError."""
+        """{relative path: class name} of all photographs in both lists, empty without labels.txt; raises DataError."""
         if not self.has_classes():
             return {}
         classes = self.read_classes()
@@ -129,36 +128,36 @@ class DataFolder:
 
     def _read_lines(self, path):
         if path.is_symlink() and self.leads_out(path):
-            raise DataError(f"{path} is a link that leads out of its folder: put the list itself there, or say --follow_links")
+            raise DataError(f"{path} is a link that leads out of its folder: put the list itself there, or use --follow_links")
         try:
             with open_regular(path, MAX_LIST_BYTES) as file:
                 text = file.read().decode("utf-8-sig")
         except FileNotFoundError:
             raise DataError(f"there is no {path}: {self.split_command} writes it from class folders") from None
         except NotRegularError as error:
-            raise DataError(f"{path}: {error}; {self.split_command} writes it anew") from None
+            raise DataError(f"{path}: {error}; {self.split_command} writes it again") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} cannot be read: {error}; {self.split_command} writes it anew") from None
-        # not splitlines(), which would also break at rarer characters that a file name may hold
+            raise DataError(f"{path} cannot be read: {error}; {self.split_command} writes it again") from None
+        # splitlines() would also break at rarer characters, which a file name may hold
         return [line.rstrip("\r") for line in text.split("\n")]
 
 
 class _Problem(NamedTuple):
-    """Why an entry cannot be used, and whether that is because it leaves the folder."""
+    """The reason why an entry cannot be used, and whether it is that the entry leaves the folder."""
 
     reason: str
     leaves_folder: bool = False
 
 
 class _EntryCheck:
-    """Whether entries are files inside of a folder; one look at the disk for a file, one for each folder that holds some."""
+    """Checks that entries are files inside a folder, with one system call per file and one check per parent folder."""
 
     def __init__(self, folder):
         self.root, self.follow_links = os.fspath(folder.root), folder.follow_links
-        self.outside = {}  # parent -> whether it is outside of the root
+        self.outside = {}  # parent -> whether it is outside the root
 
     def problem(self, path):
-        """None, or a _Problem."""
+        """The _Problem of the entry ``path``, or None."""
         place = os.path.join(self.root, path)
         parent = os.path.dirname(path)
         try:
@@ -170,7 +169,7 @@ class _EntryCheck:
                 if parent not in self.outside:
                     self.outside[parent] = leads_out(os.path.join(self.root, parent), self.root)
                 if self.outside[parent]:
-                    return _Problem(f"{named(path)} is outside of the folder {self.root}", True)
+                    return _Problem(f"{named(path)} is outside the folder {self.root}", True)
                 status = os.lstat(place)
                 if stat.S_ISLNK(status.st_mode):
                     if leads_out(place, self.root):
@@ -178,4 +177,4 @@ class _EntryCheck:
                     status = os.stat(place)
         except (OSError, ValueError):  # ValueError: a NUL byte
             return _Problem(f"there is no file {named(place)}")
-        return None if stat.S_ISREG(status.st_mode) else _Problem(f"{named(place)} is no file")
+        return None if stat.S_ISREG(status.st_mode) else _Problem(f"{named(place)} is not a regular file")

@@ -1,21 +1,21 @@
-"""What lies in a folder of photographs: its files, links that lead out of it, loops of links."""
+"""Walks a folder of photographs: its files, links that lead out of it, loops of links."""
 
 import os
 from collections.abc import Iterator
 from typing import Optional, Union
 
-OUTSIDE = "a link that leads out of the data folder; --follow_links takes it all the same"
-SEEN = "a link to a folder that is read already"
+OUTSIDE = "a link that leads out of the data folder; --follow_links follows it"
+SEEN = "a link to a folder that was read already"
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is none of the user's photographs."""
+    """Whether a file or folder of this name is hidden or belongs to the system."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
 def leads_out(path: Union[str, os.PathLike], root: Union[str, os.PathLike]) -> bool:
-    """Whether ``path``, with all links followed, is outside of the folder ``root``, itself with links followed."""
+    """Whether ``path`` is outside the folder ``root``, with the links in both resolved."""
     real, base = os.path.realpath(path), os.path.realpath(root)
     return real != base and not real.startswith(os.path.join(base, ""))
 
@@ -23,11 +23,11 @@ def leads_out(path: Union[str, os.PathLike], root: Union[str, os.PathLike]) -> b
 def files_below(
     folder: Union[str, os.PathLike], root: Union[str, os.PathLike], follow_links: bool = False
 ) -> Iterator[tuple[str, Optional[str]]]:
-    """Yield (path, problem) of every visible file below ``folder``, at any depth; problem: None, or why it is left out.
+    """Yield (path, problem) of every visible file below ``folder``, at any depth; problem: None, or why the file is left out.
 
-    Links are followed where they stay in ``root``, with ``follow_links`` wherever they lead. Each folder is read once, however
-    many links lead to it, first by its own name, and ``root`` not once more: loops of links end, and the result does not
-    depend on the file system's order. Raises OSError for a folder that cannot be read.
+    Follows links that stay in ``root``, with ``follow_links`` all links. Reads each folder once, even if several links lead to
+    it, and by its own name if it has one here; never reads ``root`` again. So loops of links end, and the result is independent
+    of the file system's order. Raises OSError for a folder that cannot be read.
     """
     folders, links = [os.fspath(folder)], []
     seen = set() if os.fspath(folder) == os.fspath(root) else {_identity(root)}

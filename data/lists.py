@@ -1,7 +1,7 @@
-"""The lists of a data folder: train_list.txt and val_list.txt (``relative/path label``), labels.txt (a class name a line).
+"""The lists of a data folder: train_list.txt and val_list.txt (``relative/path label``), labels.txt (one class name per line).
 
-The form that PaddleX and PaddleClas read. The label is what follows the last space, so names may hold spaces. DataFolder reads
-the lists of a folder.
+PaddleX and PaddleClas read the same format. The label follows the last space, so names may contain spaces. DataFolder reads
+these lists.
 """
 
 import os
@@ -18,10 +18,9 @@ from messages.user_error import UserError
 
 TRAIN_LIST, VAL_LIST, LABELS = "train_list.txt", "val_list.txt", "labels.txt"
 
-LABEL = re.compile("-?[0-9]{1,9}")  # int() would take hours over a million digits, or refuse them
-MAX_LIST_BYTES = 2**30
-"""Of a list: more than ten million photographs."""
-MAX_CLASSES = 100_000  # five times as many as the largest data sets have; networks are built for as many as a file says
+LABEL = re.compile("-?[0-9]{1,9}")  # int() takes hours for a million digits, or refuses them
+MAX_LIST_BYTES = 2**30  # enough for more than ten million photographs
+MAX_CLASSES = 100_000  # five times the number in the largest data sets; a file must not make a network of any size
 
 
 class DataError(UserError):
@@ -29,26 +28,25 @@ class DataError(UserError):
 
 
 class Sample(NamedTuple):
-    """A photograph of a data set: its name (in a folder the relative path), its label from 0, and its place: the number of its
-    line in the list, from 1, or its index in the file it comes from, from 0."""
+    """A photograph of a data set."""
 
-    name: str
-    label: int
-    place: int
+    name: str  # in a folder the relative path
+    label: int  # from 0
+    place: int  # its line in the list, from 1, or its index in the file that holds it, from 0
 
 
 def parse_entry(line: str, num_classes: int, where: str) -> tuple[str, int]:
-    """(relative path, label) of a line of a list; raises DataError, which begins with ``where``."""
+    """(relative path, label) of a line of a list; raises DataError with a message that begins with ``where``."""
     path, _, label = line.rpartition(" ")
     if not path or not LABEL.fullmatch(label):
-        raise DataError(f"{where}: {quoted(line)}: expected 'relative/path label', the label a whole number")
+        raise DataError(f"{where}: {quoted(line)}: expected 'relative/path label', where the label is a whole number")
     if not 0 <= int(label) < num_classes:
         raise DataError(f"{where}: label {label}, but labels.txt names {num_classes} classes (0 to {num_classes - 1})")
     return path, int(label)
 
 
 def list_digest(list_file: Union[str, os.PathLike]) -> str:
-    """SHA-256 of a list's content: equal for two runs that saw the same split. Raises OSError."""
+    """SHA-256 of a list's content, which is equal for two runs on the same split. Raises OSError."""
     return sha256_of(list_file, MAX_LIST_BYTES)
 
 

@@ -1,9 +1,9 @@
-"""Batches for paddle.Model: shuffled by the user's seed, and stopping with a name where a photograph cannot be read.
+"""Batches for paddle.Model, shuffled by the user's seed; an unreadable photograph ends the loop with an error that names it.
 
-With worker processes, Paddle's own DataLoader reads them. It waits for ever, or dies with an opaque SystemError, when a data
-set raises; so an error travels through it as data and is raised here, in the main thread. Without workers a thread reads
-ahead: Paddle's would use its allocator, and while such a thread ends, a lock of the allocator can be held; a process forked at
-that moment inherits the lock and waits for ever.
+With worker processes, Paddle's DataLoader reads the photographs. If a data set raises an error, it waits for ever or dies with
+an opaque SystemError, so errors travel through it as data and are raised here, in the main thread. Without workers, a thread of
+this module reads ahead. Paddle's own thread would use Paddle's allocator, and may hold a lock of it while it ends; a process
+forked at that moment inherits the lock and waits for ever.
 """
 
 import collections
@@ -23,10 +23,10 @@ from machine.workers import become_worker, remove_shared_batches
 
 
 class Batches(paddle.io.BatchSampler):
-    """Indices in batches of nearly equal size, at most ``batch_size``: a last batch of one would upset batch norm.
+    """Indices in batches of nearly equal size, at most ``batch_size``: batch norm cannot use a last batch of one.
 
-    With ``shuffle`` the order is drawn from ``seed`` and the epoch (``set_epoch``), else it is the list's. The length is that
-    of a whole epoch, also where its first batches are passed over.
+    With ``shuffle``, ``seed`` and the epoch (``set_epoch``) determine the order, else it is the list's. The length is that of
+    the whole epoch, even if the first batches are skipped.
     """
 
     def __init__(self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0):
@@ -34,7 +34,7 @@ class Batches(paddle.io.BatchSampler):
         self.shuffle, self.seed, self.epoch, self.first_batch = shuffle, seed, 0, 0
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Shuffle as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch`` (from 0)."""
+        """From the next iteration on, shuffle as in epoch ``epoch`` (from 0) and begin with batch ``first_batch`` (from 0)."""
         self.epoch, self.first_batch = epoch, first_batch
 
     def __len__(self) -> int:
@@ -48,10 +48,10 @@ class Batches(paddle.io.BatchSampler):
 
 
 class PhotographLoader:
-    """Iterates over [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, as paddle.Model's fit and evaluate take it.
+    """Iterates over batches [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, for paddle.Model's fit and evaluate.
 
-    Raises DataError with list file, line and path when a photograph cannot be read, with any number of workers. Every
-    iteration ends its worker processes, also when it is broken off. With ``num_workers`` 0 a thread reads two batches ahead.
+    Raises DataError with list file, line and path if a photograph cannot be read, with any number of workers. Every iteration
+    ends its worker processes, even if the loop is left early. With ``num_workers`` 0 a thread reads two batches ahead.
     """
 
     def __init__(self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0):
@@ -60,7 +60,7 @@ class PhotographLoader:
         self.num_workers = num_workers
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Shuffle and augment as epoch ``epoch`` (from 0) from the next iteration on, and begin with batch ``first_batch``."""
+        """From the next iteration on, shuffle and augment as in epoch ``epoch`` (from 0); begin with batch ``first_batch``."""
         self.batches.set_epoch(epoch, first_batch)
         self.dataset.set_epoch(epoch)
 
@@ -104,7 +104,7 @@ class PhotographLoader:
                 yield [images, labels]
         except SystemError as error:
             raise DataError(
-                "a process that reads photographs died; was it short of memory, or a container of /dev/shm? "
+                "a process that reads photographs died; did the memory run out, or /dev/shm in a container? "
                 "--num_workers 0 reads in the main process"
             ) from error
         finally:
@@ -124,7 +124,7 @@ class _ErrorsAsData(paddle.io.Dataset):
             return self.dataset[index]
         except DataError as error:
             return str(error)
-        except Exception:  # raised inside Paddle's loader it would hang the program; the text is raised by the main thread
+        except Exception:  # an error inside Paddle's loader would hang the program; the main thread raises this text
             return traceback.format_exc()
 
 
@@ -135,7 +135,7 @@ def _to_tensors(arrays):
 def _collate(samples):
     for sample in samples:
         if isinstance(sample, str):
-            # one dimension, unlike any batch of images: the shape tells, without waiting for the device
+            # one dimension, unlike a batch of images: the shape reveals an error without waiting for the device
             return [np.frombuffer(sample.encode("utf-8"), dtype=np.uint8).copy(), np.array([-1])]
     images, labels = zip(*samples)
     return [np.stack(images), np.array(labels, dtype=np.int64)]
@@ -143,9 +143,9 @@ def _collate(samples):
 
 @contextlib.contextmanager
 def _child_signal_kept():
-    """Undo the SIGCHLD handler that Paddle sets: it raises SystemError in the midst of whatever the main thread does.
+    """Undo the SIGCHLD handler that Paddle sets: it raises SystemError wherever the main thread happens to be.
 
-    Paddle's reading thread notices a dead worker as well, within five seconds, and that error comes with the next batch.
+    Paddle's reading thread also notices a dead worker, within five seconds, and raises its error with the next batch.
     """
     if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         yield

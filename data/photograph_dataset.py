@@ -1,6 +1,6 @@
-"""What every data set of photographs does alike: choose the part that is shown, mirror it, turn it, hand it over as pixels."""
+"""The base of all data sets: it chooses the part of a photograph to show, mirrors it, turns it and returns its pixels."""
 
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
@@ -14,25 +14,22 @@ class PhotographDataset(paddle.io.Dataset):
     """``dataset[i]`` -> (uint8 [3, image_size, image_size] RGB, int64 label); the base of the data sets.
 
     With ``train``: ``train_crop`` "random" shows a random resized crop of at least the share ``crop_min_area`` of the
-    photograph, "resize" the whole of it, squeezed into the square; ``flip`` mirrors it at even odds; ``rotation`` turns it by
-    an angle drawn evenly from -rotation to rotation degrees, the corners black. Without ``train``: ``eval_crop`` "center"
-    shows the central crop, "resize" the whole photograph, and nothing is random.
+    photograph's area, "resize" the whole photograph, resized to the square; ``flip`` mirrors it with probability 0.5;
+    ``rotation`` turns it by an angle drawn uniformly from -rotation to rotation degrees and leaves the corners black. Without
+    ``train``: ``eval_crop`` "center" shows the central crop, "resize" the whole photograph, and nothing is random.
 
-    What is drawn for photograph i depends on ``seed``, the epoch and i alone: no two epochs augment alike, and the number of
-    workers changes nothing. Whoever iterates calls ``set_epoch`` before each epoch, as data.loader.PhotographLoader does;
-    without it every epoch is augmented as the first.
+    The random numbers for photograph i depend only on ``seed``, the epoch and i: no two epochs augment alike, and the number of
+    workers changes nothing. The caller calls ``set_epoch`` before each epoch, as data.loader.PhotographLoader does; without it
+    every epoch is augmented like the first.
 
-    A subclass sets ``classes``, ``samples``, ``data`` and ``source``, and has ``__getitem__`` and the methods below that are
-    its own to answer: how its data are found and opened, what it holds. All of them raise DataError.
+    A subclass sets ``classes``, ``samples``, ``data`` and ``source``, and defines ``__getitem__`` and the methods below that
+    raise NotImplementedError. All of them raise DataError.
     """
 
-    classes: list[str]
-    """The names of the classes, in label order."""
+    classes: list[str]  # names, in label order
     samples: list[Sample]
-    data: str
-    """What --data names."""
-    source: str
-    """Where the samples are from, for messages."""
+    data: str  # as --data names it
+    source: str  # the origin of the samples, for messages
 
     def __init__(
         self,
@@ -54,50 +51,50 @@ class PhotographDataset(paddle.io.Dataset):
 
     @classmethod
     def find(cls, data: str, may_download: bool = False) -> str:
-        """``data`` as open_side takes it. With ``may_download`` a published data set is fetched where it is not there."""
+        """``data`` in the form that open_side takes. ``may_download``: download a published data set if it is missing."""
         raise NotImplementedError
 
     @classmethod
     def open_side(
-        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view
+        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view: Any
     ) -> "PhotographDataset":
-        """The side of ``data`` to train on, or to validate on; ``view``: the other arguments of this class."""
+        """The training or the validation side of ``data``; ``view``: the other arguments of this class."""
         raise NotImplementedError
 
     @classmethod
     def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
-        """How many classes ``data`` have; None where that is not known yet."""
+        """The number of classes of ``data``; None if not known yet."""
         raise NotImplementedError
 
     def digest(self) -> str:
-        """Equal for two runs that saw the same samples."""
+        """A SHA-256 in hexadecimal digits, equal for two runs on the same samples."""
         raise NotImplementedError
 
     def photograph(self, index: int) -> Image.Image:
-        """The whole of photograph ``index`` as an upright RGB image."""
+        """The whole photograph ``index`` as an upright RGB image."""
         raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
-        """Augment as epoch ``epoch`` (from 0) from the next access on."""
+        """From the next access on, augment as in epoch ``epoch`` (from 0)."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def show(self, cut: Callable[..., Image.Image], index: int) -> np.ndarray:
-        """uint8 [3, image_size, image_size] of photograph ``index``.
+        """The pixels of photograph ``index`` for the network, uint8 [3, image_size, image_size].
 
-        ``cut(choose_box, image_size, flip)`` returns a part of it as an RGB ``PIL.Image``: see photographs.read_crop.
+        ``cut(choose_box, image_size, flip)`` returns a part of the photograph as an RGB image: see photographs.read_crop.
         """
         if not self.train:
             box = central_box(self.image_size) if self.crop == "center" else whole_box
             return _pixels(cut(box, self.image_size, False))
         rng = np.random.default_rng((self.seed, self.epoch, index))
         box = random_box(rng, self.crop_min_area) if self.crop == "random" else whole_box
-        mirrored = bool(rng.random() < 0.5) and self.flip  # drawn in any case: without mirroring the crops stay the same
+        mirrored = bool(rng.random() < 0.5) and self.flip  # always drawn, so that ``flip`` does not change the crops
         image = cut(box, self.image_size, mirrored)
         if self.rotation:
-            # the last to be drawn, so that turning changes no crop
+            # drawn last, so that ``rotation`` does not change the crops
             image = rotate(image, rng.uniform(-self.rotation, self.rotation))
         return _pixels(image)
 

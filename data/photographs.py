@@ -1,8 +1,8 @@
-"""From an image file to pixels: the one place where photographs are decoded, cropped and resized.
+"""From an image file to pixels: the one place that decodes, crops and resizes photographs.
 
-Splitting, training, evaluation and prediction all come here, so that they cannot disagree. Every image becomes upright
-8-bit RGB: greyscale and palette images are expanded, CMYK is converted, transparency is laid over white, the camera's
-orientation (EXIF) is applied, of an animation the first frame is taken.
+Splitting, training, evaluation and explanation all use it, so that they cannot disagree. Every image becomes upright 8-bit RGB:
+greyscale and palette images are expanded, CMYK is converted, transparency is laid over white, the camera's orientation (EXIF)
+is applied, and an animation is reduced to its first frame.
 """
 
 import contextlib
@@ -18,33 +18,31 @@ from PIL import Image
 
 from machine.regular_file import NotRegularError, open_regular
 
-if TYPE_CHECKING:  # reading photographs needs no numpy, which takes time to import and memory
+if TYPE_CHECKING:  # reading photographs does not need numpy, which takes time and memory to import
     import numpy as np
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""What the suffixes stand for, and all that is tried, whatever a file is called: Pillow runs Ghostscript on an EPS file."""
+"""The formats of SUFFIXES. Pillow tries no others, whatever a file's name: it would run Ghostscript on an EPS file."""
 
-MAX_BYTES = 2**29
-"""Of a file of a photograph."""
-MAX_SCANS = 50
-"""Of a JPEG: each costs the decoder a pass over all pixels and the file a few bytes. Cameras write up to 10."""
-SCAN_BYTES = 10  # that a scan has at least
+MAX_BYTES = 2**29  # of a photograph's file
+MAX_SCANS = 50  # of a JPEG: a few bytes of a scan cost the decoder a pass over all pixels. Cameras write up to 10
+MIN_SCAN_BYTES = 10
 QUICK = 500_000_000  # pixels that the decoder passes over in a quarter of a second
 
-# What Pillow has to say of a file comes as PhotographError, or the file is fine
+# Pillow must print nothing: a file is either fine or raises PhotographError
 warnings.filterwarnings("ignore", module=r"PIL\b")
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
-with contextlib.suppress(OSError, AttributeError):  # libtiff writes to stderr by itself, where it can be found
+with contextlib.suppress(OSError, AttributeError):  # libtiff writes to stderr by itself; some builds of Pillow hide it
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 RESIZE_OVER_CROP = 256 / 224
-"""Evaluation scales the shorter side to this multiple of the crop's side, as is usual for ImageNet."""
+"""Evaluation scales the shorter side to this multiple of the crop's side, as usual for ImageNet."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels of the upright photograph."""
 ChooseBox = Callable[[int, int], Box]
-"""The part of a photograph that is shown, from its width and height in pixels."""
+"""(width, height) of an upright photograph in pixels -> the part to show."""
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -64,35 +62,35 @@ class PhotographError(ValueError):
 
 
 def read_photograph(path: Union[str, os.PathLike]) -> Image.Image:
-    """The whole photograph as an upright RGB ``PIL.Image``; raises PhotographError with the reason."""
+    """The whole photograph as an upright RGB image; raises PhotographError with the reason."""
     return _decode(path, lambda image, orientation: _upright(_rgb(image), orientation))
 
 
 def read_crop(path: Union[str, os.PathLike], choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
-    """A part of a photograph, resized to ``image_size`` x ``image_size``, as an RGB ``PIL.Image``.
+    """A part of a photograph, resized to ``image_size`` x ``image_size`` pixels, as an RGB image.
 
-    ``choose_box(width, height)`` gets the size of the upright photograph in pixels and returns the part as (left, top,
-    right, bottom), floats. ``flip`` mirrors the result. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that still
-    has at least one pixel for each pixel of the result. Raises PhotographError with the reason.
+    ``choose_box(width, height)`` takes the size of the upright photograph in pixels and returns the part as (left, top, right,
+    bottom), floats. ``flip`` mirrors the result. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that still has at least
+    one pixel for each pixel of the result. Raises PhotographError with the reason.
     """
     return _decode(path, lambda image, orientation: _crop(image, orientation, choose_box, image_size, flip))
 
 
 def crop(image: Image.Image, choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
-    """As read_crop, of an upright ``PIL.Image`` in memory."""
+    """Like read_crop, for an upright image in memory."""
     return _crop(image, 1, choose_box, image_size, flip)
 
 
 def rotate(image: Image.Image, degrees: float) -> Image.Image:
-    """The image turned counter-clockwise about its middle, of the same size, the corners black.
+    """The image turned counter-clockwise about its middle, in the same size, with black corners.
 
-    Each pixel takes the nearest one's colour, as with Paddle's RandomRotation.
+    Each pixel takes the colour of the nearest one, as in Paddle's RandomRotation.
     """
     return image.rotate(degrees, Image.Resampling.NEAREST, fillcolor=(0, 0, 0))
 
 
 def whole_box(width: int, height: int) -> Box:
-    """The box that holds the whole photograph: resized to a square, it loses its aspect."""
+    """The box of the whole photograph: resizing it to a square changes the aspect."""
     return 0, 0, width, height
 
 
@@ -111,7 +109,7 @@ def central_box(image_size: int) -> ChooseBox:
 
 
 def random_box(rng: "np.random.Generator", min_area: float) -> ChooseBox:
-    """The box of training: a random part of at least ``min_area`` of the photograph, its aspect between 3:4 and 4:3.
+    """The box of training: a random part with at least the share ``min_area`` of the area and an aspect from 3:4 to 4:3.
 
     The random resized crop of C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
     """
@@ -124,7 +122,7 @@ def random_box(rng: "np.random.Generator", min_area: float) -> ChooseBox:
             if crop_width <= width and crop_height <= height:
                 left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
                 return left, top, left + crop_width, top + crop_height
-        # A very long photograph: the largest part of an allowed aspect, in the middle
+        # A very long photograph: the largest part with an allowed aspect, in the middle
         crop_width, crop_height = min(width, height * 4 / 3), min(height, width * 4 / 3)
         left, top = (width - crop_width) / 2, (height - crop_height) / 2
         return left, top, left + crop_width, top + crop_height
@@ -133,13 +131,13 @@ def random_box(rng: "np.random.Generator", min_area: float) -> ChooseBox:
 
 
 def _crop(image, orientation, choose_box, image_size, flip):
-    """The part of a stored image that ``choose_box`` chooses on the upright one: see read_crop."""
+    """The part of the stored image that ``choose_box`` selects on the upright one: see read_crop."""
     width, height = image.size
     upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
     left, top, right, bottom = _as_stored(choose_box(*upright_size), upright_size, orientation)
     enough = max(image_size / (right - left), image_size / (bottom - top))
     draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough)))
-    # What remains of the photograph's sides, with fractions: the last column and row may stand for less than the others
+    # The photograph's sides at the decoded size, with fractions: the last column and row may cover less than the others
     drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
     x_scale, y_scale = drafted_width / width, drafted_height / height
     box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
@@ -154,7 +152,7 @@ def _decode(path, finish):
             if image.format in ("JPEG", "MPO"):
                 _check_scans(file, image.width * image.height)
             if image.format == "TIFF":
-                image.load()  # which turns it upright
+                image.load()  # Pillow turns a TIFF upright itself
                 return finish(image, 1)
             return finish(image, _orientation(image))
     except PhotographError:
@@ -164,40 +162,40 @@ def _decode(path, finish):
     except PermissionError:
         raise PhotographError("no permission to read it") from None
     except Image.UnidentifiedImageError:
-        raise PhotographError("not an image, or of a format that Pillow cannot read") from None
+        raise PhotographError("not an image, or in a format that Pillow cannot read") from None
     except Image.DecompressionBombError as error:
         raise PhotographError(str(error)) from None
     except MemoryError:
         raise PhotographError("too large for the memory") from None
-    except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
-        # an error of the system has a number, one of Pillow's decoders has none
+    except Exception as error:  # Pillow's decoders raise nearly every type of error on damaged files
+        # an error from the system has a number, one from Pillow's decoders has none
         kind = "cannot be read" if isinstance(error, NotRegularError) or getattr(error, "errno", None) else "damaged"
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
         raise PhotographError(f"{kind}: {reason or type(error).__name__}") from error
 
 
 def _check_scans(file, pixels):
-    """Raise PhotographError for a JPEG that would keep the decoder busy; leaves ``file`` where it was."""
-    if os.fstat(file.fileno()).st_size // SCAN_BYTES * pixels < QUICK:
+    """Raise PhotographError for a JPEG that would keep the decoder busy; leaves the position in ``file`` unchanged."""
+    if os.fstat(file.fileno()).st_size // MIN_SCAN_BYTES * pixels < QUICK:
         return
     place = file.tell()
     file.seek(0)
-    scans = file.read().count(b"\xff\xda")  # no other byte follows 0xff in pixel data but zeros and restarts
+    scans = file.read().count(b"\xff\xda")  # in pixel data only zeros and restart markers follow 0xff
     file.seek(place)
     if scans > MAX_SCANS:
-        raise PhotographError(f"a JPEG of {scans:,} scans, where cameras write up to 10")
+        raise PhotographError(f"a JPEG of {scans:,} scans; cameras write up to 10")
 
 
 def _orientation(image):
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error):
-        return 1  # damaged EXIF data do not make the pixels unusable
+        return 1  # the pixels are usable even if the EXIF data are damaged
 
 
 def _rgb(image):
     if image.mode == "F":
-        raise PhotographError("floating-point pixels, whose brightness range is not known")
+        raise PhotographError("floating-point pixels of unknown brightness range")
     if image.mode.startswith("I"):  # 16-bit greyscale
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
@@ -212,7 +210,7 @@ def _upright(image, orientation):
 
 
 def _as_stored(box, upright_size, orientation):
-    """A box of the upright photograph as the box of the stored one."""
+    """The box on the stored photograph that corresponds to ``box`` on the upright one."""
     left, top, right, bottom = box
     width, height = upright_size
     if orientation in _MIRRORS_X:

@@ -1,6 +1,6 @@
-"""Splitting a folder of class folders into training and validation lists, after every photograph was read once.
+"""Splits a folder of class folders into training and validation lists, after reading every photograph once.
 
-The split depends on names and the seed alone; photographs with the same pixels stay on one side.
+The split depends only on the names and the seed; photographs with the same pixels stay on one side.
 """
 
 import concurrent.futures
@@ -22,7 +22,7 @@ from machine.workers import become_worker
 from messages.progress import ProgressBar
 from messages.terminal import printable
 
-MAX_PROCESSES = 61  # of a pool, on Windows
+MAX_PROCESSES = 61  # in a pool, on Windows
 
 
 def split_folder(
@@ -33,12 +33,12 @@ def split_folder(
     follow_links: bool = False,
     show_progress: bool = False,
 ) -> dict[str, tuple[int, int]]:
-    """Write the lists of ``data``, a folder of class folders or an archive of it; returns {class: (train count, val count)}.
+    """Write the lists of ``data``, a folder of class folders or an archive of one; returns {class: (train count, val count)}.
 
-    The split is stratified by class and depends on the names and the seed alone. Photographs with the same pixels stay on
-    one side. Links that lead out of the folder are left out unless ``follow_links``. Prints a table of the counts. Raises
-    SplitError, with nothing written, where there is no such folder, one class only, a class folder that cannot be used as it
-    is, or a class with fewer than two different readable photographs; DataError where an archive cannot be unpacked.
+    The split is stratified by class and depends only on the names and the seed. Photographs with the same pixels stay on one
+    side. Links that lead out of the folder are left out unless ``follow_links``. Prints a table of the counts. Raises
+    SplitError, and writes nothing, if the folder is missing, has only one class, a class folder that cannot be used, or a class
+    with fewer than two different readable photographs; DataError if an archive cannot be unpacked.
     """
     folder = DataFolder.open(data, follow_links)
     root = folder.root
@@ -73,7 +73,7 @@ def _digest(path):
 
 
 def _read_all(root, files, problems, show_progress):
-    """{relative path: digest} of all readable photographs; the others are added to ``problems``."""
+    """{relative path: digest} of all readable photographs; appends the others to ``problems``."""
     paths = [path for found in files.values() for path in found]
     workers = min(available_cores(), len(paths), MAX_PROCESSES)
     bar = ProgressBar(len(paths), "reading photographs", visible=show_progress)
@@ -89,15 +89,15 @@ def _read_all(root, files, problems, show_progress):
                 problems.append((path, reason))
             bar.update(done)
     except BrokenProcessPool:
-        raise SplitError("a process that reads photographs died; was it short of memory?") from None
+        raise SplitError("a process that reads photographs died; did the memory run out?") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody waits for what is not read yet
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C do not wait for photographs that are not read yet
         bar.close()
     return digests
 
 
 def _group_duplicates(files, digests, problems):
-    """{class: [[path, ...], ...]}: photographs with the same pixels form one group; those under two labels are left out."""
+    """{class: [[path, ...], ...]}: photographs with the same pixels form one group; leaves out those with two labels."""
     owners = defaultdict(lambda: defaultdict(list))  # digest -> class -> paths
     for name, paths in files.items():
         for path in paths:
@@ -116,7 +116,7 @@ def _group_duplicates(files, digests, problems):
 
 
 def _duplicates(groups, left_out):
-    """[(path, problem), ...] of the photographs that are there more than once under one label."""
+    """[(path, problem), ...] of the photographs that appear more than once under one label."""
     problems = []
     for group in groups:
         for place, path in enumerate(group):
@@ -140,19 +140,19 @@ def _check_classes(root, files, by_class, problems):
 
 
 def _in_drawn_order(groups, seed):
-    """The groups in an order drawn by ``seed``: by a hash of each name, the same on every machine and Python version."""
+    """The groups in a random order: sorted by a hash of seed and name, which is the same on every machine and Python."""
     return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{composed(group[0])}".encode()).digest())
 
 
 def _first_photographs(groups, limit):
     if limit is None:
         return groups
-    # A group of duplicates counts once under a limit: further copies would only take other photographs' places
+    # Under a limit a group of duplicates counts once: more copies would only take the places of other photographs
     return [group[:1] for group in groups[:limit]]
 
 
 def _divide(groups, val_fraction):
-    """(training paths, validation paths): whole groups only, neither side empty."""
+    """(training paths, validation paths): keeps groups whole and leaves neither side empty."""
     total = sum(map(len, groups))
     wanted = min(max(int(total * val_fraction + 0.5), 1), total - 1)
     train, val = [], []
@@ -184,5 +184,5 @@ def _print_table(root, counts, problems):
 
 
 def _columns(text):
-    """Terminal columns of a text: Chinese, Japanese and Korean characters take two, a separate accent none."""
+    """Terminal columns of a text: Chinese, Japanese and Korean characters take two, separate accents none."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in composed(text))

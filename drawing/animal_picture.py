@@ -1,4 +1,4 @@
-"""One picture of an animal: a figure before a backdrop, clutter before both."""
+"""One picture of an animal: a figure in front of a backdrop, with clutter in front of both."""
 
 import random
 
@@ -8,17 +8,17 @@ from drawing.animals import ARTISTS, SEEN_FROM_ABOVE
 from drawing.scenery import add_grain, draw_backdrop, scatter
 from drawing.shapes import Figure, paint_part, pick_tones
 
-SIDES = (160, 224)  # shortest and longest side of an image in pixels
-SUPERSAMPLE = 2  # animals are painted this much larger and then shrunk, which smooths their edges
+SIDES = (160, 224)  # minimum and maximum of an image's sides in pixels
+SUPERSAMPLE = 2  # animals are painted larger by this factor and then shrunk, which smooths their edges
 
 
 def draw_animal(name: str, rng: random.Random) -> Image.Image:
-    """Draw one picture of the named class; all that is random in it comes from ``rng``."""
+    """Draw one picture of the class ``name``, one of drawing.animals.CLASSES, as RGB; all random choices come from ``rng``."""
     size = rng.randint(*SIDES), rng.randint(*SIDES)
     backdrop = draw_backdrop(size, rng)
     figure = Figure(pick_tones(backdrop, rng))
     ARTISTS[name](figure, rng)
-    canvas = backdrop.resize((SUPERSAMPLE * size[0], SUPERSAMPLE * size[1]), Image.BILINEAR)
+    canvas = backdrop.resize((SUPERSAMPLE * size[0], SUPERSAMPLE * size[1]), Image.Resampling.BILINEAR)
     figure.fit(canvas.size, rng, tilt=40 if name in SEEN_FROM_ABOVE else 9)
     light = complex(rng.choice((-1, 1)), 1)
     for part in figure.parts:

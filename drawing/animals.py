@@ -13,27 +13,30 @@ from drawing.shapes import BRIGHTS, Figure, Frame, both_sides, cloud, curve, hea
 
 
 class Extra(NamedTuple):
-    """An ear, horn, tail and so on: the frame it grows from, its colour, and its limb in units of that frame."""
+    """An ear, horn, tail and so on: the frame it is attached to, its colour, and its limb in units of that frame."""
 
     frame: str
     tone: str
-    path: tuple
-    radii: tuple
+    path: tuple[complex, ...]
+    radii: tuple[float, ...]
+
+
+Three = tuple[float, float, float]
 
 
 class Build(NamedTuple):
     """An animal that looks to the right; lengths are in units of its body length, angles in degrees."""
 
-    torso: tuple  # radii of rump, waist and chest
-    leg: tuple  # length from the middle of the torso to the ground, radii of thigh and foot
-    neck: tuple  # length, radii of base and top
-    carriage: tuple  # least and greatest angle of the neck above the horizontal
-    head: tuple  # length, radii of skull and muzzle
-    nod: tuple  # least and greatest angle of the head below the horizontal
-    behind: tuple  # extras behind the body
-    front: tuple  # extras before the body
-    either: tuple = ()  # extras of which one, drawn by lot, is part of the body
-    patchy: float = 0.3  # how likely the coat has patches
+    torso: Three  # radii of rump, waist and chest
+    leg: Three  # length from the middle of the torso to the ground, radii of thigh and foot
+    neck: Three  # length, radii of base and top
+    carriage: tuple[float, float]  # minimum and maximum angle of the neck above the horizontal
+    head: Three  # length, radii of skull and muzzle
+    nod: tuple[float, float]  # minimum and maximum angle of the head below the horizontal
+    behind: tuple[Extra, ...]  # extras behind the body
+    front: tuple[Extra, ...]  # extras in front of the body
+    either: tuple[Extra, ...] = ()  # one of these extras, chosen at random, is part of the body
+    patchy: float = 0.3  # probability of patches on the coat
     woolly: bool = False
 
 
@@ -107,8 +110,8 @@ BUILDS = {
 }  # fmt: skip
 
 
-def side_legs(leg: tuple[float, float, float], stride: float, lift: float) -> Iterator[np.ndarray]:
-    """Yield the shapes of the hind leg and the foreleg of one side, a ``stride`` apart from standing still."""
+def side_legs(leg: Three, stride: float, lift: float) -> Iterator[np.ndarray]:
+    """Yield the shapes of the hind leg and the foreleg of one side, moved by ``stride`` and raised by ``lift``."""
     length, thigh, foot = leg
     for hip, bend, step in ((-0.42, 0.05, stride), (0.42, 0.01, -stride)):
         knee, sole = hip + bend + 0.3 * step + 0.55j * length, hip + step + 1j * (length - lift)
@@ -185,8 +188,8 @@ def draw_cat(figure: Figure, rng: random.Random) -> None:
     """Add a sitting cat that looks at the viewer."""
     lean, tail = rng.uniform(-0.08, 0.12), rng.uniform(-0.2, 0.25) * 1j
     marks = [patch + 0.25j for patch in patches(rng, 0.4)]
-    path = [-0.2 + 0.62j, -0.6 + 0.55j, -0.75 + 0.1j + tail, -0.55 - 0.25j + tail]
-    figure.add("coat", limb(path, [0.09, 0.08, 0.08, 0.05]))
+    tail_path = [-0.2 + 0.62j, -0.6 + 0.55j, -0.75 + 0.1j + tail, -0.55 - 0.25j + tail]
+    figure.add("coat", limb(tail_path, [0.09, 0.08, 0.08, 0.05]))
     figure.add("coat", limb([-0.12 + 0.42j, lean - 0.15j], [0.33, 0.2]), marks=marks)
     haunch = limb([-0.22 + 0.5j, -0.12 + 0.5j], [0.23, 0.2])
     figure.add("coat", haunch, limb([-0.15 + 0.7j, 0.12 + 0.71j], [0.07, 0.06]))

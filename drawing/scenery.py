@@ -1,4 +1,4 @@
-"""Backdrops, the clutter that stands in them, and grain."""
+"""Draws backdrops, the clutter in them, and grain."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -52,7 +52,11 @@ def scatter(
     sizes: tuple[float, float],
     rng: random.Random,
 ) -> None:
-    """Draw objects of these kinds; heights of their feet and sizes are ranges, in shares of the image's sides."""
+    """Draw ``count`` objects of random ``kinds`` into ``image``.
+
+    ``heights``: range of the objects' feet, as shares of the image's height from the top. ``sizes``: range of their sizes, as
+    shares of the image's shorter side.
+    """
     for _ in range(count):
         foot = complex(rng.random() * image.width, rng.uniform(*heights) * image.height)
         scale = rng.uniform(*sizes) * min(image.size)
@@ -61,7 +65,7 @@ def scatter(
 
 
 def add_grain(image: Image.Image, strength: float, rng: random.Random, size: int = 1) -> Image.Image:
-    """Return the image with random specks of this size in pixels; ``strength``: their standard deviation, of 255."""
+    """Return the image with random specks of ``size`` pixels a side; ``strength``: their standard deviation, of 255."""
     specks = image.height // size + 1, image.width // size + 1
     noise = np.random.default_rng(rng.getrandbits(64)).normal(0, strength, specks)
     # [rows, columns] of specks -> [H, W, 1], the same for red, green and blue
@@ -70,7 +74,7 @@ def add_grain(image: Image.Image, strength: float, rng: random.Random, size: int
 
 
 def draw_backdrop(size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """Draw a scene out of focus: soft patches of colour, with or without a horizon, and clutter.
+    """Draw an unfocused scene: soft patches of colour, with or without a horizon, and clutter.
 
     ``size``: width and height in pixels.
     """
@@ -80,7 +84,7 @@ def draw_backdrop(size: tuple[int, int], rng: random.Random) -> Image.Image:
         shares = 0.2 * shares + 0.8 * (shares > rng.uniform(0.3, 0.7))
     unevenness = rng.uniform(5, 18)
     grid = [[jitter(blend(upper, lower, share), rng, unevenness) for _ in shares] for share in shares]
-    image = Image.fromarray(np.array(grid, np.uint8)).resize(size, Image.BICUBIC)
+    image = Image.fromarray(np.array(grid, np.uint8)).resize(size, Image.Resampling.BICUBIC)
     kinds = ("bush", "fence", "flower", "grass", "leaf", "pole", "stone")
     scatter(image, kinds, rng.randint(1, 5), (0.5, 1), (0.15, 0.4), rng)
     return add_grain(image.filter(ImageFilter.GaussianBlur(rng.uniform(1, 3))), rng.uniform(1, 7), rng, size=2)

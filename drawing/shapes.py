@@ -1,17 +1,19 @@
-"""Colours, the geometry of shapes, and how figures made of them are painted.
+"""Colours, the geometry of shapes, and the painting of figures made of shapes.
 
-All geometry is in complex numbers: x to the right, y down, and a shape is an array of the points of its outline, complex [N].
-Turning, scaling and moving a shape are then a product and a sum.
+All geometry is in complex numbers: x to the right, y down. A shape is an array of the points of its outline, complex [N], so
+that a product turns and scales it and a sum moves it.
 """
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union, overload
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
+Points = Union[Sequence[complex], np.ndarray]
+Lengths = Union[Sequence[float], np.ndarray]
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 DARK, BONE = (34, 30, 32), (244, 234, 208)
@@ -23,13 +25,15 @@ BRIGHTS = ((226, 74, 60), (244, 178, 40), (64, 120, 214), (150, 80, 190), (48, 1
 
 
 def blend(colour: Colour, other: Colour, share: float) -> Colour:
-    """Return the colour that lies ``share`` of the way from one to the other."""
-    return tuple((np.multiply(colour, 1 - share) + np.multiply(other, share)).astype(int).tolist())
+    """Return the colour at ``share`` (0 to 1) of the way from ``colour`` to ``other``."""
+    red, green, blue = (np.multiply(colour, 1 - share) + np.multiply(other, share)).astype(int).tolist()
+    return red, green, blue
 
 
 def jitter(colour: Colour, rng: random.Random, amount: float = 14) -> Colour:
-    """Return a colour near the given one."""
-    return tuple(max(0, min(255, round(channel + rng.uniform(-amount, amount)))) for channel in colour)
+    """Return a random colour whose channels differ from the given ones by at most ``amount``."""
+    red, green, blue = (max(0, min(255, round(channel + rng.uniform(-amount, amount)))) for channel in colour)
+    return red, green, blue
 
 
 def luma(colour: Colour) -> float:
@@ -40,17 +44,21 @@ def luma(colour: Colour) -> float:
 # ---- Shapes ---------------------------------------------------------------------------------------------------------
 
 
-def heading(degrees: float) -> complex:
-    """Return the unit vector that many degrees clockwise of the x axis, that is, below it."""
+@overload
+def heading(degrees: float) -> complex: ...
+@overload
+def heading(degrees: np.ndarray) -> np.ndarray: ...
+def heading(degrees):
+    """Return the unit vector this many degrees clockwise from the x axis, that is, below it; an array for an array."""
     return np.exp(1j * np.radians(degrees))
 
 
-def both_sides(points: Sequence[complex]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points, and their mirror image in the y axis."""
+def both_sides(points: Points) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points and their mirror image in the y axis, complex [N] each."""
     return np.asarray(points), -np.conj(points)
 
 
-def curve(points: Sequence[complex], closed: bool = False, steps: int = 8) -> np.ndarray:
+def curve(points: Points, closed: bool = False, steps: int = 8) -> np.ndarray:
     """Return a smooth line (a Catmull-Rom spline) through the points, with ``steps`` points from each to the next."""
     p = np.asarray(points, complex)
     p = np.r_[p[-1], p, p[:2]] if closed else np.r_[2 * p[0] - p[1], p, 2 * p[-1] - p[-2]]
@@ -61,8 +69,11 @@ def curve(points: Sequence[complex], closed: bool = False, steps: int = 8) -> np
     return line if closed else np.r_[line, p[-2]]
 
 
-def limb(path: Sequence[complex], radii: Sequence[float]) -> np.ndarray:
-    """Return a smooth limb with round ends: a leg, neck, tail, horn or trunk; with a last radius of 0, an ear."""
+def limb(path: Points, radii: Lengths) -> np.ndarray:
+    """Return a smooth limb with round ends along ``path``: a leg, neck, tail, horn or trunk; with a last radius of 0, an ear.
+
+    The ``radii`` are spaced evenly along the path.
+    """
     spine = curve(path)
     radius = np.interp(np.linspace(0, 1, len(spine)), np.linspace(0, 1, len(radii)), radii)
     ahead = np.gradient(spine)
@@ -74,7 +85,7 @@ def limb(path: Sequence[complex], radii: Sequence[float]) -> np.ndarray:
 
 
 def oval(centre: complex, rx: float, ry: Optional[float] = None, tilt: float = 0) -> np.ndarray:
-    """Return an ellipse turned by ``tilt`` degrees, or a circle where ``ry`` is left out."""
+    """Return an ellipse turned by ``tilt`` degrees, or a circle if ``ry`` is None."""
     turn = heading(np.linspace(0, 360, 28, endpoint=False))
     return centre + heading(tilt) * (rx * turn.real + 1j * (rx if ry is None else ry) * turn.imag)
 
@@ -86,13 +97,13 @@ def cloud(centre: complex, rx: float, ry: float, puff: float, rng: random.Random
 
 
 class Frame(NamedTuple):
-    """A part of a body to attach others to: its place, and the turn and scale of its axes as one complex factor."""
+    """The coordinates of a part of a body, to attach others to it: the origin, and turn and scale as one complex factor."""
 
     origin: complex
     axis: complex
 
-    def limb(self, path: Sequence[complex], radii: Sequence[float]) -> np.ndarray:
-        """Return a limb whose path and radii are in units of this frame."""
+    def limb(self, path: Points, radii: Lengths) -> np.ndarray:
+        """Return the limb with this path and these radii, given in units of this frame."""
         return limb(self.origin + self.axis * np.asarray(path), np.multiply(radii, abs(self.axis)))
 
 
@@ -100,20 +111,20 @@ class Frame(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Shapes that share an outline and a colour, and marks on them, which do not reach beyond that outline."""
+    """Shapes with a common outline and colour, and marks on them, which are clipped to that outline."""
 
-    colour: tuple
-    shapes: list
-    marks: list
-    mark_colour: tuple
+    colour: Colour
+    shapes: list[np.ndarray]
+    marks: list[np.ndarray]
+    mark_colour: Colour
 
 
 class Figure:
-    """An animal as a list of parts in drawing order, in units of its own until ``fit`` places it in an image."""
+    """An animal as a list of parts in drawing order, in its own units until ``fit`` places it in an image."""
 
     def __init__(self, tones: dict[str, Colour]):
         self.tones = tones
-        self.parts = []
+        self.parts: list[Part] = []
 
     def add(self, tone: str, *shapes: np.ndarray, marks: Sequence[np.ndarray] = (), mark_tone: str = "accent") -> None:
         """Add a part in front of the earlier ones; ``tone`` and ``mark_tone`` name colours of ``tones``."""
@@ -124,9 +135,9 @@ class Figure:
         self.add("white", oval(centre, radius), marks=[oval(centre + 0.2 * radius, 0.75 * radius)], mark_tone="dark")
 
     def fit(self, size: tuple[int, int], rng: random.Random, tilt: float) -> None:
-        """Mirror, tilt and stretch the animal a little at random and let it fill most of a (width, height) image.
+        """Mirror, tilt and stretch the animal a little at random, and place it so that it fills most of the image.
 
-        ``tilt``: at most so many degrees, either way.
+        ``size``: width and height of the image in pixels. ``tilt``: the maximum angle in degrees, either way.
         """
         side, turn, stretch = rng.choice((-1, 1)), heading(rng.uniform(-tilt, tilt)), rng.uniform(0.9, 1.1)
 
@@ -145,13 +156,13 @@ class Figure:
 
 
 def pixels(shape: np.ndarray, origin: complex = 0) -> list[float]:
-    """Return the outline as Pillow takes it: x and y in turn, counted from ``origin``."""
+    """Return the outline in Pillow's form: x and y alternate, relative to ``origin``."""
     # complex [N] -> [N, 2] -> [2 * N]
     return np.column_stack(((shape - origin).real, (shape - origin).imag)).ravel().tolist()
 
 
 def paint_part(canvas: Image.Image, part: Part, light: complex) -> None:
-    """Paint a part with a dark outline and round shading; ``light`` points away from where the light comes from."""
+    """Paint a part with a dark outline and round shading; ``light`` points in the direction of the light's rays."""
     points, margin = np.concatenate(part.shapes), canvas.width // 40
     left, top = int(points.real.min()) - margin, int(points.imag.min()) - margin
     size = int(points.real.max()) + margin - left, int(points.imag.max()) + margin - top
@@ -163,11 +174,11 @@ def paint_part(canvas: Image.Image, part: Part, light: complex) -> None:
     for shape in part.marks:
         ImageDraw.Draw(marked).polygon(pixels(shape, complex(left, top)), fill=255)
 
-    # The blurred body, moved towards the light, fades on the far side, which is where a round body lies in shade.
+    # The blurred body, moved towards the light, fades on the far side, where a round body is in shade.
     # A quarter of the resolution is enough for that, and much faster.
-    blur = canvas.width / 120
-    soft = body.resize((size[0] // 4, size[1] // 4), Image.BILINEAR).filter(ImageFilter.GaussianBlur(blur))
-    soft = ImageChops.offset(soft, round(-light.real * blur), round(-light.imag * blur)).resize(size, Image.BILINEAR)
+    blur, bilinear = canvas.width / 120, Image.Resampling.BILINEAR
+    soft = body.resize((size[0] // 4, size[1] // 4), bilinear).filter(ImageFilter.GaussianBlur(blur))
+    soft = ImageChops.offset(soft, round(-light.real * blur), round(-light.imag * blur)).resize(size, bilinear)
 
     canvas.paste(blend(part.colour, BLACK, 0.72), (left, top), rim)
     for colour, mask in ((part.colour, body), (part.mark_colour, ImageChops.darker(body, marked))):
@@ -175,8 +186,8 @@ def paint_part(canvas: Image.Image, part: Part, light: complex) -> None:
 
 
 def pick_tones(backdrop: Image.Image, rng: random.Random) -> dict[str, Colour]:
-    """Return the colours of one animal by their use; the coat differs from the backdrop in brightness."""
-    behind = backdrop.convert("L").resize((1, 1), Image.BOX).getpixel((0, 0))
+    """Return {use: colour} for one animal; the coat's brightness differs from the backdrop's."""
+    behind = int(np.asarray(backdrop.convert("L").resize((1, 1), Image.Resampling.BOX))[0, 0])  # mean brightness
     coat = rng.choice([colour for colour in COATS * 3 + BRIGHTS if abs(luma(colour) - behind) > 50])
     accent = rng.choice([colour for colour in COATS if abs(luma(colour) - luma(coat)) > 50])
     return {

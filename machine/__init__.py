@@ -1,1 +1,1 @@
-"""What the machine is and does: its processor and device, files that appear whole, locks, how processes end."""
+"""The machine: its processor and device, files that appear whole, locks, and how processes end."""

@@ -1,6 +1,6 @@
-"""The device that Paddle computes on: the choice of it, whether it gives the same bits every time, the memory it takes.
+"""The device that Paddle computes on: its choice, deterministic results, and the memory in use.
 
-This module imports Paddle: see processor.configure.
+This module imports Paddle, so call processor.configure before importing it.
 """
 
 import sys
@@ -17,31 +17,31 @@ except ImportError:  # not on Windows
 
 
 class DeviceError(UserError):
-    """The device that was asked for is not there."""
+    """The requested device cannot be used."""
 
 
 def select_device(device: str) -> str:
-    """Make ``device`` ("auto", "cpu" or "gpu") Paddle's device and return the one taken, "cpu" or "gpu"; raises DeviceError."""
+    """Set Paddle's device to ``device`` ("auto", "cpu" or "gpu") and return "cpu" or "gpu"; raises DeviceError."""
     obstacle = _gpu_obstacle()
     if device == "gpu" and obstacle:
         raise DeviceError(f"device = 'gpu': {obstacle}; --device cpu runs on the processor")
     if device == "auto" and obstacle and paddle.is_compiled_with_cuda():
         print(f"running on the processor: {obstacle}", file=sys.stderr)
-    taken = "cpu" if obstacle or device == "cpu" else "gpu"
-    paddle.set_device(taken)
-    return taken
+    chosen = "cpu" if obstacle or device == "cpu" else "gpu"
+    paddle.set_device(chosen)
+    return chosen
 
 
 def make_deterministic() -> None:
-    """Let Paddle's GPU operators give the same bits every time; on a CPU they do, with the same number of threads."""
+    """Make Paddle's GPU operators give the same bits every time; CPU operators always do with the same number of threads."""
     if paddle.is_compiled_with_cuda():
         paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_cudnn_exhaustive_search": False})
 
 
 def peak_memory() -> Optional[float]:
-    """The most memory in MB that this process has held so far; None where the system does not tell.
+    """The maximum memory in MB (2**20 bytes) that this process has held so far; None if the system does not report it.
 
-    On the GPU where Paddle computes there, else main memory.
+    GPU memory if Paddle computes on a GPU, else main memory.
     """
     if paddle.get_device().startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated() / 2**20
@@ -51,7 +51,7 @@ def peak_memory() -> Optional[float]:
 
 
 def _gpu_obstacle() -> Optional[str]:
-    """Why this Paddle cannot use a GPU here, or None where it can."""
+    """The reason why this Paddle cannot use a GPU here, or None if it can."""
     if not paddle.is_compiled_with_cuda():
         return "this Paddle is a CPU build"
     if paddle.device.cuda.device_count() == 0:

@@ -1,6 +1,6 @@
-"""How every script runs and ends: its exit code, one line for an error or an interruption, never a traceback for these.
+"""How scripts run and end: with an exit code, and one line instead of a traceback for an error or an interruption.
 
-Scripts import this module before others: from then on Ctrl-C gives one line, also while the rest is imported.
+Scripts import this module first, so that Ctrl-C gives one line even while they import the others.
 """
 
 import multiprocessing
@@ -17,23 +17,23 @@ from machine.processor import configure
 from messages.terminal import print_error
 from messages.user_error import UserError
 
-INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM, as shells give them
-_main_process = 0  # the id of the process that handles SIGTERM
+INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM: 128 + the signal's number, as in shells
+_main_process = 0  # id of the process that handles SIGTERM
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; unwinds like Ctrl-C."""
+    """SIGTERM arrived; it unwinds the program as Ctrl-C does."""
 
 
 def run(
     script: str, work: Callable[[Any], Any], config: Any, patience: float = 4.0, uses_paddle: bool = True, hint: str = ""
 ) -> int:
-    """The main function of every script: call ``work(config)`` and return the exit code, work's own if it is a number, else 0.
+    """The main function of every script: call ``work(config)`` and return the exit code: work's result if an int, else 0.
 
-    Paddle is configured before ``work`` is called, with config.threads, unless the script uses none; only ``work`` may import
-    what imports Paddle. A UserError or OSError is printed in one line and decides the exit code. Ctrl-C and SIGTERM, too, are
-    reported in one line, ``hint`` (what to do then) behind it; the codes are INTERRUPTED and TERMINATED. ``patience``: seconds,
-    see handle_termination.
+    Configures Paddle with config.threads before the call, if the script ``uses_paddle``; only ``work`` may import modules that
+    import Paddle. Prints a UserError or OSError in one line and returns its ``exit_code``, by default 2. Also reports Ctrl-C
+    and SIGTERM in one line, which ends with ``hint`` (what to do next), and returns INTERRUPTED or TERMINATED. ``patience``,
+    in seconds: see handle_termination.
     """
     try:
         handle_termination(patience)
@@ -54,8 +54,8 @@ def run(
 def leave(code: int) -> NoReturn:
     """End the process with the exit code of a script's main.
 
-    After an interruption the process and its workers end at once, without the interpreter's own clean-up: in the middle of a
-    step Paddle 2.6 crashes in it, and all that is to be kept is on the disk.
+    After an interruption the process and its workers end at once, without the interpreter's clean-up: Paddle 2.6 crashes in it
+    in the middle of a step, and everything worth keeping is on the disk.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -69,9 +69,9 @@ def leave(code: int) -> NoReturn:
 def handle_termination(patience: float = 4.0) -> None:
     """Let SIGTERM unwind the program as Ctrl-C does.
 
-    Python acts on a signal only when the operation under way, such as one of Paddle's, has returned, and the backward pass of a
-    large batch can take long. So ``patience`` seconds after either signal a thread ends the process with its workers, unless it
-    has ended by itself.
+    Python acts on a signal only after the current operation, such as one of Paddle's, has returned, and the backward pass of a
+    large batch can take long. So a thread ends the process and its workers ``patience`` seconds after either signal, unless the
+    process has ended by then.
     """
     global _main_process
     if signal.getsignal(signal.SIGTERM) is _terminate:
@@ -80,12 +80,13 @@ def handle_termination(patience: float = 4.0) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     arrived, wakes = socket.socketpair()
     wakes.setblocking(False)
-    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)  # written to at once, whatever the main thread does
+    # Python writes a signal's number to this socket at once, whatever the main thread does
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_end_in_time, args=(arrived, wakes, patience), daemon=True).start()
 
 
 def _terminate(signum, frame):
-    if os.getpid() != _main_process:  # a worker that was forked a moment ago and is not yet what become_worker makes of it
+    if os.getpid() != _main_process:  # a worker that was just forked and has not called become_worker yet
         os._exit(TERMINATED)
     raise Terminated
 
@@ -98,12 +99,12 @@ def _end_in_time(arrived, wakes, patience):
     time.sleep(patience)
     for worker in multiprocessing.active_children():
         worker.kill()
-    print("ended in the middle of a step; what was finished before it is on the disk", file=sys.stderr, flush=True)
+    print("ended in the middle of a step; everything before it is on the disk", file=sys.stderr, flush=True)
     os._exit(codes[received])
 
 
 def _report_interruption(kind, error, traceback):
-    """Print one line for a Ctrl-C that arrives outside ``run``, while a script's modules are imported or its settings read."""
+    """Print one line for a Ctrl-C outside ``run``, while a script imports modules or reads its settings."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
         return

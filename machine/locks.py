@@ -1,7 +1,8 @@
-"""Locks between processes. The system lets go of each one when its process ends, however it ends.
+"""Locks between processes. The system releases each one when its process ends, however it ends.
 
-``locked`` is filelock's, and waits. ``claim`` is our own where the system has POSIX locks: those belong to one process, while
-forked readers inherit filelock's (flock; in its versions for Python 3.9), and would hold the claim of a killed training.
+``locked`` uses filelock and waits. ``claim`` uses POSIX locks where the system has them, because they belong to one process:
+forked readers of photographs inherit filelock's locks (flock, in its versions for Python 3.9), and would keep the claim of a
+killed training.
 """
 
 import contextlib
@@ -25,11 +26,11 @@ class ClaimedError(Exception):
 
 @contextlib.contextmanager
 def locked(path: os.PathLike[str]) -> Iterator[None]:
-    """Hold the file ``path`` locked, once whoever holds it lets go; raises OSError where there can be no lock."""
+    """Wait for the lock on the file ``path`` and hold it in the block; raises OSError if the file cannot be locked."""
     lock = filelock.FileLock(path)
     try:
         lock.acquire(poll_interval=0.1)
-    except NotImplementedError:  # some file systems of networks
+    except NotImplementedError:  # some network file systems
         raise OSError(errno.ENOLCK, "the file system has no locks", str(path)) from None
     try:
         yield
@@ -38,10 +39,10 @@ def locked(path: os.PathLike[str]) -> Iterator[None]:
 
 
 def claim(path: os.PathLike[str]) -> AbstractContextManager[Any]:
-    """Claim the file ``path`` for this process; returns what holds the claim until its ``with`` block ends.
+    """Claim the file ``path`` for this process; the returned context manager holds the claim until its ``with`` block ends.
 
-    Raises ClaimedError where another process holds it, OSError where the file cannot be made. A file system without locks, such
-    as some of networks, grants every claim.
+    Raises ClaimedError if another process holds it, OSError if the file cannot be made. A file system without locks, such as
+    some network file systems, grants every claim.
     """
     if fcntl is None:
         try:

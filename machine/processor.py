@@ -1,7 +1,7 @@
-"""The processor: its cores, the code path of the arithmetic library (MKL), threads and memory of Paddle.
+"""The processor: its cores, the code path of the arithmetic library (MKL), Paddle's threads and memory.
 
-``configure`` must be called before anything imports Paddle, because MKL chooses its code path when it is loaded. Nothing else
-here imports Paddle.
+Call ``configure`` before anything imports Paddle, because MKL chooses its code path while it is loaded. No other function here
+imports Paddle.
 """
 
 import ctypes
@@ -11,24 +11,24 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
-# Read now: Paddle, when it is imported, sets the variable to 1 where the user did not set it
+# Read now, because importing Paddle sets the variable to 1 if the user did not set it
 USERS_THREADS = "" if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS", "")
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time a period, the period; or "max"
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD": CPU time per period, both in microseconds; QUOTA can be "max"
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"avx2", "fma"}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3), from glibc's malloc.h
 IGNORED_WARNINGS = (
     "No ccache found",
     "When training, we now always track global mean and variance",
-    "To copy construct from a tensor",  # paddle.Model does so with every batch
-    "You are using GPU version Paddle, but",  # device.select_device says it in one line
+    "To copy construct from a tensor",  # paddle.Model causes it with every batch
+    "You are using GPU version Paddle, but",  # device.select_device reports it in one line
 )
 
 
 def available_cores() -> int:
-    """CPU cores this process may use: its affinity and its container's quota, where the system has them."""
+    """The number of CPU cores that this process may use, by its affinity and its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = CPU_QUOTA.read_text().split()
@@ -38,16 +38,16 @@ def available_cores() -> int:
 
 
 def default_threads() -> int:
-    """Threads for arithmetic where --threads says nothing: the user's OMP_NUM_THREADS, else all cores."""
+    """The number of threads for arithmetic without --threads: the user's OMP_NUM_THREADS, else all cores."""
     return int(USERS_THREADS) if USERS_THREADS.isdecimal() and int(USERS_THREADS) > 0 else available_cores()
 
 
 def mkl_debug_cpu_type(vendor: Optional[str], flags: set[str]) -> Optional[str]:
-    """The value of MKL_DEBUG_CPU_TYPE that suits a CPU, or None to leave MKL's own choice.
+    """The value of MKL_DEBUG_CPU_TYPE that suits a CPU, or None to leave the choice to MKL.
 
-    The MKL in Paddle's CPU build takes its slowest path on x86 CPUs that are not Intel's; 5 stands for AVX2, 7 for AVX-512.
-    A wrong value ends in an illegal instruction, so it is derived from the CPU's own feature ``flags`` (a set of names as in
-    Linux's /proc/cpuinfo) and only where the ``vendor`` is known and is not GenuineIntel.
+    The MKL in Paddle's CPU build takes its slowest path on x86 CPUs from other vendors than Intel; 5 selects AVX2, 7 AVX-512.
+    A wrong value causes an illegal instruction, so this function derives it from the CPU's feature ``flags`` (names as in
+    Linux's /proc/cpuinfo), and only if the ``vendor`` is known and is not GenuineIntel.
     """
     if not vendor or vendor == "GenuineIntel":
         return None
@@ -58,8 +58,8 @@ def mkl_debug_cpu_type(vendor: Optional[str], flags: set[str]) -> Optional[str]:
     return None
 
 
-def cpu_identity(cpuinfo="/proc/cpuinfo") -> tuple[Optional[str], set[str]]:
-    """(vendor, set of feature flags) of this machine's first CPU; (None, empty set) where the system does not tell."""
+def cpu_identity(cpuinfo: Union[str, Path] = "/proc/cpuinfo") -> tuple[Optional[str], set[str]]:
+    """(vendor, feature flags) of this machine's first CPU; (None, empty set) if the system does not report them."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return None, set()
     try:
@@ -72,10 +72,10 @@ def cpu_identity(cpuinfo="/proc/cpuinfo") -> tuple[Optional[str], set[str]]:
 
 
 def configure(threads: Optional[int] = None) -> None:
-    """Import Paddle, quietly, with the right MKL path and ``threads`` threads (default: default_threads()).
+    """Import Paddle quietly, with the right MKL path and ``threads`` threads (default: default_threads()).
 
-    What the user set in the environment (MKL_DEBUG_CPU_TYPE) wins. Signals are handled as they were before: Paddle's own
-    handlers, which print its stack, are taken out. Where Paddle is imported already, only the number of threads changes.
+    The user's environment variable MKL_DEBUG_CPU_TYPE takes precedence. Signal handlers stay as they were: Paddle's own, which
+    print its stack, are removed. If Paddle is imported already, its threads, memory and warnings are still set.
     """
     first = "paddle" not in sys.modules
     sigterm = signal.getsignal(signal.SIGTERM)
@@ -85,10 +85,10 @@ def configure(threads: Optional[int] = None) -> None:
             os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    # Before Paddle: 2.6 for GPUs brings zlib symbols of its own, and Python's zlib, loaded after them, crashes
+    # Before Paddle: version 2.6 for GPUs has its own zlib symbols, and Python's zlib crashes if it is loaded after them
     import zlib  # noqa: F401
 
-    import paddle  # here and not at the top: the lines above must have run
+    import paddle  # not at the top of the module: the lines above must run first
 
     if first:
         paddle.disable_signal_handler()
@@ -98,14 +98,14 @@ def configure(threads: Optional[int] = None) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library reuse large blocks instead of handing each one back to the system; returns whether it agreed.
+    """Make the C library reuse large blocks instead of returning each one to the system; returns whether it does.
 
     Paddle's CPU allocator frees every activation after use, glibc returns blocks of that size to the system at once, and the
-    next step pays for it in page faults: nearly a fifth of a ResNet50's training step. glibc only; what the user set in the
-    environment (MALLOC_...) wins.
+    next step pays with page faults: nearly a fifth of a ResNet50's training step. Only for glibc; the user's environment
+    variables MALLOC_... take precedence.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # Map no blocks one by one, and never trim the heap
+    # Never map a block separately, and never trim the heap
     return all(mallopt(parameter, value) for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)))

@@ -1,4 +1,4 @@
-"""Opening files that are files: reading from a named pipe or a device in a file's place would wait for ever."""
+"""Opens regular files only: reading from a named pipe or a device in the place of a file could wait for ever."""
 
 import hashlib
 import os
@@ -10,18 +10,18 @@ KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_IS
 
 
 class NotRegularError(OSError):
-    """What is there is no regular file, or larger than any that is expected; the message is the reason alone."""
+    """Not a regular file, or a larger one than expected; the message is only the reason."""
 
 
 def open_regular(path: Union[str, os.PathLike[str]], max_bytes: int) -> BinaryIO:
-    """Open a regular file of at most ``max_bytes`` for reading bytes; raises OSError (NotRegularError) without waiting."""
+    """Open a regular file of at most ``max_bytes`` for reading bytes, without waiting; raises OSError, NotRegularError."""
     try:
-        _check(os.stat(path), max_bytes)  # before it is opened: opening a device can act on it
+        _check(os.stat(path), max_bytes)  # before opening it: to open a device can have effects
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError:  # a NUL byte, or letters that the file system's encoding has not
+    except ValueError:  # a NUL byte, or letters that the file system's encoding lacks
         raise NotRegularError("no file can have such a name") from None
     try:
-        _check(os.fstat(handle), max_bytes)  # it may have been exchanged meanwhile
+        _check(os.fstat(handle), max_bytes)  # again, because the file may have been replaced since
         return open(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -29,7 +29,7 @@ def open_regular(path: Union[str, os.PathLike[str]], max_bytes: int) -> BinaryIO
 
 
 def sha256_of(path: Union[str, os.PathLike[str]], max_bytes: int = sys.maxsize) -> str:
-    """SHA-256 of the content of a regular file of at most ``max_bytes``, in hexadecimal digits; raises OSError."""
+    """SHA-256 of a regular file of at most ``max_bytes``, in hexadecimal digits; raises OSError."""
     digest = hashlib.sha256()
     with open_regular(path, max_bytes) as file:
         while part := file.read(2**20):
@@ -42,4 +42,4 @@ def _check(status, max_bytes):
         kind = next((name for is_kind, name in KINDS if is_kind(status.st_mode)), "a device")
         raise NotRegularError(f"{kind}, not a file")
     if status.st_size > max_bytes:
-        raise NotRegularError(f"{status.st_size:,} bytes, more than the {max_bytes:,} that are read")
+        raise NotRegularError(f"{status.st_size:,} bytes, more than the maximum of {max_bytes:,}")

@@ -1,24 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Writes files that appear whole or not at all."""
 
 import contextlib
 import csv
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 PREFIX = ".unfinished-"
 
 
 @contextlib.contextmanager
 def whole_file(path: Union[str, os.PathLike[str]]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; when the block ends well, its file takes the place of ``path`` at once.
+    """Yield a temporary path beside ``path``; when the block ends without an error, its file replaces ``path`` at once.
 
-    When the block raises, ``path`` is as it was and the temporary file is gone. Data are on the disk before the rename, and the
-    rename before this returns, so that after a power cut there is the old file or the new one. A process that is killed leaves
-    its temporary file behind: see remove_unfinished.
+    If the block raises, ``path`` stays unchanged and the temporary file is removed. The data reach the disk before the rename,
+    and the rename before this returns, so a power cut leaves the old file or the new one. A killed process leaves its temporary
+    file behind: see remove_unfinished. Raises OSError.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -29,25 +29,28 @@ def whole_file(path: Union[str, os.PathLike[str]]) -> Iterator[Path]:
         yield Path(name)
         with open(name, "rb+") as written:
             os.fsync(written.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp's own mode would hide results from the user's group
+        os.chmod(name, 0o666 & ~_umask())  # the mode of mkstemp would hide results from the user's group
         os.replace(name, path)
         _sync_folder(path.parent)
     except BaseException as error:
         if isinstance(error, OSError) and error.errno and not error.filename:
-            error.filename = str(path)  # a full disk does not say which file it refused
+            error.filename = str(path)  # the error of a full disk names no file
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
 
 
 def write_text(path: Union[str, os.PathLike[str]], text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all; bytes of a name that are no UTF-8 escaped, as JSON writes them."""
+    """Write ``text`` as UTF-8, whole or not at all; surrogates (bytes of a name that are not UTF-8) are escaped as in JSON.
+
+    Raises OSError.
+    """
     with whole_file(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_csv(path: Union[str, os.PathLike[str]], header: Iterable[str], rows: Iterable) -> None:
-    """Write a table as UTF-8 CSV, whole or not at all; numbers with all their digits, bytes that are no UTF-8 escaped."""
+def write_csv(path: Union[str, os.PathLike[str]], header: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as UTF-8 CSV, whole or not at all; numbers with all their digits, surrogates escaped. Raises OSError."""
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -55,7 +58,7 @@ def write_csv(path: Union[str, os.PathLike[str]], header: Iterable[str], rows: I
 
 
 def remove_unfinished(folder: Union[str, os.PathLike[str]]) -> None:
-    """Remove the temporary files that killed processes left in ``folder``; nobody may be writing there now."""
+    """Remove the temporary files that killed processes left in ``folder``; no process may be writing there."""
     for left in Path(folder).glob(f"{PREFIX}*"):
         left.unlink()
 
@@ -67,7 +70,7 @@ def _sync_folder(folder):
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot, such as some of networks
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems, such as network ones, cannot do it
             raise
     finally:
         os.close(handle)

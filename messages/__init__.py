@@ -1,1 +1,1 @@
-"""What people read: errors that they can put right, names and values quoted safely, progress."""
+"""Messages to the user: errors that the user can correct, safely quoted names and values, progress."""

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; silence where output goes into a file or a pipe."""
+"""A progress bar on a terminal, and nothing in a file or a pipe."""
 
 import sys
 import threading
@@ -6,19 +6,19 @@ from typing import Callable, Optional, TextIO, Union
 
 from tqdm.std import tqdm
 
-# 20 columns for the bar: with the text of a training the line keeps within 80
+# 20 columns for the bar, so that a line with the text of a training fits into 80
 LAYOUT = "{desc} {n_fmt}/{total_fmt} [{bar:20}] {remaining} left{postfix}"
 
 
 class _Bar(tqdm):
-    """tqdm without its watching thread and its lock between processes: readers of photographs are forked while it is shown."""
+    """tqdm without its monitor thread and its lock between processes, because readers of photographs are forked meanwhile."""
 
     monitor_interval = 0
     text: Union[str, Callable[[], str]] = ""
 
     @property
     def format_dict(self):
-        """tqdm asks for it when it draws, not before: the only time at which a text that costs something is made."""
+        """tqdm reads this only when it draws, so a callable ``text`` is called only then."""
         text = self.text() if callable(self.text) else self.text
         return {**super().format_dict, "postfix": text}
 
@@ -29,8 +29,8 @@ _Bar.set_lock(threading.RLock())
 class ProgressBar:
     """``label 123/456 [=====....] 0:12 left, text``, redrawn in place at most ten times a second.
 
-    Drawn on ``stream`` (default: stdout) where that is a terminal, unless ``visible`` is False; never wider than the terminal.
-    ``total``: steps, at least one.
+    Drawn on ``stream`` (default: stdout) if that is a terminal, unless ``visible`` is False; never wider than the terminal.
+    ``total``: the number of steps.
     """
 
     def __init__(self, total: int, label: str, stream: Optional[TextIO] = None, visible: bool = True):
@@ -41,7 +41,7 @@ class ProgressBar:
         )  # fmt: skip
 
     def update(self, done: int, text: Union[str, Callable[[], str]] = "") -> None:
-        """Show that ``done`` of the total are finished; behind the bar ``text``, or what it returns when it is shown."""
+        """Show that ``done`` steps are finished, and after the bar ``text``, or the result of calling it."""
         done = min(done, self.bar.total)
         self.bar.text = text
         drawn = self.bar.update(done - self.bar.n)
@@ -49,5 +49,5 @@ class ProgressBar:
             self.bar.refresh()
 
     def close(self) -> None:
-        """Wipe the bar, so that the next line starts on a clean one."""
+        """Clear the bar, so that the next line starts on an empty one."""
         self.bar.close()

@@ -1,9 +1,9 @@
-"""Values and names from files of others, as the one line of an error can take them: short, printable, on one line."""
+"""Quotes values and names from strangers' files for error messages: short, printable, on one line."""
 
 import reprlib
 
 MAX_LETTERS = 200  # of a value
-MAX_LETTERS_OF_A_NAME = 600  # paths are long, and to be found again
+MAX_LETTERS_OF_A_NAME = 600  # the user must find a path again, and paths are long
 
 
 class _Short(reprlib.Repr):
@@ -12,7 +12,7 @@ class _Short(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = MAX_LETTERS
         self.maxlevel = 3
 
-    def repr_int(self, x, level):  # which Python would refuse, or take long, to write out
+    def repr_int(self, x, level):  # Python refuses to write out a long number, or takes long
         return super().repr_int(x, level) if abs(x) < 10**MAX_LETTERS else f"a number of {x.bit_length():,} bits"
 
 
@@ -20,12 +20,12 @@ _SHORT = _Short()
 
 
 def quoted(value: object) -> str:
-    """``repr(value)``, with the middle left out where it is long, nested deeply or has many parts."""
+    """``repr(value)``, shortened if it is long, deeply nested or has many parts."""
     text = _SHORT.repr(value)
     return text if len(text) <= 2 * MAX_LETTERS else f"{text[:MAX_LETTERS]}...{text[-MAX_LETTERS:]}"
 
 
 def named(name: object) -> str:
-    """A name or path as it stands; one that is too long, or that would not show on one line, as ``quoted`` has it."""
+    """A name or path as text; like ``quoted`` if it is too long or not printable on one line."""
     text = str(name)
     return text if text.isprintable() and len(text) <= MAX_LETTERS_OF_A_NAME else quoted(text)

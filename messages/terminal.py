@@ -1,4 +1,4 @@
-"""What reaches the terminal: names come from strangers, and a name can hold what a terminal takes for a command."""
+"""Makes text safe for the terminal: names come from strangers, and can contain sequences that a terminal executes."""
 
 import sys
 
@@ -6,7 +6,7 @@ JOINERS = "\u200c\u200d"  # not printable by themselves, but part of emoji and o
 
 
 def printable(text: object) -> str:
-    """The text on one line, with escapes for what is not printable: control and bidirectional marks, broken UTF-8."""
+    """The text on one line, with escapes for unprintable letters: control and bidirectional characters, invalid UTF-8."""
     text = str(text)
     if text.isprintable():
         return text

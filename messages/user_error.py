@@ -1,8 +1,8 @@
-"""Errors that the user can put right."""
+"""The base of all errors that the user can correct."""
 
 
 class UserError(ValueError):
-    """What the user can put right; the message is one line: the value, the rule, the remedy.
+    """An error that the user can correct; the message is one line: the value, the rule, the remedy.
 
     A script prints it and ends with ``exit_code``.
     """

@@ -1,1 +1,1 @@
-"""Reads pickles without running any code that they name."""
+"""Reads pickles without running the code that they name."""

@@ -1,28 +1,33 @@
-"""Reads pickles without running any code that they may name.
+"""Reads pickles without running the code that they name.
 
-``pickle.load`` imports and calls whatever a file asks for. Here pickletools tells what each opcode is and reads its argument,
-which runs nothing, and a small machine obeys the opcodes that data need. Of the functions that a pickle names none is imported,
-numpy's own neither, which trust what they are told about types; stand-ins keep what the pickle says, and arrays are made after
-checks. A ``Language`` says which opcodes, functions and arrays there are: ``PLAIN`` knows numbers, text, bytes, lists, tuples,
-dicts and arrays of uint8, as Python 2 and 3 write them with protocol 2, and refuses all else; a tolerant one reads protocols 2
-to 5 and puts an ``Opaque`` in the place of whatever it does not know.
+``pickle.load`` imports and calls whatever a file asks for. Here pickletools identifies each opcode and reads its argument, but
+runs nothing, and a small stack machine executes the opcodes that data need. It imports none of the functions that a pickle
+names, not even numpy's, which trust a pickle's types: stand-ins record the arguments, check them and make the arrays.
+
+A ``Language`` defines which opcodes, functions and arrays are allowed. ``PLAIN`` has numbers, text, bytes, lists, tuples, dicts
+and arrays of uint8, as Python 2 and 3 write them with protocol 2, and refuses everything else. A tolerant language reads
+protocols 2 to 5 and replaces whatever it does not know by an ``Opaque``.
 """
 
 import io
 import pickletools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Callable, Optional, Union
 
 from pickles.pickled_arrays import ARRAY_NAMES, ARRAY_TYPES, ArrayType, PlainArray, PlainPickleError, text_of
 
-MOST_OPCODES = 1_000_000
-"""More than ten times as many as the largest of CIFAR-10's pickles has: a bound on what a hostile file can build."""
-LONGEST_LINE = 1000  # bytes; the names of a module and of a function stand on lines
+MAX_OPCODES = 1_000_000  # limits what a hostile file can build; CIFAR-10's largest pickle has less than a tenth of them
+MAX_LINE = 1000  # bytes; a line holds the name of a module or of a function
+
+
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 
 
 class Opaque:
-    """Stands for what a tolerant language does not know: whatever is done with it, its ``name`` alone is kept."""
+    """Stands for a value that a tolerant language does not know; calls and changes keep only its ``name``."""
 
-    def __init__(self, name):
+    def __init__(self, name: str):
         self.name = name
 
 
@@ -30,51 +35,51 @@ class Opaque:
 class Language:
     """What a pickle may hold.
 
-    ``names``: {"module name": what stands for it}; where that can be called, it is, as stand_in(machine, *arguments).
-    ``arrays``: the types of arrays, a subset of ARRAY_TYPES; ``dimensions``: the most that they have. ``tolerant``: see the
-    module. ``persistent``: a function that gives the value for a persistent id.
+    ``names``: {"module name": its stand-in}; a call becomes stand_in(machine, *arguments). ``arrays``: the types of arrays, a
+    subset of ARRAY_TYPES; ``dimensions``: their maximum number of dimensions. ``tolerant``: see the module. ``persistent``: a
+    function from a persistent id to its value.
     """
 
-    names: dict
-    arrays: tuple = ARRAY_TYPES
+    names: Mapping[str, Any]
+    arrays: tuple[str, ...] = ARRAY_TYPES
     dimensions: int = 8
     tolerant: bool = False
-    persistent: object = None
-    opcodes: dict = field(init=False)
+    persistent: Optional[Callable[[Any], Any]] = None
+    opcodes: Mapping[str, Callable[["_Machine", Any], Any]] = field(init=False)
 
     def __post_init__(self):
         object.__setattr__(self, "opcodes", {**_STEPS, **_TOLERANT_STEPS} if self.tolerant else _STEPS)
 
 
-def read_plain_pickle(data, language=None):
-    """The value that a pickle holds; text of Python 2 comes as bytes, an array as a PlainArray.
+def read_plain_pickle(data: Union[bytes, BinaryIO], language: Optional[Language] = None) -> Any:
+    """The value in a pickle, with Python 2's text as bytes and arrays as PlainArray.
 
-    ``data``: bytes, or a binary file at the pickle's beginning, which is left at its end. ``language``: None for PLAIN. Raises
-    PlainPickleError for a pickle that is cut short, damaged or not of this language, with nothing imported or called.
+    ``data``: bytes, or a binary file at the beginning of a pickle, which is left at its end. ``language``: None for PLAIN.
+    Imports and calls nothing. Raises PlainPickleError for a pickle that is cut short, damaged or not in this language.
     """
-    file = _Bounded(io.BytesIO(data) if isinstance(data, bytes) else data)
+    file: Any = _Bounded(io.BytesIO(data) if isinstance(data, bytes) else data)  # as much of a file as pickletools needs
     machine = _Machine(file.left, language or PLAIN)
     try:
-        for _ in range(MOST_OPCODES):
-            opcode = pickletools.code2op.get(file.read(1).decode("latin-1"))
+        for _ in range(MAX_OPCODES):
+            opcode = _OPCODES.get(file.read(1))
             if opcode is None:
-                raise PlainPickleError("damaged: it has no end, or a byte that is no opcode")
+                raise PlainPickleError("damaged: it has no end, or a byte that is not an opcode")
             step = machine.language.opcodes.get(opcode.name)
             if opcode.name == "STOP":
                 return machine.pop()
             if step is None:
                 raise PlainPickleError(f"the opcode {opcode.name}, which plain data do not need")
             step(machine, opcode.arg and opcode.arg.reader(file))
-        raise PlainPickleError(f"more than {MOST_OPCODES:,} opcodes")
+        raise PlainPickleError(f"more than {MAX_OPCODES:,} opcodes")
     except PlainPickleError:
         raise
-    except Exception as error:  # whatever a damaged file brings about in pickletools or on the stack
+    except Exception as error:  # a damaged file can cause any error in pickletools or on the stack
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise PlainPickleError(f"damaged: {reason}") from None
 
 
 class _Bounded:
-    """A binary file of which nobody asks for more than is left, so that a length that lies allocates nothing."""
+    """A binary file that reads at most the bytes that are left, so that a false length allocates nothing."""
 
     def __init__(self, file):
         self.file, place = file, file.tell()
@@ -87,17 +92,17 @@ class _Bounded:
         return content
 
     def readline(self):
-        line = self.file.readline(LONGEST_LINE)
+        line = self.file.readline(MAX_LINE)
         self.left -= len(line)
         return line
 
 
 class _Machine:
-    """The stack on which a pickle builds its value."""
+    """The stack machine that builds the value of a pickle."""
 
     def __init__(self, size, language):
         self.stack, self.marks, self.memo, self.language = [], [], {}, language
-        self.bytes_left = size  # text made into bytes anew cannot be longer than the file, unless it was multiplied
+        self.bytes_left = size  # of text to encode: more than the file holds means that the pickle repeats itself
 
     def push(self, value):
         self.stack.append(value)
@@ -114,7 +119,7 @@ class _Machine:
     def pop_last(self, count):
         items = self.stack[-count:]
         if len(items) < count:
-            raise IndexError("a tuple of values that are not there")
+            raise IndexError("a tuple of missing values")
         del self.stack[-count:]
         return tuple(items)
 
@@ -125,7 +130,7 @@ class _Machine:
         if isinstance(self.stack[-1], Opaque):
             return
         if type(self.stack[-1]) is not list:
-            raise TypeError("an item for something that is no list")
+            raise TypeError("an item for something that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items):
@@ -133,10 +138,10 @@ class _Machine:
         if isinstance(target, Opaque):
             return
         for key, value in zip(items[::2], items[1::2]):
-            # Numbers that are long enough can be made to collide as keys of a dict, which then takes hours to fill
+            # Long numbers can be chosen so that they collide as keys of a dict, which then takes hours to fill
             plain = type(key) in (bytes, str) or (type(key) is int and key.bit_length() <= 64)
             if type(target) is not dict or not (plain or self.language.tolerant):
-                raise TypeError("a key that is no text or number, or not of a dict")
+                raise TypeError("a key that is neither text nor a number, or not of a dict")
             target[key if plain else Opaque("key")] = value
 
     def remember(self, place):
@@ -155,7 +160,7 @@ class _Machine:
         if isinstance(function, Opaque):
             return self.push(Opaque(function.name))
         if not any(function is known for known in self.language.names.values()):
-            raise PlainPickleError("it calls what is no function")
+            raise PlainPickleError("it calls something that is not a function")
         self.push(function(self, *arguments))
 
     def build(self, _):
@@ -163,10 +168,10 @@ class _Machine:
         if isinstance(self.stack[-1], (PlainArray, ArrayType)):
             self.stack[-1].set_state(state)
         elif not self.language.tolerant:
-            raise PlainPickleError("it sets the state of something that is no array")
+            raise PlainPickleError("it sets the state of something that is not an array")
 
     def make(self, arguments):
-        """Stands in for an object of a class; nothing that weights are made of is written in this way."""
+        """Push an Opaque for an object of a class; weights consist of no such objects."""
         thing = arguments[0]
         self.push(thing if isinstance(thing, Opaque) else Opaque("object"))
 
@@ -228,7 +233,7 @@ _TOLERANT_STEPS = {
     "OBJ": lambda machine, _: machine.make(machine.pop_to_mark()),
     "NEWOBJ": lambda machine, _: machine.make(machine.pop_last(2)),
     "NEWOBJ_EX": lambda machine, _: machine.make(machine.pop_last(3)),
-    "EMPTY_SET": lambda machine, _: machine.push([]),  # no weights are in a set: a list does as well
+    "EMPTY_SET": lambda machine, _: machine.push([]),  # sets hold no weights, so a list will do
     "ADDITEMS": lambda machine, _: machine.append(machine.pop_to_mark()),
     "FROZENSET": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),
     "POP": lambda machine, _: machine.pop(),

@@ -1,7 +1,6 @@
-"""Settings out of a command line: one flag for each setting that a script reads, and --config for a recipe."""
+"""Reads settings from a command line: one flag for each setting that a script reads, and --config for a recipe."""
 
 import argparse
-import difflib
 import functools
 import sys
 import textwrap
@@ -11,7 +10,7 @@ from typing import Any, Optional
 
 from messages.terminal import print_error
 from messages.user_error import UserError
-from settings.declaration import ConfigError, from_text, has_effect, settings_of, type_of
+from settings.declaration import ConfigError, from_text, has_effect, nearest, settings_of, type_of
 from settings.recipe import read_recipe
 
 
@@ -20,15 +19,15 @@ def parse(
 ) -> Any:
     """The settings of one invocation, an instance of the dataclass ``config_class``.
 
-    ``scripts``: the scripts there are; ``script``: the one whose flags are allowed, by default the running one, if it is one
-    of these; ``argv``: by default the process's own arguments; ``newest_format``: of recipes. A bad setting prints one line
-    that names it and ends the process with exit code 2.
+    ``scripts``: all scripts; ``script``: the one whose flags are allowed, by default the running one if it is in ``scripts``;
+    ``argv``: by default the process's own arguments; ``newest_format``: the newest format of recipes that can be read. On a
+    bad setting the process prints one line that names the setting and ends with exit code 2.
     """
     main = sys.modules["__main__"]
     running = Path(getattr(main, "__file__", None) or "").stem
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a class name may have letters that the terminal has not
+            stream.reconfigure(errors="backslashreplace")  # a class name may have letters that the terminal lacks
     script = script or (running if running in scripts else None)
     description = main.__doc__ if script == running else None
     try:
@@ -45,14 +44,14 @@ def read_command_line(
     script: Optional[str] = None,
     description: Optional[str] = None,
 ) -> Any:
-    """As ``parse``, but a bad setting raises ConfigError, and a recipe in a newer format FormatError."""
+    """Like ``parse``, but raises ConfigError for a bad setting and FormatError for a recipe in a newer format."""
     parser = _build_parser(config_class, script, description)
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
     parsed, unknown = parser.parse_known_args(words)
     if unknown:
         raise ConfigError(_complaint(config_class, script, unknown))
-    typed = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(parsed).items()}
-    recipe = typed.pop("config", None)
+    typed: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(parsed).items()}
+    recipe: Optional[str] = typed.pop("config", None)
     values = {**(read_recipe(config_class, recipe, newest_format) if recipe else {}), **typed}
     config = config_class(**values, given=frozenset(values))
     for item in settings_of(config_class, script):
@@ -63,7 +62,7 @@ def read_command_line(
 
 
 def _complaint(config_class, script, unknown):
-    """What is wrong with the words ``unknown``, which the parser could not use."""
+    """The error message for the words ``unknown``, which the parser could not use."""
     flags = [word.split("=")[0] for word in unknown if word.startswith("--")]
     if not flags:
         return f"unexpected {unknown[0]!r}: settings are written --name value; --help lists them all"
@@ -73,9 +72,7 @@ def _complaint(config_class, script, unknown):
     if name in elsewhere:
         owners = ", ".join(f"{owner}.py" for owner in elsewhere[name].metadata["scripts"])
         return f"--{name} is no option of {script}.py, but of {owners}"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f", did you mean --{near[0]}?" if near else ""
-    return f"unknown option {flags[0]}{hint}; --help lists them all"
+    return f"unknown option {flags[0]}{nearest(name, names, prefix='--')}; --help lists them all"
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -112,13 +109,13 @@ def _build_parser(config_class, script, description):
 
 
 def _with_underscores(word):
-    """``--batch-size`` as ``--batch_size``: Paddle's users write the one, most other tools the other."""
+    """``--batch-size`` as ``--batch_size``: Paddle's tools use underscores, most others use hyphens."""
     if not word.startswith("--"):
         return word
     flag, equals, value = word[2:].partition("=")
     flag = flag.replace("-", "_")
     if flag.startswith("no_"):
-        flag = "no-" + flag[3:]  # argparse's own name for the negative of a switch
+        flag = "no-" + flag[3:]  # argparse names the negative of a switch so
     return f"--{flag}{equals}{value}"
 
 

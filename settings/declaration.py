@@ -1,9 +1,9 @@
-"""What a setting is: its declaration, its type, the rules for its values."""
+"""How settings are declared, what types they have, and which rules their values keep."""
 
 import difflib
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Optional
 
@@ -11,9 +11,10 @@ from messages.quoting import quoted
 from messages.user_error import UserError
 
 AFFECTS = ("result", "speed", "place", "nothing")
-"""What a training learns; its speed, time and memory; where files are read and written; nothing that a trained run shows."""
-MAX_WHOLE_NUMBER = 2**31 - 1  # where a setting declares no ``high``: what follows from whole numbers is computed in floats
-AS_DEFAULT = object()  # a value that no setting can have
+"""result: what a training learns; speed: its time and memory; place: which files are read and written; nothing: none of
+these."""
+MAX_WHOLE_NUMBER = 2**31 - 1  # for settings without ``high``: larger numbers would lose digits where they become floats
+AS_DEFAULT = object()  # no setting can have this value
 
 
 class ConfigError(UserError):
@@ -22,35 +23,35 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True)
 class Rule:
-    """All that parsing, checking, --help and the documents need to know of a setting besides its name, type and default."""
+    """What parsing, checking, --help and the documents need to know about a setting, besides its name, type and default."""
 
     help: str
     group: str  # heading in --help and in the documents
-    part: str  # what the setting belongs to: mostly the function that takes all settings of this part as arguments
+    part: str  # groups settings that belong together, mostly the arguments of one function
     affects: str  # one of AFFECTS
-    scripts: tuple[str, ...]  # who reads the setting
+    scripts: tuple[str, ...]  # scripts that read the setting
     inherited_by: tuple[str, ...] = ()  # scripts that take the value of the run they work on, unless the user gives one
-    may_grow: bool = False  # affects the result, and yet --resume may raise it
-    before: Any = AS_DEFAULT  # the value of runs that were written before this setting existed
+    may_grow: bool = False  # --resume may raise it, although it affects the result
+    before: Any = AS_DEFAULT  # the value in runs that were written before this setting existed
     choices: Optional[tuple[str, ...]] = None
     low: Optional[float] = None  # inclusive
     above: Optional[float] = None  # exclusive
     high: Optional[float] = None  # inclusive
-    length: Optional[int] = None  # how many values a list has
+    length: Optional[int] = None  # number of values in a list
     metavar: Optional[str] = None
-    default_text: Optional[str] = None  # what --help shows in place of the default
-    needs: Optional[tuple[str, Any]] = None  # (another setting, the value of it without which this one has no effect)
+    default_text: Optional[str] = None  # --help shows it instead of the default
+    needs: Optional[tuple[str, Any]] = None  # (other setting, value): this one has an effect only if the other has this value
 
     def __post_init__(self):
         if self.affects not in AFFECTS:
             raise ValueError(f"affects = {self.affects!r}: one of: {', '.join(AFFECTS)}")
 
 
-def setting(default, help: str, *, scripts: str, inherited_by: str = "", **rules) -> Any:
-    """Declare one setting: a dataclass field whose metadata are the fields of its Rule.
+def setting(default: Any, help: str, *, scripts: str, inherited_by: str = "", **rules: Any) -> Any:
+    """Declare one setting: a dataclass field with the fields of its Rule as metadata.
 
-    ``scripts`` and ``inherited_by`` are names with spaces between them; ``rules``: the other fields of Rule, by name. Raises
-    ValueError where ``affects`` is none of AFFECTS.
+    ``scripts`` and ``inherited_by`` are names separated by spaces; ``rules`` are the other fields of Rule, by name. Raises
+    ValueError if ``affects`` is not in AFFECTS.
     """
     rule = Rule(help=help, scripts=tuple(scripts.split()), inherited_by=tuple(inherited_by.split()), **rules)
     return field(default=default, metadata=vars(rule))
@@ -63,11 +64,11 @@ def settings_of(
     part: Optional[str] = None,
     inherited_by: Optional[str] = None,
 ) -> list[Field]:
-    """The fields of the dataclass that are settings, in order; every argument that is given leaves only some of them.
+    """The fields of the dataclass that are settings, in order; each argument selects some of them.
 
-    ``script``: those that this script reads, or all of several scripts with spaces between them ("train compare").
-    ``affects``: those that affect this, or one of several ("speed place"). ``part``: those of this part. ``inherited_by``:
-    those that this script takes from a run. Raises ValueError for a name that no setting declares.
+    ``script``: those that this script reads, or that all of several scripts read ("train compare"). ``affects``: those that
+    affect this, or one of several ("speed place"). ``part``: those of this part. ``inherited_by``: those that this script
+    takes from a run. Raises ValueError for a name that no setting declares.
     """
     items = [item for item in fields(config_class) if item.metadata]
     for key, words in (("scripts", script), ("affects", affects), ("part", part), ("inherited_by", inherited_by)):
@@ -91,27 +92,27 @@ def _names(item, key):
 
 
 def has_effect(item: Field, config: object) -> bool:
-    """False where another setting of ``config`` leaves the setting ``item`` without effect."""
+    """False if another setting of ``config`` disables the setting ``item``."""
     other, value = item.metadata["needs"] or (None, None)
     return other is None or getattr(config, other) == value
 
 
-def known_values(config_class: type, values: dict) -> dict:
-    """The values of all settings of a run that another version of the toolkit wrote, out of ``values`` by name.
+def known_values(config_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """{name: value} of all settings, taken from ``values``, those of a run that another version of the toolkit wrote.
 
-    Names that are no setting here are left out. What is missing has the value that the setting declares for older runs.
+    Ignores names that are not settings; a missing setting gets the value that it declares for older runs.
     """
     return {item.name: values.get(item.name, value_before(item)) for item in settings_of(config_class)}
 
 
-def value_before(item: Field) -> object:
-    """The value of the setting ``item`` in a run that was written before there was such a setting."""
+def value_before(item: Field) -> Any:
+    """The value of the setting ``item`` in runs that were written before this setting existed."""
     before = item.metadata["before"]
     return item.default if before is AS_DEFAULT else before
 
 
 def type_of(item: Field) -> tuple[type, bool]:
-    """(element type, is a tuple) of a setting, looking through Optional and tuple[...]."""
+    """(type of a value or of an element, whether it is a tuple) of a setting; Optional counts as the type within."""
     kind: Any = item.type
     if typing.get_origin(kind) is typing.Union:
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
@@ -121,7 +122,7 @@ def type_of(item: Field) -> tuple[type, bool]:
 
 
 def check_value(item: Field, value: Any) -> None:
-    """Raise ConfigError when ``value`` breaks the rule of the setting ``item``."""
+    """Raise ConfigError if ``value`` breaks the rule of the setting ``item``."""
     rule = item.metadata
     _, is_tuple = type_of(item)
     if value is None and item.default is None:
@@ -129,7 +130,7 @@ def check_value(item: Field, value: Any) -> None:
     if is_tuple and not (isinstance(value, tuple) and value):
         raise ConfigError(f"{item.name} = {quoted(value)}: expected a list of at least one")
     if rule["length"] is not None and len(value) != rule["length"]:
-        raise ConfigError(f"{item.name} = {quoted(value)}: expected {rule['length']} values, there are {len(value)}")
+        raise ConfigError(f"{item.name} = {quoted(value)}: expected {rule['length']} values, found {len(value)}")
     for part in value if is_tuple else (value,):
         complaint = _complaint(item, part)
         if complaint:
@@ -137,7 +138,7 @@ def check_value(item: Field, value: Any) -> None:
 
 
 def _complaint(item, part):
-    """What rule of the setting ``item`` its value ``part``, or this part of its value, breaks; None for a good one."""
+    """Which rule of the setting ``item`` the value ``part`` (an element, for a tuple) breaks; None if it breaks none."""
     rule, (kind, _) = item.metadata, type_of(item)
     if kind is float:
         part = as_float(item, part) if isinstance(part, int) else part
@@ -146,9 +147,9 @@ def _complaint(item, part):
     if kind is float and not math.isfinite(part):
         return "expected a finite number"
     if kind is str and not rule["choices"] and not part:
-        return "expected text, and it is empty"
+        return "expected text, which must not be empty"
     if kind is str and not _is_plain_text(part):
-        return "expected text without zero bytes or surrogates, as files and folders can be named"
+        return "expected text without zero bytes or surrogates, which no file name can hold"
     if rule["choices"] and part not in rule["choices"]:
         return f"unknown{nearest(part, rule['choices'])}; one of: {', '.join(rule['choices'])}"
     too_low = rule["low"] is not None and not part >= rule["low"]
@@ -160,7 +161,7 @@ def _complaint(item, part):
 
 
 def _is_plain_text(text):
-    """Whether a file can be named so: bytes that are no UTF-8 included, as Python has them in text, but no zero byte."""
+    """Whether ``text`` can be a file name. Python represents bytes that are not UTF-8 as low surrogates: these are allowed."""
     try:
         return b"\0" not in text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -182,14 +183,14 @@ def _range(rule):
     return " and ".join(bounds)
 
 
-def nearest(name: object, names: Iterable[str]) -> str:
-    """``, did you mean NAME?`` for the end of an error message; empty where no name is near."""
+def nearest(name: object, names: Iterable[str], prefix: str = "") -> str:
+    """``, did you mean NAME?`` for an error message, with ``prefix`` before NAME; empty if no name is similar."""
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.5) if isinstance(name, str) else ()
-    return f", did you mean {match[0]}?" if match else ""
+    return f", did you mean {prefix}{match[0]}?" if match else ""
 
 
 def from_text(item: Field, text: Any) -> Any:
-    """A command-line word as the setting's type; what does not convert stays text, for check_value to name."""
+    """A command-line word as the setting's type; text that does not convert stays text, and check_value refuses it."""
     kind, _ = type_of(item)
     try:
         return kind(text)
@@ -198,7 +199,8 @@ def from_text(item: Field, text: Any) -> Any:
 
 
 def as_float(item: Field, value: Any) -> Any:
-    """A number of YAML, which reads 1e-3 as text and 1 as a whole number; what does not convert stays, for check_value."""
+    """A value from YAML as a float: YAML reads 1e-3 as text and 1 as a whole number. Other values stay as they are, and
+    check_value refuses them."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return value
     try:

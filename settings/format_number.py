@@ -1,17 +1,17 @@
-"""The number of a file's format: what an older version of the toolkit wrote is read, what a newer one wrote is refused."""
+"""Format numbers of files: the toolkit reads files that older versions wrote, and refuses files in a newer format."""
 
 from messages.quoting import quoted
 from messages.user_error import UserError
 
 
 class FormatError(UserError):
-    """A file in a format that this version does not read. The message is one line: the file, the number, the rule."""
+    """A file in a format that this version cannot read. The message is one line: the file, the number, the rule."""
 
 
 def check_format(found: object, newest: int, where: str) -> int:
-    """The format of the file that the text ``where`` names, whose number is ``found``: 1 for None, an unnumbered file.
+    """The format number ``found`` in a file, once it is checked; 1 for None, since format 1 had no number.
 
-    Raises FormatError unless ``found`` is None or a whole number from 1 to ``newest``.
+    ``where`` names the file in messages. Raises FormatError unless ``found`` is None or a whole number from 1 to ``newest``.
     """
     if found is None:
         return 1

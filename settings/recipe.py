@@ -1,11 +1,12 @@
-"""Settings out of YAML: of a user's recipe, where every key must be known, and of the config.yaml of a run.
+"""Reads settings from YAML: a user's recipe, where every key must be known, or the config.yaml of a run.
 
-A recipe may come from a stranger, and is read in about the time that its length takes. YAML lets a few lines stand for
-gigabytes (aliases of aliases), calls itself for every bracket, and its parser raises errors that are not its own for dates
-and numbers that cannot exist. So length and nesting are bounded, and aliases and tags are refused.
+A recipe may come from a stranger, so a short one must not take long to read. In YAML a few lines can stand for gigabytes
+(aliases of aliases), the parser recurses at every bracket, and dates and numbers that cannot exist make it raise errors other
+than YAMLError. So length and nesting are bounded, and aliases and tags are refused.
 """
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Union
 
 import yaml
 
@@ -13,15 +14,15 @@ from messages.quoting import named, quoted
 from settings.declaration import ConfigError, as_float, check_value, known_values, nearest, settings_of, type_of
 from settings.format_number import check_format
 
-MAX_BYTES = 100_000  # the parser takes seconds for as many
-MAX_LEVELS = 8  # of lists in lists; no setting has more than one
-FORMAT_KEY = "format"  # not a setting: the number of the form in which a run's config.yaml is written
+MAX_BYTES = 100_000  # which take the parser seconds
+MAX_LEVELS = 8  # of nested lists; no setting needs more than one
+FORMAT_KEY = "format"  # not a setting: the format number of a run's config.yaml
 
 
-def read_recipe(config_class: type, path: object, newest_format: int) -> dict:
-    """The settings that a recipe sets, by name, with their types; a run's config.yaml is a recipe as well.
+def read_recipe(config_class: type, path: Union[str, Path], newest_format: int) -> dict[str, Any]:
+    """{name: value} of the settings in a recipe, each of its setting's type; a run's config.yaml is a recipe as well.
 
-    Raises ConfigError, whose message names file, key and rule, also for unknown keys, and FormatError.
+    Raises ConfigError for an unknown key or a bad value (the message names file, key and rule), and FormatError.
     """
     content = _read_content(config_class, path, newest_format)
     known = {item.name for item in settings_of(config_class)}
@@ -31,30 +32,30 @@ def read_recipe(config_class: type, path: object, newest_format: int) -> dict:
     return _checked(config_class, path, content)
 
 
-def read_run_settings(config_class: type, path: object, newest_format: int) -> dict:
-    """All settings in the config.yaml of a run that this or another version of the toolkit wrote, by name.
+def read_run_settings(config_class: type, path: Union[str, Path], newest_format: int) -> dict[str, Any]:
+    """{name: value} of all settings, from a run's config.yaml, which this or another version of the toolkit wrote.
 
-    Keys that are no settings here are passed over; what is missing has the value that the setting declares for older runs.
-    Raises ConfigError, whose message names file, key and rule, and FormatError.
+    Ignores unknown keys; a missing setting gets the value that it declares for older runs. Raises ConfigError (the message
+    names file, key and rule) and FormatError.
     """
     return known_values(config_class, _checked(config_class, path, _read_content(config_class, path, newest_format)))
 
 
 def _read_content(config_class, path, newest_format):
-    """{key: value} of a file as YAML gives them, without the format number, which is checked."""
+    """{key: value} of a YAML file, without the format number, which is checked here."""
     try:
         content, keys = read_yaml(path)
     except RecipeError as error:
         raise ConfigError(f"config = {str(path)!r}: {error}") from None
     for key in (FORMAT_KEY, *(item.name for item in settings_of(config_class))):
-        if keys.count(key) > 1:  # YAML itself would take the last one silently
-            raise ConfigError(f"{path}: key {key!r} is there twice")
+        if keys.count(key) > 1:  # YAML would silently use the last one
+            raise ConfigError(f"{path}: key {key!r} appears twice")
     check_format(content.pop(FORMAT_KEY, None), newest_format, str(path))
     return content
 
 
 def _checked(config_class, path, content):
-    """The values of ``content`` that belong to settings, with the types of these; raises ConfigError."""
+    """{name: value} of the settings in ``content``, each of its setting's type; raises ConfigError."""
     values = {}
     for item in settings_of(config_class):
         if item.name in content:
@@ -74,11 +75,11 @@ def _with_type(item, value):
 
 
 class RecipeError(ValueError):
-    """No usable YAML. The message is one line and gives only the reason: the caller names the file."""
+    """A file that is not usable YAML. The message is one line and gives only the reason: the caller names the file."""
 
 
-def read_yaml(path: Any) -> tuple[dict, list]:
-    """({key: value}, [key, ...] as the file has them, repeated ones too) of lines of ``name: value``; raises RecipeError."""
+def read_yaml(path: Union[str, Path]) -> tuple[dict[Any, Any], list[Any]]:
+    """({key: value}, [key, ...] with repeated keys repeated) of a file of lines ``name: value``; raises RecipeError."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -96,7 +97,7 @@ def read_yaml(path: Any) -> tuple[dict, list]:
     except RecipeError:
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # ValueError: 2001-99-99, or a number of 5,000 digits; OverflowError: 1:1:1:...:1.5, which YAML takes for a time of day
+        # ValueError: 2001-99-99, or a number of 5,000 digits; OverflowError: 1:1:1:...:1.5, which YAML reads as a time of day
         raise RecipeError(f"not YAML: {named(' '.join(str(error).split()))}") from None
     if content is None:
         raise RecipeError("expected lines of 'name: value'")
@@ -104,7 +105,7 @@ def read_yaml(path: Any) -> tuple[dict, list]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses what YAML has, recipes do not need, and may cost more than its length."""
+    """Refuses the parts of YAML that recipes do not need and that can cost more time than their length."""
 
     level = 0
 
@@ -113,8 +114,8 @@ class _PlainLoader(yaml.SafeLoader):
         line = f"line {event.start_mark.line + 1}"
         if event.anchor is not None:
             raise RecipeError(f"{line} has an anchor or alias ({named(event.anchor[:40])}): write the value out")
-        if getattr(event, "tag", None) is not None:  # for what does not suit its tag YAML's parser raises any error
-            raise RecipeError(f"{line} has a tag ({named(event.tag[:60])}): write the value without")
+        if getattr(event, "tag", None) is not None:  # if a value does not suit its tag, the parser may raise any error
+            raise RecipeError(f"{line} has a tag ({named(event.tag[:60])}): write the value without it")
         if self.level > MAX_LEVELS:
             raise RecipeError(f"{line} is nested deeper than any setting")
         self.level += 1

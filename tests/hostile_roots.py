@@ -236,7 +236,7 @@ def names_that_differ_in_case(folder):
     photographs(folder, "cat", seed=1)
 
 
-@root("have the same name, its accents written in two ways")
+@root("have the same name with differently encoded accents")
 def names_that_differ_in_normal_form(folder):
     for form in ("NFC", "NFD"):
         photographs(folder, unicodedata.normalize(form, "élan"))
@@ -257,13 +257,13 @@ def signs_of_format_and_shell(folder):
     photographs(folder, "$(true) `true` $x_1^2$ \\frac{")
 
 
-@root("is a folder, but that is the name of a list")
+@root("is a folder, but a list of this name must be written")
 def a_class_called_train_list(folder):
     plain(folder)
     photographs(folder, TRAIN_LIST)
 
 
-@root("is a folder, but that is the name of a list")
+@root("is a folder, but a list of this name must be written")
 def a_class_called_labels(folder):
     plain(folder)
     photographs(folder, LABELS)
@@ -315,7 +315,7 @@ def one_photograph_many_times(folder):
         shutil.copy(folder / "dog" / "0.png", folder / "dog" / f"copy {number}.png")
 
 
-@root("is no folder, and no archive that is read here")
+@root("is neither a folder nor a known archive")
 def a_root_that_is_a_text(folder):
     folder.write_text("no data at all")
 
@@ -453,25 +453,23 @@ def lists_of_damaged_photographs(folder):
 
 _entry("an absolute entry", lambda folder: f"{outside(folder)}/0.png 0\n", "is absolute, not relative to the list's folder")
 _entry("an entry of a system file", "/etc/passwd 0\n", "is absolute, not relative to the list's folder")
-_entry(
-    "an entry that climbs out", lambda folder: f"../{outside(folder).parent.name}/secret/0.png 0\n", "is outside of the folder"
-)
-_entry("an entry through a link out", _link_out, "is outside of the folder")
+_entry("an entry that climbs out", lambda folder: f"../{outside(folder).parent.name}/secret/0.png 0\n", "is outside the folder")
+_entry("an entry through a link out", _link_out, "is outside the folder")
 _entry("an entry that is a link out", _file_link_out, "is a link that leads out of the folder")
 _entry("an entry that is not there", "cat/gone.png 0\n", "there is no file")
-_entry("an entry that is a folder", "cat/ 0\n", "is no file")
-_entry("an entry that is a pipe", _pipe, "is no file")
+_entry("an entry that is a folder", "cat/ 0\n", "is not a regular file")
+_entry("an entry that is a pipe", _pipe, "is not a regular file")
 _entry("a file as a folder", "cat/0.png/ 0\n", "there is no file")
 _entry("a label too high", "cat/0.png 2\n", "label 2, but labels.txt names 2 classes (0 to 1)")
 _entry("a label below zero", "cat/0.png -1\n", "label -1, but labels.txt names 2 classes")
-_entry("a label of 6000 digits", f"cat/0.png {'9' * 6000}\n", "the label a whole number")
+_entry("a label of 6000 digits", f"cat/0.png {'9' * 6000}\n", "where the label is a whole number")
 _entry("a label of other digits", "dog/0.png \u0661\n", "expected 'relative/path label'")
 _entry("a label with a sign", "dog/0.png +1\n", "expected 'relative/path label'")
 _entry("tabs between path and label", "dog/0.png\t1\n", "expected 'relative/path label'")
 _entry("zero bytes", "dog/0.png\0x 1\n", "there is no file")
 _entry("terminal escapes in a list", f"{ESCAPE} 0\n", "there is no file")
 _entry("a line of a megabyte", f"{'x' * 2**20} 0\n", "there is no file ")
-_entry("a line of a megabyte without a label", "x" * 2**20, "the label a whole number")
+_entry("a line of a megabyte without a label", "x" * 2**20, "where the label is a whole number")
 _entry("two labels for one photograph", "cat/0.png 0\ncat/0.png 1\n", "has label 1 here and 0 in line")
 _entry("one photograph in both lists", "cat/0.png 0\n", "photographs of")
 _entry("one photograph in both lists by two names", "cat/./1.png 0\n", "photographs of")

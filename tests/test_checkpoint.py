@@ -112,7 +112,7 @@ def test_an_optimizer_state_that_does_not_fit_is_named(tmp_path):
         f"{velocity} has shape (2, 2), expected (4, 3, 3, 3)"
     )
     assert changed(lambda tensors: tensors.update({"optimizer/7.weight/x": np.zeros(2)})).endswith(
-        "holds 1 states of the optimiser too many (the first: optimizer/7.weight/x)"
+        "holds 1 unexpected states of the optimiser (the first: optimizer/7.weight/x)"
     )
     assert changed(lambda tensors: tensors.update({velocity: tensors[velocity].astype(np.float64)})).endswith(
         f"{velocity} is of type float64, not float32"
@@ -139,16 +139,16 @@ def test_damaged_foreign_and_missing_files_are_named(tmp_path):
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, network, HEADER)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(CheckpointError, match="is no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a complete checkpoint"):
         read_header(path)
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="is no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a complete checkpoint"):
         read_header(path)
     save_file({"a": np.zeros(2)}, str(path))
     with pytest.raises(CheckpointError, match="has no header of this toolkit"):
         read_header(path)
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({})[:-1]})
-    with pytest.raises(CheckpointError, match="is no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a complete checkpoint"):
         read_header(path)
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         read_header(tmp_path / "missing.safetensors")
@@ -276,7 +276,7 @@ def test_a_newer_format_is_refused_in_one_line(tmp_path, number):
 def test_a_header_without_what_is_needed_is_refused(tmp_path, key):
     path = tmp_path / "best.safetensors"
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({k: v for k, v in HEADER.items() if k != key})})
-    with pytest.raises(CheckpointError, match=f"its header has no '{key}', which is to be "):
+    with pytest.raises(CheckpointError, match=f"its header has no '{key}'; expected "):
         read_header(path)
 
 
@@ -301,11 +301,11 @@ def stored(path, kind, shape, size, name="weight"):
     [
         ("F64", [2, 1], 16, "weight is of type float64, the network expects float32"),
         ("I64", [2, 1], 16, "weight is of type int64, the network expects float32"),
-        ("BF16", [2, 1], 4, "is no whole checkpoint ("),
-        ("F8_E4M3", [2, 1], 2, "is no whole checkpoint ("),
-        ("F32", [0, 2**62], 0, "is no whole checkpoint ("),
-        ("F32", [2**62, 8], 8, "is no whole checkpoint ("),
-        ("F32", [1] * 70, 4, "is no whole checkpoint ("),
+        ("BF16", [2, 1], 4, "is not a complete checkpoint ("),
+        ("F8_E4M3", [2, 1], 2, "is not a complete checkpoint ("),
+        ("F32", [0, 2**62], 0, "is not a complete checkpoint ("),
+        ("F32", [2**62, 8], 8, "is not a complete checkpoint ("),
+        ("F32", [1] * 70, 4, "is not a complete checkpoint ("),
         ("F32", [1, 2], 8, "weight has shape (1, 2), the network expects (2, 1)"),
     ],
 )

@@ -149,7 +149,7 @@ def changed_batch(name="data_batch_2", **changes):
         (changed_batch(data=np.zeros(3072, np.uint8)), "data of shape (3072,); expected (N, 3072)"),
         (changed_batch(data=[1, 2]), "data of shape None; expected (N, 3072)"),
         (changed_batch(data=None), "data of shape None; expected (N, 3072)"),
-        (changed_batch(labels=[0] * 9), "data_batch_2: expected a list of 10 labels, one a photograph"),
+        (changed_batch(labels=[0] * 9), "data_batch_2: expected a list of 10 labels, one per photograph"),
         (changed_batch(labels=None), "expected a list of 10 labels"),
         (changed_batch(labels=[0] * 9 + [10]), "data_batch_2/9: label 10, but there are 10 classes"),
         (changed_batch(labels=[0] * 9 + [-1]), "data_batch_2/9: label -1, but there are 10 classes"),
@@ -180,11 +180,11 @@ def test_an_archive_cut_anywhere_or_changed_is_refused(archive):
     whole = archive.read_bytes()
     for length in [0, 1, 9, 10, 11, *range(20, len(whole), 997), len(whole) - 9, len(whole) - 1]:
         archive.write_bytes(whole[:length])
-        assert f"is no whole {FILE_NAME}" in refused(archive) or "has no" in refused(archive)
+        assert f"is not a complete {FILE_NAME}" in refused(archive) or "has no" in refused(archive)
     checksum = bytearray(whole)
     checksum[-6] ^= 1
     archive.write_bytes(checksum)
-    assert f"is no whole {FILE_NAME}" in refused(archive)
+    assert f"is not a complete {FILE_NAME}" in refused(archive)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no archive" * 100), b"\x1f\x8b"])
@@ -209,7 +209,7 @@ def test_links_and_devices_are_not_followed(tmp_path, kind, target):
     (tmp_path / "secret").write_bytes(contents()["data_batch_1"])
     link = tarfile.TarInfo(f"{FOLDER}/data_batch_1")
     link.type, link.linkname = kind, target
-    assert "data_batch_1 is no plain file, or is there twice" in refused(archive_with(tmp_path / FILE_NAME, (link, b"")))
+    assert "data_batch_1 is not a plain file, or appears twice" in refused(archive_with(tmp_path / FILE_NAME, (link, b"")))
 
 
 def test_paths_lead_nowhere_and_nothing_is_unpacked(tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ def test_paths_lead_nowhere_and_nothing_is_unpacked(tmp_path, monkeypatch):
 
 def test_a_batch_that_is_there_twice_is_refused(tmp_path):
     again = tarfile.TarInfo(f"{FOLDER}/data_batch_1")
-    assert "is there twice" in refused(archive_with(tmp_path / FILE_NAME, (again, contents()["data_batch_2"])))
+    assert "appears twice" in refused(archive_with(tmp_path / FILE_NAME, (again, contents()["data_batch_2"])))
 
 
 @pytest.mark.parametrize("name", [f"{FOLDER}/data_batch_1", "something else"])
@@ -244,7 +244,7 @@ def test_a_header_that_claims_more_than_follows_is_refused(tmp_path):
     entry.size = 60_000_000
     header = entry.tobuf(tarfile.GNU_FORMAT)
     (tmp_path / FILE_NAME).write_bytes(gzip.compress(header + bytes(5000)))
-    assert f"is no whole {FILE_NAME}" in refused(tmp_path / FILE_NAME)
+    assert f"is not a complete {FILE_NAME}" in refused(tmp_path / FILE_NAME)
 
 
 def test_keys_that_are_no_utf_8_are_passed_over(tmp_path):
@@ -267,7 +267,7 @@ def test_a_record_of_a_length_that_no_number_of_the_machine_holds_is_refused(tmp
     entry = tarfile.TarInfo("record")
     entry.type, entry.size = tarfile.XHDTYPE, len(record)
     (tmp_path / FILE_NAME).write_bytes(gzip.compress(entry.tobuf(tarfile.GNU_FORMAT) + record.ljust(1536, b"\0")))
-    assert f"is no whole {FILE_NAME}" in refused(tmp_path / FILE_NAME)
+    assert f"is not a complete {FILE_NAME}" in refused(tmp_path / FILE_NAME)
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])

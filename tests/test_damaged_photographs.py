@@ -112,7 +112,7 @@ def test_no_other_format_is_tried_whatever_a_file_is_called(tmp_path, monkeypatc
         monkeypatch.setitem(Image.OPEN, name, (Image.OPEN[name][0], look))
     for name in ("eps", "ppm", "psd", "text"):
         (tmp_path / f"{name}{suffix}").write_bytes(OTHER_FORMATS[name])
-        assert read("whole", tmp_path / f"{name}{suffix}") == "not an image, or of a format that Pillow cannot read"
+        assert read("whole", tmp_path / f"{name}{suffix}") == "not an image, or in a format that Pillow cannot read"
     assert tried == set(FORMATS)
 
 
@@ -143,7 +143,7 @@ def test_scans_are_counted_before_they_are_decoded(tmp_path):
     for count, verdict in ((30, bytes), (60, str)):
         (tmp_path / f"{count}.jpg").write_bytes(many_scans(3000, count))
         assert type(read("whole", tmp_path / f"{count}.jpg")) is verdict
-    assert "scans, where cameras write up to 10" in read("whole", tmp_path / "60.jpg")
+    assert "scans; cameras write up to 10" in read("whole", tmp_path / "60.jpg")
 
 
 def test_bombs_need_little_memory_and_nothing_reaches_the_terminal(corpus):

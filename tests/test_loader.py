@@ -254,7 +254,7 @@ def kill_worker():
 def test_a_killed_worker_ends_reading_at_the_next_batch_with_advice():
     kind, text, seconds, workers, steps = run_apart(kill_worker)
     assert kind == "DataError"
-    assert text.startswith("a process that reads photographs died; was it short of memory")
+    assert text.startswith("a process that reads photographs died; did the memory run out")
     assert "--num_workers 0 reads in the main process" in text
     assert "\n" not in text
     assert "done" in steps

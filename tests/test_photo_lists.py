@@ -85,7 +85,7 @@ def test_a_photograph_that_is_not_there_is_refused_with_file_line_and_remedy(fol
 @pytest.mark.parametrize("digits", [10, 5000])
 def test_a_label_of_many_digits_is_refused(folder, digits):
     list_file = write_list(folder, f"cat/a b.jpg {'0' * digits}\n")
-    with pytest.raises(DataError, match=r"line 1: .*the label a whole number") as error:
+    with pytest.raises(DataError, match=r"line 1: .*where the label is a whole number") as error:
         read_list(list_file, 2)
     assert len(str(error.value)) < 1000
 
@@ -151,9 +151,9 @@ def linked(folder):
     [
         ("{other}/cats/1.jpg", "is absolute, not relative to the list's folder"),
         ("{folder}/cat/a b.jpg", "is absolute, not relative to the list's folder"),
-        ("../{other.name}/cats/1.jpg", "is outside of the folder {folder}"),
-        ("cat/../../{other.name}/cats/1.jpg", "is outside of the folder {folder}"),
-        ("out/cats/1.jpg", "is outside of the folder {folder}"),
+        ("../{other.name}/cats/1.jpg", "is outside the folder {folder}"),
+        ("cat/../../{other.name}/cats/1.jpg", "is outside the folder {folder}"),
+        ("out/cats/1.jpg", "is outside the folder {folder}"),
         ("cat/out.jpg", "is a link that leads out of the folder {folder}"),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_folder_that_is_a_link_itself_is_the_folder(linked):
     link.symlink_to(linked)
     assert len(read_list(link / TRAIN_LIST, 2)) == 1
     write_list(linked, "out/cats/1.jpg 1\n")
-    with pytest.raises(DataError, match="is outside of the folder"):
+    with pytest.raises(DataError, match="is outside the folder"):
         read_list(link / TRAIN_LIST, 2)
 
 

@@ -214,7 +214,7 @@ def files(folder):
         (["--seed", 1], "seed = 1: {run} is trained with 0"),
         (["--net", "resnet18"], "net = 'resnet18': {run} is trained with 'resnet'"),
         (["--learning_rate", 0.5], "learning_rate = 0.5: {run} is trained with 0.001953125"),
-        (["--epochs", 2], "epochs = 2: {run} is to have 3; with --resume they may only grow"),
+        (["--epochs", 2], "epochs = 2: {run} is trained with 3; with --resume epochs may only grow"),
         (["--summary"], "leave out one of --summary and --resume"),
     ],
 )
@@ -401,7 +401,7 @@ def test_a_cut_checkpoint_is_named(interrupted, tmp_path, capsys, kept):
     last = copy / "last.safetensors"
     last.write_bytes(last.read_bytes()[: int(kept * last.stat().st_size)])
     assert resume(copy) == 2
-    assert f"{last} is no whole checkpoint" in capsys.readouterr().err
+    assert f"{last} is not a complete checkpoint" in capsys.readouterr().err
     shutil.copy(copy / "best.safetensors", last)
     assert resume(copy) == 2
     assert f"{last} holds no state of the optimiser for network.features.0.weight" in capsys.readouterr().err

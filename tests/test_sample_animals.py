@@ -65,7 +65,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_no_images_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="per_class is 0"):
+    with pytest.raises(ValueError, match="per_class = 0"):
         draw_dataset(tmp_path / "dataset", 0, seed=0)
     assert not list(tmp_path.iterdir())
 

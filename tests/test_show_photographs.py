@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -36,7 +38,7 @@ def test_a_picture_of_one_photograph_of_each_class_is_drawn(listed_folder, tmp_p
 def test_photographs_are_drawn_with_their_own_labels(listed_folder, drawn):
     assert main(Config(data=str(listed_folder))) == 0
     [(images, path)] = drawn
-    assert path == "photographs.png"
+    assert path == Path("photographs.png")
     assert [label for _, label in images] == ["label: cat", "label: dog", "label: sheep"]
     for (image, _), name in zip(images, ("cat", "dog", "sheep")):
         pixels = [read_photograph(path).tobytes() for path in (listed_folder / name).iterdir()]

@@ -192,7 +192,7 @@ def test_a_diverging_loss_stops_with_an_explanation_and_leaves_the_best(data, tm
     assert read_result(run)["status"] == "failed"
     assert [row["epoch"] for row in read_history(run)] == [1]
     assert run_eval(config) == 2
-    assert f"evaluate it with --run {run}" in capsys.readouterr().err
+    assert f": --run {run} uses it" in capsys.readouterr().err
     assert run_eval(config, run=str(run)) == 0
     assert json.loads((run / "eval/metrics.json").read_text())["acc"] == read_history(run)[0]["val_acc"]
 

@@ -237,7 +237,7 @@ def test_unreadable_photographs_are_left_out_and_reported(photo_folder):
     problems = report(photo_folder)
     assert problems.keys() == {"cat/truncated.jpg", "cat/empty.jpg", "dog/page.png", "dog/notes.txt", "dog/README"}
     assert "truncated" in problems["cat/truncated.jpg"]
-    assert problems["cat/empty.jpg"] == problems["dog/page.png"] == "not an image, or of a format that Pillow cannot read"
+    assert problems["cat/empty.jpg"] == problems["dog/page.png"] == "not an image, or in a format that Pillow cannot read"
     assert problems["dog/notes.txt"] == "not an image file (extension .txt)"
     assert problems["dog/README"] == "not an image file (extension missing)"
     listed = paths(photo_folder, "train") + paths(photo_folder, "val")
@@ -402,7 +402,7 @@ def test_a_missing_folder_is_refused_with_the_way_to_data(tmp_path, capsys):
     assert f"there is no folder {tmp_path / 'nowhere'}" in line
     assert f"python sample_animals.py --data {tmp_path / 'nowhere'}" in line
     (tmp_path / "file").touch()
-    assert f"{tmp_path / 'file'} is no folder, and no archive" in refusal(tmp_path / "file", capsys)
+    assert f"{tmp_path / 'file'} is neither a folder nor a known archive" in refusal(tmp_path / "file", capsys)
 
 
 def test_a_folder_without_class_folders_is_refused(tmp_path, capsys):
@@ -517,7 +517,7 @@ def test_a_photograph_that_is_a_link_out_is_reported_unless_links_are_followed(p
         "cat/cat_0.jpg": "duplicate, kept on one side of the split: cat/inside.jpg",
     }
     assert split_folder(photo_folder, follow_links=True)["cat"] == (10, 2)
-    with pytest.raises(DataError, match=r"outside of the folder|a link that leads out"):
+    with pytest.raises(DataError, match=r"outside the folder|a link that leads out"):
         entries(photo_folder, "train") + entries(photo_folder, "val")
 
 

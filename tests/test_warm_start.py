@@ -18,6 +18,7 @@ from networks import Classifier, build_network
 from ops.batch_norm import BatchNorm2D
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet, conv
 from trained.checkpoint import save_checkpoint
+from training.session import build_classifier
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import WeightFileError
@@ -104,7 +105,7 @@ def test_weights_of_pytorch_give_its_function(tmp_path, write, attention):
     lines = start_from(write(tmp_path / "checkpoint.pth.tar", checkpoint), network)
     count = len(network.state_dict())
     assert lines[0] == f"weights of {tmp_path / 'checkpoint.pth.tar'}: {count} of the network's {count} tensors loaded"
-    assert lines[1:] == (["  SimAM has no parameters: a network without it, if that is the file's, computes something else"]
+    assert lines[1:] == (["  SimAM has no parameters: if the file's network lacks it, this network computes something else"]
                          if attention == "simam" else [])  # fmt: skip
     np.testing.assert_array_equal(logits(network), logits(source))
 
@@ -179,7 +180,7 @@ def test_a_head_for_other_classes_stays_as_drawn_and_is_reported(tmp_path):
     lines = start_from(write_zip(tmp_path / "w", as_pytorch(source)), network)
     assert "  left out: fc.weight (64, 1000), a head for other classes: the network's is (64, 5)" in lines
     assert "  left out: fc.bias (1000,), a head for other classes: the network's is (5,)" in lines
-    assert "  as drawn: 2 that were not loaded: fc.weight, fc.bias" in lines
+    assert "  kept random: 2 that were not loaded: fc.weight, fc.bias" in lines
     np.testing.assert_array_equal(network.fc.weight.numpy(), drawn)
     np.testing.assert_array_equal(network.conv1.weight.numpy(), source.conv1.weight.numpy())
 
@@ -188,7 +189,7 @@ def test_what_only_one_side_has_is_reported(tmp_path):
     network = tiny(blocks=3)
     lines = start_from(write_zip(tmp_path / "w", {**as_pytorch(tiny()), "extra.weight": np.ones(3, "f4")}), network)
     assert "  left out: 1 that this network does not have: extra.weight" in lines
-    assert any(line.startswith("  as drawn: 20 that were not loaded: layer1.2.conv1.weight, ") for line in lines)
+    assert any(line.startswith("  kept random: 20 that were not loaded: layer1.2.conv1.weight, ") for line in lines)
 
 
 def changed(name, value):
@@ -201,13 +202,13 @@ def changed(name, value):
         (changed("bn1.weight", lambda v: v[:32]), "bn1.weight has shape (32,), the network's is (64,)"),
         (changed("fc.weight", lambda v: v[:, :32].copy()), "fc.weight has shape (32, 5), the network's is (64, 5)"),
         (changed("fc.bias", lambda v: v[:3]), "fc.bias has shape (3,), the network's is (5,)"),
-        (changed("bn1.weight", lambda v: v + np.nan), "bn1.weight holds values that are no numbers"),
-        (changed("bn1.weight", lambda v: v.astype("f8") * 1e300), "bn1.weight holds values that are no numbers"),
+        (changed("bn1.weight", lambda v: v + np.nan), "bn1.weight holds NaN or infinite values"),
+        (changed("bn1.weight", lambda v: v.astype("f8") * 1e300), "bn1.weight holds NaN or infinite values"),
         (changed("bn1.running_var", lambda v: -v), "bn1._variance holds variances below zero"),
         (changed("conv1.weight", lambda v: v.astype("i1")), "conv1.weight holds int8"),
         (changed("bn1.bias", lambda v: Call(Global("torch._utils", "_rebuild_qtensor"), ())), "bn1.bias is torch._utils"),
         (lambda state: {f"backbone.{k}": v for k, v in state.items()},
-         "weights of another network: 0 of this one's 42 tensors are in it; it has backbone.conv1.weight, "),
+         "weights of another network: only 0 of this network's 42 tensors are in it; it has backbone.conv1.weight, "),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:overflow")
@@ -255,8 +256,8 @@ def test_a_network_with_attention_starts_as_the_plain_one(tmp_path, block, atten
     lines = start_from(write_zip(tmp_path / "w", as_pytorch(source)), network)
     name = attention_layer(attention).__name__
     assert lines[-1] == (
-        f"  exact warm start: with {name} as drawn, which the last convolution and batch norm of each block absorb, the "
-        f"network computes what the file's does"
+        f"  exact warm start: the last convolution and batch norm of each block absorb the initial {name}, so the network "
+        f"computes what the file's does"
     )
     assert error_of(logits(network), logits(source)) <= 1e-5
     network.train()
@@ -332,7 +333,7 @@ def test_sa_resnet50_starts_from_the_pretrained_resnet50_with_its_logits(tmp_pat
     monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", download)
     monkeypatch.setattr(paddle.utils.download, "WEIGHTS_HOME", str(tmp_path))
     config = Config(net="sa_resnet50", pretrained=True)
-    classifier = train.build_classifier(config, 1000)
+    classifier = build_classifier(config, 1000)
     classifier.eval()
     images = pixels(64)
     expected = Classifier(source, config.mean, config.std)(images).numpy()

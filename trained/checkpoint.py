@@ -1,16 +1,17 @@
-"""Checkpoints are data, never code: safetensors files with a JSON header, whole or not at all.
+"""Checkpoints hold data, never code: they are safetensors files with a JSON header, written whole or not at all.
 
-Tensors of the network carry the names of its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators
-as ``optimizer/<parameter>/<accumulator>``; the header, see trained.header, holds the settings, the class names, the epoch, the
-best score, the history and the versions of the libraries. The learning rate and all that is random follow from the
+The network's tensors have the names in its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators as
+``optimizer/<parameter>/<accumulator>``. The header (see trained.header) holds the settings, the class names, the epoch, the
+best epoch's scores, the history and the versions of the libraries. The learning rate and all random numbers follow from the
 settings, the epoch and the step: see training.state.seed_generators.
 """
 
 import functools
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import paddle
@@ -26,11 +27,14 @@ from trained.header import FORMAT, CheckpointError, check_header
 PathLike = Union[str, Path]
 OPTIMIZER_PREFIX = "optimizer/"
 ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
-ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}  # Paddle's names; what it misses it sets to zero
+ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}
+"""Optimiser -> Paddle's names of its accumulators. They are checked here, because Paddle sets missing ones to zero."""
 
 
-def save_checkpoint(path: PathLike, network: nn.Layer, header: dict, optimizer: Optional[Optimizer] = None) -> None:
-    """Write the state of ``network``, and of ``optimizer`` if given, with ``header`` (JSON-ready dict) to ``path``.
+def save_checkpoint(
+    path: PathLike, network: nn.Layer, header: Mapping[str, Any], optimizer: Optional[Optimizer] = None
+) -> None:
+    """Write the state of ``network``, and of ``optimizer`` if given, with ``header`` (ready for JSON) to ``path``.
 
     Raises OSError.
     """
@@ -41,32 +45,32 @@ def save_checkpoint(path: PathLike, network: nn.Layer, header: dict, optimizer: 
     with whole_file(path) as temporary:
         try:
             save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header)})
-        except SafetensorError as error:  # which wraps what the system says
+        except SafetensorError as error:  # it wraps the system's error
             raise OSError(f"{path} cannot be written: {error}") from None
 
 
-def read_header(path: PathLike) -> dict:
-    """The header of a checkpoint, without its tensors, checked and filled: see trained.header.KEYS.
+def read_header(path: PathLike) -> dict[str, Any]:
+    """The header of a checkpoint, checked, with defaults for missing keys: see trained.header.KEYS. Reads no tensors.
 
-    Raises CheckpointError, and FormatError where a newer version of the toolkit wrote it.
+    Raises CheckpointError, and FormatError if a newer version of the toolkit wrote it.
     """
     return _read(path, lambda stored: None)[0]
 
 
-def load_network_state(path: PathLike, network: nn.Layer) -> dict:
+def load_network_state(path: PathLike, network: nn.Layer) -> dict[str, Any]:
     """Load the network's tensors from a checkpoint and return its header.
 
-    Raises CheckpointError where names, shapes or types differ from those of ``network``, which is then unchanged.
+    Raises CheckpointError, and leaves ``network`` unchanged, if names, shapes or types differ from the network's.
     """
     header, tensors = _read(path, functools.partial(_tensors, wanted=_is_of_network))
     _set_network_state(path, network, tensors)
     return header
 
 
-def load_training_state(path: PathLike, network: nn.Layer, optimizer: Optimizer) -> dict:
-    """Load what ``save_checkpoint`` saved of ``network`` and ``optimizer`` and return the header.
+def load_training_state(path: PathLike, network: nn.Layer, optimizer: Optimizer) -> dict[str, Any]:
+    """Load the states of ``network`` and ``optimizer`` that ``save_checkpoint`` saved, and return the header.
 
-    Raises CheckpointError where something is missing or does not fit; the network may be changed then.
+    Raises CheckpointError if something is missing or does not fit; the network may have changed then.
     """
     header, stored = _read(path, _tensors)
     _set_network_state(path, network, {name: stored.pop(name) for name in list(filter(_is_of_network, stored))})
@@ -82,15 +86,15 @@ def load_training_state(path: PathLike, network: nn.Layer, optimizer: Optimizer)
             )
         for accumulator, key in own.items():
             value = stored.pop(key)
-            shape = (1,) if "_pow_acc_" in accumulator else tuple(parameter.shape)  # Adam's powers of beta are one number
+            shape = (1,) if "_pow_acc_" in accumulator else tuple(parameter.shape)  # a power of Adam's beta is one number
             if value.shape != shape:
                 raise CheckpointError(f"{path}: {named(key)} has shape {value.shape}, expected {shape}")
             if value.dtype != "float32":
                 raise CheckpointError(f"{path}: {named(key)} is of type {value.dtype}, not float32")
             state[f"{parameter.name}_{accumulator}"] = paddle.to_tensor(value)
     if stored:
-        raise CheckpointError(f"{path} holds {len(stored)} states of the optimiser too many{_first(sorted(stored))}")
-    # The learning rate stays as it is; Paddle 2.6 wants to be told
+        raise CheckpointError(f"{path} holds {len(stored)} unexpected states of the optimiser{_first(sorted(stored))}")
+    # The learning rate stays as it is, but Paddle 2.6 requires it in the state
     state.update({key: value for key, value in optimizer.state_dict().items() if key == "LR_Scheduler"})
     optimizer.set_state_dict(state)
     return header
@@ -121,6 +125,7 @@ def _is_of_network(name):
 
 
 def _read(path, take):
+    """(checked header, what ``take`` returns for the opened safetensors file); raises CheckpointError, FormatError."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
@@ -130,9 +135,9 @@ def _read(path, take):
             taken = take(stored)
     except KeyError:
         raise CheckpointError(f"{path} has no header of this toolkit") from None
-    # of safetensors TypeError and AttributeError: types of numbers that NumPy has not. Of json RecursionError: [[[[[[[[...
+    # safetensors raises TypeError and AttributeError for types that numpy lacks, json raises RecursionError for [[[[[[[[...
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no whole checkpoint ({named(error)}): put back a copy, or train anew") from None
+        raise CheckpointError(f"{path} is not a complete checkpoint ({named(error)}): restore a copy, or train again") from None
     return check_header(header, path), taken
 
 
@@ -145,10 +150,10 @@ def _list(names):
 
 
 def _accumulators(network, optimizer):
-    """The optimiser's accumulators by readable names.
+    """{name in the checkpoint: array} of the optimiser's accumulators.
 
-    Paddle names an accumulator by the parameter's global name, which depends on what else was built in the process; the
-    parameter's place in the network does not.
+    Paddle names an accumulator by the parameter's global name, which depends on the networks built before in the process; the
+    parameter's name in the network does not.
     """
     place = {parameter.name: name for name, parameter in network.named_parameters()}
     longest_first = sorted(place, key=len, reverse=True)

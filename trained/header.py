@@ -1,17 +1,18 @@
-"""What the header of a checkpoint holds: a file from a stranger may hold anything there, and be no worse than refused."""
+"""The keys in the header of a checkpoint, and the checks of their values: a stranger's file may hold anything."""
 
 import copy
-from typing import Callable, NamedTuple, Optional
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Optional
 
 from data.lists import MAX_CLASSES
 from messages.quoting import quoted
 from messages.user_error import UserError
 from settings.format_number import check_format
 from trained import history
-from trained.rules import NEEDED, is_count, is_dict, is_number, is_pair_of_digests, is_positive_or_zero, is_text
+from trained.rules import NEEDED, Rule, is_count, is_dict, is_number, is_pair_of_digests, is_positive_or_zero, is_text
 
 FORMAT = 2
-"""Of a checkpoint's header. 1: without a number, with how photographs are prepared; 2: with ``format``."""
+"""Of a checkpoint's header. 1: without a number, with the preparation of photographs; 2: with ``format``."""
 
 
 class CheckpointError(UserError):
@@ -19,32 +20,32 @@ class CheckpointError(UserError):
 
 
 class Key(NamedTuple):
-    """One key of the header: the rule for its value, and the same in words.
+    """One key of the header: ``fits`` checks its value, ``expected`` describes a good one.
 
-    ``default``: what a header without the key gets, NEEDED where it is refused. ``of_position``: a part of where training was,
-    which last.safetensors has and best.safetensors has not: all keys without a default are there, or none is. ``fill``: a
-    function from a value that fits to the same with all that an older file lacks within it.
+    ``default``: the value if the key is missing, NEEDED if a header without it is refused. ``of_position``: it tells how far
+    the training is; last.safetensors has all such keys without a default, best.safetensors none. ``fill``: a function that adds
+    to a good value the parts that older files lack.
     """
 
-    fits: Callable
+    fits: Rule
     expected: str
     default: object = NEEDED
     of_position: bool = False
-    fill: Optional[Callable] = None
+    fill: Optional[Callable[[Any], Any]] = None
 
 
 METRICS = {"mean_loss": NEEDED, "acc": NEEDED}
-"""The metrics of training, which ``so_far`` keeps as [total, count]: name -> what a file gets that is older than the metric.
+"""The metrics of training, which ``so_far`` keeps as [total, count]: name -> the value for files older than the metric.
 
 A new metric is one line here, such as "acc_top5": [0.0, 0].
 """
 
 
-def check_header(header: object, path: object) -> dict:
-    """``header``, of the file ``path``, with the defaults of what it lacks; keys that KEYS does not name are passed over.
+def check_header(header: object, path: Path) -> dict[str, Any]:
+    """``header``, of the file ``path``, with defaults for missing keys; keys that KEYS does not name stay as they are.
 
-    Raises CheckpointError unless it is a dict whose values are what KEYS says, FormatError where a newer version of the toolkit
-    wrote it.
+    Raises CheckpointError unless it is a dict with values that fit KEYS and each other, FormatError if a newer version of the
+    toolkit wrote it.
     """
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: its header is {quoted(header)}; expected a dict. {_remedy()}")
@@ -61,7 +62,7 @@ def check_header(header: object, path: object) -> dict:
             if has_position or not rule.of_position:
                 filled[key] = copy.deepcopy(rule.default)
         elif not rule.of_position:
-            raise CheckpointError(f"{path}: its header has no {key!r}, which is to be {rule.expected}. {_remedy()}")
+            raise CheckpointError(f"{path}: its header has no {key!r}; expected {rule.expected}. {_remedy()}")
     contradiction = _contradiction(header)
     if contradiction:
         raise CheckpointError(f"{path}: its header has {contradiction}. {_remedy()}")
@@ -69,7 +70,7 @@ def check_header(header: object, path: object) -> dict:
 
 
 def _contradiction(header):
-    """What of a header, each part of which is as it should be, cannot be so together; None where all can."""
+    """The values of a header that fit KEYS but contradict each other, as text; None if there are none."""
     position = [key for key, rule in KEYS.items() if rule.of_position and rule.default is NEEDED]
     missing = [key for key in position if key not in header]
     if missing and len(missing) < len(position):
@@ -85,7 +86,7 @@ def _contradiction(header):
 
 
 def _remedy():
-    return "It is damaged or not of this toolkit: take another copy, or train anew"
+    return "It is damaged or from another program: use another copy, or train again"
 
 
 def _is_class_list(value):
@@ -111,7 +112,7 @@ def _filled_history(rows):
 
 
 def _is_sum(value):
-    """Whether a metric's total and count are numbers; format 1 has those of the accuracy as lists of one number each."""
+    """Whether a metric's total and count are numbers; format 1 has those of the accuracy as lists with one number each."""
     if not (isinstance(value, list) and len(value) == 2):
         return False
     return all(is_number(part[0] if isinstance(part, list) and len(part) == 1 else part) for part in value)
@@ -143,17 +144,17 @@ def _of_position(fits, expected, default=NEEDED, fill=None):
 
 KEYS = {
     "config": Key(is_dict, "a dict of settings"),
-    "classes": Key(_is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names, each of one line"),
-    "epoch": Key(is_count, "a whole number from 0 on"),
+    "classes": Key(_is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names without line breaks"),
+    "epoch": Key(is_count, "a whole number, at least 0"),
     "best": Key(history.is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),
     "list_sha256": Key(is_pair_of_digests, "a dict of the SHA-256 of train and val"),
     "versions": Key(is_dict, "a dict", default={}),
     "history": _of_position(
-        _is_history, f"a list of dicts of numbers, one an epoch: {', '.join(history.COLUMNS)}", fill=_filled_history
+        _is_history, f"a list of dicts of numbers, one per epoch: {', '.join(history.COLUMNS)}", fill=_filled_history
     ),
-    "step": _of_position(is_count, "a whole number from 0 on"),
+    "step": _of_position(is_count, "a whole number, at least 0"),
     "so_far": _of_position(_is_part_of_epoch, "nothing, or a dict of seconds and metrics", fill=_filled_part_of_epoch),
-    "seconds": _of_position(is_positive_or_zero, "a number from 0 on"),
-    "peak_memory_mb": _of_position(_is_memory, "nothing, or a number from 0 on"),
+    "seconds": _of_position(is_positive_or_zero, "a number, at least 0"),
+    "peak_memory_mb": _of_position(_is_memory, "nothing, or a number, at least 0"),
 }
-"""What a header holds. A new key is one line here, with a default."""
+"""The keys of a header. To add one, add one line here, with a default."""

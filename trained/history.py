@@ -1,9 +1,10 @@
-"""The history of a run, one row an epoch: its columns, ``history.csv``, the best epoch."""
+"""The history of a run, one row per epoch: its columns, ``history.csv``, the best epoch."""
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from machine.regular_file import open_regular
 from machine.whole_file import write_csv
@@ -13,12 +14,15 @@ from trained.run_error import RunError
 
 FORMAT = 2
 """Of history.csv. 1: no column ``format``; 2: with one, the last."""
-MAX_BYTES = 2**26  # of history.csv: a hundred thousand epochs have fewer
+MAX_BYTES = 2**26  # of history.csv; a hundred thousand epochs need fewer
 
 
 class Column(NamedTuple):
-    """``kind``: int or float. ``default``: the value in files that were written before the column was, NEEDED for a column of
-    every file; None, for "not known", makes None a value of the column."""
+    """A column of the history.
+
+    ``kind``: int or float. ``default``: the value for files older than the column, NEEDED if all files have the column. With
+    the default None, for "not known", the column may hold None.
+    """
 
     kind: type = float
     default: object = NEEDED
@@ -34,24 +38,28 @@ COLUMNS = {
     "seconds": Column(),
     "images_per_second": Column(),
 }
-"""The columns of the history by name. A new column is one line here, with a default."""
+"""The columns of the history by name. To add one, add one line here, with a default."""
+Row = dict[str, Any]
+"""{column: int, float or None}"""
 
 
-def best_epoch(history: list) -> dict:
-    """The row of highest validation accuracy; of lower validation loss where those are equal; the first where both are."""
+def best_epoch(history: Sequence[Row]) -> Row:
+    """The row with the highest validation accuracy; of equal ones the lowest validation loss, then the first.
+
+    Raises ValueError if ``history`` is empty.
+    """
     return max(history, key=lambda row: (row["val_acc"], -row["val_loss"]))
 
 
 def is_row(row: object) -> bool:
-    """Whether ``row`` is a dict with what COLUMNS says; it may lack columns that have a default, and have others as well."""
+    """Whether ``row`` is a dict with good values in all COLUMNS without a default; it may have other keys as well."""
     return isinstance(row, dict) and all(
         _fits(column, row[name]) if name in row else column.default is not NEEDED for name, column in COLUMNS.items()
     )
 
 
 def is_best(value: object) -> bool:
-    """Whether ``value`` can stand for the best epoch: None, or a dict with epoch, val_acc and val_loss, its columns as COLUMNS
-    says."""
+    """Whether ``value`` can be a best epoch: None, or a dict with epoch, val_acc, val_loss and good values in COLUMNS."""
     return value is None or (
         isinstance(value, dict)
         and {"epoch", "val_acc", "val_loss"} <= value.keys()
@@ -59,20 +67,20 @@ def is_best(value: object) -> bool:
     )
 
 
-def filled_row(row: dict) -> dict:
-    """The columns of ``row`` that COLUMNS names, in that order, the default where it lacks one; raises KeyError."""
+def filled_row(row: Row) -> Row:
+    """``row`` with exactly COLUMNS, in their order, and defaults for missing ones; raises KeyError if there is no default."""
     return {name: row[name] if name in row or column.default is NEEDED else column.default for name, column in COLUMNS.items()}
 
 
-def write_history(run: Path, rows: list) -> None:
-    """Write ``history.csv``, one row (a dict by COLUMNS) an epoch; numbers with all their digits. Raises OSError."""
+def write_history(run: Path, rows: Iterable[Row]) -> None:
+    """Write ``history.csv``, one row per epoch, numbers with all their digits. Raises OSError."""
     write_csv(run / "history.csv", [*COLUMNS, "format"], ([*filled_row(row).values(), FORMAT] for row in rows))
 
 
-def read_history(run: Path) -> list:
-    """The rows of ``history.csv`` as dicts by COLUMNS; columns that it does not name are passed over.
+def read_history(run: Path) -> list[Row]:
+    """The rows of ``history.csv``; ignores columns that COLUMNS does not name.
 
-    Raises RunError where the file cannot be used, FormatError where a newer version of the toolkit wrote it.
+    Raises RunError if the file is missing or damaged, FormatError if a newer version of the toolkit wrote it.
     """
     path = Path(run) / "history.csv"
     try:
@@ -82,9 +90,9 @@ def read_history(run: Path) -> list:
     except FormatError:
         raise
     except FileNotFoundError:
-        raise RunError(f"{run} has no history.csv: not a run folder, or no epoch was finished") from None
+        raise RunError(f"{run} has no history.csv: it is not a run folder, or no epoch has finished") from None
     except (OSError, ValueError, OverflowError, csv.Error) as error:  # OverflowError: int(float("inf"))
-        raise RunError(f"{path} cannot be read: {error}; put back a copy, or train anew") from None
+        raise RunError(f"{path} cannot be read: {error}; restore a copy, or train again") from None
 
 
 def _fits(column, value):
@@ -94,7 +102,7 @@ def _fits(column, value):
 
 
 def _row_of_text(path, line, texts):
-    """A row of numbers; ``texts``: what csv.DictReader gives, in which a line that is too short has None."""
+    """The row of numbers in ``texts``, a row from csv.DictReader, which has None where the line is too short."""
     found = texts.get("format")
     check_format(None if found is None else int(found), FORMAT, str(path))
     row = {name: _value(column, text) for name, column in COLUMNS.items() if (text := texts.get(name)) is not None}

@@ -1,21 +1,22 @@
-"""Reading back what this toolkit wrote as JSON: a table says what is used of it, and of which type that is."""
+"""Reads JSON files that this toolkit wrote, and keeps only the values that fit a table of rules."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Callable
+from typing import Any
 
 from machine.regular_file import open_regular
 from settings.format_number import check_format
+from trained.rules import Rule
 
-MAX_BYTES = 2**27  # figures of a hundred thousand classes are fewer
+MAX_BYTES = 2**27  # the metrics of a hundred thousand classes need fewer
 
 
-def read_values(path: Path, rules: dict[str, Callable[[object], bool]], newest: int) -> dict:
-    """{name: value} of the dict in the JSON file ``path``, as far as ``rules`` names them and they are as their rule says.
+def read_values(path: Path, rules: Mapping[str, Rule], newest: int) -> dict[str, Any]:
+    """{name: value} of the dict in the JSON file ``path``: the values that ``rules`` names and that fit their rule.
 
-    So a value of a wrong type counts as one that is not there, and what ``rules`` does not name is passed over. ``newest``: the
-    newest format that can be read. Raises FormatError (a ValueError) for a newer one; OSError, or another ValueError, where
-    there is no file or no dict in it.
+    So a value of a wrong type counts as missing. ``newest``: the newest format that can be read. Raises FormatError (a
+    ValueError) for a newer one; OSError or another ValueError if the file is missing or does not hold a dict.
     """
     with open_regular(path, MAX_BYTES) as file:
         data = file.read()

@@ -1,19 +1,21 @@
-"""``result.json`` of a run: how its training ended, its best epoch, its times."""
+"""``result.json`` of a run: the status of its training, its best epoch, its times."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Union
 
 from machine.whole_file import write_text
 from settings.format_number import FormatError
 from trained.history import is_best
 from trained.json_file import read_values
-from trained.rules import is_count, is_dict, is_digest, is_flag, is_pair_of_digests, is_positive_or_zero, is_text
+from trained.rules import Rule, is_count, is_dict, is_digest, is_flag, is_pair_of_digests, is_positive_or_zero, is_text
 
 FORMAT = 2
 """Of result.json. 1: without a number; 2: with ``format``."""
 STATUSES = ("unfinished", "finished", "interrupted", "failed")
 
-RULES = {
+RULES: dict[str, Rule] = {
     "status": lambda value: value in STATUSES,
     "net": is_text,
     "epochs": is_count,
@@ -30,14 +32,14 @@ RULES = {
     "diverged": is_flag,
     "init_from_sha256": is_digest,
 }
-"""What result.json may hold. A new entry is one line here; readers ask with ``get``, for older files lack it."""
+"""The values of result.json. To add one, add one line here; readers use ``get``, because older files lack it."""
 
 
-def read_result(run: Path) -> dict:
-    """What ``result.json`` says of a run, as far as RULES names it; what is missing or not as it should be is left out.
+def read_result(run: Union[str, Path]) -> dict[str, Any]:
+    """{name: value} from the ``result.json`` of a run: those that RULES names and that fit their rule.
 
-    Empty where there is no file that can be read. The status is "unfinished" until training ends, then "finished",
-    "interrupted" or "failed". Raises FormatError where a newer version of the toolkit wrote the file.
+    Empty if the file is missing or damaged. The status is "unfinished" until training ends, then "finished", "interrupted" or
+    "failed". Raises FormatError if a newer version of the toolkit wrote the file.
     """
     try:
         return read_values(Path(run) / "result.json", RULES, FORMAT)
@@ -47,6 +49,6 @@ def read_result(run: Path) -> dict:
         return {}
 
 
-def write_result(run: Path, result: dict) -> None:
-    """Write ``result.json``; ``result``: by RULES. Raises OSError."""
+def write_result(run: Path, result: Mapping[str, Any]) -> None:
+    """Write ``result``, {name: value} for names in RULES, to ``result.json``. Raises OSError."""
     write_text(run / "result.json", json.dumps({"format": FORMAT, **result}, indent=2, ensure_ascii=False) + "\n")

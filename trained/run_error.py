@@ -4,4 +4,4 @@ from messages.user_error import UserError
 
 
 class RunError(UserError):
-    """No usable run; the message says which are there, or what is the matter with this one."""
+    """A missing or unusable run; the message says which runs exist, or why this one is unusable."""

@@ -1,5 +1,6 @@
-"""A run is a folder ``runs/<net>/<NNN>/``; a new run takes the next number, nothing is overwritten."""
+"""A run is a folder ``runs/<net>/<NNN>/``; a new run gets the next number, so nothing is overwritten."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -31,21 +32,21 @@ def create_run(runs_dir: Union[str, Path], net: str) -> Path:
 
 
 def lock_run(run: Path) -> AbstractContextManager[Any]:
-    """Claim a run folder for this process; returns what holds the claim until its ``with`` block ends.
+    """Claim a run folder for this process; the returned context manager holds the claim until its ``with`` block ends.
 
-    The system lets go of it when the process ends, however it ends. Raises RunError where another process trains this run.
+    The system releases the claim when the process ends, however it ends. Raises RunError if another process trains this run.
     """
     try:
         return claim(Path(run) / ".lock")
     except ClaimedError:
-        raise RunError(f"{run} is being trained by another process: wait for its end, or name another run") from None
+        raise RunError(f"{run} is being trained by another process: wait until it ends, or name another run") from None
 
 
 def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:
-    """The run that was trained last, of ``net`` or of any network; raises RunError where there is none."""
+    """The run that was trained last, of ``net`` or of any network; raises RunError if there is none."""
     runs = [config.parent for config in Path(runs_dir).glob(f"{net or '*'}/*/config.yaml") if config.parent.name.isdecimal()]
     if not runs:
-        raise RunError(f"there is no run{f' of {net}' if net else ''} in {runs_dir}: python train.py begins one")
+        raise RunError(f"there is no run{f' of {net}' if net else ''} in {runs_dir}: python train.py starts one")
 
     def trained_at(run):
         files = [run / name for name in ("config.yaml", "last.safetensors")]
@@ -55,7 +56,7 @@ def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:
 
 
 def newest_finished_run(runs_dir: Union[str, Path], net: str) -> Path:
-    """The finished run of ``net`` with the highest number; raises RunError naming what is there instead."""
+    """The finished run of ``net`` with the highest number; raises RunError, which names the runs that exist instead."""
     parent = Path(runs_dir) / net
     runs = sorted((e for e in parent.glob("*") if e.name.isdecimal()), key=lambda e: int(e.name), reverse=True)
     for run in runs:
@@ -64,20 +65,20 @@ def newest_finished_run(runs_dir: Union[str, Path], net: str) -> Path:
     usable = next((run for run in runs if (run / "best.safetensors").is_file()), None)
     if usable:
         status = read_result(usable).get("status", "unfinished")
-        raise RunError(f"no finished run of {net} in {parent}; {usable} is {status}, evaluate it with --run {usable}")
+        raise RunError(f"no finished run of {net} in {parent}; {usable} is {status}: --run {usable} uses it")
     others = sorted({e.parent.parent.name for e in Path(runs_dir).glob("*/*/result.json")} - {net, "compare"})
     hint = f"; there are runs of {', '.join(others)}" if others else ""
     raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one{hint}")
 
 
 def best_checkpoint(run: Union[str, Path]) -> Path:
-    """The file of a run's best epoch; raises RunError where no epoch was good enough to be saved."""
+    """The file of a run's best epoch; raises RunError if no epoch was good enough to be saved."""
     path, reason = Path(run) / "best.safetensors", read_result(run).get("best_not_saved")
     if reason and not path.is_file():
         raise RunError(f"{run} has no best.safetensors: {reason}; train longer, or with a lower --save_best_above")
     return path
 
 
-def write_config(run: Path, settings: dict) -> None:
-    """Write every setting as it ran, a dict of plain values, to ``config.yaml``, after the number of its format."""
+def write_config(run: Path, settings: Mapping[str, Any]) -> None:
+    """Write ``settings``, {name: plain value}, to ``config.yaml``, after the format number. Raises OSError."""
     write_text(run / "config.yaml", yaml.safe_dump({"format": FORMAT, **settings}, sort_keys=False, allow_unicode=True))

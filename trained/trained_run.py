@@ -1,9 +1,10 @@
-"""A trained network with all that its run tells of it: what eval.py, gradcam.py and compare.py open, and scripts to come."""
+"""A trained network with the data of its run, for eval.py, gradcam.py, compare.py and users' own scripts."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -22,13 +23,13 @@ from trained.run_folder import best_checkpoint, newest_finished_run
 class TrainedRun:
     """The network of a run's best epoch: open it with ``open``, ``newest`` or ``chosen``.
 
-    ``folder``: of the run. ``checkpoint``: the file of the best epoch; ``header``: what is in it, see trained.header.
-    ``settings``: the Config that it was trained with. ``net``: its name as in networks.NETWORKS. ``classes``: names in label
-    order. ``epoch``: whose weights these are, from 1. ``view``: how photographs are shown to it, the arguments of
-    data.photograph_dataset.PhotographDataset. Weights are read when they are first asked for, onto Paddle's current device.
+    ``folder``: of the run. ``checkpoint``: the file of the best epoch; ``header``: its header, see trained.header.
+    ``settings``: the Config of its training. ``net``: its name in networks.NETWORKS. ``classes``: names in label order.
+    ``epoch``: the best epoch, from 1. ``view``: how the network sees photographs, as arguments of
+    data.photograph_dataset.PhotographDataset. ``classifier`` reads the weights at its first call, onto Paddle's current device.
     """
 
-    def __init__(self, folder: Path, checkpoint: Path, header: dict, settings: Config):
+    def __init__(self, folder: Path, checkpoint: Path, header: dict[str, Any], settings: Config):
         self.folder, self.checkpoint, self.header, self.settings = folder, checkpoint, header, settings
         self.net, self.classes, self.epoch = settings.net, header["classes"], header["epoch"]
         self.view = settings.part("view")
@@ -38,8 +39,8 @@ class TrainedRun:
     def open(cls, folder: str | Path) -> TrainedRun:
         """The trained network of the run in ``folder``, whether or not its training finished.
 
-        Raises RunError where no epoch was good enough to be saved, CheckpointError, ConfigError and FormatError where its best
-        checkpoint is missing or cannot be used.
+        Raises RunError if no epoch was good enough to be saved; CheckpointError, ConfigError or FormatError if its best
+        checkpoint is missing or unusable.
         """
         folder = Path(folder)
         checkpoint = best_checkpoint(folder)
@@ -48,32 +49,32 @@ class TrainedRun:
 
     @classmethod
     def newest(cls, runs_dir: str | Path, net: str) -> TrainedRun:
-        """That of the newest finished run of ``net``; raises RunError naming what is there instead, and as ``open`` does."""
+        """The network of the newest finished run of ``net``; raises RunError if there is none, and as ``open`` does."""
         return cls.open(newest_finished_run(runs_dir, net))
 
     @classmethod
     def chosen(cls, config: Config) -> TrainedRun:
-        """That of the run that ``config.run`` names, else of the newest finished run of ``config.net`` in ``config.runs_dir``.
+        """The network of the run ``config.run``, else of the newest finished run of ``config.net`` in ``config.runs_dir``.
 
-        Raises CheckpointError where the user gave both and they contradict each other, and as ``open`` and ``newest`` do.
+        Raises CheckpointError if the user gave both and they contradict each other, and as ``open`` and ``newest`` do.
         """
         if not config.run:
             return cls.newest(config.runs_dir, config.net)
         run = cls.open(config.run)
         if "net" in config.given and config.net != run.net:
-            raise CheckpointError(f"{run.folder} holds {run.net}, not {config.net}")
+            raise CheckpointError(f"{run.folder} holds {run.net}, not {config.net}: leave out one of --run and --net")
         return run
 
     @property
     def name(self) -> str:
-        """The network and the number of the run, such as "sa_resnet 003"."""
+        """The names of network and run folder, such as "sa_resnet 003"."""
         return f"{self.net} {self.folder.resolve().name}"
 
     def classifier(self) -> Classifier:
-        """uint8 [N, 3, H, W] -> logits [N, C], in evaluation mode, with its own weights, mean and std; always the same object.
+        """The network with its weights, mean and std, in evaluation mode: uint8 [N, 3, H, W] -> logits [N, C].
 
-        Raises CheckpointError where the checkpoint holds another network than its settings say, NetworkError where these
-        cannot be built.
+        Every call returns the same object. Raises CheckpointError if the checkpoint does not fit the network of its settings,
+        NetworkError if that cannot be built.
         """
         if self._classifier is None:
             classifier = Classifier(build_network(self.net, len(self.classes), **self.settings.network_options()))
@@ -107,9 +108,9 @@ class TrainedRun:
     def open_validation_set(
         self, data: str | None = None, follow_links: bool | None = None, dataset: str | None = None
     ) -> PhotographDataset:
-        """The validation side of a data set, shown as evaluation shows it to this network.
+        """The validation side of a data set, prepared as in this network's evaluation.
 
-        ``data``, ``follow_links``, ``dataset``: see data.data_sets.open_dataset; None: as in the training. Raises DataError.
+        ``data``, ``follow_links``, ``dataset``: see data.data_sets.open_dataset; None: as in training. Raises DataError.
         """
         dataset = self.settings.dataset if dataset is None else dataset
         return open_dataset(
@@ -121,7 +122,7 @@ class TrainedRun:
         )
 
     def check_classes(self, dataset: PhotographDataset) -> None:
-        """Raise DataError, naming the difference, unless ``dataset`` has the very classes that the run was trained on."""
+        """Raise DataError, which names the difference, unless ``dataset`` has the run's classes in the same order."""
         own, found = list(self.classes), list(dataset.classes)
         if own == found:
             return
@@ -134,12 +135,12 @@ class TrainedRun:
     def check_val_list(self, dataset: PhotographDataset, asked_for: bool) -> bool:
         """Whether ``dataset`` has the list that the run was validated on.
 
-        Raises CheckpointError where it has another one that the user has not ``asked_for``.
+        Raises CheckpointError if it has another one and the user has not ``asked_for`` it.
         """
         same = dataset.digest() == self.header["list_sha256"]["val"]
         if not same and not asked_for:
             raise CheckpointError(
                 f"{dataset.source} is not the list that {self.folder} was validated on: it may hold photographs that the run "
-                f"was trained on. Train anew, or say --data {dataset.data} to use it all the same"
+                f"was trained on. Train again, or use it anyway with --data {dataset.data}"
             )
         return same

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import paddle
 
@@ -90,7 +90,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
     state = TrainingState(classifier, optimizer, metrics)
     lists = {"train": train_set.digest(), "val": val_set.digest()}
-    facts = {"photographs": {"train": len(train_set), "val": len(val_set)}, "list_sha256": lists}
+    facts: dict[str, Any] = {"photographs": {"train": len(train_set), "val": len(val_set)}, "list_sha256": lists}
     folder = resume or create_run(config.runs_dir, config.net)
     with lock_run(folder):
         if resume:

@@ -1,1 +1,1 @@
-"""Weights from files that others made, and how a network starts from them."""
+"""Reads weights from files that others made, and starts networks from them."""

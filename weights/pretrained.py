@@ -1,4 +1,4 @@
-"""Paddle's own ImageNet weights: which networks they are for, and their download."""
+"""Paddle's own ImageNet weights: which networks have them, and their download."""
 
 import contextlib
 import importlib
@@ -7,41 +7,41 @@ import logging
 import sys
 from pathlib import Path
 
+from paddle.utils import download
+
 from networks import NETWORKS
 from weights.weight_files import WeightFileError
 
 VISION = {"vgg19": ("vgg", "vgg19"), "mobilenet_v2": ("mobilenetv2", "mobilenetv2_1.0")}
-"""Network -> (module of paddle.vision.models, name in its table of files); a ResNet's follow from its depth."""
+"""Network -> (module of paddle.vision.models, name in its table of files); for a ResNet both follow from its depth."""
 
 
-def pretrained_file(net) -> Path:
-    """The file of the weights that Paddle trained on ImageNet for ``net``, for a ResNet with attention those of the plain one.
+def pretrained_file(net: str) -> Path:
+    """The file of Paddle's ImageNet weights for the network ``net``; for a ResNet with attention, those of the plain ResNet.
 
-    Downloaded by Paddle into its own folder and checked against the MD5 that Paddle knows; a file already there is kept.
-    Paddle does not load it: its way of loading runs code that a file brings along. Raises WeightFileError.
+    Paddle downloads the file into its own folder and checks its MD5; an existing file is kept. Paddle does not load it, because
+    its loader runs code from the file. Raises WeightFileError.
     """
     module, name = _place(net)
-    from paddle.utils import download
-
     url, md5 = importlib.import_module(f"paddle.vision.models.{module}").model_urls[name]
     target = Path(download.WEIGHTS_HOME) / url.rpartition("/")[2]
     if not target.is_file():
         print(f"downloading {target.name} into {target.parent}", flush=True)
     bar = sys.stderr if sys.stderr.isatty() else io.StringIO()
     try:
-        # Paddle draws its bar into pipes as well, and says at each attempt what it does
+        # Paddle draws its bar even into pipes, and reports each attempt
         with contextlib.redirect_stderr(bar), contextlib.redirect_stdout(io.StringIO()), _silent(download.__name__):
             return Path(download.get_weights_path_from_url(url, md5))
     except (OSError, RuntimeError, ImportError) as error:
         raise WeightFileError(
-            f"pretrained: {target.name} could not be downloaded ({' '.join(str(error).split())}): fetch {url} by other means "
-            f"and give it with --init_from FILE"
+            f"pretrained: {target.name} could not be downloaded ({' '.join(str(error).split())}): download {url} in another "
+            f"way and give it with --init_from FILE"
         ) from None
 
 
 @contextlib.contextmanager
 def _silent(name):
-    """Within: the logger ``name`` says nothing below an error."""
+    """Within the block, the logger ``name`` logs only errors."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -52,6 +52,7 @@ def _silent(name):
 
 
 def _place(net):
+    """(module of paddle.vision.models, name in its table of files) of the network ``net``; raises WeightFileError."""
     builder = NETWORKS[net]
     if getattr(builder, "module", None) == "sa_resnet":
         return "resnet", f"resnet{builder.fixed['depth']}"

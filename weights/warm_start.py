@@ -1,26 +1,28 @@
-"""A network starts from weights of a file: names and layouts of PyTorch and Paddle onto our own, checks, and a report.
+"""Starts a network from the weights in a file: maps names and layouts of PyTorch and Paddle to our own, checks, reports.
 
-Exact warm start. With its initial parameters, an attention layer at the end of a residual block may be as simple as
+Exact warm start. With its initial parameters, an attention layer at the end of a residual block can be as simple as
 
     attention(x)[:, i] = factor * x[:, order[i]]                                     (attention.base.InitialMap)
 
-Shuffle Attention is: its gates are sigmoid(1), then it shuffles the channels by a fixed permutation. The block is
+This holds for Shuffle Attention: its gates are sigmoid(1), and it permutes the channels in a fixed order. The block is
 relu(attention(norm(conv(h))) + shortcut(h)), with norm(z)[:, c] = weight[c] * (z[:, c] - mean[c]) / sqrt(variance[c] + eps)
-+ bias[c]. Let W, weight, bias, mean and variance be those of a plain ResNet, and p the inverse of order. With
++ bias[c]. Let W, weight, bias, mean and variance come from a plain ResNet, and let p be the inverse of order. With
 
     W'[c] = W[p[c]],  mean'[c] = mean[p[c]],  variance'[c] = variance[p[c]],
     weight'[c] = weight[p[c]] / factor,  bias'[c] = bias[p[c]] / factor,
 
 channel c of norm'(conv'(h)) is that of norm(conv(h)) at p[c], divided by the factor, and channel i after the attention is
-factor * norm'(conv'(h))[:, order[i]] = norm(conv(h))[:, p[order[i]]] = norm(conv(h))[:, i]. So the block, and with it the
-network, computes what the plain one does, in training (with the batch's statistics) as in evaluation.
+factor * norm'(conv'(h))[:, order[i]] = norm(conv(h))[:, p[order[i]]] = norm(conv(h))[:, i]. So the block, and therefore the
+network, computes the same as the plain one, in training (with the batch's statistics) and in evaluation.
 
-A layer whose gates start at random (SE, CBAM, ECA, Shuffle Attention with the gate "conv") or follow the photograph (SimAM) has
-no such factor: the file's weights are loaded, permuted where the layer shuffles, and the report says that the network computes
-something else.
+Layers with random initial gates (SE, CBAM, ECA, Shuffle Attention with the gate "conv") or gates that depend on the photograph
+(SimAM) have no such factor: the file's weights are loaded, permuted if the layer shuffles, and the report says that the network
+computes something else.
 """
 
 import re
+from pathlib import Path
+from typing import Union
 
 import numpy as np
 from paddle import nn
@@ -29,8 +31,8 @@ from attention.base import Attention
 from sa_resnet import ResidualBlock
 from weights.weight_files import WeightFileError, read_weights
 
-NEARLY_NOTHING = 0.1  # of the network's tensors
-SHOWN = 3  # names in a line of the report
+MIN_SHARE = 0.1  # of the network's tensors that a file must have
+MAX_SHOWN = 3  # names in a line of the report
 DROPPED = "num_batches_tracked"
 NORM_NAMES = {"running_mean": "_mean", "running_var": "_variance"}
 RENAMED = (
@@ -40,26 +42,26 @@ RENAMED = (
     (r"\.cbam\.ChannelGate\.mlp\.3\.", ".cbam.fc2."),
     (r"\.cbam\.SpatialGate\.spatial\.", ".cbam."),
 )
-"""What PyTorch's SE-ResNets and the authors of CBAM call our parameters; SA-Net, EPSANet, ECA and SGE have our names."""
+"""(pattern, our name) for names in PyTorch's SE-ResNets and the CBAM authors' code; SA-Net, EPSANet, ECA and SGE use ours."""
 
 
-def start_from(path, network) -> list:
-    """Load the weights of the file ``path`` into ``network``, a new one; returns the lines of a report.
+def start_from(path: Union[str, Path], network: nn.Layer) -> list[str]:
+    """Load the weights in the file ``path`` into ``network``, a new one; returns the lines of a report.
 
-    What the network has and the file lacks stays as it was drawn, and so does a head for another number of classes. Raises
-    WeightFileError, the network unchanged, for a file that cannot be read, of which next to nothing fits, or with a tensor of
-    another shape or type than the network's or with values that are no numbers.
+    Parameters that the file lacks keep their random values, and so does a head for another number of classes. Raises
+    WeightFileError, and leaves the network unchanged, if the file cannot be read, belongs to another network, or has a tensor
+    of the wrong shape or type or with values that are not finite.
     """
     weights = read_weights(path)
     expected = network.state_dict()
     arrays, unreadable = _in_our_layout(weights, network)
     found = {name: array for name, array in arrays.items() if name in expected}
     for name in unreadable.keys() & expected.keys():
-        raise WeightFileError(f"{path}: {name} is {unreadable[name]}, which is not read: save it there as plain float32")
-    if len(found) < NEARLY_NOTHING * len(expected):
+        raise WeightFileError(f"{path}: {name} is {unreadable[name]}, which cannot be read: save it there as plain float32")
+    if len(found) < MIN_SHARE * len(expected):
         raise WeightFileError(
-            f"{path} holds weights of another network: {len(found)} of this one's {len(expected)} tensors are in it; it has "
-            f"{_some(arrays)}, the network {_some(expected)}: choose the --net that it belongs to"
+            f"{path} holds weights of another network: only {len(found)} of this network's {len(expected)} tensors are in it; "
+            f"it has {_some(arrays)}, the network {_some(expected)}: choose the --net that it belongs to"
         )
     head = _other_head(found, network)
     loaded = {name: _checked(path, name, array, expected[name]) for name, array in found.items() if name not in head}
@@ -72,7 +74,7 @@ def start_from(path, network) -> list:
     if extra:
         lines.append(f"left out: {len(extra)} that this network does not have: {_some(extra)}")
     if missing:
-        lines.append(f"as drawn: {len(missing)} that were not loaded: {_some(missing)}")
+        lines.append(f"kept random: {len(missing)} that were not loaded: {_some(missing)}")
     lines += _absorb_attention(network, loaded, extra, head)
     for name, array in loaded.items():
         expected[name].set_value(array)
@@ -80,7 +82,7 @@ def start_from(path, network) -> list:
 
 
 def _in_our_layout(weights, network):
-    """(arrays, unreadable) of ``weights`` by the names and in the layout of Paddle and of our networks."""
+    """(arrays, unreadable) of ``weights``, with the names of our networks and in Paddle's layout."""
     if weights.framework == "paddle":
         return weights.arrays, weights.unreadable
     linear = {f"{path}.weight" for path, layer in network.named_sublayers() if isinstance(layer, nn.Linear)}
@@ -90,10 +92,11 @@ def _in_our_layout(weights, network):
         array = weights.arrays[theirs]
         if name in linear:
             if array.ndim == 4 and array.shape[2:] == (1, 1):
-                array = array[:, :, 0, 0]  # some write the linear layers of SE as 1x1 convolutions
+                # SE's linear layers can be 1x1 convolutions in PyTorch: [out, in, 1, 1] -> [out, in]
+                array = array[:, :, 0, 0]
             array = array.T  # [out, in] -> [in, out]
         elif theirs.endswith("SpatialGate.spatial.conv.weight"):
-            array = array[:, ::-1]  # CBAM's authors have the maximum before the mean
+            array = array[:, ::-1]  # [1, 2, k, k]: the authors of CBAM put the maximum before the mean, we after it
         elif re.search(r"\.sge\.(weight|bias)$", name) and array.shape[3:] == (1,):
             array = array[..., 0]  # [1, groups, 1, 1] -> [1, groups, 1]
         arrays[name] = array
@@ -108,7 +111,7 @@ def _our_name(name):
 
 
 def _other_head(found, network):
-    """Names of the head's tensors, the network's last linear layer's, if it is for another number of classes."""
+    """The names of the tensors in the head (the last linear layer) if ``found`` has them for another number of classes."""
     linear = [(path, layer) for path, layer in network.named_sublayers() if isinstance(layer, nn.Linear)]
     if not linear:
         return []
@@ -123,28 +126,29 @@ def _other_head(found, network):
 
 
 def _checked(path, name, array, parameter):
-    """``array`` as the parameter ``name`` takes it; raises WeightFileError."""
+    """``array`` as float32 for the parameter ``name``; raises WeightFileError if shape, type or values do not fit."""
     if array.shape != _shape(parameter):
         raise WeightFileError(
-            f"{path}: {name} has shape {array.shape}, the network's is {_shape(parameter)}: choose the --net that it belongs to"
+            f"{path}: {name} has shape {array.shape}, the network's is {_shape(parameter)}: choose the --net it belongs to"
         )
     if array.dtype.kind != "f":
         raise WeightFileError(
-            f"{path}: {name} holds {array.dtype}, the network floating-point numbers: take weights of a plain network"
+            f"{path}: {name} holds {array.dtype}, the network floating-point numbers: use weights of a plain network"
         )
-    # a copy in the order of memory: Paddle takes no views with strides of their own
+    # a contiguous copy: Paddle does not accept views with other strides
     array = np.array(array, dtype="float32", order="C")
     if not np.isfinite(array).all():
-        raise WeightFileError(f"{path}: {name} holds values that are no numbers: the training that left them had diverged")
+        raise WeightFileError(f"{path}: {name} holds NaN or infinite values: the training that wrote them had diverged")
     if name.endswith("._variance") and (array < 0).any():
-        raise WeightFileError(f"{path}: {name} holds variances below zero: the file is damaged")
+        raise WeightFileError(f"{path}: {name} holds variances below zero: the file is damaged, get another copy")
     return array
 
 
-def _absorb_attention(network, loaded, extra, head) -> list:
-    """Change the weights ``loaded``, of a network without attention, so that the one with attention computes what it did.
+def _absorb_attention(network, loaded, extra, head) -> list[str]:
+    """Change the weights ``loaded`` of a network without attention so that the network with attention computes the same.
 
-    Returns lines for the report; none where the network has no attention or the file has attention of its own.
+    ``extra``: names that only the file has; ``head``: names of a head that was not loaded. Returns lines for the report, none
+    if the network has no attention or the file has its own.
     """
     layers = {path: layer for path, layer in network.named_sublayers() if isinstance(layer, Attention)}
     own = tuple(f"{path}." for path in layers)
@@ -152,7 +156,7 @@ def _absorb_attention(network, loaded, extra, head) -> list:
         return []
     kind = type(next(iter(layers.values()))).__name__
     if not any(layer.parameters() for layer in layers.values()):
-        return [f"{kind} has no parameters: a network without it, if that is the file's, computes something else"]
+        return [f"{kind} has no parameters: if the file's network lacks it, this network computes something else"]
     blocks = {path: layer for path, layer in network.named_sublayers() if isinstance(layer, ResidualBlock)}
     if any(name.startswith(tuple(f"{path}." for path in blocks)) for name in extra):
         return [f"{kind} starts in blocks that lack a part of the file's: the network does not compute what the file's does"]
@@ -164,13 +168,16 @@ def _absorb_attention(network, loaded, extra, head) -> list:
     ):
         return [f"{kind} starts beside these weights: the network does not compute what the file's does"]
     return [
-        f"exact warm start: with {kind} as drawn, which the last convolution and batch norm of each block absorb, the network "
+        f"exact warm start: the last convolution and batch norm of each block absorb the initial {kind}, so the network "
         f"computes what the file's does{', up to the head' if head else ''}"
     ]
 
 
 def _absorb_in_block(path, block, loaded) -> bool:
-    """Absorb the attention at the end of ``block``, called ``path``; whether it then computes exactly what it did without."""
+    """Absorb the attention at the end of ``block``, called ``path``; returns whether the block computes the same as without it.
+
+    Changes the weights in ``loaded``: permutes the output channels of the last convolution [C, in, k, k] and batch norm [C].
+    """
     conv, norm = (
         next(f"{path}.{name}" for name, layer in block.named_children() if layer is last)
         for last in (block.last_conv, block.last_norm)
@@ -192,4 +199,4 @@ def _shape(parameter):
 
 def _some(names):
     names = list(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(names[:MAX_SHOWN]) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "")

@@ -1,7 +1,7 @@
-"""Weights from files that strangers made: ``read_weights``. No code of a file is run, whatever it asks for.
+"""Reads weights from files that strangers made (``read_weights``), and never runs code from a file.
 
-safetensors, PyTorch's checkpoints (.pth, .pth.tar, .pt), Paddle's (.pdparams) and this toolkit's own; the content, not the
-name, decides which it is. What else a training checkpoint holds (epoch, optimizer, arguments) is passed over.
+Reads safetensors, PyTorch's checkpoints (.pth, .pth.tar, .pt), Paddle's (.pdparams) and this toolkit's own; the content, not
+the name, tells them apart. Ignores everything else in a training checkpoint (epoch, optimizer, arguments).
 """
 
 import json
@@ -10,7 +10,7 @@ import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -26,16 +26,16 @@ PLACES = (
     "state_dict", "model", "model_state_dict", "net", "network", "weights", "params",
     "state_dict_ema", "model_ema", "ema_state_dict", "ema",
 )  # fmt: skip
-"""Where training scripts put the weights in a checkpoint; the first that is there counts, averaged weights last."""
+"""Keys under which training scripts store the weights in a checkpoint; the first existing one counts, averaged weights last."""
 PREFIXES = ("module.", "_orig_mod.", "_layers.")
-"""What DataParallel and compiled models put before every name."""
+"""DataParallel and compiled models put them before every name."""
 OWN = "network."
 BIG = "UnpackBigParamInfor@@"
-SAVE_ALONE = "nothing of that was run; where the file comes from, save the state_dict alone"
+SAVE_ALONE = "none of its code was run; save only the state_dict where the file comes from"
 TAR_MAGIC_AT = 257
-READABLE = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")  # of safetensors, by numpy
+READABLE = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")  # safetensors types in numpy
 UNREADABLE = (ValueError, zipfile.BadZipFile, NotImplementedError, SafetensorError, EOFError, OSError, struct.error)
-"""What damaged files bring about; PlainPickleError and those of torch_weights are ValueErrors."""
+"""The errors that damaged files cause; PlainPickleError and the errors of torch_weights are ValueErrors."""
 
 
 class WeightFileError(UserError):
@@ -43,41 +43,41 @@ class WeightFileError(UserError):
 
 
 class Weights(NamedTuple):
-    """``arrays``: {name: numpy array}. ``framework``: "torch" or "paddle", whose layout and names they have.
+    """The weights in a file.
 
-    ``unreadable``: {name: why} of entries beside them that are tensors of a kind that cannot be read. ``notes``: lines on what
-    was found, for the user.
+    ``arrays``: {name: array}. ``framework``: "torch" or "paddle", whose names and layout they have. ``unreadable``: {name:
+    reason} of further tensors, of a kind that cannot be read. ``notes``: lines for the user about the choice of weights.
     """
 
-    arrays: dict
+    arrays: dict[str, np.ndarray]
     framework: str
-    unreadable: dict
-    notes: tuple = ()
+    unreadable: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def digest_of(path):
-    """SHA-256 of a file; None for None and for a file that cannot be read."""
+def digest_of(path: Optional[Union[str, Path]]) -> Optional[str]:
+    """SHA-256 of a file in hexadecimal digits; None for None and for a file that cannot be read."""
     try:
         return sha256_of(path) if path else None
     except OSError:
         return None
 
 
-def read_weights(path) -> Weights:
-    """The weights that the file ``path`` holds; raises WeightFileError."""
+def read_weights(path: Union[str, Path]) -> Weights:
+    """The weights in the file ``path``; raises WeightFileError."""
     path = Path(path)
     if path.is_dir():
         raise WeightFileError(f"{path} is a folder: name the file of weights in it, such as its best.safetensors")
     if not path.is_file():
-        raise WeightFileError(f"there is no file {path}")
+        raise WeightFileError(f"there is no file {path}: give --init_from the file of weights")
     try:
         with open(path, "rb") as file:
             weights = _read(file)
     except UNREADABLE as error:
         reason = str(error)
-        if not isinstance(error, UnreadableWeights):  # a library's, which may quote the file
+        if not isinstance(error, UnreadableWeights):  # an error from a library may quote the file
             reason = named(" ".join(reason.split())) or type(error).__name__
-            reason += "; it is damaged or cut: fetch it again, or from elsewhere"
+            reason += "; it is damaged or cut: download it again, or from another place"
         raise WeightFileError(f"{path} cannot be read: {reason}") from None
     return _without_prefixes(weights)
 
@@ -99,7 +99,7 @@ def _read(file):
 _STRANGERS = (
     (lambda start: not start, "it is empty: fetch it again"),
     (lambda start: start[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar",
-     "a tar archive: unpack it if the weights are in it; one of PyTorch before 0.2 has to be loaded and saved anew there"),
+     "a tar archive: unpack it if it contains the weights; if PyTorch before 0.2 wrote it, load it and save it again there"),
     (lambda start: start[:2] == b"\x1f\x8b", "a gzip archive: unpack it first"),
     (lambda start: start[:4] == b"PK\x05\x06", "an empty zip archive: fetch it again"),
     (lambda start: start[:8] == b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes: save its weights as safetensors"),
@@ -118,36 +118,35 @@ def _name_of_format(start):
         if is_it(start):
             return what
     return (
-        "of no format known here: name a file of safetensors, of PyTorch (.pth; pickle protocol 2 or newer) or of Paddle "
-        "(.pdparams)"
+        "an unknown format: name a file of safetensors, of PyTorch (.pth; pickle protocol 2 or newer) or of Paddle (.pdparams)"
     )
 
 
 def _read_pickle(file):
-    """One of PyTorch before 1.6, which begins with a magic number, or of Paddle: a dict of arrays."""
+    """The Weights in a file of PyTorch before 1.6, which begins with a magic number, or of Paddle, a pickled dict of arrays."""
     found = _Found()
     value = read_plain_pickle(file, LANGUAGE)
     if value == MAGIC:
         return Weights(read_legacy(file, found.choose), "torch", found.unreadable, tuple(found.notes))
     leaves = found.choose(value)
     if any(isinstance(leaf, Tensor) for leaf in leaves.values()):
-        raise UnreadableWeights("a bare pickle of PyTorch's tensors, without their values: save it with torch.save")
-    # numpy has no bfloat16: Paddle writes its bits as uint16
+        raise UnreadableWeights("a bare pickle of PyTorch's tensors, without their values: save them with torch.save")
+    # numpy has no bfloat16, so Paddle writes its bits as uint16
     arrays = {name: widened(leaf) if leaf.dtype == np.uint16 else leaf for name, leaf in leaves.items()}
     return Weights(arrays, "paddle", found.unreadable, tuple(found.notes))
 
 
 class _Found:
-    """Finds the state_dict in what a checkpoint holds."""
+    """Finds the state_dict in a checkpoint, and collects ``unreadable`` and ``notes`` for Weights."""
 
     def __init__(self):
         self.unreadable, self.notes = {}, []
 
-    def choose(self, value) -> dict:
-        """{name: array or Tensor} of the state_dict in ``value``; raises UnreadableWeights where there is none."""
+    def choose(self, value: Any) -> dict[str, Union[np.ndarray, Tensor]]:
+        """{name: array or Tensor} of the state_dict in ``value``; raises UnreadableWeights if there is none."""
         state = self._state_dict(value, 3)
         if state is None:
-            raise UnreadableWeights(f"no state_dict is in it, but {_described(value)}; {SAVE_ALONE}")
+            raise UnreadableWeights(f"it holds no state_dict, but {_described(value)}; {SAVE_ALONE}")
         leaves = {}
         for name, entry in _with_text(state).items():
             leaf = _leaf(entry)
@@ -163,19 +162,19 @@ class _Found:
         entries = _with_text(value)
         if BIG in entries:
             raise UnreadableWeights(
-                "Paddle's form for tensors above 1 GB, cut in parts: save it with paddle.save(..., protocol=4)"
+                "it holds tensors above 1 GB in Paddle's split form: save them with paddle.save(..., protocol=4)"
             )
         for place in PLACES:
             inner = self._state_dict(entries.get(place), depth - 1)
             if inner is not None:
                 if "ema" in place.split("_"):
-                    self.notes.append(f"the averaged weights, {place!r}, as there are no others")
+                    self.notes.append(f"these are the averaged weights, {place!r}: the file has no others")
                 return inner
         return value if any(isinstance(_leaf(entry), (np.ndarray, Tensor)) for entry in value.values()) else None
 
 
 def _leaf(entry):
-    """An entry of a state_dict as it counts: an array out of its stand-in, or out of Paddle's (name, array)."""
+    """The array or Tensor in an entry of a state_dict (a stand-in, or Paddle's (name, array)); else the entry itself."""
     if type(entry) is tuple and len(entry) == 2 and isinstance(entry[0], (str, bytes)):
         entry = entry[1]
     return entry.array if isinstance(entry, PlainArray) and entry.array is not None else entry
@@ -202,7 +201,10 @@ def _described(value):
 
 
 def _read_safetensors(file, length):
-    """``length``: of the JSON header, which the library checks: types, shapes, that every byte has one owner."""
+    """The Weights in a safetensors file with a JSON header of ``length`` bytes.
+
+    The library checks the header: types, shapes, and that every byte belongs to one tensor.
+    """
     with safe_open(file.name, framework="np") as stored:
         metadata, names = stored.metadata() or {}, list(stored.keys())
         own = "header" in metadata
@@ -212,11 +214,12 @@ def _read_safetensors(file, length):
         for name in wanted:
             kind = header[name]["dtype"]
             if kind == "BF16":
+                # uint16 [count] -> float32 [count] -> the tensor's shape
                 arrays[name] = widened(_raw(file, 8 + length, header[name])).reshape(header[name]["shape"])
             elif kind in READABLE:
                 arrays[name] = stored.get_tensor(name)
             else:
-                unreadable[name] = f"a tensor of type {kind}, which numpy does not have"
+                unreadable[name] = f"a tensor of type {kind}, which numpy lacks"
     if own:
         arrays = {name[len(OWN) :]: array for name, array in arrays.items()}
     if not arrays:
@@ -231,7 +234,7 @@ def _raw(file, start, entry):
 
 
 def _framework(metadata, names):
-    """Who wrote a safetensors file, by its metadata or, where these do not say, by the names of the running statistics."""
+    """Which framework wrote a safetensors file, from its metadata or else from the names of the running statistics."""
     endings = {name.rpartition(".")[2] for name in names}
     if metadata.get("format") in ("pt", "pd"):
         return {"pt": "torch", "pd": "paddle"}[metadata["format"]]
@@ -240,12 +243,12 @@ def _framework(metadata, names):
     if endings & {"_mean", "_variance"}:
         return "paddle"
     raise UnreadableWeights(
-        'it does not say whose layout it has: save it with metadata={"format": "pt"} (PyTorch) or "pd" (Paddle)'
+        'it does not say which layout it has: save it with metadata={"format": "pt"} (PyTorch) or "pd" (Paddle)'
     )
 
 
 def _without_prefixes(weights):
-    """The weights without what wrappers put before every name."""
+    """The weights without PREFIXES before the names."""
     arrays, unreadable = weights.arrays, weights.unreadable
     for prefix in PREFIXES * 2:
         if arrays and all(name.startswith(prefix) for name in arrays):

@@ -58,7 +58,7 @@ def _surroundings(cache):
     with contextlib.ExitStack() as changed:
         changed.enter_context(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(cache)))
         changed.enter_context(mock.patch.object(os, "sync", create=True))
-        changed.enter_context(mock.patch.multiple(data_archive, SMALL=SMALL, SPARE_DISK=0))
+        changed.enter_context(mock.patch.multiple(data_archive, ALWAYS_ALLOWED=SMALL, SPARE_DISK=0))
         changed.enter_context(contextlib.redirect_stderr(io.StringIO()))
         yield
 
