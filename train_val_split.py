@@ -6,9 +6,6 @@ changes photographs.
 
 from machine import ending
 from config import Config, parse_config
-from data import DATASETS
-from data.class_folders import SplitError
-from data.splitting import split_folder
 
 
 def main(config: Config) -> int:
@@ -17,10 +14,17 @@ def main(config: Config) -> int:
 
 
 def split(config: Config) -> None:
-    """Write the lists of ``config.data``; raises SplitError, DataError, OSError."""
-    if not DATASETS[config.dataset].in_folder:
-        raise SplitError(f"dataset = {config.dataset!r}: only a folder can be split; {config.dataset} is split already")
-    split_folder(config.data, config.val_fraction, config.seed, config.max_per_class, config.follow_links, show_progress=True)
+    """Write the lists of ``config.data``: see data.splitting."""
+    from data.splitting import split_dataset
+
+    split_dataset(
+        config.dataset,
+        config.data,
+        seed=config.seed,
+        follow_links=config.follow_links,
+        show_progress=True,
+        **config.part("split"),
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from machine import processor  # noqa: E402
-from sample_animals import draw_dataset  # noqa: E402
+from drawing.drawn_dataset import draw_dataset  # noqa: E402
 
 
 def rate(photographs, work, rounds=5):

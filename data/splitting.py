@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Optional, Union
 
+from data import DATASETS
 from data.class_folders import REPORT, SplitError, composed, find_files, sort_key
 from data.data_folder import DataFolder
 from data.lists import write_lists
@@ -23,6 +24,13 @@ from messages.progress import ProgressBar
 from messages.terminal import printable
 
 MAX_PROCESSES = 61  # in a pool, on Windows
+
+
+def split_dataset(dataset: str, data: str, **options) -> None:
+    """Split a data set, one of DATASETS, that is a folder; ``options``: see split_folder, which names what this raises."""
+    if not DATASETS[dataset].in_folder:
+        raise SplitError(f"dataset = {dataset!r}: only a folder can be split; {dataset} is split already")
+    split_folder(data, **options)
 
 
 def split_folder(

@@ -14,14 +14,14 @@ FLOORS = (  # rooms of one floor do not import each other
     ("evaluation",),
     ("training",),
     ("plots",),
-    ("trained", "weights"),
+    ("trained", "weights", "drawing"),
     ("config",),
     ("animal_dataset", "networks"),
     ("data", "sa_resnet"),
     ("attention",),
     ("ops", "settings", "pickles"),
     ("machine",),
-    ("messages", "drawing"),
+    ("messages",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "install")

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sample_animals
-from sample_animals import CLASSES, draw_dataset, main
+from drawing import drawn_dataset
+from drawing.animals import CLASSES
+from drawing.drawn_dataset import draw_dataset
+from sample_animals import main
 
 PER_CLASS = 8
 
@@ -78,7 +80,7 @@ def test_an_interrupted_run_leaves_no_data_set_and_the_next_one_succeeds(tmp_pat
 
     folder = tmp_path / "dataset"
     with monkeypatch.context() as patched:
-        patched.setattr(sample_animals, "draw_animal", interrupt)
+        patched.setattr(drawn_dataset, "draw_animal", interrupt)
         with pytest.raises(KeyboardInterrupt):
             draw_dataset(folder, 2, seed=0)
         assert main(SimpleNamespace(data=str(folder), per_class=1, seed=0)) == 130
