@@ -13,7 +13,7 @@ from show_photographs import main
 def drawn(monkeypatch):
     """What was drawn: a list of (images with labels, file) for each picture."""
     calls = []
-    monkeypatch.setattr("plots.figures.draw_photographs", lambda images, path: calls.append((images, path)))
+    monkeypatch.setattr("plots.class_grid.draw_photographs", lambda images, path: calls.append((images, path)))
     return calls
 
 
@@ -79,6 +79,6 @@ def test_an_interruption_ends_without_a_traceback(listed_folder, capsys, monkeyp
     def interrupt(images, path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("plots.figures.draw_photographs", interrupt)
+    monkeypatch.setattr("plots.class_grid.draw_photographs", interrupt)
     assert main(Config(data=str(listed_folder))) == 130
     assert capsys.readouterr().err.count("\n") <= 1
