@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from explanation.class_activation import evaluation_mode, hooks
 from sa_resnet import ResidualBlock
 

@@ -18,7 +18,7 @@ sys.path.insert(0, {root!r})
 from machine import processor
 processor.configure(1)
 import paddle
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from ops import fused
 """
 IN_EIGHT = """

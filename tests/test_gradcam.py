@@ -15,13 +15,14 @@ from safetensors.numpy import load_file
 import gradcam
 import networks
 import train
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from config import Config
 from data.lists import write_lists
 from explanation import explain_photographs
 from explanation.class_activation import grad_cam
 from explanation.shuffle_gates import shuffle_gates, stage_gates
-from networks import NETWORKS, Classifier, NetworkError, build_network
+from networks import NETWORKS, NetworkError, build_network
+from networks.classifier import Classifier
 from ops.fused import plain_operators
 from sa_resnet import BlockAttention, ResNet
 
