@@ -19,6 +19,7 @@ from networks.classifier import Classifier
 from ops.batch_norm import BatchNorm2D
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet, conv
 from trained.checkpoint import save_checkpoint
+from training import session
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import WeightFileError
@@ -333,7 +334,7 @@ def test_sa_resnet50_starts_from_the_pretrained_resnet50_with_its_logits(tmp_pat
     monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", download)
     monkeypatch.setattr(paddle.utils.download, "WEIGHTS_HOME", str(tmp_path))
     config = Config(net="sa_resnet50", pretrained=True)
-    classifier = train.build_classifier(config, 1000)
+    classifier = session.build_classifier(config, 1000)
     classifier.eval()
     images = pixels(64)
     expected = Classifier(source, config.mean, config.std)(images).numpy()
