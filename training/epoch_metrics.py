@@ -90,7 +90,7 @@ class MeanCrossEntropy(_EpochMean):
 
 
 class Accuracy(_EpochMean):
-    """The share of photographs whose most probable class is the label; the label of soft labels is the class with most weight."""
+    """The share of photographs whose most probable class is the label (of soft labels: the class with the largest share)."""
 
     _name = "acc"
 

@@ -1,6 +1,5 @@
 """The learning rate schedule and the optimisers."""
 
-import functools
 import math
 from typing import Any, Optional
 
@@ -58,9 +57,11 @@ def build_optimizer(
     decoupled with "adamw"; without ``decay_norm_and_bias`` it acts only on the weights of convolutions and linear layers.
     ``schedule``: the remaining arguments of learning_rate_factor. Raises ValueError for an unknown optimiser or schedule.
     """
-    factor = functools.partial(
-        learning_rate_factor, steps_per_epoch=steps_per_epoch, epochs=epochs, **(schedule or {"schedule": "constant"})
-    )
+    of_schedule = schedule or {"schedule": "constant"}
+
+    def factor(step):
+        return learning_rate_factor(step, steps_per_epoch, epochs, **of_schedule)
+
     factor(0)  # raises the ValueError for an unknown schedule now, not in the first step
     rate = paddle.optimizer.lr.LambdaDecay(learning_rate, factor)
     learnable = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
