@@ -1,9 +1,9 @@
-"""Compare networks on your photographs: train what is missing, evaluate, and say what the data carry."""
+"""Compare networks on your photographs: train and evaluate missing runs, and say which differences the data support."""
 
 from machine import ending
 from config import Config, parse_config
 
-PATIENCE = 10.0  # seconds; the training under way takes up to 6 to end
+PATIENCE = 10.0  # seconds; the current training may take up to 6 of them to end
 
 
 def main(config: Config) -> int:
@@ -11,8 +11,8 @@ def main(config: Config) -> int:
 
 
 def compare(config: Config) -> int:
-    """Compare what ``config`` names: see comparison.compare_networks."""
-    from comparison.compare_networks import compare_networks
+    """Compare the networks or runs that ``config`` names: see comparison.compare_networks."""
+    from comparison.compare_networks import compare_networks  # imports Paddle, so only once the settings have been checked
 
     return compare_networks(config)
 

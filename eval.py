@@ -1,4 +1,4 @@
-"""Evaluate a trained network on the validation list: accuracy, per-class figures, confusion matrix, every prediction."""
+"""Evaluate a trained network on the validation list: accuracy, metrics of each class, confusion matrix, all predictions."""
 
 from machine import ending
 from config import Config, parse_config
@@ -10,7 +10,7 @@ def main(config: Config) -> int:
 
 def evaluate(config: Config) -> dict:
     """Evaluate the run that ``config`` chooses: see evaluation.evaluate_run."""
-    from evaluation.evaluate_run import evaluate_run
+    from evaluation.evaluate_run import evaluate_run  # imports Paddle, so only once the settings have been checked
 
     return evaluate_run(config)
 

@@ -11,8 +11,8 @@ def main(config: Config) -> int:
 
 
 def explain(config: Config) -> Path:
-    """Draw what ``config`` asks for: see explanation.explain_photographs."""
-    from explanation.explain_photographs import explain_photographs
+    """Draw the pictures that ``config`` asks for: see explanation.explain_photographs."""
+    from explanation.explain_photographs import explain_photographs  # imports Paddle, so only once settings are checked
 
     return explain_photographs(config)
 

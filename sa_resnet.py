@@ -1,9 +1,9 @@
 """ResNet with a pluggable attention layer; SA-ResNet is this ResNet with Shuffle Attention.
 
-K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with the stride on the 3x3 convolution as
-torchvision has it. Shuffle Attention sits after the last batch norm of a block, before the residual addition, as in the SA-Net
-authors' code; parameter names and initialisation are theirs (and torchvision's), so that published weights map one
-to one: ``bn.running_mean`` is Paddle's ``bn._mean``, ``bn.running_var`` is ``bn._variance``, ``fc.weight`` is transposed,
+K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with the stride on the 3x3 convolution as in
+torchvision. Shuffle Attention follows the last batch norm of a block, before the residual addition, as in the SA-Net authors'
+code; parameter names and initialisation are theirs (and torchvision's), so that published weights map one to one:
+``bn.running_mean`` is Paddle's ``bn._mean``, ``bn.running_var`` is ``bn._variance``, ``fc.weight`` is transposed,
 ``bn.num_batches_tracked`` has no counterpart.
 
 ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that comparing them compares attention.
@@ -11,12 +11,15 @@ ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that com
 
 import inspect
 import math
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn.initializer import KaimingNormal, Uniform
 
 from attention import attention_layer
+from attention.base import Attention
 from ops.batch_norm import BatchNorm2D
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -24,9 +27,9 @@ BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Depth -> number of blocks in each of the four stages."""
 
 
-def conv(in_channels, out_channels, kernel_size, stride=1, groups=1):
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
     """Convolution without bias, padded to keep the size at stride 1, initialised for ReLU by its fan-out."""
-    # Paddle's KaimingNormal computes fan-in; the authors initialise by fan-out, which it takes as an argument
+    # Paddle's KaimingNormal computes the fan-in itself; the authors initialise by fan-out, so it gets that as the fan-in
     fan_out = out_channels * kernel_size**2
     return nn.Conv2D(
         in_channels,
@@ -40,16 +43,66 @@ def conv(in_channels, out_channels, kernel_size, stride=1, groups=1):
     )
 
 
-def conv3x3(in_channels, out_channels, stride=1):
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2D:
     """The 3x3 convolution of a residual block."""
     return conv(in_channels, out_channels, 3, stride)
 
 
-class ResidualBlock(nn.Layer):
-    """The shortcut, and the place for an attention layer, of both kinds of block."""
+class BlockAttention:
+    """An attention layer for every block of a network: its name in the block, its place, and how to build it.
 
-    def add_ends(self, in_channels, out_channels, stride, attention, spatial_channels):
-        """Attention and shortcut, after the block's own layers: so the authors' code orders the parameters."""
+    ``name``: one of attention.ATTENTIONS; ``options`` are passed to the layer. Raises ValueError for an option that the layer
+    does not have.
+    """
+
+    def __init__(self, name: str, **options: Any):
+        self.layer, self.options = attention_layer(name), options
+        self.place = self.layer.place
+        self.name = "sa" if name == "shuffle" else name  # as in the authors' checkpoints
+        known = list(inspect.signature(self.layer).parameters)[1:]  # without ``channels``
+        for option in options:
+            if option not in known:
+                raise ValueError(f"{name} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+
+    def __call__(self, channels: int) -> Attention:
+        return self.layer(channels, **self.options)
+
+
+def block_attention(name: str, **options: Any) -> Optional[BlockAttention]:
+    """The ``BlockAttention`` of ``name`` with the ``options`` that are not None; None where ``name`` is "none".
+
+    Raises ValueError for an option that the layer does not have.
+    """
+    chosen = {option: value for option, value in options.items() if value is not None}
+    if name != "none":
+        return BlockAttention(name, **chosen)
+    if chosen:
+        raise ValueError(f"without attention there is no option {', '.join(chosen)}")
+    return None
+
+
+class ResidualBlock(nn.Layer):
+    """What both kinds of block share: the shortcut, and the places for an attention layer.
+
+    A subclass has ``last_conv`` and ``last_norm``, its last convolution and batch norm, and calls ``add_ends`` at the end of
+    its constructor.
+    """
+
+    expansion: int
+    """The output has ``expansion`` times as many channels as the 3x3 convolutions."""
+
+    def add_ends(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        attention: Optional[BlockAttention],
+        spatial_channels: int,
+    ) -> None:
+        """Add attention and shortcut; ``spatial_channels``: those of the block's 3x3 convolution.
+
+        They come after the block's own layers because the authors' code orders the parameters in this way.
+        """
         self.inside, self.at_end = None, None
         if attention is not None and attention.place == "inside":
             self.inside = attention.name
@@ -61,16 +114,16 @@ class ResidualBlock(nn.Layer):
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(conv(in_channels, out_channels, 1, stride), BatchNorm2D(out_channels))
 
-    def spatial(self, x):
-        """What the block's spatial convolution gives, with the attention that belongs there."""
+    def attend_inside(self, x: Tensor) -> Tensor:
+        """``x``, the output of the block's 3x3 convolution, after the attention layer that belongs there, if any."""
         return x if self.inside is None else getattr(self, self.inside)(x)
 
-    def end(self, out, norm, x):
-        """relu(attention(norm(out)) + shortcut(x)); ``norm``: the block's last batch norm."""
+    def end(self, out: Tensor, x: Tensor) -> Tensor:
+        """relu(attention(last_norm(out)) + shortcut(x)); ``out``: of the block's last convolution, ``x``: the block's input."""
         identity = x if self.downsample is None else self.downsample(x)
         if self.at_end is None:
-            return norm(out, residual=identity)
-        return getattr(self, self.at_end).end_block(out, norm, identity)
+            return self.last_norm(out, residual=identity)
+        return getattr(self, self.at_end).end_block(out, self.last_norm, identity)
 
 
 class BasicBlock(ResidualBlock):
@@ -78,7 +131,14 @@ class BasicBlock(ResidualBlock):
 
     expansion = 1
 
-    def __init__(self, in_channels, planes, stride=1, attention=None, spatial_conv=conv3x3):
+    def __init__(
+        self,
+        in_channels: int,
+        planes: int,
+        stride: int = 1,
+        attention: Optional[BlockAttention] = None,
+        spatial_conv: Callable[..., nn.Layer] = conv3x3,
+    ):
         super().__init__()
         self.conv1 = spatial_conv(in_channels, planes, stride)
         self.bn1 = BatchNorm2D(planes)
@@ -87,16 +147,16 @@ class BasicBlock(ResidualBlock):
         self.add_ends(in_channels, planes, stride, attention, planes)
 
     @property
-    def last_conv(self):
+    def last_conv(self) -> nn.Conv2D:
         return self.conv2
 
     @property
-    def last_norm(self):
+    def last_norm(self) -> BatchNorm2D:
         return self.bn2
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         out = self.bn1(self.conv1(x), relu=True)
-        return self.end(self.spatial(self.conv2(out)), self.bn2, x)
+        return self.end(self.attend_inside(self.conv2(out)), x)
 
 
 class Bottleneck(ResidualBlock):
@@ -104,7 +164,14 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
 
-    def __init__(self, in_channels, planes, stride=1, attention=None, spatial_conv=conv3x3):
+    def __init__(
+        self,
+        in_channels: int,
+        planes: int,
+        stride: int = 1,
+        attention: Optional[BlockAttention] = None,
+        spatial_conv: Callable[..., nn.Layer] = conv3x3,
+    ):
         super().__init__()
         out_channels = planes * self.expansion
         self.conv1 = conv(in_channels, planes, 1)
@@ -116,49 +183,38 @@ class Bottleneck(ResidualBlock):
         self.add_ends(in_channels, out_channels, stride, attention, planes)
 
     @property
-    def last_conv(self):
+    def last_conv(self) -> nn.Conv2D:
         return self.conv3
 
     @property
-    def last_norm(self):
+    def last_norm(self) -> BatchNorm2D:
         return self.bn3
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         out = self.bn1(self.conv1(x), relu=True)
-        out = self.bn2(self.spatial(self.conv2(out)), relu=True)
-        return self.end(self.conv3(out), self.bn3, x)
-
-
-class BlockAttention:
-    """An attention layer for every block of a network: its name in the block, its place, and how to build it.
-
-    ``name``: one of attention.ATTENTIONS; ``options`` go to the layer. Raises ValueError for an option that it does not have.
-    """
-
-    def __init__(self, name, **options):
-        self.layer, self.options = attention_layer(name), options
-        self.place = self.layer.place
-        self.name = "sa" if name == "shuffle" else name  # as in the authors' checkpoints
-        known = list(inspect.signature(self.layer).parameters)[1:]
-        for option in options:
-            if option not in known:
-                raise ValueError(f"{name} has no option {option!r}; it has: {', '.join(known) or 'none'}")
-
-    def __call__(self, channels):
-        return self.layer(channels, **self.options)
+        out = self.bn2(self.attend_inside(self.conv2(out)), relu=True)
+        return self.end(self.conv3(out), x)
 
 
 class ResNet(nn.Layer):
     """float32 images [N, 3, H, W] -> logits [N, num_classes].
 
     ``blocks``: number of blocks in each of the four stages. ``attention``: a ``BlockAttention``; None for a plain ResNet.
-    ``block``: ``Bottleneck`` or ``BasicBlock``. ``spatial_conv``: a function (in_channels, out_channels, stride) -> layer in
-    place of the 3x3 convolutions. ``zero_init_residual``: let each block start as the identity, its last batch norm's weight at
-    zero (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1); the authors' code has it as an option, off by
-    default.
+    ``block``: ``Bottleneck`` or ``BasicBlock``. ``spatial_conv``: a function (in_channels, out_channels, stride) -> layer that
+    replaces the 3x3 convolutions. ``zero_init_residual``: let each block start as the identity, with its last batch norm's
+    weight at zero (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1); an option, off by default, in the
+    authors' code too.
     """
 
-    def __init__(self, blocks, num_classes, attention=None, zero_init_residual=False, block=Bottleneck, spatial_conv=conv3x3):
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        num_classes: int,
+        attention: Optional[BlockAttention] = None,
+        zero_init_residual: bool = False,
+        block: type[ResidualBlock] = Bottleneck,
+        spatial_conv: Callable[..., nn.Layer] = conv3x3,
+    ):
         super().__init__()
         self.conv1 = conv(3, 64, 7, stride=2)
         self.bn1 = BatchNorm2D(64)
@@ -172,29 +228,34 @@ class ResNet(nn.Layer):
                 in_channels = planes * block.expansion
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
         self.avgpool = nn.AdaptiveAvgPool2D(1)
-        bound = 1 / math.sqrt(in_channels)  # PyTorch's default for a linear layer, which the authors leave as it is
+        bound = 1 / math.sqrt(in_channels)  # PyTorch's default for a linear layer, which the authors keep
         self.fc = nn.Linear(in_channels, num_classes, weight_attr=Uniform(-bound, bound), bias_attr=Uniform(-bound, bound))
         if zero_init_residual:
             for layer in self.sublayers():
                 if isinstance(layer, ResidualBlock):
                     layer.last_norm.weight.set_value(paddle.zeros_like(layer.last_norm.weight))
 
-    def forward(self, x):
-        x = self.maxpool(self.bn1(self.conv1(x), relu=True))
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.bn1(self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 512 * expansion, H / 32, W / 32]
-        return self.fc(self.avgpool(x).flatten(1))
+        return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] -> [N, C]
 
 
-def resnet(num_classes, depth=50, attention="none", zero_init_residual=False, sa_groups=None, sa_gate=None, e_lambda=None):
+def resnet(
+    num_classes: int,
+    depth: int = 50,
+    attention: str = "none",
+    zero_init_residual: bool = False,
+    sa_groups: Optional[int] = None,
+    sa_gate: Optional[str] = None,
+    e_lambda: Optional[float] = None,
+) -> ResNet:
     """ResNet of ``depth`` 18, 34, 50, 101 or 152 with the attention layer ``attention`` in every block.
 
     ``sa_groups``, ``sa_gate``: options of "shuffle"; ``e_lambda``: of "simam"; None leaves the layer's own default. Raises
     ValueError for an option of another layer, or one that does not fit the channels.
     """
-    options = {"groups": sa_groups, "gate": sa_gate, "e_lambda": e_lambda}
-    options = {name: value for name, value in options.items() if value is not None}
-    if attention == "none" and options:
-        raise ValueError(f"without attention there is no option {', '.join(options)}")
-    layer = None if attention == "none" else BlockAttention(attention, **options)
-    block, blocks = (BasicBlock, BASIC_BLOCKS) if depth in BASIC_BLOCKS else (Bottleneck, BOTTLENECKS)
-    return ResNet(blocks[depth], num_classes, layer, zero_init_residual, block)
+    layer = block_attention(attention, groups=sa_groups, gate=sa_gate, e_lambda=e_lambda)
+    if depth in BASIC_BLOCKS:
+        return ResNet(BASIC_BLOCKS[depth], num_classes, layer, zero_init_residual, BasicBlock)
+    return ResNet(BOTTLENECKS[depth], num_classes, layer, zero_init_residual, Bottleneck)

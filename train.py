@@ -1,4 +1,4 @@
-"""Train a network on the photographs of a data folder and leave everything about the run in runs/NET/NNN."""
+"""Train a network on the photographs of a data folder and write all results of the run to runs/NET/NNN."""
 
 from machine import ending
 from config import Config, parse_config
@@ -8,8 +8,9 @@ def main(config: Config) -> int:
     return ending.run("train", work, config)
 
 
-def work(config):
-    from training import session  # which imports Paddle: not before the settings are known to be good
+def work(config: Config) -> int:
+    """Train, resume or summarise as ``config`` says: see training.session."""
+    from training import session  # imports Paddle, so only once the settings have been checked
 
     return session.run(config)
 

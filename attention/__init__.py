@@ -1,10 +1,16 @@
-"""Attention layers, one a file, by the names that ``--attention`` takes; each maps [N, C, H, W] to the same shape.
+"""Attention layers, one file each, by the names that ``--attention`` takes; each maps [N, C, H, W] to the same shape.
 
-To add one: one file with a layer that is built as ``Layer(channels, **options)``, one line in ATTENTIONS. Nothing here imports
-Paddle before a layer is asked for, so that ``--help`` can list the names.
+To add one: write one file with a layer that is built as ``Layer(channels, **options)`` and add one line to ATTENTIONS. Nothing
+here imports Paddle until a layer is requested, so that ``--help`` can list the names quickly.
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attention.base import Attention
 
 ATTENTIONS = {
     "shuffle": ("attention.shuffle_attention", "ShuffleAttention"),
@@ -17,16 +23,7 @@ ATTENTIONS = {
 """Name -> (module, class)."""
 
 
-def attention_layer(name):
-    """The class of the attention layer ``name``; None for "none"."""
-    if name == "none":
-        return None
+def attention_layer(name: str) -> type[Attention]:
+    """The class of the attention layer ``name``, one of ATTENTIONS; raises KeyError for another name."""
     module, layer = ATTENTIONS[name]
     return getattr(importlib.import_module(module), layer)
-
-
-def __getattr__(name):
-    for module, layer in ATTENTIONS.values():
-        if name == layer:
-            return getattr(importlib.import_module(module), layer)
-    raise AttributeError(f"module 'attention' has no attribute {name!r}")

@@ -3,12 +3,12 @@
 import math
 
 import paddle.nn.functional as F
-from paddle import nn
+from paddle import Tensor, nn
 
 from attention.base import Attention
 
 
-def adaptive_kernel_size(channels) -> int:
+def adaptive_kernel_size(channels: int) -> int:
     """The odd number nearest to log2(C) / 2 + 1 / 2, rounded as in the authors' code (equation 12, gamma 2, b 1)."""
     size = int(abs(math.log2(channels) / 2 + 0.5))
     return size if size % 2 else size + 1
@@ -17,15 +17,15 @@ def adaptive_kernel_size(channels) -> int:
 class EfficientChannelAttention(Attention):
     """Q. Wang et al., "ECA-Net: Efficient Channel Attention for Deep CNNs", CVPR 2020: [N, C, H, W] -> the same shape.
 
-    Equation 9: gates sigmoid(conv1d_k(mean of each plane)), the convolution along the channels, of a kernel size k that grows
-    with the channels, without bias.
+    Equation 9: gates sigmoid(conv1d_k(mean of each plane)). The convolution runs along the channels and has no bias; its kernel
+    size k grows with the number of channels.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         size = adaptive_kernel_size(channels)
         self.conv = nn.Conv1D(1, 1, size, padding=size // 2, bias_attr=False)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         gates = F.sigmoid(self.conv(x.mean(axis=[2, 3]).unsqueeze(1)))  # [N, 1, C]
-        return x * gates.squeeze(1).unsqueeze([2, 3])
+        return x * gates.squeeze(1).unsqueeze([2, 3])  # gates -> [N, C, 1, 1]

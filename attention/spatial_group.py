@@ -1,10 +1,11 @@
-"""Spatial Group-wise Enhance: in each group of channels, positions that resemble the group's mean are enhanced."""
+"""Spatial Group-wise Enhance: in each group of channels, enhance the positions that resemble the group's mean."""
 
 import math
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle import Tensor
 from paddle.nn.initializer import Constant
 
 from attention.base import Attention, InitialMap
@@ -20,7 +21,7 @@ class SpatialGroupEnhance(Attention):
     authors' code. Raises ValueError where ``groups`` does not divide C.
     """
 
-    def __init__(self, channels, groups=64):
+    def __init__(self, channels: int, groups: int = 64):
         super().__init__()
         if groups < 1 or channels % groups:
             raise ValueError(f"groups = {groups} with {channels} channels: it must divide them")
@@ -28,17 +29,17 @@ class SpatialGroupEnhance(Attention):
         self.weight = self.create_parameter([1, groups, 1], default_initializer=Constant(0.0))
         self.bias = self.create_parameter([1, groups, 1], default_initializer=Constant(1.0))
 
-    def initial_map(self, channels):
-        """Every channel times sigmoid(0 * c + 1)."""
+    def initial_map(self, channels: int) -> InitialMap:
+        """Each channel times sigmoid(0 * c + 1)."""
         return InitialMap(np.arange(channels), 1 / (1 + math.exp(-1)))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         channels, height, width = x.shape[1:]
         grouped = x.reshape([-1, self.groups, channels // self.groups, height * width])  # [N, groups, C / groups, H * W]
-        alike = (grouped * grouped.mean(axis=3, keepdim=True)).sum(axis=2)  # [N, groups, H * W]
-        alike = alike - alike.mean(axis=2, keepdim=True)
-        # the root of 0 has no gradient: on maps of a single value that would be NaN
-        deviation = paddle.sqrt(alike.square().mean(axis=2, keepdim=True) + 1e-12)
-        alike = alike / (deviation + EPSILON)
-        gates = F.sigmoid(self.weight * alike + self.bias)
-        return (grouped * gates.unsqueeze(2)).reshape([-1, channels, height, width])
+        similarity = (grouped * grouped.mean(axis=3, keepdim=True)).sum(axis=2)  # [N, groups, H * W]
+        similarity = similarity - similarity.mean(axis=2, keepdim=True)
+        # 1e-12: the square root has no gradient at 0, which would give NaN on maps of a single value
+        deviation = paddle.sqrt(similarity.square().mean(axis=2, keepdim=True) + 1e-12)
+        similarity = similarity / (deviation + EPSILON)
+        gates = F.sigmoid(self.weight * similarity + self.bias)  # [N, groups, H * W]
+        return (grouped * gates.unsqueeze(2)).reshape([-1, channels, height, width])  # [N, groups, ...] -> [N, C, H, W]

@@ -51,7 +51,7 @@ def measure_layer(mode):
     import numpy as np
     import paddle
 
-    from attention import ShuffleAttention
+    from attention.shuffle_attention import ShuffleAttention
     from ops import fused
 
     fused.set_mode(mode)
@@ -102,7 +102,7 @@ PARTS = {"attention": "Shuffle Attention, addition and ReLU", "block_end": "the 
 
 def fuse_only(part):
     """Let the fused operator do one of PARTS, plain operators the rest."""
-    from attention import ShuffleAttention
+    from attention.shuffle_attention import ShuffleAttention
     from ops import batch_norm
 
     batch_norm.batch_norm = batch_norm.batch_norm_reference

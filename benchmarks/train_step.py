@@ -34,7 +34,8 @@ def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on", pr
 
     import paddle
 
-    from networks import Classifier, build_network
+    from networks import build_network
+    from networks.classifier import Classifier
     from ops import fused
 
     fused.set_mode("off" if as_it_comes else fused_mode)

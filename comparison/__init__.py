@@ -1,1 +1,1 @@
-"""Which network is better on the same photographs, and what the data carry."""
+"""Comparing networks on the same photographs, and which of their differences the data support."""

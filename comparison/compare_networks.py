@@ -1,7 +1,9 @@
-"""The work of compare.py: train and evaluate what is missing, measure what networks cost, write the comparison."""
+"""The work of compare.py: train and evaluate missing runs, measure the cost of each network, write the comparison."""
 
 from pathlib import Path
 from typing import Callable, Optional
+
+from PIL import Image
 
 from comparison.compared_settings import check_useful, differing_settings
 from comparison.run_groups import ComparisonError, check_comparable, group_runs, grown_runs
@@ -19,7 +21,7 @@ from trained.trained_run import TrainedRun
 
 
 def compare_networks(config: Config) -> int:
-    """Write the comparison into the next free ``runs_dir/compare/NNN``; returns the exit code, 1 where a training failed.
+    """Write the comparison to the next free ``runs_dir/compare/NNN``; returns the exit code, 1 if a training failed.
 
     Raises a UserError where nothing can be compared.
     """
@@ -32,10 +34,10 @@ def compare_networks(config: Config) -> int:
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
     if config.runs:
         groups, failures = group_runs([Path(run) for run in config.runs]), {}
-        data = None  # each run's own
+        data = None  # the data of each run
     else:
         groups, failures, data = train_missing(config)
-    check_comparable([run for group in groups.values() for run in group])
+    check_comparable([run for group in groups.values() for run in group])  # now: evaluating takes time
     evaluate_missing(config, groups, failures, data)
     runs = [run for group in groups.values() for run in group]
     if not runs:
@@ -46,22 +48,22 @@ def compare_networks(config: Config) -> int:
     notes += grown_runs(runs)
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
-    photograph = validation_photographs(load_config(runs[0] / "config.yaml"), data, config.follow_links)
+    photograph = photograph_reader(load_config(runs[0] / "config.yaml"), data, config.follow_links)
     print(write_comparison(folder, groups, costs, failures, notes, photograph), end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
 
 
-def validation_photographs(trained: Config, data: Optional[str], follow_links: bool = False) -> Callable:
-    """A function from a name in the validation list to that photograph, a ``PIL.Image``; it raises DataError.
+def photograph_reader(trained: Config, data: Optional[str], follow_links: bool = False) -> Callable[[str], Image.Image]:
+    """A function that reads a photograph of the validation list by its name; it raises DataError.
 
-    ``trained``: settings of one of the runs; ``data``: where the photographs are now; None: where they were then.
+    ``trained``: settings of one of the runs; ``data``: the current place of the photographs; None: as in the training.
     """
     links = follow_links or trained.follow_links
     try:
         listed = open_dataset(trained.dataset, data or trained.data, trained.image_size, train=False, follow_links=links)
         places = {sample.name: place for place, sample in enumerate(listed.samples)}
-    except DataError:  # gone since the training, which a comparison of finished runs can do without
+    except DataError:  # deleted since the training; a comparison of finished runs does not need the data
         places = {}
 
     def photograph(name):
@@ -73,9 +75,9 @@ def validation_photographs(trained: Config, data: Optional[str], follow_links: b
 
 
 def measure_costs(runs: dict[str, TrainedRun]) -> dict[str, dict]:
-    """{name: {"parameters", "multiply_adds", "latency_ms"}} of trained networks that see images of one size.
+    """{name: {"parameters", "multiply_adds", "latency_ms"}} of trained networks that all see images of the same size.
 
-    Latency is that of one image on Paddle's current device, in milliseconds. Raises as TrainedRun.classifier does.
+    "latency_ms": milliseconds for one image on Paddle's current device. Raises what TrainedRun.classifier raises.
     """
     size = next(iter(runs.values())).settings.image_size
     classifiers = {name: run.classifier() for name, run in runs.items()}

@@ -1,29 +1,37 @@
-"""A comparison as one HTML page that needs nothing beside itself: no network, no other file. Its template is page.html."""
+"""A comparison as one HTML page, which needs no internet connection and no other file. Its template is page.html."""
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from comparison.verdict import shown, used_columns
 from data.lists import DataError
 from machine.whole_file import write_text
 
 MAX_SIDE = 112  # pixels of a small photograph
-MAX_SHOWN = 12  # photographs of each kind for each network
+MAX_SHOWN = 12  # photographs of each kind and network
 PICTURES = (("comparison.png", "validation curves"), ("tradeoff.png", "accuracy against cost"))
 
 
 def write_page(
-    folder: Path, rows: list[dict], summary: str, notes: list[str], alone: dict, names: list[str], photograph: Callable
+    folder: Path,
+    rows: list[dict[str, Any]],
+    summary: str,
+    notes: list[str],
+    alone: dict[str, tuple[Sequence[int], Sequence[int]]],
+    names: list[str],
+    photograph: Callable[[str], Image.Image],
 ) -> None:
-    """Write ``folder/index.html``; comparison.png and tradeoff.png must be in ``folder`` already. Raises OSError.
+    """Write ``folder/index.html``, with comparison.png and tradeoff.png from ``folder`` in it. Raises OSError.
 
-    ``rows``: of comparison.verdict.network_row. ``alone``: {network: (indices that it alone got right, that it alone got
-    wrong)} into ``names``, those of the photographs of the validation list. ``photograph(name)`` returns one as a
-    ``PIL.Image``; where it raises DataError, the name alone is shown.
+    ``rows``: of comparison.verdict.network_row. ``names``: of the photographs of the validation list. ``alone``: {network:
+    (indices into ``names`` of the photographs that this network alone got right, and alone got wrong)}. ``photograph(name)``
+    returns the image; where it raises DataError, the page shows the name alone.
     """
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -47,14 +55,14 @@ def write_page(
 
 
 def _sort_value(value):
-    """What a column is sorted by: of several values the first."""
+    """The value by which the page sorts a column; of several values the first."""
     if value is None:
         return ""
     return value[0] if isinstance(value, list) else value
 
 
 def _kinds(right, wrong, names, photograph):
-    """[(what the network did alone, how often, [(name, photograph as a data URI or None), ...]), ...]"""
+    """[("alone right on" or "alone wrong on", number of photographs, [(name, thumbnail as a data URI or None), ...]), ...]"""
     return [
         (what, len(indices), [(names[index], _thumbnail(names[index], photograph)) for index in indices[:MAX_SHOWN]])
         for indices, what in ((right, "alone right on"), (wrong, "alone wrong on"))
@@ -62,9 +70,10 @@ def _kinds(right, wrong, names, photograph):
 
 
 def _thumbnail(name, photograph) -> Optional[str]:
+    """A small JPEG of the photograph as a data URI; None where it cannot be read."""
     try:
         image = photograph(name)
-    except DataError:  # moved since the training
+    except DataError:  # moved or deleted since the training
         return None
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()

@@ -1,9 +1,9 @@
-"""Finished runs as a comparison takes them: grouped by network, and only where they can be compared."""
+"""The runs of a comparison: grouped by network, and checked to be comparable."""
 
 from pathlib import Path
 
 from comparison.compared_settings import learned
-from config import load_config
+from config import Config, load_config
 from machine.regular_file import open_regular
 from messages.user_error import UserError
 from trained.result import read_result
@@ -16,38 +16,41 @@ class ComparisonError(UserError):
 
 
 def group_runs(runs: list[Path]) -> dict[str, list[Path]]:
-    """{name: runs}: runs that differ in the seed alone are one network's; others stand for themselves, by their number.
+    """{name: runs}: runs that differ only in the seed form one group; all others are a group each, named by their number.
 
-    Raises ComparisonError where that is one network, or a run is there twice, ConfigError where settings cannot be read.
+    Raises ComparisonError where there is only one group or a run occurs twice, ConfigError where settings cannot be read.
     """
     if len({run.resolve() for run in runs}) < len(runs):
-        raise ComparisonError(f"a run is there twice: {', '.join(map(str, runs))}")
-    groups = {}
+        raise ComparisonError(f"a run is given twice: {', '.join(map(str, runs))}")
+    groups: dict[str, list[tuple[Path, Config]]] = {}
     for run in runs:
         config = load_config(run / "config.yaml")
         groups.setdefault(repr(learned(config)), []).append((run, config))
-    split = []  # [(net, runs), ...]
+    split: list[tuple[str, list[Path]]] = []  # [(net, runs), ...]
     for members in groups.values():
         net, seeds = members[0][1].net, {config.seed for _, config in members}
         own = [run for run, _ in members]
+        # Two runs with the same seed are no repetition with another one: then each run is a group
         split += [(net, [run]) for run in own] if len(seeds) < len(members) else [(net, own)]
     if len(split) < 2:
         raise ComparisonError(f"{len(runs)} runs of one network, {split[0][0]}: a comparison needs at least two")
     nets = [net for net, _ in split]
     short = [net if nets.count(net) == 1 else f"{net} {own[0].resolve().name}" for net, own in split]
-    # the same number in two runs_dirs: then the folder tells them apart
+    # Runs in two runs_dirs can have the same number: then the name is the folder
     return {name if short.count(name) == 1 else str(own[0]): own for name, (_, own) in zip(short, split)}
 
 
 def check_comparable(runs: list[Path]) -> None:
-    """Raise ComparisonError unless all runs finished, on the same lists, classes and image size."""
+    """Raise ComparisonError unless all runs have finished and had the same lists, classes and image size."""
     results = {run: read_result(run) for run in runs}
     for run, result in results.items():
         if result.get("status") != "finished":
             raise ComparisonError(f"{run} is {result.get('status', 'no finished run')}: only finished runs are compared")
         if not {"list_sha256", "best"} <= result.keys() or result.get("images_per_second") is None:
-            raise ComparisonError(f"{run / 'result.json'} does not say all that a comparison needs: train it anew")
-    first = runs[0] if runs else None
+            raise ComparisonError(f"{run / 'result.json'} lacks entries that a comparison needs: train the run again")
+    if not runs:
+        return
+    first = runs[0]
     for run, result in results.items():
         for side in ("train", "val"):
             if result["list_sha256"][side] != results[first]["list_sha256"][side]:
@@ -66,10 +69,10 @@ def read_classes_of(run: Path) -> list[str]:
 
 
 def grown_runs(runs: list[Path]) -> list[str]:
-    """A line for each run whose epochs grew while it was trained."""
+    """A line for each run whose number of epochs was raised while it was trained."""
     before = {run: read_result(run).get("epochs_before") for run in runs}
     return [
-        f"{run} was to have {' and then '.join(map(str, epochs))} epochs first: its learning rate followed another schedule."
+        f"{run} was started with {' and then '.join(map(str, epochs))} epochs: its learning rate followed another schedule."
         for run, epochs in before.items()
         if epochs
     ]

@@ -1,4 +1,4 @@
-"""Trainings and evaluations that a comparison needs: which of them are there already, and running the others."""
+"""The trainings and evaluations that a comparison needs: finds the existing ones and runs the others."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import yaml
 
@@ -19,15 +19,18 @@ from trained.result import read_result
 from weights.weight_files import digest_of
 
 
-def train_missing(config: Config) -> tuple[dict, dict, str]:
-    """Train every network of ``nets`` with every seed, as far as no such run is there; one that was interrupted goes on.
+def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list[str]], str]:
+    """Train every network of ``nets`` with every seed, unless there is such a run; interrupted runs are continued.
 
-    Returns ({network: finished runs by seed}, {network: [why a training failed]}, the data that they saw).
+    Returns ({network: finished runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises
+    DataError where the data cannot be used, FormatError where a newer version of the toolkit wrote a run.
     """
     data = find_data(config.dataset, config.data, may_download="data" not in config.given)
     config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data, config.follow_links)
     find = functools.partial(find_run, lists=lists, weights=digest_of(config.init_from))
-    groups, failures, plan = {net: [] for net in config.nets}, {}, []
+    groups: dict[str, list[Path]] = {net: [] for net in config.nets}
+    failures: dict[str, list[str]] = {}
+    plan = []  # [(net, seed, settings), ...]
     for seed in range(config.seed, config.seed + config.seeds):
         for net in groups:
             chosen = training_settings(config, net, seed)
@@ -58,15 +61,16 @@ def train_missing(config: Config) -> tuple[dict, dict, str]:
 def find_run(
     runs_dir: Union[str, Path],
     net: str,
-    chosen: dict,
-    lists: dict,
+    chosen: dict[str, Any],
+    lists: dict[str, str],
     statuses: Sequence[str] = ("finished",),
     weights: Optional[str] = None,
 ) -> Optional[Path]:
-    """The newest run of ``net`` that has all of the settings ``chosen``, a dict by name, and one of the ``statuses``, or None.
+    """The newest run of ``net`` with the settings ``chosen``, by name, and one of the ``statuses``, or None.
 
-    ``lists``: digests of the training and validation lists; ``weights``: of the file that training starts from. Runs that began
-    with fewer epochs do not count, for their learning rate followed another schedule first. Raises FormatError.
+    ``lists``: digests of the training and validation lists; ``weights``: of the file that training starts from. Excluded are
+    runs that were started with fewer epochs, because their learning rate followed another schedule, and runs that diverged.
+    Raises FormatError.
     """
     for run in sorted(Path(runs_dir, net).glob("[0-9]*"), key=lambda entry: entry.name.zfill(9), reverse=True):
         result = read_result(run)
@@ -79,8 +83,8 @@ def find_run(
     return None
 
 
-def run_training(values: dict, *arguments: object) -> None:
-    """Run train.py with settings by name; raises ProcessFailed."""
+def run_training(values: dict[str, Any], *arguments: object) -> None:
+    """Run train.py with the settings ``values``, by name, and further ``arguments``; raises ProcessFailed."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "settings.yaml"
         recipe.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
@@ -88,23 +92,28 @@ def run_training(values: dict, *arguments: object) -> None:
 
 
 def continue_run(run: Path, config: Config) -> bool:
-    """Train an interrupted run to its end; False where that fails, as with one that another process is training now."""
+    """Train an interrupted run to its end; False where it cannot be continued, e.g. as another process is training it.
+
+    Raises ProcessFailed where the continued training fails.
+    """
     print(f"going on with {run}", flush=True)
     try:
         run_training(machine_settings(config), "--resume", run)
     except ProcessFailed:
-        if read_result(run).get("status") == "failed":  # it went on, and failed
+        if read_result(run).get("status") == "failed":
             raise
         print(f"{run} cannot be continued; another training begins", flush=True)
         return False
     return True
 
 
-def evaluate_missing(config: Config, groups: dict, failures: dict, data: Optional[str]) -> None:
-    """Evaluate every run whose best epoch has no evaluation on its own validation list yet.
+def evaluate_missing(
+    config: Config, groups: dict[str, list[Path]], failures: dict[str, list[str]], data: Optional[str]
+) -> None:
+    """Evaluate every run whose best epoch has not been evaluated on its own validation list.
 
-    A run that cannot be evaluated leaves ``groups`` for ``failures``. ``data``: where its photographs are now; None: where they
-    were when it was trained.
+    A run that cannot be evaluated moves from ``groups`` to ``failures``. ``data``: the current place of the photographs; None:
+    as in the training.
     """
     machine = {name: value for name, value in machine_settings(config).items() if name in names_of("eval", affects="speed")}
     flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
@@ -128,6 +137,7 @@ def evaluate_missing(config: Config, groups: dict, failures: dict, data: Optiona
 
 
 def _time_left(started, done, total):
+    """Text about the time that the remaining trainings take, judged by the ``done`` ones since ``started``."""
     if not done:
         return ""
     minutes = (time.monotonic() - started) / done * (total - done) / 60

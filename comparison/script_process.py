@@ -1,26 +1,27 @@
-"""A script in a process of its own: that keeps its peak memory apart, and what starts it goes on when it fails."""
+"""Runs a script in its own process: its peak memory is then its own, and its failure does not end the comparison."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from machine.ending import INTERRUPTED, TERMINATED, Terminated
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 6  # seconds for a script to end once it is interrupted; it gives itself 4
+PATIENCE = 6  # seconds that an interrupted script gets to end; it takes at most 4 itself
 
 
 class ProcessFailed(RuntimeError):
     """A script ended with an error; the message is its last line."""
 
 
-def run_script(script: str, arguments: list, quiet: bool = False) -> None:
-    """Run one of the scripts to its end; raises ProcessFailed, or KeyboardInterrupt where it was interrupted.
+def run_script(script: str, arguments: Sequence[object], quiet: bool = False) -> None:
+    """Run ``script`` to its end; raises ProcessFailed, or KeyboardInterrupt where it was interrupted.
 
-    Its output goes where this process's does; with ``quiet`` nowhere.
+    Its output goes to this process's stdout and stderr; with ``quiet`` it is dropped.
     """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -30,13 +31,13 @@ def run_script(script: str, arguments: list, quiet: bool = False) -> None:
     )  # fmt: skip
     try:
         last = ""
-        for line in process.stderr:
+        for line in process.stderr or ():
             last = line.strip() or last
             if not quiet:
                 print(line, end="", file=sys.stderr, flush=True)
         code = process.wait()
     except KeyboardInterrupt as interruption:
-        # Ctrl-C reached the script as well, which is writing down how it ended; SIGTERM reached this process alone
+        # Ctrl-C reached the script as well, which now writes its result.json; SIGTERM reached this process alone
         if isinstance(interruption, Terminated):
             process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -49,6 +50,6 @@ def run_script(script: str, arguments: list, quiet: bool = False) -> None:
         raise KeyboardInterrupt
     if code < 0:
         name = signal.Signals(-code).name
-        raise ProcessFailed(f"{script} was ended by {name}" + (", for want of memory?" if name == "SIGKILL" else ""))
+        raise ProcessFailed(f"{script} was ended by {name}" + (", out of memory?" if name == "SIGKILL" else ""))
     if code:
         raise ProcessFailed(last or f"{script} ended with exit code {code}")

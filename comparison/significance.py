@@ -1,10 +1,10 @@
-"""Whether the data carry that one network is better than another.
+"""Whether the data support that one network is better than another.
 
 Both networks classified the same photographs, each after trainings from several seeds. Two things make the difference of their
 mean accuracies uncertain: which photographs happen to be in the validation list, and which seeds the trainings happened to
-have. A paired bootstrap redraws both (B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993); with as few seeds as
-a laptop can afford, Student's t takes the place of the normal distribution. Where networks differ by chance from photograph to
-photograph more than from seed to seed, both redraws count that chance, and the intervals are wider than they need be.
+have. A paired bootstrap resamples both (B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993); as a laptop can
+afford only few seeds, Student's t replaces the normal distribution. Where chance differences from photograph to photograph are
+larger than those from seed to seed, both resamplings count them, and the intervals are wider than necessary.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """Mean accuracy of the first network minus that of the second, its 95% interval, and a two-sided p-value.
+    """Mean accuracy of the first network minus that of the second, its 95% interval ``low`` to ``high``, two-sided p-value.
 
-    ``seeds``: whether the interval covers other seeds too; with one seed a network it holds for the two trained models alone.
+    ``seeds``: whether the interval accounts for other seeds; with one seed a network it applies to the two trained models only.
     """
 
     mean: float
@@ -31,19 +31,19 @@ class Difference(NamedTuple):
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, confidence: float = CONFIDENCE) -> Difference:
-    """Compare two networks by what they got right.
+    """Compare two networks by their correct predictions.
 
-    ``first``, ``second``: bool [seeds, photographs], the photographs the same in the same order; the numbers of seeds may
-    differ. Raises ValueError where the photographs differ in number.
+    ``first``, ``second``: bool [seeds, photographs], with the same photographs in the same order; the numbers of seeds may
+    differ. Raises ValueError where the numbers of photographs differ.
     """
     first, second = np.atleast_2d(first).astype(float), np.atleast_2d(second).astype(float)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"{first.shape[1]} and {second.shape[1]} photographs: a paired comparison needs the same ones")
     mean = float(first.mean() - second.mean())
     rng = np.random.default_rng(0)
-    accuracies = _redraw_photographs(np.concatenate([first, second]), rng)
-    redrawn = _redraw_seeds(accuracies[:, : len(first)], rng) - _redraw_seeds(accuracies[:, len(first) :], rng)
-    error = float(redrawn.std())
+    accuracies = _resample_photographs(np.concatenate([first, second]), rng)
+    resampled = _resample_seeds(accuracies[:, : len(first)], rng) - _resample_seeds(accuracies[:, len(first) :], rng)
+    error = float(resampled.std())
     seeds = min(len(first), len(second)) > 1
     if error == 0.0:
         return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0, seeds)
@@ -53,38 +53,42 @@ def paired_difference(first: np.ndarray, second: np.ndarray, confidence: float =
     return Difference(mean, mean - half, mean + half, p, seeds)
 
 
-def _redraw_photographs(answers, rng):
-    """bool [seeds, photographs] -> [replicates, seeds] accuracies on photographs drawn anew, the same for all seeds."""
+def _resample_photographs(answers, rng):
+    """[seeds, photographs] of 0 and 1 -> [replicates, seeds] accuracies on resampled photographs, the same for all seeds."""
     photographs = answers.shape[1]
     share = np.full(photographs, 1 / photographs)
     chunks = [min(100, REPLICATES - start) for start in range(0, REPLICATES, 100)]  # bounds the memory
     return np.concatenate([rng.multinomial(photographs, share, chunk) @ answers.T / photographs for chunk in chunks])
 
 
-def _redraw_seeds(accuracies, rng):
-    """[replicates, seeds] accuracies -> [replicates] means over seeds drawn anew."""
+def _resample_seeds(accuracies, rng):
+    """[replicates, seeds] accuracies -> [replicates] means over resampled seeds."""
     replicates, seeds = accuracies.shape
     mean = accuracies.mean(axis=1)
     if seeds == 1:
         return mean
     drawn = np.take_along_axis(accuracies, rng.integers(0, seeds, (replicates, seeds)), axis=1).mean(axis=1)
-    # drawing from so few seeds spreads less than the seeds themselves do, by (seeds - 1) / seeds in the variance
+    # Resampling n seeds gives a variance that is too small by the factor (n - 1) / n
     return mean + (drawn - mean) * np.sqrt(seeds / (seeds - 1))
 
 
 def _degrees_of_freedom(error, first, second):
-    """F. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946; the photographs are many."""
+    """By F. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946.
+
+    Only the seeds limit them: there are many photographs.
+    """
     spreads = [(a.mean(axis=1).var(ddof=1) / len(a), len(a) - 1) for a in (first, second) if len(a) > 1]
     uncertain = sum(variance**2 / freedom for variance, freedom in spreads)
     return min(error**4 / uncertain, 1e6) if uncertain > 0 else 1e6
 
 
 def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
-    """Which of several comparisons stand at ``level`` together (S. Holm, 1979): bools in the order given."""
+    """Which of several comparisons are significant together at ``level`` (S. Holm, "A Simple Sequentially Rejective Multiple
+    Test Procedure", 1979): bools in the order of ``p_values``."""
     order = np.argsort(p_values)
-    stands = [False] * len(p_values)
+    significant = [False] * len(p_values)
     for rank, index in enumerate(order):
         if p_values[index] > level / (len(p_values) - rank):
             break
-        stands[index] = True
-    return stands
+        significant[index] = True
+    return significant

@@ -1,10 +1,11 @@
-"""What a comparison leaves in its folder: tables, pictures, the verdict, a page."""
+"""The files of a comparison: tables, pictures, the verdict, a page."""
 
 import json
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
+from PIL import Image
 
 from comparison.page import write_page
 from comparison.verdict import COLUMNS, differences, markdown_table, network_row, verdict
@@ -15,11 +16,19 @@ from trained.history import read_history
 from trained.result import read_result
 
 
-def write_comparison(folder: Path, groups: dict, costs: dict, failures: dict, notes: list[str], photograph: Callable) -> str:
+def write_comparison(
+    folder: Path,
+    groups: dict[str, list[Path]],
+    costs: dict[str, dict[str, Any]],
+    failures: dict[str, list[str]],
+    notes: list[str],
+    photograph: Callable[[str], Image.Image],
+) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
-    ``groups``: {network: its evaluated runs, one a seed}; ``costs``: see ``network_row``; ``failures``: {network: [why a
-    training of it failed]}; ``notes``: lines for the reader; ``photograph``: see ``write_page``.
+    ``groups``: {network: its evaluated runs, one a seed}; ``costs``: {network: see ``network_row``}; ``failures``: {network:
+    reasons why trainings failed}; ``notes``: lines for the reader; ``photograph``: see ``write_page``. Raises OSError, and what
+    the readers of evaluation.report and trained.history raise.
     """
     runs = {name: [_read(run) for run in group] for name, group in groups.items()}
     reasons = {name: "; ".join(why) for name, why in failures.items()}
@@ -64,7 +73,7 @@ def _correct(groups):
 
 
 def _alone(correct):
-    """{network: (indices of photographs that it alone got right, that it alone got wrong)}, by the majority of its seeds."""
+    """{network: (indices of the photographs that it alone got right, and alone got wrong)}, by the majority of its seeds."""
     majority = {name: of_seeds.mean(axis=0) > 0.5 for name, of_seeds in correct.items()}
     alone = {}
     for name, own in majority.items():

@@ -1,9 +1,12 @@
-"""The figures of a comparison: one row a network over its seeds, and what the data say about the differences."""
+"""The results of a comparison: one row a network over its seeds, and a verdict on the differences."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Container
+from typing import Any
 
-from comparison.significance import CONFIDENCE, holm, paired_difference
+import numpy as np
+
+from comparison.significance import CONFIDENCE, Difference, holm, paired_difference
 
 COLUMNS = (
     ("network", "network"),
@@ -24,8 +27,8 @@ COLUMNS = (
 """Key of a row -> heading."""
 
 
-def network_row(name: str, runs: list[dict], cost: dict, note: str = "") -> dict:
-    """The row of one network, by COLUMNS.
+def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], note: str = "") -> dict[str, Any]:
+    """The row of one network, with the keys of COLUMNS.
 
     ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of
     trained.result.read_result) and "history"; ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
@@ -55,33 +58,36 @@ def network_row(name: str, runs: list[dict], cost: dict, note: str = "") -> dict
 
 
 def seconds_to_best(history: list[dict], best: dict) -> float:
-    """Seconds of training and validation until the end of the best epoch."""
+    """Seconds of training and validation up to the end of the best epoch."""
     return sum(row["seconds"] for row in history if row["epoch"] <= best["epoch"])
 
 
-def differences(correct: dict) -> list[tuple]:
-    """The best network against each of the others: [(best, other, Difference, whether it stands), ...].
+def differences(correct: dict[str, np.ndarray]) -> list[tuple[str, str, Difference, bool]]:
+    """The best network against each of the others: [(best, other, Difference, whether it is shown), ...].
 
-    ``correct``: {network: bool [seeds, photographs]}. It stands where the paired comparison does at 95% for all pairs of
-    networks together (Holm; all pairs, since the best one is chosen from the same data) and covers more than one seed of both.
+    ``correct``: {network: bool [seeds, photographs]}. A difference is shown if it is significant at 95% for all pairs of
+    networks together (Holm; all pairs, because the best network is chosen from the same data) and both networks have several
+    seeds.
     """
     best = max(correct, key=lambda name: correct[name].mean())
     others = [name for name in correct if name != best]
     found = [paired_difference(correct[best], correct[other]) for other in others]
-    stands = holm([difference.p for difference in found], (1 - CONFIDENCE) * 2 / len(correct))
-    return [(best, other, d, stand and d.seeds) for other, d, stand in zip(others, found, stands)]
+    # Factor 2 / k: the strictest of Holm's thresholds for k - 1 pairs is then 5% / (k (k - 1) / 2), the one for all pairs
+    significant = holm([difference.p for difference in found], (1 - CONFIDENCE) * 2 / len(correct))
+    return [(best, other, d, s and d.seeds) for other, d, s in zip(others, found, significant)]
 
 
-def verdict(compared: list[tuple], photographs: int, failed: Iterable[str] = ()) -> str:
-    """One paragraph in plain words; names a winner only where the data carry it.
+def verdict(compared: list[tuple[str, str, Difference, bool]], photographs: int, failed: Container[str] = ()) -> str:
+    """One paragraph in plain words; it names a winner only where the data support that.
 
-    ``failed``: networks of which a training failed: what is left of those may be the lucky ones, so they cannot win.
+    ``compared``: of ``differences``; ``photographs``: their number; ``failed``: networks with a failed training. They cannot
+    win, because only their lucky trainings may be left.
     """
     if not compared:
         return "One network alone: nothing to compare."
     best = compared[0][0]
     of_one = [other for _, other, difference, _ in compared if not difference.seeds]
-    beaten = [other for _, other, _, stands in compared if stands]
+    beaten = [other for _, other, _, shown_to_differ in compared if shown_to_differ]
     if best in failed:
         claim = f"{best} has the highest accuracy, but a training of it failed: what is left may be the lucky ones."
     elif len(of_one) == len(compared):
@@ -92,7 +98,7 @@ def verdict(compared: list[tuple], photographs: int, failed: Iterable[str] = ())
     elif len(beaten) == len(compared):
         claim = f"{best} is the best of these networks on this data."
     elif beaten:
-        rest = [other for _, other, _, stands in compared if not stands]
+        rest = [other for _, other, _, shown_to_differ in compared if not shown_to_differ]
         claim = f"{best} is better than {_listed(beaten)}; between it and {_listed(rest)} no difference is shown."
     else:
         claim = f"No difference shown: {best} has the highest accuracy, but the data do not carry that it is better."
@@ -102,10 +108,10 @@ def verdict(compared: list[tuple], photographs: int, failed: Iterable[str] = ())
         f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
         for _, other, d, _ in compared
     )
-    redrawn = "validation photographs" if len(of_one) == len(compared) else "validation photographs and the seeds"
+    resampled = "validation photographs" if len(of_one) == len(compared) else "validation photographs and the seeds"
     return (
         f"{claim} Differences in accuracy, each with its own {CONFIDENCE:.0%} interval, from a paired bootstrap over "
-        f"{photographs} {redrawn}: {details}. "
+        f"{photographs} {resampled}: {details}. "
         f"Accuracies are those of each training's best epoch, chosen on the same photographs: all are a little too high."
     )
 
@@ -114,13 +120,13 @@ def _listed(names):
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def used_columns(rows: list[dict]) -> list[tuple[str, str]]:
-    """Those of COLUMNS that at least one of the rows has."""
+def used_columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The COLUMNS for which at least one of the rows has a value."""
     return [(key, heading) for key, heading in COLUMNS if any(row[key] not in (None, "") for row in rows)]
 
 
-def markdown_table(rows: list[dict]) -> str:
-    """The rows as a table in Markdown; columns that no row has are left out."""
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table in Markdown, without the columns for which no row has a value."""
     used = used_columns(rows)
     lines = ["| " + " | ".join(heading for _, heading in used) + " |", "|" + "---|" * len(used)]
     cells = [[shown(key, row[key]).replace("|", "\\|").replace("\n", " ") for key, _ in used] for row in rows]
@@ -128,8 +134,8 @@ def markdown_table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shown(key: str, value: object) -> str:
-    """One value of a row as people read it."""
+def shown(key: str, value: Any) -> str:
+    """The value of the column ``key`` as text for people."""
     if value is None:
         return "-"
     if key == "accuracy_of_seeds":

@@ -1,4 +1,6 @@
-"""The work of eval.py: a trained network on the validation list."""
+"""The work of eval.py: evaluate a trained network on the validation list."""
+
+from typing import Any
 
 from config import Config, names_of
 from data.loader import PhotographLoader
@@ -12,7 +14,7 @@ from training.epoch_metrics import Accuracy, MeanCrossEntropy, PredictionRecorde
 from training.model import TrainingModel
 
 
-def evaluate_run(config: Config) -> dict:
+def evaluate_run(config: Config) -> dict[str, Any]:
     """Evaluate the best epoch of the run that ``config`` chooses and write the run's ``eval/`` folder.
 
     Returns ``{"loss": [mean loss], "acc": accuracy}``. Raises a UserError where the run or the photographs cannot be used.
@@ -35,8 +37,11 @@ def evaluate_run(config: Config) -> dict:
     bar.close()
     print(f"Eval samples: {len(val_set)}")
     loss, acc = means["mean_loss"], means["acc"]
-    folder = write_evaluation(run.folder, val_set, *recorder.results(), loss, acc, run.net, run.epoch, same_list)
+    probabilities, labels = recorder.results()
+    folder = write_evaluation(
+        run.folder, val_set, probabilities, labels, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list
+    )
     if not same_list:
-        print(f"note: {printable(val_set.source)} is not the list that the run was validated on while training")
+        print(f"note: {printable(val_set.source)} is not the list on which the run was validated during training")
     print(f"confusion matrix, per-class figures and predictions: {printable(folder)}")
     return {"loss": [loss], "acc": acc}

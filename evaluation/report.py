@@ -1,12 +1,15 @@
-"""What an evaluation leaves in ``eval/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
+"""The files of an evaluation in ``eval/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
 
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 
+from data.photograph_dataset import PhotographDataset
 from evaluation.scores import confusion_matrix, per_class, top_k_accuracy
 from machine.regular_file import open_regular
 from machine.whole_file import write_csv, write_text
@@ -20,43 +23,44 @@ from trained.rules import is_count, is_flag, is_number
 FORMAT = 2
 """Of metrics.json. 1: without a number; 2: with ``format``."""
 MAX_BYTES = 2**31  # of predictions.csv: ten million photographs
-RULES = {
+RULES: dict[str, Callable[[Any], bool]] = {
     "loss": is_number,
     "acc": is_number,
     "acc_top5": is_number,
     "epoch": is_count,
     "same_list_as_in_training": is_flag,
 }
-"""What is read again of metrics.json. A new figure is one line here; readers ask with ``get``, for older files lack it."""
+"""The entries of metrics.json that are read back. A new one is one line here; readers use ``get``, as older files lack it."""
 NEEDED_METRICS = ("loss", "acc", "epoch", "same_list_as_in_training")  # files of every format have them
 
 
 class EvaluationError(UserError):
-    """Evaluations that cannot be read, or that are not of the same photographs."""
+    """An evaluation cannot be read, or two are not of the same photographs."""
 
 
 def write_evaluation(
     run: Path,
-    dataset,
+    dataset: PhotographDataset,
     probabilities: np.ndarray,
     labels: np.ndarray,
+    *,
     loss: float,
     acc: float,
     net: str,
     epoch: int,
     same_list: bool,
 ) -> Path:
-    """Write ``run/eval/`` and return it; raises OSError.
+    """Write the folder ``run/eval`` and return it; raises OSError.
 
-    ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``. metrics.json holds loss, acc, acc_top5
-    (more than five classes), per_class (precision, recall, f1, support) and what was evaluated; ``same_list``: whether that is
-    the list the run was validated on while training; ``epoch``: whose weights these are. metrics.json is written last: where
-    it is, the rest is of the same evaluation.
+    ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``; ``epoch``: of the evaluated weights;
+    ``same_list``: whether the run was validated on this list during training. metrics.json holds loss, acc, acc_top5 (with more
+    than five classes), per_class (precision, recall, f1, support), the list and the epoch. It is removed first and written
+    last, so that it exists only beside files of the same evaluation.
     """
     classes = dataset.classes
     predictions = probabilities.argmax(axis=1)
     matrix = confusion_matrix(labels, predictions, len(classes))
-    metrics = {"format": FORMAT, "loss": loss, "acc": acc}
+    metrics: dict[str, Any] = {"format": FORMAT, "loss": loss, "acc": acc}
     if len(classes) > 5:
         metrics["acc_top5"] = top_k_accuracy(probabilities, labels, 5)
     metrics.update(per_class=per_class(matrix, classes), photographs=len(labels), list=dataset.source)
@@ -76,8 +80,8 @@ def write_evaluation(
     return folder
 
 
-def read_metrics(run: Path) -> dict:
-    """What ``run/eval/metrics.json`` says, as far as RULES names it; "acc_top5" may be missing.
+def read_metrics(run: Path) -> dict[str, Any]:
+    """The entries of ``run/eval/metrics.json`` that RULES names; "acc_top5" may be missing.
 
     Raises EvaluationError where the file cannot be used, FormatError where a newer version of the toolkit wrote it.
     """
@@ -95,7 +99,7 @@ def read_metrics(run: Path) -> dict:
 
 
 def is_evaluated(run: Path) -> bool:
-    """Whether ``run`` has an evaluation of its best epoch on the list that it was validated on; raises FormatError."""
+    """Whether ``run`` has an evaluation of its best epoch on its own validation list; raises FormatError."""
     best = read_result(run).get("best")
     try:
         metrics = read_metrics(run)
@@ -104,12 +108,13 @@ def is_evaluated(run: Path) -> bool:
     return metrics["same_list_as_in_training"] and best is not None and metrics["epoch"] == best["epoch"]
 
 
-def read_correct(runs: list) -> tuple:
-    """(paths, bool [runs, photographs]) of evaluated runs: which photographs each got right, from eval/predictions.csv.
+def read_correct(runs: Sequence[Path]) -> tuple[list[str], np.ndarray]:
+    """(paths of the photographs, bool [runs, photographs]: which ones each run classified correctly), from predictions.csv.
 
-    Raises EvaluationError unless all have the same photographs in the same order.
+    Raises EvaluationError unless all runs were evaluated on the same photographs in the same order.
     """
-    paths, correct = None, []
+    paths: list[str] = []
+    correct: list[list[bool]] = []
     for run in runs:
         path = Path(run) / "eval" / "predictions.csv"
         try:
@@ -119,7 +124,7 @@ def read_correct(runs: list) -> tuple:
             correct.append([row["label"] == row["prediction"] for row in rows])
         except (OSError, KeyError, ValueError, csv.Error) as error:
             raise EvaluationError(f"{path} cannot be read: {error!r}; eval.py --run {run} writes it anew") from None
-        if paths not in (None, own):
-            raise EvaluationError(f"{path} has other photographs than {runs[0]}, or in another order: evaluate both anew")
+        if len(correct) > 1 and paths != own:
+            raise EvaluationError(f"{path} has other photographs than {runs[0]}, or in another order: evaluate both again")
         paths = own
     return paths, np.array(correct)

@@ -1,17 +1,22 @@
-"""Figures of an evaluation, from probabilities and labels."""
+"""The metrics of an evaluation, from probabilities and labels."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
-    """int64 [num_classes, num_classes]: photographs by true class (row) and predicted class (column); both int [N]."""
+    """int64 [num_classes, num_classes]: numbers of photographs by true class (row) and predicted class (column).
+
+    ``labels``, ``predictions``: int [N], class indices.
+    """
     index = np.asarray(labels) * num_classes + np.asarray(predictions)
     return np.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)  # from [num_classes ** 2]
 
 
-def per_class(matrix: np.ndarray, classes: list[str]) -> dict[str, dict]:
-    """{class: precision, recall, f1, support} of a confusion matrix; 0 where a class was never predicted or never there."""
+def per_class(matrix: np.ndarray, classes: list[str]) -> dict[str, dict[str, Any]]:
+    """{class: {precision, recall, f1, support}} of a confusion matrix; a ratio with denominator 0 counts as 0."""
     hits = np.diag(matrix)
     predicted, support = matrix.sum(axis=0), matrix.sum(axis=1)
     return {
@@ -26,7 +31,7 @@ def per_class(matrix: np.ndarray, classes: list[str]) -> dict[str, dict]:
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: ArrayLike, k: int) -> float:
-    """Share of photographs whose label is among the ``k`` most probable classes; [N, C], [N]."""
+    """Share of photographs whose label is among the ``k`` most probable classes; probabilities [N, C], labels int [N]."""
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(axis=1).mean())
 

@@ -1,1 +1,1 @@
-"""Where a network looks: Grad-CAM, and the gates of Shuffle Attention."""
+"""Showing where trained networks look: Grad-CAM, and the gates of Shuffle Attention."""

@@ -1,11 +1,11 @@
-"""Grad-CAM: where in a photograph a network finds what speaks for a class.
+"""Grad-CAM: which parts of a photograph speak for a class.
 
 R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017.
 """
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Optional
+from typing import Union
 
 import numpy as np
 import paddle
@@ -18,28 +18,27 @@ GLOBAL_POOLINGS = (nn.AdaptiveAvgPool2D, nn.AdaptiveMaxPool2D)
 
 
 def grad_cam(
-    classifier: nn.Layer, images: np.ndarray, classes: Optional[Sequence[int]] = None
+    classifier: nn.Layer, images: np.ndarray, classes: Union[Sequence[int], np.ndarray, None] = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Grad-CAM of one class a photograph: (maps float32 [N, H, W] in 0..1, probabilities float32 [N, C]).
+    """Grad-CAM for one class a photograph: (maps float32 [N, H, W] in 0..1, probabilities float32 [N, C]).
 
     ``classifier``: a layer from images [N, 3, H, W] to logits [N, C]. ``images``: uint8 [N, 3, H, W]. ``classes``: N class
-    indices; None: the class that each photograph is predicted to have. With the K feature maps A of the last stage and the
-    logit y of the class c, equation 1: alpha_k = mean over the positions of dy / dA_k; equation 2: map = relu(sum over k of
-    alpha_k A_k), here enlarged to H x W bilinearly and divided by its largest value. A map of zeros: nothing at the last stage
-    speaks for the class.
+    indices; None: the predicted class of each photograph. With the K feature maps A of the last stage and the logit y of the
+    class c, equation 1: alpha_k = mean over the positions of dy / dA_k; equation 2: map = relu(sum over k of alpha_k A_k), here
+    enlarged to H x W bilinearly and divided by its maximum. A map of zeros: nothing at the last stage speaks for the class.
 
-    The last stage's output is what goes into the network's last adaptive pooling; where it has none, the last output of a layer
-    that has the form [N, K, h, w] and more than one position. Works in evaluation mode; parameters, gradients, running
-    statistics and the mode are afterwards as before. Raises ValueError for classes that the network does not have or a
-    wrong number of them, NetworkError for a network without such an output.
+    The output of the last stage is the input of the network's last adaptive pooling; without such a pooling, the last output
+    of a layer with the shape [N, K, h, w] and more than one position. Runs in evaluation mode and leaves parameters, gradients,
+    running statistics and the mode unchanged. Raises ValueError for classes that the network does not have or a wrong number
+    of them, NetworkError for a network without such an output.
     """
     with evaluation_mode(classifier), paddle.set_grad_enabled(True), _watched(classifier) as seen:
-        # Gradients are asked for from the input on, so that a network whose parameters are frozen has them too
+        # The input requires a gradient, so that networks with frozen parameters have gradients too
         logits = classifier(paddle.to_tensor(np.asarray(images, "float32"), stop_gradient=False))
         probabilities = F.softmax(logits.detach(), axis=1).numpy()
         chosen = _checked(probabilities.argmax(axis=1) if classes is None else classes, *logits.shape)
         features = _last_feature_maps(seen)
-        # A photograph's logits depend on no other photograph in evaluation mode: one backward pass serves them all
+        # In evaluation mode a photograph's logits depend on that photograph alone: one backward pass serves them all
         score = (logits * F.one_hot(paddle.to_tensor(chosen), logits.shape[1])).sum()
         [gradient] = paddle.grad(score, [features])
     with paddle.no_grad():
@@ -52,7 +51,7 @@ def grad_cam(
 
 @contextlib.contextmanager
 def evaluation_mode(network: nn.Layer) -> Iterator[None]:
-    """Within: evaluation mode; afterwards every layer is in the mode that it was in."""
+    """Switch to evaluation mode within the block; afterwards restore the mode of every layer."""
     modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
     network.eval()
     try:
@@ -64,7 +63,7 @@ def evaluation_mode(network: nn.Layer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hooks(handles: Iterable) -> Iterator[None]:
-    """Within: the hooks of ``handles`` (what registering them returned); afterwards they are gone."""
+    """Keep the hooks of ``handles`` (returned when they were registered) within the block; remove them afterwards."""
     handles = list(handles)
     try:
         yield
@@ -75,7 +74,7 @@ def hooks(handles: Iterable) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched(network):
-    """Within: the dict that is yielded keeps the last input of an adaptive pooling, and the last output that is a map."""
+    """Yield a dict that records the last input of an adaptive pooling and the last output that is a feature map."""
     seen = {}
 
     def pooling(layer, inputs):

@@ -1,6 +1,8 @@
-"""The work of gradcam.py: heat maps of trained networks over photographs, and the gates of Shuffle Attention."""
+"""The work of gradcam.py: draw heat maps of trained networks over photographs, and the gates of Shuffle Attention."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import paddle
@@ -16,7 +18,7 @@ from ops import fused
 from trained.run_folder import create_run
 from trained.trained_run import TrainedRun
 
-BATCH = 16  # photographs that a network sees at once; the backward pass needs all their feature maps in memory
+BATCH = 16  # photographs in a batch; the backward pass keeps all their feature maps in memory
 
 
 def explain_photographs(config: Config) -> Path:
@@ -55,7 +57,8 @@ def explain_photographs(config: Config) -> Path:
 
 
 def trained_runs(config: Config) -> list[TrainedRun]:
-    """The runs that --run, --runs, --nets or --net name; raises ConfigError where two of them do, else as TrainedRun does."""
+    """The runs that --run, --runs, --nets or --net name; raises ConfigError where two of these are given or a run occurs twice,
+    and what TrainedRun raises."""
     named = [name for name in ("run", "runs", "nets") if name in config.given and getattr(config, name) is not None]
     if len(named) > 1:
         raise ConfigError(f"{' and '.join(named)} are both given: choose the networks with one of --net, --nets, --run, --runs")
@@ -67,34 +70,38 @@ def trained_runs(config: Config) -> list[TrainedRun]:
         runs = [TrainedRun.chosen(config)]
     folders = [run.folder for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ConfigError(f"a run is there twice: {', '.join(map(str, folders))}")
+        raise ConfigError(f"a run is given twice: {', '.join(map(str, folders))}")
     return runs
 
 
-def explain(classifier: paddle.nn.Layer, images: np.ndarray, true_classes: list, classes: list) -> list[Explanation]:
-    """The ``Explanation`` of every photograph: uint8 [N, 3, H, W], the names of their classes or None.
+def explain(
+    classifier: paddle.nn.Layer, images: np.ndarray, true_classes: Sequence[Optional[str]], classes: list[str]
+) -> list[Explanation]:
+    """The ``Explanation`` of every photograph of ``images``, uint8 [N, 3, H, W].
 
-    ``classes``: the network's own names, in label order.
+    ``true_classes``: N names, None where the class is not known; ``classes``: the network's own names, in label order.
     """
     explanations = []
     labels = [classes.index(name) if name in classes else None for name in true_classes]
     for start in range(0, len(images), BATCH):
         batch, batch_labels = images[start : start + BATCH], labels[start : start + BATCH]
         heat, probabilities = grad_cam(classifier, batch)
-        predicted = probabilities.argmax(axis=1)
-        wrong = [i for i, label in enumerate(batch_labels) if label not in (None, predicted[i])]
-        true_heat = {}
+        predicted = probabilities.argmax(axis=1).tolist()
+        wrong = {i: label for i, label in enumerate(batch_labels) if label is not None and label != predicted[i]}
+        true_maps = {}
         if wrong:
-            true_heat = dict(zip(wrong, grad_cam(classifier, batch[wrong], np.array([batch_labels[i] for i in wrong]))[0]))
+            true_heat, _ = grad_cam(classifier, batch[list(wrong)], list(wrong.values()))
+            for true_map, (i, true_label) in zip(true_heat, wrong.items()):
+                true_maps[i] = ClassMap(true_map, classes[true_label], float(probabilities[i, true_label]))
         for i, label in enumerate(batch_labels):
-            guess = ClassMap(heat[i], classes[predicted[i]], probabilities[i, predicted[i]])
-            true = ClassMap(true_heat[i], classes[label], probabilities[i, label]) if i in true_heat else None
-            explanations.append(Explanation(guess, None if label is None else bool(label == predicted[i]), true))
+            guess = ClassMap(heat[i], classes[predicted[i]], float(probabilities[i, predicted[i]]))
+            right = None if label is None else label == predicted[i]
+            explanations.append(Explanation(guess, right, true_maps.get(i)))
     return explanations
 
 
 def _names(runs):
-    """What the networks are called in the picture: with the number of the run only where two runs are of one network."""
+    """The names of the networks in the picture: with the number of the run only where several runs are of one network."""
     nets = [run.net for run in runs]
     return [run.net if nets.count(run.net) == 1 else run.name for run in runs]
 

@@ -1,11 +1,11 @@
-"""Which photographs are explained, what their true classes are, and their pixels as each network sees them."""
+"""The photographs to explain, their true classes, and their pixels as each network sees them."""
 
 import functools
 import os
 import random
 import sys
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -19,19 +19,21 @@ from trained.trained_run import TrainedRun
 
 
 class Photograph(NamedTuple):
-    """What it is called, the name of its class (None: not known), and a function that reads it.
+    """A photograph: its name, the name of its class (None: not known), and a function that reads it.
 
-    ``read(run)`` -> uint8 [3, image_size, image_size], as evaluation shows it to the network of the run with that number;
-    raises DataError.
+    ``read(run)`` -> uint8 [3, image_size, image_size] as evaluation shows it to the network of ``runs[run]``; raises DataError.
     """
 
     name: str
     true_class: Optional[str]
-    read: Callable
+    read: Callable[[int], np.ndarray]
 
 
 def validation_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph]:
-    """--sample photographs of the validation list, drawn with --seed; CheckpointError where a run was validated on another."""
+    """--sample photographs of the validation list, drawn with --seed.
+
+    Raises DataError where the list cannot be read, CheckpointError where a run was validated on another list.
+    """
     datasets = [run.open_validation_set(config.data, config.follow_links, runs[0].settings.dataset) for run in runs]
     for run, dataset in zip(runs, datasets):
         run.check_val_list(dataset, asked_for="data" in config.given)
@@ -49,8 +51,8 @@ def validation_photographs(config: Config, runs: list[TrainedRun]) -> list[Photo
 
 
 def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph]:
-    """The files that --images names, those of its folders at any depth, at most --sample of them, drawn with --seed."""
-    paths = [path for given in config.images for path in photographs_in(Path(given))]
+    """The files that --images names, and those in its folders at any depth; at most --sample of them, drawn with --seed."""
+    paths = [path for given in config.images or () for path in photographs_in(Path(given))]
     drawn = _draw(paths, config.sample, config.seed)
     if len(drawn) < len(paths):
         print(f"{len(drawn)} of {len(paths)} photographs, drawn at random: --sample takes more")
@@ -64,20 +66,22 @@ def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph
 
 
 def photographs_in(given: Path) -> list[Path]:
-    """The photographs of the folder ``given``, at any depth, sorted, or ``given`` itself where it is a file or holds none.
+    """The photographs in the folder ``given``, at any depth, sorted, or ``given`` itself where it is a file or holds none.
 
-    Links are followed: this is no data set that came from somewhere, but what the user points at.
+    Links are followed, because the user named this folder; it is not part of a data set from elsewhere.
     """
     found = DataFolder(given, follow_links=True).files_below(given) if given.is_dir() else ()
     inside = [Path(path) for path, problem in found if problem is None]
     return sorted(path for path in inside if path.suffix.lower() in SUFFIXES) or [given]
 
 
-def true_classes(data: str, dataset: str, names: set[str], follow_links: bool = False) -> Callable:
+def true_classes(
+    data: str, dataset: str, names: set[str], follow_links: bool = False
+) -> Callable[[Union[str, Path]], Optional[str]]:
     """A function from a path to the name of its class: by the lists of the data folder ``data``, else by its class folders.
 
-    The function returns None for a photograph that is in neither, or not in a folder of one of ``names``. ``dataset``: what
-    ``data`` is, see data.DATASETS; photographs of CIFAR-10 are no files.
+    It returns None for a photograph that is in no list and in no class folder named in ``names``. ``dataset``: the kind of
+    ``data``, see data.DATASETS; data sets that are no folders, such as CIFAR-10, say nothing about files.
     """
     listed, root = {}, Path(data)
     try:
@@ -85,10 +89,10 @@ def true_classes(data: str, dataset: str, names: set[str], follow_links: bool = 
             folder = DataFolder.open(data, follow_links)
             root, listed = folder.root, folder.class_of_paths()
     except DataError as error:
-        print(f"note: classes are known by their folders alone: {printable(error)}", file=sys.stderr)
+        print(f"note: true classes are taken from the folders' names alone: {printable(error)}", file=sys.stderr)
 
     def known(path):
-        for form in (os.path.abspath, os.path.realpath):  # as it is written, then with symbolic links followed
+        for form in (os.path.abspath, os.path.realpath):  # the path as given, then with symbolic links followed
             place, base = Path(form(path)), Path(form(root))
             if place.is_relative_to(base):
                 inside = place.relative_to(base)
@@ -99,9 +103,9 @@ def true_classes(data: str, dataset: str, names: set[str], follow_links: bool = 
 
 
 def read_photographs(photographs: list[Photograph], runs: int) -> tuple[list[Photograph], list[np.ndarray]]:
-    """(those that can be read, for each of ``runs`` networks uint8 [N, 3, image_size, image_size]).
+    """(the N photographs that can be read, for each of ``runs`` networks their pixels, uint8 [N, 3, image_size, image_size]).
 
-    The others are named on stderr; raises DataError where none can be read.
+    Names the others on stderr; raises DataError where none can be read.
     """
     readable, pixels = [], []
     for photograph in photographs:
@@ -116,6 +120,6 @@ def read_photographs(photographs: list[Photograph], runs: int) -> tuple[list[Pho
 
 
 def _draw(items, count, seed):
-    """At most ``count`` of the items, drawn with ``seed``, in the order they were in."""
+    """At most ``count`` of the items, drawn with ``seed``, in their original order."""
     chosen = random.Random(seed).sample(range(len(items)), min(count, len(items)))
     return [items[index] for index in sorted(chosen)]

@@ -1,6 +1,6 @@
-"""What gradcam.py draws: a photograph a row with the heat maps of its classes, and the gates of Shuffle Attention.
+"""The pictures of gradcam.py: photographs with the heat maps of their classes, and the gates of Shuffle Attention.
 
-``path`` is written whole or not at all, as PNG.
+The functions write ``path`` as PNG, whole or not at all.
 """
 
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import NamedTuple, Optional
 import numpy as np
 from matplotlib.figure import Figure
 
+from explanation.shuffle_gates import StageGates
 from plots.figures import COLOURS, save_figure, shortened
 
 RIGHT, WRONG, UNKNOWN = COLOURS[0], COLOURS[1], "0.4"
-HEAT, GATES = "inferno", "viridis"  # of even steps in lightness, to be read by the colour-blind and in grey
-CELL, MAX_NAME_LENGTH = 1.9, 20  # inches a photograph, letters of a class name
+HEAT, GATES = "inferno", "viridis"  # even steps in lightness: readable in grey and by colour-blind readers
+CELL, MAX_NAME_LENGTH = 1.9, 20  # side of a photograph in inches, letters of a class name
 GATE_AT_START = 1 / (1 + np.exp(-1.0))  # weights start at 0, biases at 1
 LEGEND = """Above: gates of the channel
 branch, sorted, one line a
@@ -36,10 +37,10 @@ class ClassMap(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What one network makes of one photograph.
+    """The prediction of one network for one photograph.
 
-    ``right``: whether the predicted class is the true one, None where that is not known. ``true``: the map of the true class
-    where the prediction is wrong and the network has that class, else None.
+    ``predicted``: the map of the predicted class. ``right``: whether that is the true class; None where the true class is not
+    known. ``true``: the map of the true class if the prediction is wrong, else None.
     """
 
     predicted: ClassMap
@@ -47,11 +48,13 @@ class Explanation(NamedTuple):
     true: Optional[ClassMap]
 
 
-def draw_gradcam(photographs: list, networks: list, path: Path) -> None:
-    """A grid: a row a photograph; a column for the photograph itself and one or two for each network.
+def draw_gradcam(
+    photographs: list[tuple[str, Optional[str]]], networks: list[tuple[str, np.ndarray, list[Explanation]]], path: Path
+) -> None:
+    """A grid with one row a photograph: a column for the photograph itself and one or two for each network.
 
     ``photographs``: [(file name, true class or None), ...]; ``networks``: [(name, the photographs as it sees them, uint8
-    [N, H, W, 3], [Explanation of each]), ...]. A network's second column, the true class, is there only where one of its
+    [N, H, W, 3], [Explanation of each]), ...]. A network has a second column, for the true class, only if one of its
     predictions is wrong.
     """
     columns = []  # (heading, images, explanations, whether of the true class)
@@ -71,17 +74,16 @@ def draw_gradcam(photographs: list, networks: list, path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_shuffle_gates(images: np.ndarray, stages: list, path: Path, title: str) -> None:
-    """The gates of Shuffle Attention: above, those of the channel branch; below, a row a photograph, the spatial branch's.
+def draw_shuffle_gates(images: np.ndarray, stages: list[StageGates], path: Path, title: str) -> None:
+    """The gates of Shuffle Attention: above, the channel branch; below, one row a photograph, the spatial branch.
 
-    ``images``: uint8 [N, H, W, 3]; ``stages``: [(name, channel gates [N, layers, C / 2], spatial gates [N, h, w]), ...], as
-    explanation.shuffle_gates.stage_gates gives them.
+    ``images``: uint8 [N, H, W, 3]; ``stages``: of explanation.shuffle_gates.stage_gates.
     """
     figure, grid = _grid(len(images) + 1, len(stages) + 1, top=0.75, bottom=0.75, gap=0.35, between=0.5)
     figure.suptitle(title, y=1 - 0.12 / figure.get_figheight(), va="top", fontsize=11)
     grid[0, 0].axis("off")
     grid[0, 0].text(0, 1, LEGEND, va="top", fontsize=8)
-    limits = _limits([GATE_AT_START, *(stage[1].mean(axis=0) for stage in stages)])
+    limits = _limits([GATE_AT_START, *(stage.channel.mean(axis=0) for stage in stages)])
     for column, (name, channel, spatial) in enumerate(stages, start=1):
         _show_channel_gates(grid[0, column], channel, name)
         grid[0, column].set_ylim(*limits)
@@ -98,7 +100,8 @@ def draw_shuffle_gates(images: np.ndarray, stages: list, path: Path, title: str)
 
 
 def _grid(rows, columns, top, bottom, gap=0.45, between=0.25):
-    """A figure of rows x columns square cells, with ``top`` and ``bottom`` inches for headings and scales."""
+    """A figure of rows x columns square cells; ``top``, ``bottom``: inches for headings and scales; ``gap``: inches between
+    rows, ``between``: between columns."""
     left = 0.45
     width, height = left + columns * (CELL + between), top + rows * CELL + (rows - 1) * gap + bottom
     figure = Figure(figsize=(width, height))
@@ -155,7 +158,7 @@ def _show_channel_gates(axes, channel, name):
 
 
 def _limits(values):
-    """Limits of an axis that all the values fit between, with some room."""
+    """Limits of an axis that leave some room around all the values."""
     low, high = min(np.min(part) for part in values), max(np.max(part) for part in values)
     room = 0.05 * max(high - low, 0.01)
     return low - room, high + room

@@ -1,4 +1,4 @@
-"""What Shuffle Attention does to photographs: the gates of its two branches, stage by stage."""
+"""The gates of the two branches of Shuffle Attention for photographs, stage by stage."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from explanation.class_activation import evaluation_mode, hooks
 from sa_resnet import ResidualBlock
 
 
 class StageGates(NamedTuple):
-    """Gates in (0, 1) of one stage's layers for N photographs.
+    """The gates, in (0, 1), of the layers of one stage for N photographs.
 
-    ``channel``: float32 [N, layers, C / 2], of the channels of the channel branch. ``spatial``: float32 [N, h, w], of the
-    stage's last layer, averaged over the C / 2 channels of the spatial branch. C, h and w differ from stage to stage.
+    ``channel``: float32 [N, layers, C / 2], of the channel branch. ``spatial``: float32 [N, h, w], of the spatial branch in the
+    stage's last layer, averaged over its C / 2 channels. C, h and w differ from stage to stage.
     """
 
     stage: str
@@ -24,10 +24,10 @@ class StageGates(NamedTuple):
 
 
 def shuffle_gates(layer: ShuffleAttention, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """The gates of the ``ShuffleAttention`` ``layer`` for its input x [N, C, H, W].
+    """The gates of ``layer`` for its input x [N, C, H, W].
 
     Returns sigmoid(W1 * mean(x_k1) + b1) [N, C / 2] (equation 2 of the paper) and sigmoid(W2 * GN(x_k2) + b2)
-    [N, C / 2, H, W] (equation 3), the channels in the order they have in x.
+    [N, C / 2, H, W] (equation 3), with the channels in the order of x.
     """
     count, channels, height, width = x.shape
     half = channels // (2 * layer.groups)
@@ -45,8 +45,8 @@ def shuffle_gates(layer: ShuffleAttention, x: paddle.Tensor) -> tuple[paddle.Ten
 def stage_gates(classifier: paddle.nn.Layer, images: np.ndarray, batch_size: int = 16) -> list[StageGates]:
     """The ``StageGates`` of every stage for images uint8 [N, 3, H, W]; [] for a network without Shuffle Attention.
 
-    A stage is a group of residual blocks (``layer1`` to ``layer4``); a layer outside of such blocks is one of its own. The
-    network sees ``batch_size`` images at once, in evaluation mode, and is left as it was.
+    A stage is a group of residual blocks (``layer1`` to ``layer4``); a layer outside such blocks is a stage by itself. The
+    network runs in evaluation mode, with ``batch_size`` images at once, and is left unchanged.
     """
     layers, found = _shuffle_layers(classifier), {}
     if not layers:
@@ -63,8 +63,10 @@ def stage_gates(classifier: paddle.nn.Layer, images: np.ndarray, batch_size: int
 
 
 def _keep_gates(found, norm):
+    """A hook that appends (channel gates, mean spatial gates) of each call to ``found``."""
+
     def hook(layer, inputs):
-        # In a residual block the layer is handed the block's last batch norm, to be done in one operator with its own work
+        # In a residual block the layer receives the input of the block's last batch norm, to fuse the norm with its own work
         x = inputs[0] if norm is None else norm(inputs[0])
         channel, spatial = shuffle_gates(layer, x)
         found.append((channel.numpy(), spatial.mean(axis=1).numpy()))
@@ -73,7 +75,7 @@ def _keep_gates(found, norm):
 
 
 def _shuffle_layers(network):
-    """[(path, layer, batch norm that comes before it or None), ...] of the layers of Shuffle Attention, from first to last."""
+    """[(path, layer, the batch norm before it or None), ...] of the Shuffle Attention layers, from first to last."""
     norms = {}
     for path, block in network.named_sublayers():
         if isinstance(block, ResidualBlock) and block.at_end is not None:
@@ -83,5 +85,6 @@ def _shuffle_layers(network):
 
 
 def _stage_of(path, norm):
+    """The name of the stage: "layer1" for the path "network.layer1.0.sa" in a block, else the path itself."""
     parts = path.removeprefix("network.").split(".")
     return ".".join(parts[:-2]) if norm is not None else ".".join(parts)

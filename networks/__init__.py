@@ -1,44 +1,48 @@
-"""The networks that the scripts know by name, and the classifier around them.
+"""The networks that the scripts know by name.
 
 ``NETWORKS`` is a plain dict from name to builder. A builder takes ``(num_classes, **options)`` and returns a
 ``paddle.nn.Layer`` from float32 images [N, 3, H, W] to logits [N, num_classes]. To add a network: write one file with such a
 function and add one line here; help, tests, comparison and benchmarks pick it up. The line is ``"my_net":
-Lazy("networks.my_net", "my_net")``: ``Lazy`` imports the file only when it is called, so that ``--help`` can list the names
-without importing Paddle. A function itself will do too. An attention layer needs no network of its own: attention/__init__.py.
+Lazy("networks.my_net", "my_net")``: ``Lazy`` imports the file at the first call, so that ``--help`` can list the names without
+importing Paddle. The function itself works too. A new attention layer needs no network: see attention/__init__.py.
 """
+
+from __future__ import annotations
 
 import difflib
 import importlib
 import inspect
+from typing import TYPE_CHECKING, Any, Callable
 
 from messages.user_error import UserError
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "NETWORKS", "Classifier", "Lazy", "NetworkError", "build_network", "options_of"]
+if TYPE_CHECKING:
+    import paddle
 
-# Of ImageNet's training photographs, RGB, as fractions of full brightness: the field's usual choice for photographs.
+# Mean and deviation of ImageNet's training photographs, RGB, as fractions of full brightness: the field's usual choice
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class NetworkError(UserError):
-    """No such network, or options that it cannot be built with."""
+    """An unknown network, or options with which it cannot be built."""
 
 
 class Lazy:
     """A builder: the function ``name`` of ``module``, imported at the first call, with some of its options ``fixed``.
 
-    ``title``: what the network is called when it is built, where that is not the function's name.
+    ``title``: the name printed when the network is built; by default the function's name.
     """
 
-    def __init__(self, module, name, title=None, **fixed):
+    def __init__(self, module: str, name: str, title: str | None = None, **fixed: Any):
         self.module, self.name, self.fixed = module, name, fixed
         self.__name__ = title or name
 
-    def load(self):
+    def load(self) -> Callable[..., paddle.nn.Layer]:
         """The function itself."""
         return getattr(importlib.import_module(self.module), self.name)
 
-    def __call__(self, num_classes, **options):
+    def __call__(self, num_classes: int, **options: Any) -> paddle.nn.Layer:
         return self.load()(num_classes, **self.fixed, **options)
 
 
@@ -46,7 +50,7 @@ def _resnet(depth, prefix="", **fixed):
     return Lazy("sa_resnet", "resnet", f"{prefix}resnet{depth}", depth=depth, **fixed)
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., paddle.nn.Layer]] = {
     "sa_resnet": _resnet(50, "sa_", attention="shuffle"),
     "sa_resnet50": _resnet(50, "sa_", attention="shuffle"),
     "sa_resnet101": _resnet(101, "sa_", attention="shuffle"),
@@ -70,11 +74,11 @@ NETWORKS = {
 }
 
 
-def build_network(name, num_classes, **options):
+def build_network(name: str, num_classes: int, **options: Any) -> paddle.nn.Layer:
     """Build the network ``name`` with random weights: float32 [N, 3, H, W] -> logits [N, num_classes].
 
-    Raises NetworkError for an unknown name (the message lists the names), an option that this network does not have or cannot
-    be built with, or a class count below one.
+    Raises NetworkError for an unknown name (the message lists the names), an option that this network does not have, a value
+    with which it cannot be built, or fewer than one class.
     """
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
@@ -92,16 +96,8 @@ def build_network(name, num_classes, **options):
         raise NetworkError(f"{name}: {error}") from error
 
 
-def options_of(name) -> list:
-    """The options that the network ``name`` can be built with."""
+def options_of(name: str) -> list[str]:
+    """The options that the builder of the network ``name`` takes; raises KeyError for an unknown name."""
     builder = NETWORKS[name]
     function, fixed = (builder.load(), builder.fixed) if isinstance(builder, Lazy) else (builder, {})
     return [parameter for parameter in inspect.signature(function).parameters if parameter not in ("num_classes", *fixed)]
-
-
-def __getattr__(name):
-    if name == "Classifier":
-        from networks.classifier import Classifier
-
-        return Classifier
-    raise AttributeError(f"module 'networks' has no attribute {name!r}")

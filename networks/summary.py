@@ -1,4 +1,4 @@
-"""Size and cost of a network, as papers state them."""
+"""Size and cost of a network, as papers report them."""
 
 import contextlib
 import io
@@ -7,24 +7,25 @@ import time
 
 import numpy as np
 import paddle
+from paddle import nn
 
 from ops.batch_norm import BatchNorm2D
 from ops.fused import plain_operators
 
 
-def parameter_counts(network):
-    """(learnable parameters, values of batch norm's running statistics, which Paddle counts among the parameters)."""
+def parameter_counts(network: nn.Layer) -> tuple[int, int]:
+    """(number of learnable parameters, of batch norm's running statistics, which Paddle counts among the parameters)."""
     sizes = [(int(np.prod(p.shape)), p.stop_gradient) for p in network.parameters()]
     return sum(n for n, fixed in sizes if not fixed), sum(n for n, fixed in sizes if fixed)
 
 
-def multiply_adds(network, image_size) -> int:
+def multiply_adds(network: nn.Layer, image_size: int) -> int:
     """Multiply-adds of one forward pass over an image [1, 3, image_size, image_size], as paddle.flops counts them.
 
     Convolutions, linear layers, normalisations and pooling count; the few element-wise operations of attention do not.
     """
     was_training = network.training
-    # paddle.flops prints a report of its own, and a line for each type of layer that it does not count
+    # paddle.flops prints its own report, and a line for each type of layer that it does not count
     with contextlib.redirect_stdout(io.StringIO()), plain_operators():
         total = paddle.flops(network, [1, 3, image_size, image_size], custom_ops={BatchNorm2D: _count_batch_norm})
     if was_training:
@@ -32,10 +33,11 @@ def multiply_adds(network, image_size) -> int:
     return int(total)
 
 
-def latencies(classifiers, image_size, rounds=9) -> dict:
-    """Milliseconds that each of ``classifiers`` ({name: layer}) takes to classify one image: {name: median over the rounds}.
+def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9) -> dict[str, float]:
+    """{name: milliseconds that the classifier takes for one image, the median over the rounds}, after one warm-up round.
 
-    Every round measures all of them in turn, so that whatever else the machine does strikes all alike.
+    Every round measures all classifiers in turn, so that other load on the machine affects all alike. They are left in
+    evaluation mode.
     """
     image = paddle.randint(0, 256, [1, 3, image_size, image_size]).astype("uint8")
     seconds = {name: [] for name in classifiers}
@@ -51,16 +53,16 @@ def latencies(classifiers, image_size, rounds=9) -> dict:
 
 
 def _count_batch_norm(layer, inputs, output):
-    layer.total_ops += 2 * inputs[0].size  # what paddle.flops counts for its own
+    layer.total_ops += 2 * inputs[0].size  # as paddle.flops counts Paddle's own batch norm
 
 
-def summarize(network, name, num_classes, image_size) -> str:
+def summarize(network: nn.Layer, name: str, num_classes: int, image_size: int) -> str:
     """A few lines: learnable parameters, running statistics, multiply-adds."""
-    learnable, statistics = parameter_counts(network)
+    learnable, running_statistics = parameter_counts(network)
     total = multiply_adds(network, image_size)
     return (
         f"{name}, {num_classes} classes, {image_size}x{image_size} pixels\n"
         f"  learnable parameters       {learnable:>14,}\n"
-        f"  batch norm's statistics    {statistics:>14,}\n"
+        f"  batch norm's statistics    {running_statistics:>14,}\n"
         f"  multiply-adds an image     {total:>14,}  ({total / 1e9:.2f} G)"
     )

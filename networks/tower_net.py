@@ -1,28 +1,32 @@
 """TowerNet: a small network of convolutions and Inception blocks with SimAM between them, for photographs of 256 x 256."""
 
+from typing import Callable, Optional
+
 import paddle
 import paddle.nn.functional as F
-from paddle import nn
+from paddle import Tensor, nn
 
 from networks import NetworkError
-from sa_resnet import BlockAttention
+from sa_resnet import block_attention
 
-SMALLEST = 128  # pixels; the five poolings and the stride halve the sides seven times
+MIN_SIDE = 128  # pixels; the stride and the six poolings halve the sides seven times
 
 
-def conv_bn_relu(in_channels, out_channels, stride=1):
+def conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution, batch norm and ReLU: [N, in_channels, H, W] -> [N, out_channels, H / stride, W / stride]."""
     return nn.Sequential(
         nn.Conv2D(in_channels, out_channels, 3, stride, padding=1), nn.BatchNorm2D(out_channels, epsilon=1e-3), nn.ReLU()
     )
 
 
 class Inception(nn.Layer):
-    """C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, figure 2b: four routes side by side.
+    """C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, figure 2b: four parallel branches, concatenated.
 
-    [N, in_channels, H, W] -> [N, ones + threes[1] + fives[1] + pooled, H, W].
+    [N, in_channels, H, W] -> [N, ones + threes[1] + fives[1] + pooled, H, W]. ``ones``: channels of the 1x1 branch; ``threes``,
+    ``fives``: of the reduction and of the convolution in the 3x3 and 5x5 branches; ``pooled``: of the pooling branch.
     """
 
-    def __init__(self, in_channels, ones, threes, fives, pooled):
+    def __init__(self, in_channels: int, ones: int, threes: tuple[int, int], fives: tuple[int, int], pooled: int):
         super().__init__()
         self.one = nn.Conv2D(in_channels, ones, 1)
         self.three = nn.Sequential(
@@ -31,18 +35,18 @@ class Inception(nn.Layer):
         self.five = nn.Sequential(nn.Conv2D(in_channels, fives[0], 1), nn.ReLU(), nn.Conv2D(fives[0], fives[1], 5, padding=2))
         self.pool = nn.Sequential(nn.MaxPool2D(3, 1, padding=1), nn.Conv2D(in_channels, pooled, 1))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return F.relu(paddle.concat([self.one(x), self.three(x), self.five(x), self.pool(x)], axis=1))
 
 
 class TowerNet(nn.Layer):
-    """float32 images [N, 3, H, W], both sides at least 128 -> logits [N, num_classes].
+    """float32 images [N, 3, H, W], both sides at least 128 -> logits [N, num_classes]; raises NetworkError for smaller ones.
 
-    ``attention``: a function from a channel count to a layer; None for none. It stands after the third and the fourth block
-    and between the three Inception blocks, each time after the pooling.
+    ``attention``: a function from a channel count to a layer; None for none. The layer follows the pooling after the third and
+    the fourth block and between the three Inception blocks.
     """
 
-    def __init__(self, num_classes, attention=None):
+    def __init__(self, num_classes: int, attention: Optional[Callable[[int], nn.Layer]] = None):
         super().__init__()
 
         def pool_and_attend():
@@ -63,15 +67,15 @@ class TowerNet(nn.Layer):
         self.pool = nn.AdaptiveAvgPool2D(1)
         self.fc = nn.Linear(256, num_classes)
 
-    def forward(self, x):
-        if min(x.shape[2:]) < SMALLEST:
-            raise NetworkError(f"images of {x.shape[3]} x {x.shape[2]} pixels: tower_net needs at least {SMALLEST} a side")
+    def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < MIN_SIDE:
+            raise NetworkError(f"images of {x.shape[3]} x {x.shape[2]} pixels: tower_net needs at least {MIN_SIDE} a side")
         return self.fc(self.pool(self.features(x)).flatten(1))
 
 
-def tower_net(num_classes, attention="simam", e_lambda=None):
-    """TowerNet with an attention layer of attention.ATTENTIONS, or "none"; ``e_lambda``: an option of SimAM."""
-    options = {} if e_lambda is None else {"e_lambda": e_lambda}
-    if attention == "none" and options:
-        raise ValueError("without attention there is no option e_lambda")
-    return TowerNet(num_classes, None if attention == "none" else BlockAttention(attention, **options))
+def tower_net(num_classes: int, attention: str = "simam", e_lambda: Optional[float] = None) -> TowerNet:
+    """TowerNet with an attention layer of attention.ATTENTIONS, or "none"; ``e_lambda``: an option of SimAM.
+
+    Raises ValueError for an option of another layer.
+    """
+    return TowerNet(num_classes, block_attention(attention, e_lambda=e_lambda))

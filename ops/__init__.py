@@ -1,0 +1,1 @@
+"""Operators: batch norm and Shuffle Attention, in plain Paddle operators or fused."""

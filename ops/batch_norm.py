@@ -1,15 +1,16 @@
-"""Batch norm with what usually follows it in a residual block: the addition of the residual and ReLU.
+"""Batch norm together with the steps that follow it in a residual block: the addition of the residual and ReLU.
 
 S. Ioffe, C. Szegedy, "Batch Normalization", ICML 2015, algorithm 1. ``batch_norm`` and ``batch_norm_reference`` compute the
-same; the first in one fused operator where it can (ops/csrc/block_end.h has the algebra), the second always in plain ones.
+same; the first uses one fused operator where possible (ops/csrc/block_end.h has the algebra), the second plain operators only.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 import paddle
 import paddle.nn.functional as F
-from paddle import nn
+from paddle import Tensor, nn
 
 from ops import fused
 
@@ -18,22 +19,22 @@ class Norm(NamedTuple):
     """The tensors and numbers of one batch norm. ``weight``, ``bias``, ``running_mean``, ``running_variance``: [C].
 
     ``training``: normalise with the statistics of the batch, through which gradients flow, and update the running ones:
-    running = momentum * running + (1 - momentum) * batch. Otherwise: normalise with the running ones.
+    running = momentum * running + (1 - momentum) * batch. Otherwise normalise with the running ones.
     """
 
-    weight: paddle.Tensor
-    bias: paddle.Tensor
-    running_mean: paddle.Tensor
-    running_variance: paddle.Tensor
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_variance: Tensor
     training: bool
     momentum: float = 0.9
     epsilon: float = 1e-5
 
 
-def batch_norm_reference(x, norm, residual=None, relu=False):
+def batch_norm_reference(x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
     """Batch norm in plain Paddle operators: x [N, C, H, W] -> the same shape.
 
-    With ``residual`` of that shape: relu(batch_norm(x) + residual); else, with ``relu``: relu(batch_norm(x)).
+    With ``residual`` of the same shape: relu(batch_norm(x) + residual); else, with ``relu``: relu(batch_norm(x)).
     """
     y = F.batch_norm(
         x,
@@ -50,24 +51,29 @@ def batch_norm_reference(x, norm, residual=None, relu=False):
     return F.relu(y) if relu else y
 
 
-def batch_norm(x, norm, residual=None, relu=False):
-    """As ``batch_norm_reference``; fused where that is possible."""
+def batch_norm(x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
+    """As ``batch_norm_reference``; fused where possible."""
     if not fusable(x, norm):
         return batch_norm_reference(x, norm, residual, relu)
     return block_end(x, norm, None, residual, relu)
 
 
-def fusable(x, norm) -> bool:
-    """Whether ``block_end`` can take x, with ``norm`` (None: none) before it."""
+def fusable(x: Tensor, norm: Optional[Norm]) -> bool:
+    """Whether ``block_end`` can process x, with ``norm`` (None: none) before it."""
     if not fused.usable(x):
         return False
-    # Paddle's batch norm leaves x as it is where a channel has a single value; so be it
+    # Paddle's batch norm returns x unchanged where a channel has a single value; the fused operator would not
     return norm is None or not norm.training or x.shape[0] * x.shape[2] * x.shape[3] > 1
 
 
-def block_end(x, norm, attention, residual, relu):
-    """The fused operator: ``norm`` (None: none), then ``attention`` (None: none; six tensors of Shuffle Attention), then the
-    addition of ``residual`` with ReLU, or ``relu`` alone. ``fusable(x, norm)`` has to hold."""
+def block_end(
+    x: Tensor, norm: Optional[Norm], attention: Optional[Sequence[Tensor]], residual: Optional[Tensor], relu: bool
+) -> Tensor:
+    """The fused operator: ``norm``, then ``attention``, then the addition of ``residual`` with ReLU, or ``relu`` alone.
+
+    x [N, C, H, W] -> the same shape. None leaves a step out; ``attention``: the six parameters of Shuffle Attention. Requires
+    ``fusable(x, norm)``.
+    """
     none = _absent(x.dtype, str(x.place))
     norm = norm or Norm(none, none, none, none, False)
     half = attention[0].shape[1] if attention else 0
@@ -79,27 +85,29 @@ def block_end(x, norm, attention, residual, relu):
 
 
 def _dense(x):
-    # The kernels walk over memory in order; Paddle hands out transposed and sliced tensors as views
+    # The kernels read memory in order, but Paddle returns transposed and sliced tensors as views
     return x if x.is_contiguous() else x.contiguous()
 
 
 @functools.cache
 def _absent(dtype, place):
-    # Stands for an input that does not apply. Parameters are float32 where the feature map is half as wide.
+    # Stands for an input that does not apply. Parameters are float32 for feature maps in half precision.
     return paddle.empty([0], dtype if dtype == paddle.float64 else paddle.float32)
 
 
 class BatchNorm2D(nn.BatchNorm2D):
-    """Paddle's BatchNorm2D with the end of a residual block: called with a ``residual`` or with ``relu``, it does these in
-    the same pass. Parameters, buffers and their names are Paddle's."""
+    """Paddle's BatchNorm2D, with the addition of a ``residual`` and ReLU, or ``relu`` alone, in the same pass.
 
-    def __init__(self, num_features, momentum=0.9, epsilon=1e-5):
+    Parameters, buffers and their names are Paddle's.
+    """
+
+    def __init__(self, num_features: int, momentum: float = 0.9, epsilon: float = 1e-5):
         super().__init__(num_features, momentum, epsilon)
 
-    def forward(self, x, residual=None, relu=False):
+    def forward(self, x: Tensor, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
         """[N, C, H, W] -> the same shape; see ``batch_norm_reference``."""
         return batch_norm(x, self.norm(), residual, relu)
 
-    def norm(self):
-        """This layer's tensors and numbers, for an operator that does its work."""
+    def norm(self) -> Norm:
+        """The tensors and numbers of this layer, for an operator that includes it."""
         return Norm(self.weight, self.bias, self._mean, self._variance, self.training, self._momentum, self._epsilon)

@@ -1,9 +1,9 @@
-"""Compile the operators of ops/csrc on first use, into a folder that every later process finds again.
+"""Compiles the operators of ops/csrc on first use, into a cache folder for later processes.
 
-The folder's name is a hash of all that could change the result (sources, flags, compiler, Paddle), so a stale library is never
-loaded. Processes that start together build once: one holds a lock, the others wait for it, and the library appears whole or
-not at all. Paddle's own ``cpp_extension.load`` does none of this safely (it races with itself on a cold cache and overlooks
-changed headers), hence this module.
+The folder's name is a hash of everything that could change the result (sources, flags, compiler, Paddle), so a stale library is
+never loaded. Processes that start together build once: one holds a lock, the others wait for it, and the library appears whole
+or not at all. Paddle's own ``cpp_extension.load`` does none of this safely: it races with itself on a cold cache and overlooks
+changed headers.
 """
 
 import atexit
@@ -15,20 +15,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Optional
+
+import paddle
 
 from machine.cache_folder import cache_root, is_mine
 from machine.locks import locked
 
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "block_end.so"
-LOG_LINES = 3  # of a failed compiler's output, in the message; the log file has all
-TIMEOUT = 600  # seconds for one command of the compiler
+LOG_LINES = 3  # last lines of a failed compiler's output in the message; the log file has all
+TIMEOUT = 600  # seconds for one compiler command
 
 BASE_FLAGS = ["-O3", "-std=c++17", "-fPIC"]
-# The namespace that cpu_kernels.cc is compiled into, and the instruction set; which one runs is decided by the CPU
+# (namespace for cpu_kernels.cc, flags of an instruction set); the library chooses one by the CPU when it runs
 GENERIC = ("generic", [])
 X86_LEVELS = [
     ("avx2", ["-mavx2", "-mfma"]),
@@ -37,19 +40,19 @@ X86_LEVELS = [
 
 
 class BuildError(RuntimeError):
-    """The operators cannot be built here; the message says why in one line, ``output`` is all that the compiler said."""
+    """The operators cannot be built here; the message says why in one line; ``output``: all that the compiler printed."""
 
-    def __init__(self, message, output=""):
+    def __init__(self, message: str, output: str = ""):
         super().__init__(message)
         self.output = output
 
 
 def find_compiler() -> list[str]:
-    """The C++ compiler's command, as words: $CXX, or the first of g++, c++, clang++ on PATH. Raises BuildError without one."""
+    """The words of the C++ compiler's command: $CXX, or the first of g++, c++, clang++ on PATH. Raises BuildError if none."""
     chosen = shlex.split(os.environ.get("CXX", ""))
     if chosen:
         if shutil.which(chosen[0]) is None:
-            raise BuildError(f"the compiler of CXX = {os.environ['CXX']!r} is not there")
+            raise BuildError(f"CXX = {os.environ['CXX']!r}: there is no such compiler; unset CXX to use g++ or clang++")
         return chosen
     for name in ("g++", "c++", "clang++"):
         if shutil.which(name):
@@ -58,75 +61,66 @@ def find_compiler() -> list[str]:
 
 
 def cuda_folder() -> Path:
-    """The folder of the CUDA toolkit whose nvcc is on PATH. Raises BuildError without one."""
+    """The folder of the CUDA toolkit, found by the nvcc on PATH. Raises BuildError if there is none."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         raise BuildError("no nvcc on PATH to build the CUDA kernels with")
     return Path(nvcc).resolve().parents[1]
 
 
-class Recipe:
+class BuildCommands:
     """The commands that build the library for this Paddle, this compiler and, where given, this CUDA architecture.
 
-    ``cuda_arch``: such as "sm_80", to build the CUDA kernels too with the nvcc on PATH; None: the CPU alone.
+    ``cuda_arch``: such as "sm_80", to build the CUDA kernels too, with the nvcc on PATH; None: for the CPU alone. Raises
+    BuildError without a compiler.
     """
 
-    def __init__(self, cuda_arch=None):
-        import paddle
-
+    def __init__(self, cuda_arch: Optional[str] = None):
         self.compiler = find_compiler()
         self.cuda_arch = cuda_arch
         self.package = Path(paddle.__file__).parent
         self.paddle = f"{paddle.__version__} {paddle.version.commit}"
         self.levels = [GENERIC, *X86_LEVELS] if os.uname().machine in ("x86_64", "amd64") else [GENERIC]
 
-    def compile_commands(self, folder) -> list:
-        """One command for each object file in ``folder``; they do not depend on each other."""
+    def compile_commands(self, folder: Path) -> list[list[str]]:
+        """One command for each object file in ``folder``; they are independent of each other."""
         levels = ["-DHAVE_X86_LEVELS"] if len(self.levels) > 1 else []
         include = self.package / "include"
-        # -isystem: warnings in Paddle's headers are not ours; PADDLE_NO_PYTHON: a pip install lacks what Python needs there
-        paddle = ["-isystem", str(include), "-isystem", str(include / "third_party")]
-        paddle += ["-DPADDLE_WITH_CUSTOM_KERNEL", "-DPADDLE_NO_PYTHON"]
+        # -isystem: no warnings about Paddle's headers; PADDLE_NO_PYTHON: a pip install lacks the headers for Python
+        with_paddle = ["-isystem", str(include), "-isystem", str(include / "third_party")]
+        with_paddle += ["-DPADDLE_WITH_CUSTOM_KERNEL", "-DPADDLE_NO_PYTHON"]
         if self.cuda_arch:
-            paddle += ["-DPADDLE_WITH_CUDA", "-isystem", str(cuda_folder() / "include")]
+            with_paddle += ["-DPADDLE_WITH_CUDA", "-isystem", str(cuda_folder() / "include")]
         compiler = [*self.compiler, *BASE_FLAGS, *levels]
-        commands = [
-            [
-                *compiler,
-                "-fopenmp-simd",
-                f"-DLEVEL={name}",
-                *flags,
-                "-c",
-                SOURCES / "cpu_kernels.cc",
-                "-o",
-                folder / f"{name}.o",
-            ]
-            for name, flags in self.levels
-        ]
-        commands.append([*compiler, "-fopenmp", *paddle, "-c", SOURCES / "paddle_cpu.cc", "-o", folder / "paddle_cpu.o"])
-        commands.append([*compiler, *paddle, "-c", SOURCES / "paddle_ops.cc", "-o", folder / "paddle_ops.o"])
+        commands = []
+
+        def compile_to(name, command, source):
+            commands.append([*command, "-c", str(SOURCES / source), "-o", str(folder / f"{name}.o")])
+
+        for name, flags in self.levels:
+            compile_to(name, [*compiler, "-fopenmp-simd", f"-DLEVEL={name}", *flags], "cpu_kernels.cc")
+        compile_to("paddle_cpu", [*compiler, "-fopenmp", *with_paddle], "paddle_cpu.cc")
+        compile_to("paddle_ops", [*compiler, *with_paddle], "paddle_ops.cc")
         if self.cuda_arch:
             nvcc = ["nvcc", "-O3", "-std=c++17", "--expt-relaxed-constexpr", f"-arch={self.cuda_arch}", "-Xcompiler", "-fPIC"]
-            host = next(word for word in self.compiler if "ccache" not in word)  # nvcc wants the compiler itself
-            nvcc += ["-ccbin", host, *paddle]
-            commands.append([*nvcc, "-c", SOURCES / "paddle_cuda.cu", "-o", folder / "paddle_cuda.o"])
-        return [[str(word) for word in command] for command in commands]
+            host = next(word for word in self.compiler if "ccache" not in word)  # nvcc needs the compiler itself
+            compile_to("paddle_cuda", [*nvcc, "-ccbin", host, *with_paddle], "paddle_cuda.cu")
+        return commands
 
-    def link_command(self, folder, objects) -> list:
-        """The command that makes the library in ``folder``."""
+    def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
+        """The command that links ``objects`` to the library in ``folder``."""
         libraries = ["-l:libpaddle.so"]
-        # Paddle's arithmetic runs on the OpenMP that it ships. A second one's threads would fight with its own for the cores.
+        # Paddle computes with the OpenMP that it ships; the threads of a second OpenMP would compete for the same cores
         libraries += ["-l:libiomp5.so"] if (self.package / "libs" / "libiomp5.so").exists() else ["-fopenmp"]
         if self.cuda_arch:
             libraries += ["-L", str(cuda_folder() / "lib64"), "-lcudart"]
-        folders = [
-            word for name in ("base", "libs") for word in ("-L", self.package / name, f"-Wl,-rpath,{self.package / name}")
-        ]
-        command = [*self.compiler, "-shared", *objects, "-o", folder / LIBRARY, *folders, *libraries]
-        return [str(word) for word in command]
+        folders = []
+        for name in ("base", "libs"):
+            folders += ["-L", str(self.package / name), f"-Wl,-rpath,{self.package / name}"]
+        return [*self.compiler, "-shared", *objects, "-o", str(folder / LIBRARY), *folders, *libraries]
 
     def digest(self) -> str:
-        """A hash of everything that decides what the library is."""
+        """A hash of everything that determines the library. Raises BuildError where a compiler does not start."""
         nowhere = Path("build")
         parts = [
             self.paddle,
@@ -142,18 +136,18 @@ class Recipe:
         return digest.hexdigest()[:20]
 
     def describe(self) -> str:
-        """What the library has code for."""
+        """The kinds of processor that the library supports, in words."""
         cpu = "CPU (" + ", ".join(name for name, _ in self.levels) + ")"
         return f"{cpu} and CUDA ({self.cuda_arch})" if self.cuda_arch else cpu
 
 
-def version(compiler) -> str:
-    """What the compiler says of its own version. Raises BuildError where it does not start."""
-    return run([*compiler, "--version"]).stdout
+def version(compiler: Sequence[str]) -> str:
+    """The output of the compiler's --version. Raises BuildError where it does not start."""
+    return run([*compiler, "--version"])
 
 
-def run(command):
-    """Run one command and return what it printed. Raises BuildError where it cannot be started, takes too long or fails."""
+def run(command: Sequence[str]) -> str:
+    """Run one command and return what it printed. Raises BuildError where it does not start, takes too long or fails."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -165,19 +159,19 @@ def run(command):
         last = " | ".join(line.strip() for line in done.stdout.splitlines()[-LOG_LINES:])
         output = f"{shlex.join(command)}\nexit code {done.returncode}\n{done.stdout}"
         raise BuildError(f"{command[0]} failed with exit code {done.returncode}: {last}", output)
-    return done
+    return done.stdout
 
 
 def library(cuda_arch: Optional[str] = None) -> Path:
-    """The path of the built library; builds it where it is not there yet. Raises BuildError.
+    """The path of the library, which is built if it is not in the cache. Raises BuildError.
 
     Where the cache folder cannot be used, the build goes to a temporary folder, for this process alone.
     """
     if sys.platform != "linux":
         raise BuildError(f"they are built on Linux only, this is {sys.platform}")
     try:
-        recipe = Recipe(cuda_arch)
-        folder = cache_root() / recipe.digest()
+        commands = BuildCommands(cuda_arch)
+        folder = cache_root() / commands.digest()
     except OSError as error:
         raise BuildError(str(error)) from None
     if (folder / LIBRARY).is_file() and is_mine(folder):
@@ -188,28 +182,28 @@ def library(cuda_arch: Optional[str] = None) -> Path:
             raise PermissionError(f"{folder} belongs to another user")
         with locked(folder / "lock"):
             if not (folder / LIBRARY).is_file():
-                build(recipe, folder)
+                build(commands, folder)
         return folder / LIBRARY
     except OSError as error:
         print(f"the cache folder cannot be used ({error}); the build is for this process alone", file=sys.stderr)
     folder = Path(tempfile.mkdtemp(prefix="sa-net-paddle-"))
-    build(recipe, folder)  # where it fails, the folder stays for the log in it
+    build(commands, folder)  # if it fails, the folder stays, with the log in it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / LIBRARY
 
 
-def build(recipe, folder) -> None:
-    """Compile and link in a folder beside, then move the library to ``folder`` in one step. Raises BuildError, OSError."""
-    print(f"building the fused operators for {recipe.describe()}, once for this Paddle and compiler ...", file=sys.stderr)
+def build(commands: BuildCommands, folder: Path) -> None:
+    """Compile and link in a subfolder, then move the library to ``folder`` in one step. Raises BuildError, OSError."""
+    print(f"building the fused operators for {commands.describe()}, once for this Paddle and compiler ...", file=sys.stderr)
     started = time.monotonic()
-    for left in folder.glob("building-*"):  # of a build that was killed; nobody else can be building now
+    for left in folder.glob("building-*"):  # from a killed build: the lock is held, so no other build is running
         shutil.rmtree(left, ignore_errors=True)
     log = folder / "build.log"
     work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
     try:
-        commands = recipe.compile_commands(work)
-        compile_all(commands)
-        run(recipe.link_command(work, [command[-1] for command in commands]))
+        compilations = commands.compile_commands(work)
+        compile_all(compilations)
+        run(commands.link_command(work, [command[-1] for command in compilations]))
         with open(work / LIBRARY, "rb") as file:
             os.fsync(file.fileno())
         os.replace(work / LIBRARY, folder / LIBRARY)
@@ -221,8 +215,8 @@ def build(recipe, folder) -> None:
     print(f"built in {time.monotonic() - started:.0f} s: {folder / LIBRARY}", file=sys.stderr)
 
 
-def compile_all(commands) -> None:
-    """Run the commands side by side, as many as there are cores; raises the first BuildError."""
+def compile_all(commands: Sequence[Sequence[str]]) -> None:
+    """Run the commands in parallel, one on each core; raises the first BuildError."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for _ in pool.map(run, commands):
             pass

@@ -2,8 +2,8 @@
 
 Paper: Q.-L. Zhang, Y.-B. Yang, "SA-Net: Shuffle Attention for Deep Convolutional Neural Networks", ICASSP 2021.
 
-The C channels form ``groups`` groups; of the C / groups channels of a group, the first half x_k1 goes through the channel
-branch, the second half x_k2 through the spatial branch. All groups share the parameters.
+The C channels form ``groups`` groups. The first half x_k1 of the channels of a group goes through the channel branch, the
+second half x_k2 through the spatial branch. All groups share the parameters.
 
     channel branch (eq. 1, 2):  x_k1' = sigmoid(W1 * mean(x_k1) + b1) * x_k1
     spatial branch (eq. 3):     x_k2' = sigmoid(W2 * GN(x_k2) + b2) * x_k2
@@ -18,16 +18,19 @@ are therefore one formula with one A and one B for each (image, channel) plane,
 after which the channel shuffle (2 groups over all C channels) sends channel c to 2c if c < C/2, else to 2(c - C/2) + 1.
 """
 
+from typing import Optional
+
 import paddle
 import paddle.nn.functional as F
+from paddle import Tensor
 
-from ops.batch_norm import batch_norm_reference, block_end, fusable
+from ops.batch_norm import Norm, batch_norm_reference, block_end, fusable
 
 EPSILON = 1e-5  # of the group norm, as in the authors' code
 
 
-def check_groups(channels, groups):
-    """Raise ValueError unless every group has at least one channel for each of the two branches."""
+def check_groups(channels: int, groups: int) -> None:
+    """Raise ValueError unless ``channels`` is a positive multiple of 2 * ``groups``."""
     if groups < 1 or channels < 2 * groups or channels % (2 * groups):
         fitting = [g for g in (64, 32, 16, 8, 4, 2, 1) if channels % (2 * g) == 0]
         remedy = f"; {channels} channels allow, for instance, groups = {fitting[0]}" if fitting else ""
@@ -37,10 +40,21 @@ def check_groups(channels, groups):
         )
 
 
-def shuffle_attention(x, cweight, cbias, sweight, sbias, gn_weight, gn_bias, groups, residual=None, norm=None):
-    """Shuffle Attention, as ``shuffle_attention_reference`` computes it; in one fused operator where that is possible.
+def shuffle_attention(
+    x: Tensor,
+    cweight: Tensor,
+    cbias: Tensor,
+    sweight: Tensor,
+    sbias: Tensor,
+    gn_weight: Tensor,
+    gn_bias: Tensor,
+    groups: int,
+    residual: Optional[Tensor] = None,
+    norm: Optional[Norm] = None,
+) -> Tensor:
+    """As ``shuffle_attention_reference``; in one fused operator where possible.
 
-    The operator makes two passes over x where the plain ones make about twenty, and its backward pass is written by hand;
+    The fused operator makes two passes over x, the plain ones about twenty; its backward pass is written by hand.
     ops/csrc/block_end.h has the algebra.
     """
     parameters = (cweight, cbias, sweight, sbias, gn_weight, gn_bias)
@@ -50,27 +64,38 @@ def shuffle_attention(x, cweight, cbias, sweight, sbias, gn_weight, gn_bias, gro
     return block_end(x, norm, parameters, residual, relu=False)
 
 
-def shuffle_attention_reference(x, cweight, cbias, sweight, sbias, gn_weight, gn_bias, groups, residual=None, norm=None):
+def shuffle_attention_reference(
+    x: Tensor,
+    cweight: Tensor,
+    cbias: Tensor,
+    sweight: Tensor,
+    sbias: Tensor,
+    gn_weight: Tensor,
+    gn_bias: Tensor,
+    groups: int,
+    residual: Optional[Tensor] = None,
+    norm: Optional[Norm] = None,
+) -> Tensor:
     """Shuffle Attention in plain Paddle operators.
 
     ``x``: [N, C, H, W]. ``cweight``, ``cbias``, ``sweight``, ``sbias``: [1, C / (2 * groups), 1, 1] (W1, b1, W2, b2).
-    ``gn_weight``, ``gn_bias``: [C / (2 * groups)] (gamma, beta). Returns [N, C, H, W]; with ``residual`` of that shape,
-    relu(shuffle_attention(x) + residual), the end of a ResNet block. With ``norm`` (an ``ops.batch_norm.Norm``), x is batch
-    normalised first. Raises ValueError where groups do not fit C.
+    ``gn_weight``, ``gn_bias``: [C / (2 * groups)] (gamma, beta). Returns [N, C, H, W]; with ``residual`` of the same shape,
+    relu(shuffle_attention(x) + residual), the end of a ResNet block. ``norm``: a batch norm that is applied to x first. Raises
+    ValueError unless C is a multiple of 2 * groups.
     """
     if norm is not None:
         x = batch_norm_reference(x, norm)
     channels, height, width = x.shape[1:]
     check_groups(channels, groups)
     half = channels // (2 * groups)
-    # -1, not N: a fixed first dimension would forbid exporting with a free batch size
-    x = x.reshape([-1, groups, 2, half, height * width])  # [N, groups, branch, C / (2 * groups), H*W]
-    # Statistics of all planes, though the channel branch needs no variance: cutting x in two costs more than computing it
+    # -1, not N: with a fixed first dimension, the network could not be exported with a free batch size
+    x = x.reshape([-1, groups, 2, half, height * width])  # [N, groups, branch, C / (2 * groups), H * W]
+    # The channel branch needs no variance, but splitting x costs more than computing it for all planes
     mean = x.mean(axis=-1, keepdim=True)
     variance = (x - mean).square().mean(axis=-1, keepdim=True)
 
     def per_channel(parameter):
-        return parameter.reshape([1, 1, half, 1])
+        return parameter.reshape([1, 1, half, 1])  # from [1, C / (2 * groups), 1, 1] or [C / (2 * groups)]
 
     b_channel = per_channel(cweight) * mean[:, :, 0] + per_channel(cbias)
     gamma_rstd = per_channel(gn_weight) * paddle.rsqrt(variance[:, :, 1] + EPSILON)
@@ -80,5 +105,5 @@ def shuffle_attention_reference(x, cweight, cbias, sweight, sbias, gn_weight, gn
     b = paddle.stack([b_channel, b_spatial], axis=2)
 
     y = x * F.sigmoid(a * x + b)
-    y = F.channel_shuffle(y.reshape([-1, channels, height, width]), groups=2)
+    y = F.channel_shuffle(y.reshape([-1, channels, height, width]), groups=2)  # from [N, groups, branch, ..., H * W]
     return y if residual is None else F.relu(y + residual)

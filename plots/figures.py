@@ -1,7 +1,7 @@
-"""The pictures: learning curves, their comparison, the confusion matrix, a grid of photographs.
+"""The pictures: learning curves, their comparison, accuracy against cost, the confusion matrix, a grid of photographs.
 
-Drawn for print: labelled axes, a legend, colours that remain distinct for the colour-blind and in grey. ``path`` is written
-whole or not at all, as PNG.
+They suit print: labelled axes, a legend, colours that are distinct for colour-blind readers and in grey. All functions write
+``path`` as PNG, whole or not at all.
 """
 
 import functools
@@ -16,20 +16,21 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL makes its notes on fonts visible
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL turns on its notes about fonts
 
 from matplotlib import font_manager  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from machine.whole_file import whole_file  # noqa: E402
 from trained.history import best_epoch  # noqa: E402
 
-# Okabe and Ito's palette, without its yellow, which is too light for a line on white
+# Okabe and Ito's palette without yellow, which is too light for a line on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":")
-MAX_NAME_LENGTH = 30  # letters of a class's name that are shown
+MAX_NAME_LENGTH = 30  # letters of a class name that are shown
 CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
                  "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
 
@@ -46,26 +47,26 @@ def _letters_without_font(texts):
 def _mention(letters):
     if letters:
         print(
-            f"note: no installed font has the letters {letters}; one with Chinese characters is, for instance, Debian's "
+            f"note: no installed font has the letters {letters}; for Chinese characters install, for instance, Debian's "
             f"package fonts-noto-cjk",
             file=sys.stderr,
         )
 
 
 def _use_fonts():
-    """Class names may be Chinese: fall back to a font that has the characters, where one is installed."""
+    """Add the installed Chinese fonts as fallbacks, because class names may be Chinese."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
     matplotlib.rcParams["axes.unicode_minus"] = False
-    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said once, by _mention
-    matplotlib.rcParams["text.parse_math"] = False  # a dollar sign in a class name is one
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # _mention says it once
+    matplotlib.rcParams["text.parse_math"] = False  # a class name may have dollar signs
 
 
 _use_fonts()
 
 
 def draw_curves(history: list[dict], path: Path, title: str) -> None:
-    """Loss and accuracy over the epochs of one run, training and validation, the best epoch marked."""
+    """Training and validation loss and accuracy over the epochs of one run; ``history``: rows as in trained.history."""
     epochs = [row["epoch"] for row in history]
     best = best_epoch(history)
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -83,8 +84,8 @@ def draw_curves(history: list[dict], path: Path, title: str) -> None:
 def draw_comparison(networks: list[tuple[str, list]], path: Path) -> None:
     """Validation accuracy and loss of several networks; ``networks``: [(name, [history of each seed]), ...].
 
-    A line is the mean over the seeds, the band around it reaches from the lowest to the highest. The best epoch of the mean
-    is marked.
+    A line is the mean over the seeds; the band around it goes from the lowest to the highest seed. A circle marks the best
+    epoch of the mean.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, key, label in zip(figure.subplots(1, 2), ("acc", "loss"), ("validation accuracy", "validation loss")):
@@ -110,7 +111,7 @@ def draw_comparison(networks: list[tuple[str, list]], path: Path) -> None:
 
 
 def mean_history(histories: list[list[dict]]) -> list[dict]:
-    """Rows of the mean over several histories, as far as the shortest of them goes."""
+    """Rows with the mean val_acc and val_loss over several histories, up to the end of the shortest."""
     return [
         {"epoch": rows[0]["epoch"], **{key: statistics.fmean(row[key] for row in rows) for key in ("val_acc", "val_loss")}}
         for rows in zip(*histories)
@@ -118,7 +119,7 @@ def mean_history(histories: list[list[dict]]) -> list[dict]:
 
 
 def draw_tradeoff(rows: list[dict], path: Path) -> None:
-    """Accuracy against what it costs; ``rows``: of comparison.verdict.network_row, with an accuracy."""
+    """Accuracy against training and evaluation speed; ``rows``: of comparison.verdict.network_row, with an accuracy."""
     costs = (("training_images_per_second", "training images a second"), ("latency_ms", "evaluation of one image, ms"))
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), costs):
@@ -137,7 +138,7 @@ def draw_tradeoff(rows: list[dict], path: Path) -> None:
 
 
 def draw_confusion_matrix(matrix: np.ndarray, classes: list[str], path: Path, title: str) -> None:
-    """Counts by true and predicted class; shaded by the share of the true class."""
+    """``matrix`` int [C, C]: counts by true (row) and predicted class (column), shaded by the share of the true class."""
     share = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
     size = min(max(4.5, 0.55 * len(classes) + 2), 30)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
@@ -160,8 +161,8 @@ def draw_confusion_matrix(matrix: np.ndarray, classes: list[str], path: Path, ti
     save_figure(figure, path)
 
 
-def draw_photographs(images: list[tuple], path: Path, columns: Optional[int] = None) -> None:
-    """A grid of labelled photographs; ``images``: [(PIL image, label), ...]."""
+def draw_photographs(images: list[tuple[Image.Image, str]], path: Path, columns: Optional[int] = None) -> None:
+    """A grid of labelled photographs; ``images``: [(image, label), ...]."""
     columns = columns or min(len(images), 5 if len(images) > 9 else 3)
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.8 * rows), layout="constrained")
@@ -175,17 +176,19 @@ def draw_photographs(images: list[tuple], path: Path, columns: Optional[int] = N
 
 
 def _marker(epochs):
+    """Options of ``Axes.plot`` for a line over ``epochs``: dots, unless there are too many."""
     return {"marker": ".", "markersize": 4} if len(epochs) <= 60 else {}
 
 
 def _finish(axes, label, is_share, values):
+    """Label the axes of a curve over epochs and set its limits: 0 to 1 for a share, else by the plotted ``values``."""
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if is_share:
         axes.set_ylim(0, 1.02)
     else:
-        # Before batch norm's running statistics have settled, validation loss can be tens of times what follows
+        # Until batch norm's running statistics settle, the validation loss can be tens of times as high as later
         top = min(max(values), 4 * statistics.median(values)) * 1.05 or 1.0
         axes.set_ylim(0, top)
         if max(values) > top:
@@ -195,14 +198,14 @@ def _finish(axes, label, is_share, values):
 
 
 def shortened(text: str, max_length: int = MAX_NAME_LENGTH) -> str:
-    """The text, cut where it has more than ``max_length`` letters: a name can be longer than the picture is wide."""
+    """``text``, cut to ``max_length`` letters: a name can be longer than the picture is wide."""
     return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, and mention letters that no installed font has."""
+    """Write a figure as PNG, whole or not at all, and print a note about letters that no installed font has."""
     texts = figure.findobj(Text)
-    for text in texts:  # the name of a photograph may have bytes that are no UTF-8, which no font can draw
+    for text in texts:  # a file name may have bytes that are not UTF-8, which no font can draw
         text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode("utf-8"))
     _mention(_letters_without_font(text.get_text() for text in texts))
     with whole_file(path) as temporary:

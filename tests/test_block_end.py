@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from networks import build_network
 from ops import fused
 from ops.batch_norm import BatchNorm2D, Norm, batch_norm, batch_norm_reference

@@ -18,7 +18,7 @@ sys.path.insert(0, {root!r})
 from machine import processor
 processor.configure(1)
 import paddle
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from ops import fused
 """
 IN_EIGHT = """
@@ -154,11 +154,11 @@ def test_on_insists(tmp_path):
 
 def test_a_folder_of_another_user_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = build.cache_root() / build.Recipe().digest()
+    folder = build.cache_root() / build.BuildCommands().digest()
     folder.mkdir(parents=True)
     (folder / build.LIBRARY).write_text("not a library")
     monkeypatch.setattr(build.os, "geteuid", lambda: folder.stat().st_uid + 1)
-    monkeypatch.setattr(build, "build", lambda recipe, folder: (folder / build.LIBRARY).write_text("built"))
+    monkeypatch.setattr(build, "build", lambda commands, folder: (folder / build.LIBRARY).write_text("built"))
     assert build.library().read_text() == "built"
     assert (folder / build.LIBRARY).read_text() == "not a library"
 
@@ -168,8 +168,8 @@ def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, c
     sources = tmp_path / "csrc"
     shutil.copytree(build.SOURCES, sources)
     monkeypatch.setattr(build, "SOURCES", sources)
-    before = build.Recipe().digest()
-    assert build.Recipe().digest() == before
+    before = build.BuildCommands().digest()
+    assert build.BuildCommands().digest() == before
     if change in ("source", "header"):
         with open(sources / {"source": "cpu_kernels.cc", "header": "block_end.h"}[change], "a") as file:
             file.write("\n// changed\n")
@@ -181,12 +181,12 @@ def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, c
         monkeypatch.setattr(paddle, "__version__", "9.9.9")
     else:
         monkeypatch.setattr(build, "version", lambda compiler: "g++ 99")
-    assert build.Recipe().digest() != before
+    assert build.BuildCommands().digest() != before
 
 
 def test_the_compiler_of_the_environment_is_taken(monkeypatch):
     monkeypatch.setenv("CXX", "g++ -pipe")
     assert build.find_compiler() == ["g++", "-pipe"]
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(build.BuildError, match="CXX = 'no-such-compiler' is not there"):
+    with pytest.raises(build.BuildError, match="CXX = 'no-such-compiler': there is no such compiler"):
         build.find_compiler()

@@ -23,7 +23,7 @@ import eval as eval_script
 import networks
 import train
 from comparison import run_plan
-from comparison.compare_networks import validation_photographs
+from comparison.compare_networks import photograph_reader
 from comparison.compared_settings import training_settings
 from comparison.page import write_page
 from config import Config, load_config, parse_config
@@ -426,7 +426,7 @@ def test_settings_of_a_training_are_refused_beside_finished_runs(capsys):
 
 def test_the_page_shows_photographs_of_an_archive_too(compared, tmp_path):
     archive = write_archive(tmp_path / "cifar-10-python.tar.gz", contents(per_batch=10))
-    photograph = validation_photographs(Config(dataset="cifar10", data=str(archive)), None)
+    photograph = photograph_reader(Config(dataset="cifar10", data=str(archive)), None)
     folder = compared / "runs" / "compare" / "001"
     for name in ("comparison.png", "tradeoff.png"):
         shutil.copy(folder / name, tmp_path / name)

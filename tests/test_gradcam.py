@@ -15,13 +15,14 @@ from safetensors.numpy import load_file
 import gradcam
 import networks
 import train
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from config import Config
 from data.lists import write_lists
 from explanation import explain_photographs
 from explanation.class_activation import grad_cam
 from explanation.shuffle_gates import shuffle_gates, stage_gates
-from networks import NETWORKS, Classifier, NetworkError, build_network
+from networks import NETWORKS, NetworkError, build_network
+from networks.classifier import Classifier
 from ops.fused import plain_operators
 from sa_resnet import BlockAttention, ResNet
 
@@ -483,7 +484,7 @@ def test_networks_are_named_in_one_way_only(trained, capsys):
     run = str(trained / "runs" / "resnet" / "001")
     assert "run and nets are both given" in refusal(capsys, settings(trained, run=run, nets=("resnet",)))
     assert "holds resnet, not sa_resnet" in refusal(capsys, settings(trained, run=run, net="sa_resnet"))
-    assert "a run is there twice" in refusal(capsys, settings(trained, runs=(run, run)))
+    assert "a run is given twice" in refusal(capsys, settings(trained, runs=(run, run)))
     assert "there is no checkpoint" in refusal(capsys, settings(trained, run=str(trained)))
     assert "python train.py --net vgg19 makes one" in refusal(capsys, settings(trained, net="vgg19"))
 

@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from attention import ATTENTIONS, attention_layer
-from networks import NETWORKS, Classifier, NetworkError, build_network
+from networks import NETWORKS, NetworkError, build_network
+from networks.classifier import Classifier
 from training.epoch_metrics import TrainingLoss
 from training.model import TrainingModel
 from training.state import seed_generators

@@ -5,7 +5,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 
-from attention import ShuffleAttention
+from attention.shuffle_attention import ShuffleAttention
 from ops.shuffle_functional import shuffle_attention_reference
 
 pytestmark = pytest.mark.python_independent

@@ -13,7 +13,7 @@ import networks
 import train
 from config import Config
 from data.lists import DataError, write_lists
-from networks import Classifier
+from networks.classifier import Classifier
 from trained.checkpoint import CheckpointError, load_network_state
 from trained.run_folder import RunError, newest_finished_run
 from trained.trained_run import TrainedRun

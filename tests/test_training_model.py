@@ -7,8 +7,8 @@ from tiny_network import TinyNetwork
 
 from networks.classifier import Classifier
 from training.epoch_metrics import Accuracy, MeanCrossEntropy, TrainingLoss
-from training.model import TrainingDiverged, TrainingModel
-from training.state import seed_generators
+from training.model import TrainingModel
+from training.state import TrainingDiverged, seed_generators
 
 
 def prepared(optimizer=paddle.optimizer.Momentum, **options):

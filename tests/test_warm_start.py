@@ -14,7 +14,8 @@ import networks
 import train
 from attention import attention_layer
 from config import Config, ConfigError
-from networks import Classifier, build_network
+from networks import build_network
+from networks.classifier import Classifier
 from ops.batch_norm import BatchNorm2D
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet, conv
 from trained.checkpoint import save_checkpoint

@@ -15,7 +15,8 @@ from data.data_sets import find_data, open_dataset
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographError, read_crop
-from networks import Classifier, build_network
+from networks import build_network
+from networks.classifier import Classifier
 from trained.checkpoint import CheckpointError, load_network_state, read_header
 from trained.run_folder import best_checkpoint, newest_finished_run
 
@@ -33,7 +34,7 @@ class TrainedRun:
         self.folder, self.checkpoint, self.header, self.settings = folder, checkpoint, header, settings
         self.net, self.classes, self.epoch = settings.net, header["classes"], header["epoch"]
         self.view = settings.part("view")
-        self._classifier = None
+        self._classifier: Classifier | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> TrainedRun:

@@ -1,0 +1,1 @@
+"""Training a network: the loop, its state, the run folder, resuming."""

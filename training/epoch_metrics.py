@@ -1,10 +1,10 @@
-"""Metrics for paddle.Model that hold over a whole epoch, whatever the sizes of its batches.
+"""The training loss, and metrics for paddle.Model that average over all photographs of an epoch, whatever the batch sizes.
 
-Their sums stay on the device: only ``accumulate`` and ``sums`` copy them to the host. Labels are classes, int64 [N], or soft:
-float32 [N, C], the share of each class. ``weights``, float32 [N], let a photograph count for more or less than one.
+The sums stay on the device: only ``accumulate`` and ``sums`` copy them to the host. Labels are class indices, int64 [N], or
+soft: float32 [N, C], the share of each class. ``weights``, float32 [N], let a photograph count for more or less than one.
 """
 
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 import paddle
@@ -16,28 +16,28 @@ def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0
     """[N, C] logits, labels [N] or soft [N, C] -> the cross-entropy of each photograph, float32 [N]."""
     logits = logits.astype("float32")  # sums over many classes need more than half precision
     losses = F.cross_entropy(logits, labels, soft_label=labels.ndim == 2, label_smoothing=label_smoothing, reduction="none")
-    return losses.reshape([-1])  # of soft and of smoothed labels [N, 1] -> [N]
+    return losses.reshape([-1])  # soft or smoothed labels give [N, 1] -> [N]
 
 
 class TrainingLoss(paddle.nn.Layer):
-    """The loss that training minimises: the mean cross-entropy of a batch, its targets smoothed by ``label_smoothing``."""
+    """The loss that training minimises: the mean cross-entropy of a batch, with targets smoothed by ``label_smoothing``."""
 
     def __init__(self, label_smoothing: float = 0.0):
         super().__init__()
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> Tensor:
-        """[N, C] logits, labels [N] or soft [N, C], weights [N] or None -> the mean, weighted by ``weights``, a scalar."""
+        """[N, C] logits, labels [N] or soft [N, C], weights [N] or None -> the (weighted) mean, a scalar."""
         losses = cross_entropies(logits, labels, self.label_smoothing)
         return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
 
 
 class _EpochMean(paddle.metric.Metric):
-    """A mean over all photographs since the last reset; a subclass has ``_name`` and ``of_each``."""
+    """A mean over all photographs since the last reset; a subclass defines ``_name`` and ``of_each``."""
 
     _name: str
-    total: Any  # of the values, and
-    count: Any  # of the photographs, or of their weights: numbers, or scalars on the device
+    total: Any  # sum of the values: a number, or a scalar on the device
+    count: Any  # number of photographs or sum of their weights, likewise
 
     def __init__(self):
         super().__init__()
@@ -53,34 +53,34 @@ class _EpochMean(paddle.metric.Metric):
         """[N, C] logits, labels [N] or [N, C] -> the value of each photograph, [N]."""
         raise NotImplementedError
 
-    def compute(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> tuple:
-        """The batch's sum, a float64 scalar on the device, and count, a number or such a scalar."""
+    def compute(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> tuple[Tensor, Union[Tensor, int]]:
+        """The batch's sum, a float64 scalar on the device, and its count, a number or such a scalar."""
         values = self.of_each(logits, labels).astype("float64")
         if weights is None:
             return values.sum(), values.shape[0]
         weights = weights.astype("float64")
         return (values * weights).sum(), weights.sum()
 
-    def update(self, total: Tensor, count: Any) -> None:
+    def update(self, total: Tensor, count: Union[Tensor, int]) -> None:
         self.total, self.count = self.total + total, self.count + count
 
     def accumulate(self) -> float:
         total, count = self.sums()
         return total / count if count else 0.0
 
-    def sums(self) -> list:
+    def sums(self) -> list[float]:
         """[total, count] as numbers, for a checkpoint."""
         return [float(self.total), float(self.count)]
 
-    def restore(self, total: Any, count: Any) -> None:
-        """Go on from ``sums()``; Paddle's own accuracy, in older checkpoints, kept a list of one number each."""
+    def restore(self, total: Union[float, list[float]], count: Union[float, list[float]]) -> None:
+        """Continue from ``sums()``; older checkpoints hold lists of one number each, from Paddle's own accuracy."""
         self.total, self.count = (float(np.ravel(value)[0]) for value in (total, count))
 
 
 class MeanCrossEntropy(_EpochMean):
     """Cross-entropy averaged over all photographs seen since the last reset, without label smoothing.
 
-    So training and validation loss mean the same, whatever the training criterion and the size of the last batch.
+    Training and validation loss therefore mean the same, whatever the training criterion and the size of the last batch.
     """
 
     _name = "mean_loss"
@@ -90,7 +90,7 @@ class MeanCrossEntropy(_EpochMean):
 
 
 class Accuracy(_EpochMean):
-    """The share of photographs whose most probable class is the label; of soft labels the heaviest class counts."""
+    """The share of photographs whose most probable class is the label (of soft labels: the class with the largest share)."""
 
     _name = "acc"
 
@@ -100,7 +100,7 @@ class Accuracy(_EpochMean):
 
 
 class PredictionRecorder(paddle.metric.Metric):
-    """Keeps class probabilities and labels of all photographs seen since the last reset."""
+    """Keeps the class probabilities and labels of all photographs seen since the last reset."""
 
     def __init__(self):
         super().__init__()
@@ -112,16 +112,16 @@ class PredictionRecorder(paddle.metric.Metric):
     def reset(self) -> None:
         self._probabilities, self._labels = [], []
 
-    def compute(self, logits: Tensor, labels: Tensor) -> tuple:
+    def compute(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return F.softmax(logits.astype("float32")), labels
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         self._probabilities.append(np.array(probabilities))
-        self._labels.append(np.array(labels).reshape(-1))
+        self._labels.append(np.array(labels).reshape(-1))  # [N] or [N, 1] -> [N]
 
     def accumulate(self) -> float:
         return float(sum(map(len, self._labels)))
 
-    def results(self) -> tuple:
+    def results(self) -> tuple[np.ndarray, np.ndarray]:
         """(probabilities float32 [N, C], labels int64 [N])."""
         return np.concatenate(self._probabilities), np.concatenate(self._labels)

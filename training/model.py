@@ -1,8 +1,8 @@
-"""The loop of training, its step and the step of evaluation: paddle.Model with its own of each.
+"""The training loop, the training step and the evaluation step: a paddle.Model that replaces Paddle's own.
 
-Paddle's own ``fit`` and ``evaluate`` copy every loss and metric to the host in each step, look at a loss only after the weights
-have been updated with it, hand over the last batch's loss as that of an epoch, and know no position to go on from. Here alone
-the toolkit touches private names of paddle.Model.
+Paddle's ``fit`` and ``evaluate`` copy every loss and metric to the host in each step, check a loss only after updating the
+weights with it, report the last batch's loss as that of the epoch, and cannot resume within an epoch. Only this module uses
+private names of paddle.Model.
 """
 
 import math
@@ -15,37 +15,31 @@ from paddle import Tensor
 from config import Config
 from data.loader import PhotographLoader
 from messages.progress import ProgressBar
-from messages.user_error import UserError
 from training.recorder import RunRecorder
-from training.state import TrainingState, seed_generators
-
-
-class TrainingDiverged(UserError):
-    """The loss is NaN or infinite."""
-
-    exit_code = 1
+from training.state import TrainingDiverged, TrainingState, seed_generators
 
 
 class TrainingModel(paddle.Model):
     """A ``paddle.Model`` of a classifier from uint8 images [N, 3, H, W] to logits [N, C].
 
-    ``prepare(optimizer, loss, metrics)`` takes a learning rate of paddle.optimizer.lr, a loss and metrics of
-    training.epoch_metrics. Batches are [images, labels] or [images, labels, weights]; labels and weights: see there.
+    ``prepare(optimizer, loss, metrics)`` takes an optimiser with a learning rate of paddle.optimizer.lr, and a loss and metrics
+    of training.epoch_metrics. Batches are [images, labels] or [images, labels, weights]; labels and weights: see there.
     """
 
     def __init__(self, classifier: paddle.nn.Layer):
         super().__init__(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
 
-    def train_batch(self, inputs: Tensor, labels: Optional[list] = None, update: bool = True) -> float:
-        """One training step; returns the loss. Raises TrainingDiverged, the weights unchanged, if that is no finite number.
+    def train_batch(self, inputs: Tensor, labels: Optional[list[Tensor]] = None, update: bool = True) -> float:
+        """Do one training step and return the loss.
 
-        ``labels``: [labels] or [labels, weights]; without ``update`` the gradients are added up.
+        ``labels``: [labels] or [labels, weights]; without ``update``, gradients accumulate. Raises TrainingDiverged, with the
+        weights unchanged, if the loss is not finite.
         """
         self.network.train()
         logits = self.network(inputs)
         loss = self._loss(logits, *(labels or []))
-        # Four bytes to the host, before anything is updated. The processor waits for the forward pass alone; the backward pass
-        # and the update are then queued behind each other, so that a GPU stays busy.
+        # Copies four bytes to the host before anything is updated. The processor waits for the forward pass alone, then queues
+        # the backward pass and the update, so that a GPU stays busy.
         value = float(loss)
         if not math.isfinite(value):
             rate = self._optimizer.get_lr()
@@ -61,8 +55,8 @@ class TrainingModel(paddle.Model):
         return value
 
     @paddle.no_grad()
-    def eval_batch(self, inputs: Tensor, labels: Optional[list] = None) -> Tensor:
-        """The logits [N, C] of one batch, which the metrics take into account."""
+    def eval_batch(self, inputs: Tensor, labels: Optional[list[Tensor]] = None) -> Tensor:
+        """Return the logits [N, C] of one batch and update the metrics with them."""
         self.network.eval()
         logits = self.network(inputs)
         self._measure(logits, labels)
@@ -73,23 +67,23 @@ class TrainingModel(paddle.Model):
         for metric in self._metrics:
             metric.update(*metric.compute(logits, *(labels or [])))
 
-    def evaluate(self, eval_data: Iterable, on_batch: Optional[Callable[[int], Any]] = None) -> dict:
-        """{metric: its value over all batches of ``eval_data``}; ``on_batch(step)`` is called after each batch."""
+    def evaluate(self, eval_data: Iterable, on_batch: Optional[Callable[[int], Any]] = None) -> dict[str, float]:
+        """{name of a metric: its value over all batches of ``eval_data``}; calls ``on_batch(step)`` after each batch."""
         for metric in self._metrics:
             metric.reset()
         for step, (images, *labels) in enumerate(eval_data):
             self.eval_batch(images, labels)
             if on_batch:
                 on_batch(step)
-        return {metric.name(): metric.accumulate() for metric in self._metrics}
+        return self._values()
 
     def fit(
         self, train_data: PhotographLoader, eval_data: PhotographLoader, state: TrainingState, recorder: RunRecorder,
         config: Config,
     ) -> None:  # fmt: skip
-        """Train from the position of ``state`` to the end that ``config`` says; ``recorder`` writes what comes of it.
+        """Train from the position of ``state`` to the end that ``config`` sets; ``recorder`` writes the results.
 
-        Raises TrainingDiverged for a loss that is no finite number, before anything is updated or saved with it.
+        Raises TrainingDiverged for a loss that is not finite, before anything is updated or saved with it.
         """
         while not state.position.is_over(config.epochs, config.early_stop):
             row = self._train_epoch(train_data, state, recorder, config)
@@ -100,7 +94,7 @@ class TrainingModel(paddle.Model):
             print(f"no better validation accuracy for {config.early_stop} epochs: stopping early")
 
     def _train_epoch(self, loader, state, recorder, config) -> dict:
-        """Train from ``state.position`` to the end of its epoch; returns the row of the epoch, but for the validation."""
+        """Train from ``state.position`` to the end of its epoch; returns the epoch's row without the validation columns."""
         epoch, first_step, steps = state.position.epoch, state.position.step, len(loader)
         loader.set_epoch(epoch, first_batch=first_step)
         state.begin_epoch()
@@ -117,7 +111,7 @@ class TrainingModel(paddle.Model):
             if config.save_every_steps and (step + 1) % config.save_every_steps == 0 and step + 1 < steps:
                 recorder.record_step(state.within_epoch(step + 1))
         bar.close()
-        values = {metric.name(): metric.accumulate() for metric in self._metrics}
+        values = self._values()
         return {
             "epoch": epoch + 1,
             "learning_rate": schedule.last_lr,
@@ -127,6 +121,7 @@ class TrainingModel(paddle.Model):
         }
 
     def _validate(self, loader, epoch) -> dict:
+        """The validation columns of the row of ``epoch``."""
         bar = ProgressBar(len(loader), "validation")
         values = self.evaluate(loader, lambda step: bar.update(step + 1, self.figures))
         bar.close()
@@ -138,6 +133,9 @@ class TrainingModel(paddle.Model):
         return {"val_loss": values["mean_loss"], "val_acc": values["acc"]}
 
     def figures(self) -> str:
-        """Loss and accuracy so far, as a progress bar shows them; copies them to the host."""
-        values = {metric.name(): metric.accumulate() for metric in self._metrics}
+        """Loss and accuracy so far, as text for a progress bar; copies them to the host."""
+        values = self._values()
         return f"loss: {values['mean_loss']:.4f} - acc: {values['acc']:.4f}"
+
+    def _values(self) -> dict[str, float]:
+        return {metric.name(): metric.accumulate() for metric in self._metrics}

@@ -1,7 +1,7 @@
-"""Learning rate over time, and the optimisers."""
+"""The learning rate schedule and the optimisers."""
 
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import paddle
 
@@ -19,10 +19,10 @@ def learning_rate_factor(
 ) -> float:
     """The learning rate of optimiser step ``step`` (from 0), as a share of its peak.
 
-    Rises linearly over ``warmup_epochs``; then "cosine" falls to zero at the end of training (I. Loshchilov, F. Hutter,
-    "SGDR", ICLR 2017, eq. 5, without restarts), "cosine_by_epoch" too, but keeps the rate of an epoch's first step throughout
-    the epoch, "step" is multiplied by ``step_gamma`` after every ``step_epochs`` epochs from the start of training, "constant"
-    stays.
+    It rises linearly over ``warmup_epochs``. Then "cosine" falls to zero at the end of training (I. Loshchilov, F. Hutter,
+    "SGDR", ICLR 2017, eq. 5, without restarts); "cosine_by_epoch" does so too, but keeps the rate of an epoch's first step
+    throughout the epoch; "step" multiplies the rate by ``step_gamma`` after every ``step_epochs`` epochs from the start of
+    training; "constant" keeps it. Raises ValueError for another schedule.
     """
     warmup = warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -49,19 +49,21 @@ def build_optimizer(
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
     decay_norm_and_bias: bool = True,
-    schedule: Optional[dict] = None,
+    schedule: Optional[dict[str, Any]] = None,
 ) -> paddle.optimizer.Optimizer:
     """A Paddle optimiser over the learnable parameters of ``network``, its learning rate a function of the step.
 
     ``optimizer``: "momentum" (SGD with momentum), "adam" or "adamw". ``weight_decay`` is an L2 term in the gradient,
-    decoupled with "adamw"; without ``decay_norm_and_bias`` it acts on weights of convolutions and linear layers alone.
+    decoupled with "adamw"; without ``decay_norm_and_bias`` it acts only on the weights of convolutions and linear layers.
     ``schedule``: the remaining arguments of learning_rate_factor. Raises ValueError for an unknown optimiser or schedule.
     """
     of_schedule = schedule or {"schedule": "constant"}
-    learning_rate_factor(0, steps_per_epoch, epochs, **of_schedule)  # an unknown one is named now, not in the first step
-    rate = paddle.optimizer.lr.LambdaDecay(
-        learning_rate, lambda step: learning_rate_factor(step, steps_per_epoch, epochs, **of_schedule)
-    )
+
+    def factor(step):
+        return learning_rate_factor(step, steps_per_epoch, epochs, **of_schedule)
+
+    factor(0)  # raises the ValueError for an unknown schedule now, not in the first step
+    rate = paddle.optimizer.lr.LambdaDecay(learning_rate, factor)
     learnable = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
     if decay_norm_and_bias:
         groups = learnable
@@ -79,7 +81,7 @@ def build_optimizer(
 
 
 def _weights_and_others(network):
-    """Learnable parameters as (weights of convolutions and linear layers, all others)."""
+    """The learnable parameters: (weights of convolutions and linear layers, all others)."""
     weights, others = [], []
     for layer in network.sublayers(include_self=True):
         for name, parameter in layer.named_parameters(include_sublayers=False):

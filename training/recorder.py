@@ -1,4 +1,4 @@
-"""What a training writes into its run folder: settings, history, curves, checkpoints, and how it ended."""
+"""Writes the run folder of a training: settings, history, curves, checkpoints, and the outcome."""
 
 import contextlib
 from pathlib import Path
@@ -13,38 +13,39 @@ from trained.checkpoint import save_checkpoint
 from trained.history import best_epoch, write_history
 from trained.result import write_result
 from trained.run_folder import write_config
-from training.state import Position, TrainingState
+from training.state import Position, TrainingDiverged, TrainingState
 
 BOARD_SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate")
 
 
 class RunRecorder:
-    """Writes the folder ``run``, while it is entered; ``record`` adds an epoch; on exit it says how training ended.
+    """A context manager that writes the folder ``run``; ``record`` adds an epoch; on exit it records how training ended.
 
     In the folder: config.yaml, classes.txt, history.csv, curves.png, vdl/ (VisualDL), best.safetensors, last.safetensors and
-    result.json with ``status`` "unfinished" and, once training ends, "finished", "interrupted" or "failed". Where no epoch was
-    above ``save_best_above`` there is no best.safetensors, and result.json says so.
+    result.json with ``status`` "unfinished" and, once training ends, "finished", "interrupted" or "failed". If no epoch was
+    above ``save_best_above``, there is no best.safetensors, and result.json says so.
 
-    ``settings``: every setting by name, as plain values. ``facts``: what result.json says beside the outcome: "photographs",
-    "list_sha256", "init_from_sha256", "epochs_before"; entries of None are left out.
+    ``settings``: every setting by name, as plain values. ``facts``: the other entries of result.json: "photographs",
+    "list_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted.
     """
 
-    def __init__(self, run: Path, settings: dict, classes: list, state: TrainingState, facts: dict):
+    def __init__(self, run: Path, settings: dict[str, Any], classes: list[str], state: TrainingState, facts: dict[str, Any]):
         self.run, self.settings, self.classes, self.state, self.facts = run, settings, classes, state, facts
 
-    def __enter__(self):
+    def __enter__(self) -> "RunRecorder":
         write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
         self._write_result("unfinished")
         if self.state.position.history:
             self._write_history(self.state.position)
-        write_config(self.run, self.settings)  # with it the folder counts as a run
+        write_config(self.run, self.settings)  # last: a folder with config.yaml counts as a run
         self.board = self._open_board()
         return self
 
     def record(self, position: Position) -> None:
-        """Write the epoch that ended at ``position``, the last of its history, and let the state be there.
+        """Write the epoch that ended at ``position``, the last row of its history, and set the state's position to it.
 
-        The state moves on once the disk has what it promises: result.json must not name a checkpoint that a full disk refused.
+        The state advances only after each file has been written: if the disk is full, result.json must not name a checkpoint
+        that does not exist.
         """
         row, state = position.history[-1], self.state
         is_best = position.best is row
@@ -65,14 +66,14 @@ class RunRecorder:
         )
 
     def record_step(self, position: Position) -> None:
-        """Write last.safetensors in the middle of an epoch."""
+        """Write last.safetensors at ``position``, within an epoch."""
         self._save_last(position)
 
     def save_best(self, row: dict) -> None:
-        """Write the network as it is to best.safetensors, as that of the epoch ``row``."""
+        """Write the current weights to best.safetensors, as those of the epoch ``row``."""
         save_checkpoint(self.run / "best.safetensors", self.state.classifier, self._header(epoch=row["epoch"], best=row))
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind, error, trace) -> None:
         with contextlib.closing(self.board):
             if kind is None:
                 status = "finished"
@@ -80,7 +81,7 @@ class RunRecorder:
                 status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
             try:
                 result = self._write_result(status, error)
-            except KeyboardInterrupt:  # it arrived while the end was being written down
+            except KeyboardInterrupt:  # arrived while result.json was being written: write it again
                 self._print_end(self._write_result(status, error))
                 raise
             self._print_end(result)
@@ -119,7 +120,7 @@ class RunRecorder:
             result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or type(error).__name__
         if position.has_stopped_early(self.settings["early_stop"]):
             result["stopped_early"] = True
-        if getattr(error, "diverged", False):
+        if isinstance(error, TrainingDiverged):
             result["diverged"] = True
         write_result(self.run, result)
         return result
@@ -129,7 +130,7 @@ class RunRecorder:
         draw_curves(position.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
 
     def _open_board(self) -> Any:
-        """VisualDL's writer, which begins a new file: it gets the history, and takes the place of files before it."""
+        """VisualDL's writer. It starts a new file, so the old ones are removed and the history is written again."""
         folder = self.run / "vdl"
         for file in folder.glob("vdlrecords.*"):
             file.unlink()
@@ -160,5 +161,5 @@ def _show_on_board(board, row):
 
 
 def _mean_speed(history) -> Optional[float]:
-    """Training images a second over the run: photographs over training time, epoch by epoch the same number."""
+    """Training images a second over the run: the harmonic mean of the epochs' speeds, as each has the same number of images."""
     return len(history) / sum(1 / row["images_per_second"] for row in history) if history else None

@@ -1,6 +1,6 @@
-"""How a training goes on from where it was interrupted, and why some cannot.
+"""Resuming an interrupted training, and the reasons why a run cannot be resumed.
 
-last.safetensors alone decides where a training is; the other files are put right where a killed process left them behind it.
+last.safetensors alone decides how far a training has come; files that a killed process left behind it are brought up to date.
 """
 
 from pathlib import Path
@@ -15,10 +15,10 @@ from training.state import Position, TrainingState
 
 
 def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, epochs: int) -> dict:
-    """Put ``state`` where the training of the folder ``run`` was; returns what result.json says of it beside the outcome.
+    """Restore ``state`` from the folder ``run``; returns the entries of result.json that a resumed training keeps.
 
-    ``lists``: the SHA-256 of the training and of the validation list as they are now; ``epochs``: how many it is to have now.
-    Raises RunError for a run that cannot go on and CheckpointError for a bad file; the folder is as it was then.
+    ``lists``: the current SHA-256 of the training and validation lists, by "train" and "val"; ``epochs``: the number of epochs
+    to train to. Raises RunError for a run that cannot continue and CheckpointError for a bad file; neither changes the folder.
     """
     last, result = run / "last.safetensors", read_result(run)
     if not last.exists():
@@ -26,10 +26,10 @@ def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, 
             raise RunError(f"{run} cannot be continued: its {last.name} is gone; put it back, or train anew")
         _check_lists(run, result.get("list_sha256", lists), lists)
         remove_unfinished(run)
-        return {}  # killed within the first epoch: from the beginning
+        return {}  # killed within the first epoch: start from the beginning
     header = load_training_state(last, state.classifier, state.optimizer)
     if "history" not in header:
-        raise RunError(f"{run} cannot be continued: {last.name} holds weights alone, not where training was; train anew")
+        raise RunError(f"{run} cannot be continued: {last.name} holds weights, but no position of the training; train anew")
     _check_lists(run, header["list_sha256"], lists)
     if header["step"] >= steps_per_epoch:
         raise RunError(
@@ -42,19 +42,19 @@ def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, 
         print(f"note: Paddle was {before} and is {paddle.__version__}: results may round differently")
     remove_unfinished(run)
     epochs_before = result.get("epochs_before", [])
+    # With more epochs, the learning rate follows another schedule than at the start of the run: result.json records that
     if header["config"].get("epochs") not in (epochs, *epochs_before):
         epochs_before = [*epochs_before, header["config"].get("epochs")]
-    # with more epochs the learning rate follows another schedule than the one that the run began with: that is worth knowing
     return {"epochs_before": epochs_before or None, "init_from_sha256": result.get("init_from_sha256")}
 
 
 def best_is_behind(run: Path, position: Position) -> bool:
-    """Whether best.safetensors has yet to be written: a process killed between the two files leaves it to last.safetensors."""
+    """Whether best.safetensors is older than last.safetensors says: a process can be killed between writing the two."""
     return position.best is not None and _epoch_of_best(run) != position.best["epoch"]
 
 
 def _check_best(run, position):
-    """Raise RunError where the best epoch's weights are in no file; last.safetensors has those of the last epoch's end."""
+    """Raise RunError where no file has the best epoch's weights; last.safetensors has them only at the end of that epoch."""
     if best_is_behind(run, position) and (position.step or position.best["epoch"] != position.epoch):
         found = _epoch_of_best(run)
         raise RunError(

@@ -1,4 +1,4 @@
-"""One call of train.py: what it trains on, from which weights, into which folder; or the summary of a network."""
+"""The work of train.py: a new training, a resumed one, or the summary of a network."""
 
 import dataclasses
 from pathlib import Path
@@ -31,7 +31,7 @@ from weights.weight_files import digest_of
 
 
 def run(config: Config) -> int:
-    """Do what the settings of train.py ask for; returns the exit code."""
+    """Train, resume or summarise, as the settings say; returns the exit code."""
     if config.summary:
         print(summary(config))
         return 0
@@ -39,14 +39,14 @@ def run(config: Config) -> int:
 
 
 def summary(config: Config) -> str:
-    """Parameters and multiply-adds of the network, for the classes of the data, or for 1000 where there are no data."""
+    """Parameters and multiply-adds of the network, for the number of classes of the data, or 1000 without data."""
     classes = count_classes(config.dataset, config.data, config.follow_links) or 1000
     network = build_network(config.net, classes, **config.network_options())
     return summarize(network, config.net, classes, config.image_size)
 
 
 def continue_training(config: Config) -> int:
-    """Train the run that ``config.resume`` names to its end; returns the exit code."""
+    """Train the run that ``config.resume`` names to its end; returns the exit code. Raises RunError where there is none."""
     if config.resume == "latest":
         folder = newest_run(config.runs_dir, config.net if "net" in config.given else None)
     else:
@@ -65,12 +65,12 @@ def continue_training(config: Config) -> int:
     for name in names_of("train", part="arithmetic"):
         if getattr(config, name) != getattr(trained, name):
             print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
-    processor.configure(config.threads)  # the run's own number: until now it was this command's
+    processor.configure(config.threads)  # with the number that the run was started with
     return train(config, folder)
 
 
 def train(config: Config, resume: Optional[Path] = None) -> int:
-    """Train as ``config`` (resolved) says, with ``resume`` from where that run stopped; returns the exit code."""
+    """Train as ``config`` (resolved) says; ``resume``: a run folder to continue. Returns the exit code."""
     device = select_device(config.device)
     fused.set_mode(config.fused)
     if config.deterministic:
@@ -95,7 +95,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     with lock_run(folder):
         if resume:
             facts.update(restore(folder, state, lists, len(train_loader), config.epochs))
-        if not (state.position.history or state.position.step):  # what the network starts from, not what is there later
+        if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
         with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts) as recorder:
             best = state.position.best
@@ -111,7 +111,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     return 0
 
 
-def open_data(config: Config) -> tuple:
+def open_data(config: Config) -> tuple[PhotographLoader, PhotographLoader]:
     """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
     source = {**config.part("data"), **config.part("view")}
     train_set = open_dataset(train=True, seed=config.seed, **source)
@@ -126,7 +126,7 @@ def open_data(config: Config) -> tuple:
 def build_classifier(config: Config, num_classes: int, resumed: bool = False) -> Classifier:
     """The network that ``config`` names, from raw pixels to logits, with the weights that training starts from.
 
-    A training that is ``resumed`` gets its weights from its run.
+    With ``resumed`` the weights stay random, because the caller loads those of the run.
     """
     print(f"Constructing {NETWORKS[config.net].__name__}......")
     network = build_network(config.net, num_classes, **config.network_options())

@@ -1,4 +1,4 @@
-"""The one state of a training: where it is, what it has gathered, and the objects whose tensors are saved with it."""
+"""The state of a training: its position, its running sums, and the objects whose tensors a checkpoint saves."""
 
 import dataclasses
 import random
@@ -10,11 +10,18 @@ import numpy as np
 import paddle
 
 from machine.device import peak_memory
+from messages.user_error import UserError
 from trained.history import best_epoch
 
 
+class TrainingDiverged(UserError):
+    """The loss is NaN or infinite."""
+
+    exit_code = 1
+
+
 class Stopwatch:
-    """Seconds since it was started, counted on from those of an interrupted training."""
+    """Seconds since its start, added to the ``seconds`` of an interrupted training."""
 
     def __init__(self, seconds: float = 0.0):
         self.started = time.monotonic() - seconds
@@ -26,28 +33,28 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training is.
+    """How far a training has come.
 
-    ``history``: the rows of the finished epochs, see trained.history; ``best``: the row whose weights best.safetensors holds,
-    or None; ``step``: how many steps of the epoch under way are done; ``so_far``: what that epoch has gathered in them, None at
-    its beginning.
+    ``history``: the rows of the finished epochs, see trained.history; ``best``: the row of the epoch whose weights
+    best.safetensors holds, or None; ``step``: number of finished steps in the current epoch; ``so_far``: the seconds and the
+    metrics' sums of these steps, None at the start of an epoch.
     """
 
-    history: list = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)
     best: Optional[dict] = None
     step: int = 0
     so_far: Optional[dict] = None
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, from 0."""
+        """The current epoch, from 0."""
         return len(self.history)
 
     def after_epoch(self, row: dict, save_best_above: float = 0.0) -> "Position":
-        """The position once the epoch under way has ended with ``row``.
+        """The position after the current epoch has ended with ``row``.
 
-        The epoch of highest validation accuracy is the best, of lower validation loss where accuracies are equal. With
-        ``save_best_above`` no epoch counts as best until its accuracy is higher than that.
+        The best epoch has the highest validation accuracy; among equals, the lowest validation loss. No epoch counts as best
+        until its accuracy is above ``save_best_above`` (0: any accuracy counts).
         """
         history = [*self.history, row]
         best = best_epoch(history)
@@ -55,21 +62,21 @@ class Position:
         return Position(history, best if good_enough else None)
 
     def is_over(self, epochs: int, early_stop: int = 0) -> bool:
-        """Whether nothing is left to train: ``epochs`` are done, or training has stopped early."""
+        """Whether training has reached its end: all ``epochs`` are done, or it has stopped early."""
         return self.epoch >= epochs or self.has_stopped_early(early_stop)
 
     def has_stopped_early(self, early_stop: int) -> bool:
-        """Whether the last ``early_stop`` epochs brought no higher validation accuracy; never with 0."""
+        """Whether the last ``early_stop`` epochs brought no higher validation accuracy; always False with 0."""
         accuracies = [row["val_acc"] for row in self.history]
         return bool(early_stop and accuracies) and self.epoch - 1 - accuracies.index(max(accuracies)) >= early_stop
 
 
 class TrainingState:
-    """All that a training saves and goes on from.
+    """Everything that a training saves, and resumes from.
 
-    ``classifier`` and ``optimizer``: whose tensors a checkpoint holds; ``metrics``: of training.epoch_metrics, whose sums it
-    holds within an epoch. ``position``: see Position. ``run_clock`` and ``epoch_clock``: seconds of the whole training and of
-    the epoch under way. Generators need no state: see seed_generators.
+    ``classifier`` and ``optimizer``: a checkpoint holds their tensors; ``metrics``: of training.epoch_metrics, a checkpoint
+    within an epoch holds their sums. ``position``: see Position. ``run_clock`` and ``epoch_clock``: seconds of the whole
+    training and of the current epoch. Random generators need no state: see seed_generators.
     """
 
     def __init__(self, classifier: paddle.nn.Layer, optimizer: Any, metrics: list):
@@ -80,11 +87,11 @@ class TrainingState:
 
     @property
     def peak_memory_mb(self) -> Optional[float]:
-        """The most memory that any process of this training has held, in MB; None where the system does not tell."""
+        """The peak memory of this training in MB, over all processes that worked on it; None where the system cannot tell."""
         return max((peak for peak in (self.peak_before, peak_memory()) if peak is not None), default=None)
 
     def begin_epoch(self) -> None:
-        """Start the epoch's clock and sums: from zero, or from what an interrupted epoch had gathered."""
+        """Start the epoch's clock and sums: from zero, or from those of an interrupted epoch."""
         so_far = self.position.so_far
         self.epoch_clock = Stopwatch(so_far["seconds"] if so_far else 0.0)
         for metric in self.metrics:
@@ -93,12 +100,12 @@ class TrainingState:
                 metric.restore(*so_far["metrics"][metric.name()])
 
     def within_epoch(self, step: int) -> Position:
-        """The position after ``step`` steps of the epoch under way, with the sums and seconds that it has gathered."""
+        """The position after ``step`` steps of the current epoch, with its sums and seconds so far."""
         sums = {metric.name(): metric.sums() for metric in self.metrics}
         return dataclasses.replace(self.position, step=step, so_far={"seconds": self.epoch_clock.seconds, "metrics": sums})
 
     def header(self, position: Position) -> dict:
-        """What the header of last.safetensors says of the training at ``position``; ``restore`` reads it."""
+        """What the header of last.safetensors says about the training at ``position``; ``restore`` reads it."""
         return {
             "epoch": position.epoch,
             "best": position.best,
@@ -110,15 +117,16 @@ class TrainingState:
         }
 
     def restore(self, header: dict) -> None:
-        """Go on from where the training was whose ``header`` this is."""
+        """Continue from the ``header`` of a last.safetensors."""
         self.position = Position(header["history"], header["best"], header["step"], header["so_far"])
         self.run_clock, self.peak_before = Stopwatch(header["seconds"]), header["peak_memory_mb"]
 
 
 def seed_generators(seed: int, epoch: int, step: int) -> None:
-    """Seed the generators of Python, NumPy and Paddle (from which dropout draws) for one training step, counted from 0.
+    """Seed the generators of Python, NumPy and Paddle (which dropout uses) for one step; epochs and steps count from 0.
 
-    So what is random follows from seed, epoch and step alone, and an interrupted training goes on exactly as it would have.
+    All randomness then depends on seed, epoch and step alone, and a resumed training computes exactly what it would have
+    computed without the interruption.
     """
     of_python, of_numpy, of_paddle = np.random.SeedSequence((seed, epoch, step)).generate_state(3).tolist()
     random.seed(of_python)

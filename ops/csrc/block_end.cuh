@@ -1,12 +1,12 @@
-// The end of a residual block on CUDA devices: block_end.h says what is computed, this file how.
+// The end of a residual block on CUDA devices; block_end.h has the algebra.
 //
 // A group of threads owns one (image, channel) plane and keeps it in registers in the type of the feature maps, so that the
-// statistics of a plane and what is made of them cost one read of it. Planes too large for registers are read again, mostly
-// from the cache. All arithmetic is float32. Nothing is added up by atomics: every sum has one fixed order, and two runs
-// give the same bits.
+// statistics of a plane and their application cost one read of it. Planes too large for registers are read again, mostly
+// from the cache. All arithmetic is float32. No sum uses atomics: every sum has a fixed order, and two runs give the same
+// bits.
 //
-// Feature maps that pass through memory (each read or written whole; statistics and parameters are negligible), against the
-// least that any implementation could do, which for batch statistics reads x twice since the statistics need all images:
+// Feature maps that pass through memory (each read or written whole; statistics and parameters are negligible), compared with
+// the minimum for any implementation, which for batch statistics reads x twice since the statistics need all images:
 //
 //     forward   attention + residual                    x, residual -> out                                      3, least 3
 //               batch norm, batch statistics            x; x (residual) -> out                                  4, least 4
@@ -14,8 +14,8 @@
 //               batch norm, batch statistics            x, dout, out -> dresidual; x, dresidual -> dx           7, least 7
 //               the same without residual               x, dout; x, dout -> dx                                  5, least 5
 //
-// The kernel after a batch-wide reduction takes the images in the opposite order: what the first kernel read last is still
-// in the L2 cache and comes from there.
+// The kernel after a batch-wide reduction processes the images in the opposite order: what the first kernel read last is then
+// still in the L2 cache.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -29,7 +29,7 @@
 
 #include "block_end.h"
 
-// The tests, which run the kernels on a CPU, define these otherwise.
+// The tests, which run the kernels on a CPU, replace these definitions.
 #ifndef BLOCK_END_LAUNCH
 #define BLOCK_END_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
 #define BLOCK_END_MAX_GRID_Y 65535
@@ -136,7 +136,7 @@ struct Plane {
   }
 };
 
-// Sums of each value over the threads of a plane, for all of them to use. `shared` must not be in use by an earlier call.
+// Sums each value over the threads of a plane; all threads receive the sums. No earlier call may still be using `shared`.
 template <typename L, int COUNT>
 __device__ __forceinline__ void sum_over_plane(float (&values)[COUNT], float (*shared)[COUNT]) {
   constexpr int kWidth = L::threads < 32 ? L::threads : 32;
@@ -202,7 +202,7 @@ __device__ __forceinline__ Place locate(const Geometry &g) {
   return place;
 }
 
-// ---- What happens to the elements of a plane
+// ---- Operations on the elements of a plane
 
 // Batch norm of one channel: z = scale * (x - mean) + level. Without batch norm mean and level are 0 and scale is 1, so that
 // z is x to the last bit.

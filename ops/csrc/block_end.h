@@ -1,4 +1,4 @@
-// The end of a residual block in one operator: what it computes, and the pointers it computes it on.
+// The end of a residual block in one operator: the algebra, and the structs of its inputs and outputs.
 //
 // For a feature map x [images, channels, plane] (plane = H * W), one formula covers batch norm, Shuffle Attention (Zhang and
 // Yang, ICASSP 2021), the residual addition and ReLU, each of which may be absent:
@@ -73,7 +73,7 @@ struct Forward {
 template <typename T, typename P>
 struct Backward {
   const T *x;
-  const T *out;                      // null without a residual: the sign of y is then computed again
+  const T *out;                      // null without a residual: the backward pass then recomputes the sign of y
   const T *dout;
   const P *norm_weight, *norm_bias;  // as in Forward
   Attention<const P> attention;
@@ -81,7 +81,7 @@ struct Backward {
   T *dx;
   T *dresidual;             // null: no residual
   P *dnorm_weight, *dnorm_bias;
-  Attention<P> dattention;  // every value is written, none added to
+  Attention<P> dattention;  // overwritten, not accumulated
 };
 
 }  // namespace block_end

@@ -1,7 +1,7 @@
 // See block_end.h for the algebra. Compiled once for each instruction set, with LEVEL as the namespace.
 //
-// No inline function of a C++ standard header may be called here: compiled for AVX-512, it could be the copy that the linker
-// keeps for everybody, and a CPU without AVX-512 would die of it.
+// Do not call inline functions of C++ standard headers here: the linker keeps one copy for all files, and if that is the one
+// compiled for AVX-512, a CPU without AVX-512 crashes.
 #include "cpu_kernels.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@ namespace LEVEL {
 namespace {
 
 // exp(x) with a relative error of about 2e-7: 2^n times a polynomial on [-ln2/2, ln2/2], without branches, so that the
-// compiler can vectorise it. x is held within what float can represent, which costs sigmoid nothing.
+// compiler can vectorise it. x is clamped to the range of float, which does not change the sigmoid.
 inline float exponential(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
@@ -74,7 +74,7 @@ struct Channel {
 };
 
 // How the attention acts on one plane: y = z * sigmoid(A * z + B); in the channel branch the gate is one number. A * z + B
-// is computed as slope * (x - mean_x) + level, which is the same but for rounding where the mean is large.
+// is computed as slope * (x - mean_x) + level, which is the same except for less rounding error where the mean is large.
 template <typename T>
 struct Gate {
   T A, slope, level;
@@ -100,8 +100,8 @@ struct Gate {
   T spatial(T x) const { return sigmoid(slope * (x - mean_x) + level); }
 };
 
-// The sum of term(0) to term(count - 1), in many lanes: with a single vector of partial sums each addition would wait for the
-// one before.
+// The sum of term(0) to term(count - 1), in several vectors of partial sums: with a single one, each addition would wait for
+// the previous one.
 template <typename Term>
 inline auto lane_sum(int64_t count, Term term) {
   constexpr int lanes = 64;
@@ -134,7 +134,7 @@ enum End { PLAIN, RELU, RESIDUAL_RELU };
 template <typename T, bool SPATIAL, End END>
 void apply_plane(const T *__restrict x, const T *__restrict residual, T *__restrict out, const Channel<T> &c,
                  const Gate<T> &gate) {
-  const Channel<T> channel = c;  // copies: the compiler need not fear that `out` overwrites them
+  const Channel<T> channel = c;  // copies: the compiler can then rule out that `out` overwrites them
   const Gate<T> g = gate;
 #pragma omp simd
   for (int64_t i = 0; i < channel.plane; ++i) {
@@ -156,7 +156,7 @@ void forward_channel(const Shape &s, const Options &o, const Forward<T, T> &f, i
   Channel<T> c(s, channel);
   const bool norm = f.norm_weight != nullptr, own_statistics = norm && o.batch_statistics;
   if (c.attention || own_statistics) {
-    double mean = 0, squares = 0;  // of the planes so far, joined one by one (Chan et al., 1979, equation 2.1)
+    double mean = 0, squares = 0;  // of the planes so far, merged one by one (Chan et al., 1979, equation 2.1)
     for (int64_t n = 0; n < s.images; ++n) {
       T plane_mean, plane_squares;
       plane_statistics(f.x + c.in_offset + n * c.stride, s.plane, &plane_mean, &plane_squares);
@@ -199,7 +199,7 @@ void forward_channel(const Shape &s, const Options &o, const Forward<T, T> &f, i
   }
 }
 
-// d = dout where the output is positive: with a residual the output tells, else the sign of z, which is that of
+// d = dout where the output is positive. With a residual, `out` shows this; without one, the sign of z does, which is that of
 // z * sigmoid(...).
 template <typename T, End END>
 inline T masked(T dout, const T *out, T z, int64_t i) {
@@ -208,8 +208,9 @@ inline T masked(T dout, const T *out, T z, int64_t i) {
   return dout;
 }
 
-// First pass: sum(d g), sum(d g xc), sum(u), sum(u xc) into sums (the last two 0 but in the spatial branch; g left out where
-// it is constant), d into dresidual and, in the spatial branch, d g + A u into dx: a sigmoid costs more than to keep that.
+// First pass: sum(d g), sum(d g xc), sum(u), sum(u xc) into sums (the last two are 0 except in the spatial branch; g is left
+// out where it is constant), d into dresidual and, in the spatial branch, d g + A u into dx, because storing it is cheaper than
+// a second sigmoid.
 template <typename T, bool SPATIAL, End END>
 void sum_plane(const T *__restrict x, const T *__restrict out, const T *__restrict dout, T *__restrict dresidual,
                T *__restrict dx, const Channel<T> &c, const Gate<T> &gate, T *sums) {
@@ -240,7 +241,7 @@ void sum_plane(const T *__restrict x, const T *__restrict out, const T *__restri
   sums[3] = u1;
 }
 
-// Second pass: dx = a * (d g + A u) + c0 + c1 * (x - mean_x), where dx holds what the first pass left in the spatial branch.
+// Second pass: dx = a * (d g + A u) + c0 + c1 * (x - mean_x); in the spatial branch dx already holds d g + A u.
 template <typename T, bool SPATIAL, End END>
 void gradient_plane(const T *__restrict x, const T *__restrict out, const T *__restrict dout,
                     const T *__restrict dresidual, T *__restrict dx, const Channel<T> &c, const Gate<T> &gate,

@@ -1,4 +1,4 @@
-// The CPU kernels: one channel of all images at a time, so that what the first pass read is still in the cache for the second.
+// The CPU kernels: they process one channel of all images at a time, so that the second pass finds the data in the cache.
 #pragma once
 
 #include "block_end.h"
@@ -10,15 +10,15 @@ constexpr int kChannelSums = 2;  // and for each channel: its share of the atten
 
 template <typename T>
 struct Kernels {
-  // Everything of Forward for one channel.
+  // The whole of Forward for one channel.
   void (*forward)(const Shape &, const Options &, const Forward<T, T> &, int64_t channel);
-  // Everything of Backward for one channel but the attention parameters' gradients, of which `channel_sums`
-  // [kChannelSums] gets the channel's share. plane_sums: scratch, [images, kPlaneSums].
+  // The whole of Backward for one channel, except the gradients of the attention parameters: `channel_sums`
+  // [kChannelSums] receives the channel's share of them. plane_sums: scratch, [images, kPlaneSums].
   void (*backward)(const Shape &, const Options &, const Backward<T, T> &, int64_t channel, T *plane_sums,
                    double *channel_sums);
 };
 
-// cpu_kernels.cc is compiled once for each instruction set that the compiler knows, under a namespace each.
+// cpu_kernels.cc is compiled once for each instruction set, each time into its own namespace.
 namespace generic {
 extern const Kernels<float> kernels_float;
 extern const Kernels<double> kernels_double;

@@ -1,7 +1,7 @@
-// What the Paddle binding hands to the code of each kind of device.
+// What the Paddle binding passes to the code for each kind of device.
 //
 // An input that does not apply (no residual, no attention, no batch norm) has the shape [0]. An output that does not apply
-// has the shape [1], because Paddle 2.6 takes an empty output for one that was forgotten.
+// has the shape [1], because Paddle 2.6 treats an empty output as missing.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,4 @@
-// The block end on the CPU: all cores, the instruction set chosen when the first call comes.
+// The block end on the CPU: on all cores; the first call chooses the instruction set.
 #include <omp.h>
 
 #include "cpu_kernels.h"
@@ -70,7 +70,7 @@ std::vector<paddle::Tensor> forward(const Shape &shape, const Options &options, 
   return {out, plane_stats, channel_stats};
 }
 
-// The channels' shares, joined in a fixed order: the result does not depend on the number of threads.
+// Adds the channels' shares in a fixed order, so that the result does not depend on the number of threads.
 template <typename T>
 void attention_gradients(const Shape &shape, const Attention<const T> &p, const std::vector<double> &sums,
                          const Attention<T> &gradients) {

@@ -1,4 +1,4 @@
-// The block end on NVIDIA GPUs: Paddle's tensors handed to the kernels of block_end.cuh.
+// The block end on NVIDIA GPUs: passes Paddle's tensors to the kernels of block_end.cuh.
 #include <type_traits>
 
 #include "block_end.cuh"
@@ -7,7 +7,7 @@
 namespace block_end {
 namespace {
 
-// What CUDA calls Paddle's types. Parameters and statistics are float32 with all of them.
+// The CUDA types of Paddle's types. Parameters and statistics are always float32.
 template <typename T>
 struct OnDevice {
   using Type = T;
@@ -21,7 +21,7 @@ struct OnDevice<phi::dtype::bfloat16> {
   using Type = __nv_bfloat16;
 };
 
-// The tensor's values, null where the tensor does not apply or has none. T is a type of Paddle's.
+// The tensor's values; null where the tensor does not apply or is empty. T is one of Paddle's types.
 template <typename T>
 typename OnDevice<T>::Type *values(const paddle::Tensor &tensor) {
   if (!present(tensor) || tensor.numel() == 0) return nullptr;
@@ -54,7 +54,7 @@ paddle::Tensor gradient_of(const paddle::Tensor &tensor, const paddle::Tensor &x
   return present(tensor) ? empty_floats(tensor.shape(), tensor) : absent_output(x);
 }
 
-// The feature maps must be alike: the kernels read all of them as if they were x.
+// The feature maps must agree in shape and type: the kernels read all of them as if they were x.
 void check_like(const paddle::Tensor &tensor, const paddle::Tensor &x) {
   if (!present(tensor)) return;
   PD_CHECK(tensor.is_gpu() && tensor.dtype() == x.dtype() && tensor.shape() == x.shape(),
@@ -86,7 +86,7 @@ std::vector<paddle::Tensor> forward_gpu(const Shape &shape, const Options &optio
   paddle::Tensor out = empty(t.x.shape(), t.x.dtype(), t.x);
   paddle::Tensor plane_stats = attention ? empty_floats({shape.images, shape.channels, 2}, t.x) : absent_output(t.x);
   paddle::Tensor channel_stats = norm ? empty_floats({shape.channels, 2}, t.x) : absent_output(t.x);
-  const bool alone = norm && options.batch_statistics && !attention;  // the statistics of the planes are nobody else's
+  const bool alone = norm && options.batch_statistics && !attention;  // only batch norm uses the statistics of the planes
   paddle::Tensor workspace = empty_floats({alone ? forward_workspace(shape) : 0}, t.x);
   with_type(t.x, [&](auto type) {
     using T = decltype(type);

@@ -1,8 +1,8 @@
-// The operators as Paddle knows them. ops/batch_norm.py calls them and checks what it passes; here only what would otherwise
-// read beyond a tensor's end is checked again.
+// Registers the operators with Paddle. ops/batch_norm.py calls them and checks its arguments; this file only checks again what
+// could read beyond the end of a tensor.
 //
-// Two operators over the same code: `block_end` has a residual and ends in ReLU, and its backward pass takes the sign of the
-// output; `block_norm` has no residual and keeps no output alive for the backward pass.
+// Two operators share the code: `block_end` has a residual and ends in ReLU, and its backward pass uses the sign of the
+// output; `block_norm` has no residual and keeps no output in memory for the backward pass.
 #include "paddle_block_end.h"
 
 namespace {
