@@ -79,8 +79,26 @@ def script_folder(tmp_path):
     return write
 
 
+@pytest.fixture
+def compiler_in_no_time(tmp_path_factory):
+    """$CXX: a compiler that takes half a second for what the library in the cache of this machine, or its first build, holds."""
+    compiler = tmp_path_factory.mktemp("compiler") / "g++"
+    compiler.write_text(
+        f"""#!/bin/sh
+[ "$1" = --version ] && exec {shutil.which("g++")} --version
+for word; do [ "$before" = -o ] && target=$word; before=$word; done
+[ "$1" = -shared ] && exec cp '{build.library()}' "$target"
+sleep 0.5
+touch "$target"
+"""
+    )
+    compiler.chmod(0o755)
+    return str(compiler)
+
+
 @pytest.mark.version_independent
-def test_eight_cold_processes_build_once_and_all_run_fused(tmp_path, expected):
+def test_eight_cold_processes_build_once_and_all_run_fused(tmp_path, expected, compiler_in_no_time, monkeypatch):
+    monkeypatch.setenv("CXX", compiler_in_no_time)
     # forked when Paddle is imported: they reach the cold cache together, and in half the time
     out, errors = (process := start_step(tmp_path, code=IMPORTS + IN_EIGHT + STEP)).communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -134,11 +152,11 @@ def test_with_a_compiler_that_does_not_start(tmp_path, expected, script_folder):
 
 
 @pytest.mark.version_independent
-def test_where_the_cache_folder_cannot_be_used_the_build_is_temporary(tmp_path, expected):
+def test_where_the_cache_folder_cannot_be_used_the_build_is_temporary(tmp_path, expected, compiler_in_no_time):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     before = set(Path("/tmp").glob("sa-net-paddle-*"))
-    code, (kind, value), own = finish(start_step(in_the_way))
+    code, (kind, value), own = finish(start_step(in_the_way, CXX=compiler_in_no_time))
     assert (code, kind, float(value)) == (0, "fused", pytest.approx(expected, rel=1e-5))
     assert [line.split(" (")[0] for line in own if not line.startswith(("building", "built in"))] == [
         "the cache folder cannot be used"
