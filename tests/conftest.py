@@ -22,6 +22,20 @@ def resize_then_crop(image, image_size):
     return image.crop((left, top, left + image_size, top + image_size))
 
 
+@pytest.fixture(scope="module")
+def quick_pictures():
+    """Pictures of plots/ are composed as ever, and one pixel is written: drawing takes longer than training a tiny network.
+
+    The value is the function that draws, for a test that looks at its picture.
+    """
+    from plots import figures
+
+    with pytest.MonkeyPatch.context() as patch:
+        draw = figures.save_figure
+        patch.setattr(figures, "save_figure", lambda figure, path: Image.new("L", (1, 1)).save(path, "PNG"))
+        yield draw
+
+
 @pytest.fixture
 def photo_folder(tmp_path):
     """Three class folders of six different JPEG photographs each."""
