@@ -19,6 +19,7 @@ matplotlib.use("Agg")
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL turns on its notes about fonts
 
 from matplotlib import font_manager  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
@@ -208,5 +209,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     for text in texts:  # a file name may have bytes that are not UTF-8, which no font can draw
         text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode("utf-8"))
     _mention(_letters_without_font(text.get_text() for text in texts))
+    figure.set_dpi(120)
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+        FigureCanvasAgg(figure).print_png(temporary)  # savefig would draw twice: first for the layout, which a drawing settles

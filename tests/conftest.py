@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from data.lists import write_lists
+from machine.whole_file import whole_file
 
 CLASSES = ("cat", "dog", "sheep")
 
@@ -20,6 +21,26 @@ def resize_then_crop(image, image_size):
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
     left, top = (image.width - image_size) // 2, (image.height - image_size) // 2
     return image.crop((left, top, left + image_size, top + image_size))
+
+
+@pytest.fixture(scope="module")
+def quick_pictures():
+    """Pictures are composed as ever, and noise of as many bytes is written: drawing takes longer than training a tiny network.
+
+    The value is the function that draws, for a test that looks at its picture.
+    """
+    from plots import figures
+
+    noise = Image.effect_noise((220, 220), 64)
+
+    def save_noise(figure, path):
+        with whole_file(path) as temporary:
+            noise.save(temporary, "PNG")
+
+    with pytest.MonkeyPatch.context() as patch:
+        draw = figures.save_figure
+        patch.setattr(figures, "save_figure", save_noise)
+        yield draw
 
 
 @pytest.fixture

@@ -30,12 +30,14 @@ from config import Config, load_config, parse_config
 from data.data_sets import digests
 from data.splitting import split_folder
 from machine.ending import INTERRUPTED
+from plots import figures
 from trained.result import read_result, write_result
 from trained.run_folder import write_config
 from training.recorder import RunRecorder
 from training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 def tiny_se_resnet(num_classes):
@@ -110,9 +112,6 @@ def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
     folder = compared / "runs" / "compare" / "001"
     names = {entry.name for entry in folder.iterdir()}
     assert names == {"table.md", "table.csv", "table.json", "comparison.png", "tradeoff.png", "index.html"}
-    for picture in ("comparison.png", "tradeoff.png"):
-        with Image.open(folder / picture) as image:
-            assert image.width > 800
     found = table(folder)
     assert {row["network"] for row in found["networks"]} == {"resnet", "se_resnet50"}
     for row in found["networks"]:
@@ -128,6 +127,15 @@ def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
     assert found["verdict"] in text
     with open(folder / "table.csv", newline="") as file:
         assert [row["network"] for row in csv.DictReader(file)] == [row["network"] for row in found["networks"]]
+
+
+def test_its_pictures_are_drawn(compared, tmp_path, monkeypatch, calls, quick_pictures):
+    monkeypatch.setattr(figures, "save_figure", quick_pictures)
+    runs = tuple(str(compared / "runs" / net / number) for net in ("resnet", "se_resnet50") for number in ("001", "002"))
+    assert compare.main(Config(runs=runs, runs_dir=str(tmp_path))) == 0
+    for picture in ("comparison.png", "tradeoff.png"):
+        with Image.open(tmp_path / "compare" / "001" / picture) as image:
+            assert image.width > 800
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -24,6 +24,7 @@ from trained.history import read_history
 from trained.result import read_result
 from trained.rules import is_text
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 NETS = ("resnet", "resnet18")
 SCRIPTS = {"train": train, "eval": eval_script, "compare": compare, "gradcam": gradcam}
 

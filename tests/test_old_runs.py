@@ -24,7 +24,10 @@ from old_run import (
 )
 from PIL import Image
 
-pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # where no font has Chinese characters
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Glyph"),  # where no font has Chinese characters
+    pytest.mark.usefixtures("quick_pictures"),
+]
 
 EXPECTED = json.loads((KEPT / "expected.json").read_text(encoding="utf-8"))
 WRITTEN_WITH = json.loads((KEPT / "resnet" / "001" / "best.header.json").read_text(encoding="utf-8"))["versions"]["paddle"]

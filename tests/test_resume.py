@@ -29,6 +29,8 @@ from training import recorder as run_recorder
 from training.model import TrainingModel
 from training.state import seed_generators
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch):

@@ -25,6 +25,7 @@ import training.optimization
 from config import Config, load_config
 from data.data_sets import digests
 from data.splitting import split_folder
+from plots import figures
 from trained.checkpoint import read_header
 from trained.history import read_history
 from trained.result import read_result
@@ -34,6 +35,7 @@ from training.model import TrainingModel
 from training.state import Position
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +79,10 @@ def without_times(run):
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in read_history(run)]
 
 
-def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(data, tmp_path, capsys):
+def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(
+    data, tmp_path, capsys, monkeypatch, quick_pictures
+):
+    monkeypatch.setattr(figures, "save_figure", quick_pictures)
     config = settings(data, tmp_path, epochs=3)
     assert train.main(config) == 0
     printed = capsys.readouterr().out
@@ -130,9 +135,9 @@ def check_evaluation(folder, metrics):
     matrix = np.array([row[1:] for row in rows], dtype=int)
     assert header[1:] == [row[0] for row in rows] == [f"kind {i}" for i in range(7)]
     assert matrix.trace() == sum(right)
-    for index, figures in enumerate(metrics["per_class"].values()):
-        assert figures["support"] == matrix[index].sum() == 2
-        assert figures["recall"] == matrix[index, index] / 2
+    for index, numbers in enumerate(metrics["per_class"].values()):
+        assert numbers["support"] == matrix[index].sum() == 2
+        assert numbers["recall"] == matrix[index, index] / 2
     assert (folder / "confusion_matrix.png").stat().st_size > 5000
 
 
