@@ -1,13 +1,13 @@
-# Set-up, demo, tests and checks on Linux and macOS; `make` alone lists the targets. Nothing need be installed but
-# Python 3.9 to 3.12: install.py makes .venv. On Windows: see the commands in install.py and README.md.
+# Set-up, demo, tests and checks on Linux and macOS; `make` alone lists the targets. The only requirement is Python 3.9
+# to 3.12: install.py makes .venv. On Windows: see the commands in install.py and README.md.
 
-# The Python that .venv is made with, as in `make PYTHON=python3.10 test`; without it, one that will do.
+# The Python for .venv, as in `make PYTHON=python3.10 test`; by default the first suitable one.
 PYTHON =
 
 # Arguments for `make fuzz`, as in `make FUZZ="--inputs 5000 recipes" fuzz`.
 FUZZ =
 
-# The demo keeps to this folder: work/dataset and runs/ are the user's.
+# The demo writes only to this folder: work/dataset and runs/ belong to the user.
 DEMO           := work/demo
 DEMO_DATA      := $(DEMO)/dataset
 DEMO_RUNS      := $(DEMO)/runs
@@ -20,7 +20,7 @@ DEMO_PICTURES  := $(foreach net,$(DEMO_NETS),$(DEMO_RUNS)/$(net)/001/curves.png 
                   $(DEMO_RUNS)/$(net)/001/eval/confusion_matrix.png) $(DEMO_RUNS)/compare/001/comparison.png $(DEMO_RUNS)/compare/001/index.html
 
 VENV_PYTHON := .venv/bin/python
-# Any Python that starts can run install.py; commands of pyenv can be on PATH and not start.
+# Any Python from 3.6 on can run install.py; pyenv puts commands on PATH that do not start.
 ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 python3.9 python; do \
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
@@ -36,9 +36,9 @@ help:
 	@echo 'make hostile run every script on hostile data folders and damaged photographs: about ten minutes'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
 	@echo 'make lint    check style with ruff, the order of imports with import-linter, types with mypy'
-	@echo 'make format  put style right with ruff'
+	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
-	@echo 'make bench   time data loading, a training step and what attention costs'
+	@echo 'make bench   time data loading, a training step and the cost of attention'
 	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
 	@echo 'make clean   remove the demo and caches; .venv, work/dataset and runs/ stay'
 
@@ -66,7 +66,7 @@ test: setup-dev
 test-matrix:
 	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py
 
-# What only this needs is not worth its time in every .venv: the short form, which `make test` runs, does without.
+# Installs the fuzzer only here, to save time in every other .venv: the short form in `make test` does not need it.
 fuzz: setup-dev
 	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check -r requirements-fuzz.txt
 	$(VENV_PYTHON) tests/fuzz/long_run.py $(FUZZ)

@@ -1,12 +1,12 @@
-"""Makes .venv and installs what this machine needs. A second run finds everything there and does nothing.
+"""Makes .venv and installs the packages that suit this machine. A second run changes nothing.
 
-    python3 install.py              what training needs
-    python3 install.py --dev        what tests and lint need as well
-    python3 install.py --dry_run    prints what it would do
+    python3 install.py              the packages for training
+    python3 install.py --dev        those for tests and lint as well
+    python3 install.py --dry_run    prints the commands without running them
     python3 install.py --venv .venv-2.6.2 --paddle gpu-2.6.2
-                                    another folder, and another Paddle than the machine asks for
+                                    another folder and another build of Paddle
 
-`make demo` and `make test` call it first. Which build of Paddle it installs follows from what nvidia-smi says:
+`make demo` and `make test` call it first. It chooses the build of Paddle by the output of nvidia-smi:
 
     no NVIDIA GPU, or none that Paddle can use      requirements-cpu.txt: paddlepaddle
     a GPU, and Paddle's own package index answers   paddlepaddle-gpu 3.x for the CUDA that the driver supports
@@ -27,7 +27,7 @@ and with a GPU, cu126 being one of INDEXES below:
     python -m pip install -r requirements.txt
 """
 
-# An old Python may well be the one that starts this file and looks for a newer one: it must keep running on Python 3.6.
+# Must run on Python 3.6: an old Python may start this file, which then looks for a newer one.
 
 import argparse
 import hashlib
@@ -47,7 +47,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent
 
-PYTHONS = ("3.12", "3.11", "3.10", "3.9")  # what Paddle 2.6.2 and 3.x both have wheels for
+PYTHONS = ("3.12", "3.11", "3.10", "3.9")  # Paddle 2.6.2 and 3.x both have wheels for these
 PADDLE_INDEX = "https://www.paddlepaddle.org.cn/packages/stable"
 GPU_PADDLE_3 = "paddlepaddle-gpu>=3,<4"
 PROBE_SECONDS = 5
@@ -55,7 +55,7 @@ NVIDIA_SMI_SECONDS = 15
 
 
 class InstallError(Exception):
-    """What stops the installation, and the remedy."""
+    """Why the installation cannot go on, and the remedy."""
 
 
 class NoGpu(Exception):
@@ -68,7 +68,7 @@ class Gpu(NamedTuple):
 
 
 class Index(NamedTuple):
-    """One of Paddle's own package indexes, and the compute capabilities that its builds hold machine code for."""
+    """One of Paddle's own package indexes, and the range of compute capabilities that its builds support."""
 
     name: str
     cuda: tuple
@@ -76,7 +76,7 @@ class Index(NamedTuple):
     newest: tuple
 
 
-INDEXES = (  # newest first; Paddle's builds hold no PTX, so that a card outside the range cannot run them
+INDEXES = (  # newest first; Paddle's builds contain no PTX, so a card outside the range cannot run them
     Index("cu130", (13, 0), (7, 5), (99, 0)),
     Index("cu129", (12, 9), (7, 5), (99, 0)),
     Index("cu126", (12, 6), (6, 1), (9, 0)),
@@ -84,7 +84,7 @@ INDEXES = (  # newest first; Paddle's builds hold no PTX, so that a card outside
 )
 PADDLE_2 = Index("the ordinary index", (11, 8), (6, 1), (8, 9))  # paddlepaddle-gpu 2.6.2
 PADDLE_2_PIN = "paddlepaddle-gpu==2.6.2"
-BUILDS = ("cpu", "gpu-2.6.2")  # that can be asked for, whatever nvidia-smi says
+BUILDS = ("cpu", "gpu-2.6.2")  # choices of --paddle, whatever nvidia-smi says
 
 
 class Python(NamedTuple):
@@ -104,19 +104,19 @@ class Venv(NamedTuple):
 
     @property
     def stamp(self):
-        """The file of the digests of what is installed; there is none while an installation is under way."""
+        """The file with the digests of the installed requirements; it does not exist during an installation."""
         return self.folder / ".installed"
 
     def pip(self, action, *arguments):
-        """The command of this environment's pip."""
+        """The command that runs this environment's pip."""
         return [self.python, "-m", "pip", action, "-q", "--disable-pip-version-check", *arguments]
 
     def has_pip(self):
-        """Whether pip runs: it does not where the making of the environment was interrupted."""
+        """Whether pip runs; it does not if creating the environment was interrupted."""
         return subprocess.call([self.python, "-m", "pip", "--version"], stdout=DEVNULL, stderr=DEVNULL) == 0
 
     def examine(self):
-        """Return its Python, or None where there is none that can be used.
+        """Return its Python, or None where that does not exist or cannot be used.
 
         A system upgrade can put another Python behind bin/python: it runs, but its site-packages do not exist.
         """
@@ -143,7 +143,7 @@ def ask_nvidia_smi(*arguments):
     try:
         output, _ = process.communicate(timeout=NVIDIA_SMI_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()  # and no waiting for its end: a process that hangs inside the driver may never come to one
+        process.kill()  # without waiting for its end: a process that hangs inside the driver may never end
         raise NoGpu(f"nvidia-smi does not answer within {NVIDIA_SMI_SECONDS} s") from None
     if process.returncode != 0:
         first_line = (output.strip().splitlines() or [f"exit code {process.returncode}"])[0]
@@ -152,7 +152,7 @@ def ask_nvidia_smi(*arguments):
 
 
 def find_gpu():
-    """Return the Gpu that nvidia-smi reports; raise NoGpu where there is none, or none that Paddle has builds for."""
+    """Return the Gpu that nvidia-smi reports; raise NoGpu where there is none, or Paddle has no build for this machine."""
     header = ask_nvidia_smi()
     if platform.machine() not in ("x86_64", "AMD64"):
         raise NoGpu(f"NVIDIA GPU, but Paddle has no GPU build for {platform.machine()}")
@@ -161,18 +161,18 @@ def find_gpu():
         raise NoGpu("nvidia-smi names no CUDA version (driver incomplete, or a container without it)")
     try:
         rows = ask_nvidia_smi("--query-gpu=compute_cap", "--format=csv,noheader").split()
-    except NoGpu:  # an old driver, which cannot tell
+    except NoGpu:  # an old driver, without this query
         rows = []
     cards = [tuple(map(int, row.split("."))) for row in rows if re.fullmatch(r"\d+\.\d+", row)]
     return Gpu((int(found[1]), int(found[2])), max(cards, default=()))
 
 
 def usable_indexes(gpu):
-    """Return those of Paddle's indexes whose builds run on ``gpu``, best first.
+    """Return Paddle's indexes with builds that run on ``gpu``, best first.
 
-    A driver runs builds for its own CUDA version and older ones. Where the card is too new for all of these, or the
-    driver older than all of them, CUDA's minor version compatibility lets it run builds for a newer version of the same
-    major one: cu126 on an H100 whose driver says 12.4, cu118 under a driver that says 11.4.
+    A driver runs builds for its own CUDA version and older ones. If the card is too new for all of these, or the driver
+    too old, CUDA's minor version compatibility allows builds for a newer version with the same major number: cu126 on an
+    H100 with a driver for 12.4, cu118 with a driver for 11.4.
     """
     fitting = [index for index in INDEXES if not gpu.capability or index.oldest <= gpu.capability <= index.newest]
     older = [index for index in fitting if index.cuda <= gpu.cuda]
@@ -180,12 +180,12 @@ def usable_indexes(gpu):
 
 
 def examine_machine(asked=None):
-    """Return (gpu, usable indexes, one line on both); (None, [], line) means the CPU build.
+    """Return (gpu, usable indexes, one line about both); (None, [], line) means the CPU build.
 
-    ``asked``: one of BUILDS, and the machine is not examined; (None, [PADDLE_2], line) means paddlepaddle-gpu 2.6.2.
+    ``asked``: one of BUILDS; then the machine is not examined. (None, [PADDLE_2], line) means paddlepaddle-gpu 2.6.2.
     """
     if asked:
-        return None, [PADDLE_2] if asked == "gpu-2.6.2" else [], f"Paddle as asked for: {asked}"
+        return None, [PADDLE_2] if asked == "gpu-2.6.2" else [], f"Paddle as requested: {asked}"
     try:
         gpu = find_gpu()
     except NoGpu as reason:
@@ -214,7 +214,7 @@ def first_answering(indexes):
         try:
             with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
                 return index, ""
-        except urllib.error.HTTPError as error:  # the server is there but not this index: try the next
+        except urllib.error.HTTPError as error:  # the server has no such index: try the next
             why = f"{url} answers {error.code}"
         except (OSError, ValueError, http.client.HTTPException) as error:
             return None, f"{url} does not answer ({getattr(error, 'reason', error)})"
@@ -222,7 +222,7 @@ def first_answering(indexes):
 
 
 def announce_paddle_2(gpu, why, stamp):
-    """Print why it is to be paddlepaddle-gpu 2.6.2, and a warning where it cannot run on ``gpu``."""
+    """Print why paddlepaddle-gpu 2.6.2 is chosen, and a warning where it cannot run on ``gpu``."""
     print(f"{why}: paddlepaddle-gpu 2.6.2 instead, which needs CUDA 11.8 and cuDNN 8 on the system.")
     if gpu.capability and not PADDLE_2.oldest <= gpu.capability <= PADDLE_2.newest:
         works = f"{dotted(PADDLE_2.oldest)} to {dotted(PADDLE_2.newest)}"
@@ -234,9 +234,9 @@ def announce_paddle_2(gpu, why, stamp):
 
 
 def examine_python(command):
-    """Return a Python of what ``command`` starts, or None where that does not run or is no Python 3.
+    """Return the Python that ``command`` starts, or None where it does not run or is no Python 3.
 
-    pyenv puts commands on PATH that exist and do not run, and Debian packs venv and ensurepip separately.
+    pyenv puts commands on PATH that do not run, and Debian packages venv and ensurepip separately.
     """
     code = (
         "import importlib.util as i, sys, sysconfig; print('%d.%d' % sys.version_info[:2]); "
@@ -262,13 +262,13 @@ def pythons_on_path(target):
 
 
 def pythons_of_pyenv(name):
-    """Return the Pythons of the name ``name``, such as python3.10, that pyenv has installed and need not have put on PATH."""
+    """Return the Pythons called ``name``, such as python3.10, that pyenv has installed, on PATH or not."""
     root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
     return [str(command) for command in sorted(root.glob(f"versions/3.*/bin/{name}"), reverse=True)]
 
 
 def find_python(asked, target):
-    """Return (command, version) of the Python to make ``target`` with: ``asked``, or the first on PATH that will do."""
+    """Return (command, version) of the Python for ``target``: ``asked``, or the first suitable one on PATH."""
     refused = []
     candidates = [asked, *(pythons_of_pyenv(asked) if re.fullmatch(r"python3\.\d+", asked) else ())] if asked else None
     for command in candidates or pythons_on_path(target):
@@ -285,9 +285,9 @@ def find_python(asked, target):
 
 
 def surplus_paddle(venv, package, cudas):
-    """Return the Paddle packages to uninstall before ``package`` may come, as a build for one of ``cudas``.
+    """Return the Paddle packages to uninstall before ``package`` is installed, as a build for one of ``cudas``.
 
-    paddlepaddle and paddlepaddle-gpu fill the same folder: removing one of two breaks the other. And to pip, builds for
+    paddlepaddle and paddlepaddle-gpu use the same folder, so removing one breaks the other. And to pip, builds for
     different CUDA versions are the same package.
     """
     folders = venv.site_packages.glob("paddlepaddle*.dist-info")
@@ -310,7 +310,7 @@ def digest(*parts):
 
 
 def paddle_commands(target, venv, gpu, indexes, requirements):
-    """Return the pip commands that install Paddle and the rest into ``target``, having looked which of ``indexes`` answers."""
+    """Return the pip commands that install Paddle and the rest into ``target``; asks which of ``indexes`` answers."""
     index, why, pins = None, "", []
     if indexes == [PADDLE_2]:
         pins = [PADDLE_2_PIN]
@@ -323,8 +323,8 @@ def paddle_commands(target, venv, gpu, indexes, requirements):
     surplus = surplus_paddle(venv, package, cudas) if venv else []
     commands = [target.pip("uninstall", "-y", *surplus)] if surplus else []
     if index:
-        # Paddle's index alone and first: were both offered at once, the ordinary one could win with another build. The
-        # requirements then find paddlepaddle-gpu satisfied and take the rest from the ordinary index.
+        # First from Paddle's index alone: with both indexes, pip could choose another build from the ordinary one. The
+        # requirements then find paddlepaddle-gpu installed and take the rest from the ordinary index.
         commands.append(target.pip("install", "--index-url", index_url(index), GPU_PADDLE_3))
     return [*commands, target.pip("install", *pins, "-r", requirements)]
 
@@ -342,9 +342,9 @@ def shown(command):
 
 
 def wanted_digests(version, indexes, requirements, dev):
-    """Return what the stamp must hold for .venv to be up to date.
+    """Return the digests that the stamp must contain for .venv to be up to date.
 
-    ``indexes`` are those that would do, not the one that answered: offline, nothing changes.
+    ``indexes``: all usable ones, not the one that answered, so that the digests are the same offline.
     """
     wanted = [digest(version, *(index.name for index in indexes), Path(requirements).read_text(encoding="utf-8"))]
     if dev:
@@ -353,9 +353,9 @@ def wanted_digests(version, indexes, requirements, dev):
 
 
 def install(target, dev=False, dry_run=False, python=None, paddle=None):
-    """Bring ``target`` to what the machine and the requirement files ask for; do nothing where it is there already.
+    """Install into ``target`` what the machine and the requirement files need; do nothing if it is up to date.
 
-    ``python``: the command to make it with; ``paddle``: one of BUILDS. Without them, what suits the machine.
+    ``python``: the command that creates the environment; ``paddle``: one of BUILDS. By default, what suits the machine.
     """
     gpu, indexes, line = examine_machine(paddle)
     requirements = "requirements.txt" if indexes else "requirements-cpu.txt"
@@ -401,14 +401,14 @@ def main(argv=None):
     parser.add_argument(
         "--python",
         metavar="COMMAND",
-        help="make it with this Python; of a name such as python3.10 also one that pyenv has (default: one that will do)",
+        help="create it with this Python; python3.10 also finds one of pyenv (default: the first suitable on PATH)",
     )
     parser.add_argument("--venv", metavar="FOLDER", default=".venv", help="the virtual environment (default: .venv)")
     parser.add_argument(
         "--paddle",
         choices=BUILDS,
-        help="this build of Paddle: cpu, or gpu-2.6.2 of the ordinary index, which runs without a GPU too (default: what "
-        "suits the machine)",
+        help="this build of Paddle: cpu, or gpu-2.6.2 from the ordinary index, which runs without a GPU too (default: the "
+        "build that suits the machine)",
     )
     options = parser.parse_args(argv)
     os.chdir(str(ROOT))

@@ -1,11 +1,11 @@
-"""Runs the tests on other Pythons, and on another Paddle, than those of .venv, each in a virtual environment of its own.
+"""Runs the tests with other versions of Python and Paddle than .venv has, each in its own virtual environment.
 
     python3 .ci/test_matrix.py                 all variants
-    python3 .ci/test_matrix.py 2.6.2 -k fuzz   one of them; what follows the names goes to pytest
+    python3 .ci/test_matrix.py 2.6.2 -k fuzz   one of them; the other arguments go to pytest
 
-Tests whose marks say that a version does not change their outcome stay out. A Python that is not installed is passed over
-with a line that says so. All variants run; the exit code is 1 where one of them failed, and the last lines tell which. One
-after the other: most of a run keeps all cores busy, and some tests measure time.
+Leaves out tests with a mark that says that a version does not change their outcome. Skips a Python that is not installed, with
+a line that says so. All variants run, one after the other, since most of a run keeps all cores busy and some tests measure
+time; the exit code is 1 if one of them failed, and the last lines say which.
 """
 
 import os
@@ -41,8 +41,8 @@ def run(name, arguments):
     python, paddle, chosen = VARIANTS[name]
     started = time.time()
     if not is_installed(python):
-        print(f"\n{python} is not installed: passed over", flush=True)
-        return "passed over, not installed", 0
+        print(f"\n{python} is not installed: skipped", flush=True)
+        return "skipped, not installed", 0
     folder = Path(".venv-" + name)
     print(f"\n{python}, Paddle {paddle}, in {folder}", flush=True)
     install = [sys.executable, "install.py", "--dev", "--venv", str(folder), "--python", python, "--paddle", paddle]

@@ -1,12 +1,12 @@
-"""What Shuffle Attention costs on a CPU, with the fused operators and without, and against PyTorch.
+"""The cost of Shuffle Attention on a CPU, with and without the fused operators, and compared with PyTorch.
 
     python benchmarks/attention_cost.py [--rounds 5] [--gains] [--json FILE]
 
-Each round runs every setting once, in a process of its own, one after the other, so that whatever else the machine does
-strikes all alike; a process takes one step to warm up and the median of three. The table has the median over the rounds of
-the ratios within a round. The first losses with and without the fused operators must agree. The PyTorch rows need
-requirements-bench.txt and are left out without it. ``--gains`` takes the fused operator apart instead: what Shuffle Attention
-alone gains, what batch norm with it, and what batch norm with ReLU in the rest of the block.
+Each round runs every setting once, in its own process, one after the other, so that other load on the machine affects all
+alike; a process does one step to warm up and reports the median of three. The table has the median over the rounds of the
+ratios within a round. The first losses with and without the fused operators must agree. The PyTorch rows need
+requirements-bench.txt and are omitted without it. ``--gains`` instead measures the parts of the fused operator: Shuffle
+Attention alone, batch norm with it, and batch norm with ReLU in the rest of the block.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 STEPS = 3
-LAYERS = 4  # layers in a chain: a single one would be charged for the copy of the gradient that Paddle makes at its end
+LAYERS = 4  # layers in a chain, so that the copy of the gradient at its end, which Paddle makes, counts less
 
 
 def settings(gains):
@@ -43,8 +43,8 @@ def settings(gains):
 
 
 def measure_layer(mode):
-    """{"seconds": forward and backward of one attention layer with residual, 16 x 256 x 56 x 56, "at_copy_speed": the time
-    that its bytes take at this machine's own copy speed}."""
+    """{"seconds": forward and backward pass of one attention layer with residual, 16 x 256 x 56 x 56; "at_copy_speed": seconds
+    to copy as many bytes as it reads and writes on this machine}."""
     from machine import processor
 
     processor.configure()
@@ -74,12 +74,11 @@ def measure_layer(mode):
     bounds = np.linspace(0, source.size, threads + 1, dtype=int)
     with ThreadPoolExecutor(threads) as pool:
 
+        def copy_part(start, end):
+            np.copyto(target[start:end], source[start:end])
+
         def copy():
-            list(
-                pool.map(
-                    lambda i: np.copyto(target[bounds[i] : bounds[i + 1]], source[bounds[i] : bounds[i + 1]]), range(threads)
-                )
-            )
+            list(pool.map(copy_part, bounds[:-1], bounds[1:]))
 
         copies, passes = [], []
         for _ in range(9):
@@ -101,7 +100,7 @@ PARTS = {"attention": "Shuffle Attention, addition and ReLU", "block_end": "the 
 
 
 def fuse_only(part):
-    """Let the fused operator do one of PARTS, plain operators the rest."""
+    """Let the fused operator compute one of PARTS, and plain operators the rest."""
     from attention.shuffle_attention import ShuffleAttention
     from ops import batch_norm
 
@@ -123,7 +122,7 @@ def run_child(net, mode):
 
 
 def gains_table(rounds):
-    """The rows of --gains; as those of ``table``."""
+    """The rows of --gains, in the form of ``table``."""
     rows = []
     for label, field in (("training step", "seconds"), ("peak memory", "peak_bytes")):
         for name in rounds[0]:
@@ -172,7 +171,7 @@ def table(rounds):
 
 
 def check(results):
-    """The fused operators must compute what the plain ones do, and PyTorch's network must be the same one."""
+    """Exit unless the fused operators compute the same as the plain ones and PyTorch's network has as many parameters."""
     for name, result in results.items():
         net = name.split()[0]
         if net in ("resnet", "sa_resnet"):
@@ -211,7 +210,7 @@ def main():
     for name, median, lowest, highest in (gains_table if arguments.gains else table)(rounds):
         print(f"| {name} | {median:.3f} | {lowest:.3f} | {highest:.3f} |")
     if not arguments.gains and not any(name.startswith("torch") for name in commands):
-        print("\nPyTorch is not installed (requirements-bench.txt): its row is left out")
+        print("\nPyTorch is not installed (requirements-bench.txt): its row is omitted")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(rounds, indent=1) + "\n", encoding="utf-8")
 

@@ -1,12 +1,12 @@
-"""The CUDA kernels of the block end on this machine's GPU: their results against float64, then their speed.
+"""Checks the CUDA kernels of the block end on this machine's GPU against float64, then measures their speed.
 
     python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--json results.json]
 
-Needs a GPU, PyTorch and nvcc, but no Paddle: the kernels are built for the card and called through ctypes. What is timed is the
-end of a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and ReLU, with and without batch norm before
-them. Calls are captured in CUDA graphs, so that no time is lost between launches, and go round over more memory than the L2
-cache holds. "Share of copy" compares the bytes that have to pass through memory in that time with what a plain copy on the
-device moves, measured in the same run; "faster" is the ratio to the same computed by PyTorch's own operators.
+Needs a GPU, PyTorch and nvcc, but no Paddle: the kernels are built for the card and called through ctypes. It times the end of
+a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and ReLU, with and without batch norm before them.
+Calls are captured in CUDA graphs, so that no time is lost between launches, and cycle through more memory than the L2 cache
+holds. "Share of copy" compares the bytes that must pass through memory in that time with the bytes that a plain copy on the
+device moves, measured in the same run; "faster" is the ratio to the time of PyTorch's own operators.
 """
 
 import argparse
@@ -60,11 +60,11 @@ def load(path):
     return library
 
 
-# ---- The same from PyTorch's operators
+# ---- The same with PyTorch's operators
 
 
 def pre_activation(x, residual, p, norm):
-    """What goes into ReLU, and the running statistics that batch norm leaves. Differentiable."""
+    """(the input of ReLU [N, C, H, W], batch norm's new running statistics or None). Differentiable."""
     images, channels, height, width = x.shape
     running = None
     if norm:
@@ -167,17 +167,17 @@ def relative_error(got, want):
 
 
 def check(case):
-    """Run the case once and compare all it writes with float64; returns the largest relative errors, (maps, parameters).
+    """Run the case once and compare all outputs with float64; returns the largest relative errors, (maps, parameters).
 
-    float32: at most 1e-5 for feature maps; types of 16 bits: at most twice what rounding the exact result costs, and 1e-5.
-    Gradients of parameters, sums of many terms of both signs: 1e-4.
+    Allowed for feature maps: 1e-5 in float32; in types of 16 bits, 1e-5 plus twice the error of rounding the exact result.
+    Allowed for gradients of parameters, which are sums of many terms of both signs: 1e-4.
     """
     case.poison()
     case.forward()
     case.backward()
     leaves = case.leaves(torch.float64)
     before, running = pre_activation(leaves["x"], leaves["residual"], {**leaves, **case.running(torch.float64)}, case.norm)
-    # Where float32 and float64 differ about the sign of a number close to 0, the derivative is that of the kernel's choice
+    # float32 and float64 can differ in the sign of a number close to 0: the mask of ReLU is the kernel's
     wanted = torch.autograd.grad(before * (case.out > 0), list(leaves.values()), case.dout.double())
     wanted = dict(zip(leaves, wanted))
     maps = {"out": (case.out, before.detach().relu())}

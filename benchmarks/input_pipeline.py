@@ -2,8 +2,8 @@
 
     python benchmarks/input_pipeline.py [FOLDER]
 
-FOLDER holds class folders; its own lists stay as they are. Without it, 400 pictures are drawn. Each figure is the median of
-five rounds over all photographs.
+FOLDER contains class folders; its lists are not changed. Without it, 400 pictures are drawn. Each number is the median of five
+rounds over all photographs.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main():
             copy.mkdir()
             for folder in arguments.folder.iterdir():
                 if folder.is_dir():
-                    (copy / folder.name).symlink_to(folder.resolve())  # so that the lists are written beside these
+                    (copy / folder.name).symlink_to(folder.resolve())  # the lists are then written to the copy
         else:
             draw_dataset(copy, 40, seed=0)
         print(f"photographs of {arguments.folder or 'sample_animals.py'}")
@@ -62,7 +62,7 @@ def measure(folder, size):
         subprocess.run(command, check=True, capture_output=True)
 
     split()
-    opened = DataFolder(folder, follow_links=True)  # its class folders may be links
+    opened = DataFolder(folder, follow_links=True)  # the class folders may be links
     list_file, total = opened.root / TRAIN_LIST, len(opened.class_of_paths())
     print(f"{total} photographs, {size} pixels")
     print(f"train_val_split.py, the whole command, all cores   {rate(total, split):7.0f} /s")

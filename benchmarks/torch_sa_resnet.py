@@ -1,4 +1,4 @@
-"""SA-ResNet50 in PyTorch, as anyone would write it, for benchmarks/attention_cost.py to compare with.
+"""SA-ResNet50 in PyTorch, written in the usual way, as a reference for benchmarks/attention_cost.py.
 
     python benchmarks/torch_sa_resnet.py --layout channels_last
 
@@ -30,11 +30,11 @@ class ShuffleAttention(nn.Module):
 
     def forward(self, x):
         n, c, h, w = x.shape
-        channel, spatial = x.reshape(n * self.groups, -1, h, w).chunk(2, dim=1)
+        channel, spatial = x.reshape(n * self.groups, -1, h, w).chunk(2, dim=1)  # two of [N * groups, C / (2 * groups), H, W]
         channel = channel * torch.sigmoid(self.cweight * channel.mean((2, 3), keepdim=True) + self.cbias)
         spatial = spatial * torch.sigmoid(self.sweight * self.gn(spatial) + self.sbias)
         y = torch.cat([channel, spatial], dim=1).reshape(n, 2, c // 2, h, w)
-        return y.transpose(1, 2).reshape(n, c, h, w)
+        return y.transpose(1, 2).reshape(n, c, h, w)  # [N, branch, C / 2, H, W] -> [N, C / 2, branch, H, W] -> [N, C, H, W]
 
 
 class Bottleneck(nn.Module):

@@ -1,9 +1,9 @@
-"""Training images a second on a CPU: Paddle as it comes, against the threads, MKL path and fused operators of the scripts.
+"""Training images a second on a CPU: unmodified Paddle, and with the threads, MKL path and fused operators of the scripts.
 
     python benchmarks/train_step.py [--net resnet]
 
-Each setting runs in a process of its own, since MKL chooses its path when it is loaded; one step to warm up, then the median
-of five. The losses of the first step must agree to 1e-5: a faster path that computes something else is no gain.
+Each setting runs in its own process, since MKL chooses its path when it is loaded; after one step to warm up, it takes the
+median of five. The losses of the first step must agree to 1e-5: a faster path must not compute something else.
 """
 
 import argparse
@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on", prepare=lambda: None):
     """Train and evaluate ``net`` in this process.
 
-    Returns {"seconds": median training step, "loss": the first step's loss, "peak_bytes": the most memory the process held
-    while training, "evaluation_seconds": median forward pass of evaluation}. ``prepare`` is called before the network is built.
+    Returns {"seconds": median training step, "loss": of the first step, "peak_bytes": peak memory of the process in training,
+    "evaluation_seconds": median forward pass in evaluation}. ``prepare`` is called before the network is built.
     """
     from machine import processor
 

@@ -42,6 +42,6 @@ def evaluate_run(config: Config) -> dict[str, Any]:
         run.folder, val_set, probabilities, labels, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list
     )
     if not same_list:
-        print(f"note: {printable(val_set.source)} is not the list on which the run was validated during training")
+        print(f"note: {printable(val_set.source)} is not the list that the run was validated on during training")
     print(f"confusion matrix, per-class figures and predictions: {printable(folder)}")
     return {"loss": [loss], "acc": acc}

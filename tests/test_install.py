@@ -286,7 +286,7 @@ def test_the_cpu_build_can_be_asked_for(toolkit, paddle_index):
     output, pip = toolkit.plan("--paddle", "cpu", index=paddle_index.base)
     assert pip == [CPU_INSTALL]
     assert paddle_index.asked == []
-    assert output.startswith("Paddle as asked for: cpu.\n")
+    assert output.startswith("Paddle as requested: cpu.\n")
 
 
 @pytest.mark.parametrize("gpu", [False, True])
@@ -547,7 +547,7 @@ def test_make_alone_lists_the_targets(toolkit):
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
     assert listed == [
-        "demo", "test", "test-matrix", "fuzz", "hostile", "torture", "lint", "format", "bench", "setup", "clean",
+        "demo", "test", "test-matrix", "fuzz", "hostile", "torture", "lint", "format", "docs", "bench", "setup", "clean",
     ]  # fmt: skip
 
 

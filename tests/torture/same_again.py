@@ -20,7 +20,7 @@ from torture import Torture  # noqa: E402
 from comparison.script_process import run_script  # noqa: E402
 from networks import NETWORKS  # noqa: E402
 
-SMALLEST = {"tower_net": 128}  # pixels a side; the others take 32
+MIN_SIDES = {"tower_net": 128}  # pixels a side; the others take 32
 
 
 def main(names) -> int:
@@ -32,7 +32,7 @@ def main(names) -> int:
             found = []
             for runs_dir in ("first", "second"):
                 settings = ["--net", name, "--data", torture.folder / "data", "--runs_dir", Path(folder) / runs_dir,
-                            "--image_size", SMALLEST.get(name, 32), "--epochs", 2, "--batch_size", 9, "--num_workers", 2,
+                            "--image_size", MIN_SIDES.get(name, 32), "--epochs", 2, "--batch_size", 9, "--num_workers", 2,
                             "--label_smoothing", 0.1, "--rotation", 10]  # fmt: skip
                 run_script("train.py", settings, quiet=True)
                 run = Path(folder) / runs_dir / name / "001"
