@@ -403,7 +403,7 @@ def test_summary_needs_no_data(tmp_path, capsys):
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, code):
-    command = [sys.executable, "train.py", "--net", "resnet", "--data", str(data), "--runs_dir", str(tmp_path / "runs"),
+    command = [sys.executable, "train.py", "--net", "resnet18", "--data", str(data), "--runs_dir", str(tmp_path / "runs"),
                "--image_size", "32", "--epochs", "500", "--num_workers", "2", "--batch_size", "8"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True, preexec_fn=heed_interruption)  # fmt: skip
@@ -426,7 +426,7 @@ def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, 
     assert took < 5
     assert "Traceback" not in err
     assert "interrupted: best validation accuracy" in out
-    run = tmp_path / "runs/resnet/001"
+    run = tmp_path / "runs/resnet18/001"
     assert read_result(run)["status"] == "interrupted"
     assert len(read_history(run)) >= 1
     deadline = time.monotonic() + 3
