@@ -6,7 +6,7 @@ from typing import Callable, Optional
 from PIL import Image
 
 from comparison.compared_settings import check_useful, differing_settings
-from comparison.run_groups import ComparisonError, check_comparable, group_runs, grown_runs
+from comparison.run_groups import ComparisonError, check_comparable, group_runs, grown_runs, read_classes_of
 from comparison.run_plan import evaluate_missing, train_missing
 from comparison.tables import write_comparison
 from config import Config, load_config
@@ -14,10 +14,11 @@ from data.data_sets import open_dataset
 from data.lists import DataError
 from machine.device import select_device
 from messages.terminal import printable
+from networks import build_network
+from networks.classifier import Classifier
 from networks.summary import latencies, multiply_adds, parameter_counts
 from ops import fused
 from trained.run_folder import create_run
-from trained.trained_run import TrainedRun
 
 
 def compare_networks(config: Config) -> int:
@@ -43,7 +44,7 @@ def compare_networks(config: Config) -> int:
     if not runs:
         raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))
     fused.set_mode(config.fused)
-    costs = measure_costs({name: TrainedRun.open(group[0]) for name, group in groups.items()})
+    costs = measure_costs({name: group[0] for name, group in groups.items()})
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
     notes += grown_runs(runs)
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
@@ -74,19 +75,24 @@ def photograph_reader(trained: Config, data: Optional[str], follow_links: bool =
     return photograph
 
 
-def measure_costs(runs: dict[str, TrainedRun]) -> dict[str, dict]:
-    """{name: {"parameters", "multiply_adds", "latency_ms"}} of trained networks that all see images of the same size.
+def measure_costs(runs: dict[str, Path]) -> dict[str, dict]:
+    """{name: {"parameters", "multiply_adds", "latency_ms"}} of the networks of runs that all saw images of the same size.
 
-    "latency_ms": milliseconds for one image on Paddle's current device. Raises what TrainedRun.classifier raises.
+    Costs do not depend on the weights, so the networks are built anew. "latency_ms": milliseconds for one image on Paddle's
+    current device. Raises ConfigError, NetworkError, OSError.
     """
-    size = next(iter(runs.values())).settings.image_size
-    classifiers = {name: run.classifier() for name, run in runs.items()}
-    milliseconds = latencies(classifiers, size)
+    settings = {name: load_config(run / "config.yaml") for name, run in runs.items()}
+    networks = {
+        name: build_network(settings[name].net, len(read_classes_of(run)), **settings[name].network_options())
+        for name, run in runs.items()
+    }
+    size = next(iter(settings.values())).image_size
+    milliseconds = latencies({name: Classifier(network) for name, network in networks.items()}, size)
     return {
         name: {
-            "parameters": parameter_counts(classifier.network)[0],
-            "multiply_adds": multiply_adds(classifier.network, size),
+            "parameters": parameter_counts(network)[0],
+            "multiply_adds": multiply_adds(network, size),
             "latency_ms": milliseconds[name],
         }
-        for name, classifier in classifiers.items()
+        for name, network in networks.items()
     }

@@ -63,9 +63,14 @@ def check_comparable(runs: list[Path]) -> None:
 
 
 def read_classes_of(run: Path) -> list[str]:
-    """The class names of a run, in order; raises OSError."""
-    with open_regular(run / "classes.txt", MAX_BYTES) as file:
-        return file.read().decode("utf-8").removesuffix("\n").split("\n")
+    """The class names of a run, in order; raises ComparisonError, OSError."""
+    path = run / "classes.txt"
+    with open_regular(path, MAX_BYTES) as file:
+        content = file.read()
+    try:
+        return content.decode("utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        raise ComparisonError(f"{path} is not UTF-8: restore a copy, or train again") from None
 
 
 def grown_runs(runs: list[Path]) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine.ending import INTERRUPTED, TERMINATED, Terminated
+from machine.interruption import INTERRUPTED, TERMINATED, Terminated
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 6  # seconds that an interrupted script gets to end; it takes at most 4 itself

@@ -1,4 +1,4 @@
-"""Batches for paddle.Model, shuffled by the user's seed; an unreadable photograph ends the loop with an error that names it.
+"""Batches for training and evaluation, shuffled by the user's seed; an error names the photograph that cannot be read.
 
 With worker processes, Paddle's DataLoader reads the photographs. If a data set raises an error, it waits for ever or dies with
 an opaque SystemError, so errors travel through it as data and are raised here, in the main thread. Without workers, a thread of
@@ -48,7 +48,7 @@ class Batches(paddle.io.BatchSampler):
 
 
 class PhotographLoader:
-    """Iterates over batches [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, for paddle.Model's fit and evaluate.
+    """Iterates over batches [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, and whatever it yields besides.
 
     Raises DataError with list file, line and path if a photograph cannot be read, with any number of workers. Every iteration
     ends its worker processes, even if the loop is left early. With ``num_workers`` 0 a thread reads two batches ahead.
@@ -98,10 +98,10 @@ class PhotographLoader:
         with _child_signal_kept():
             iterator = iter(loader)
         try:
-            for images, labels in iterator:
-                if images.ndim == 1:
-                    raise DataError(bytes(images.numpy()).decode("utf-8"))
-                yield [images, labels]
+            for batch in iterator:
+                if batch[0].ndim == 1:
+                    raise DataError(bytes(batch[0].numpy()).decode("utf-8"))
+                yield list(batch)
         except SystemError as error:
             raise DataError(
                 "a process that reads photographs died; did the memory run out, or /dev/shm in a container? "
@@ -137,8 +137,7 @@ def _collate(samples):
         if isinstance(sample, str):
             # one dimension, unlike a batch of images: the shape reveals an error without waiting for the device
             return [np.frombuffer(sample.encode("utf-8"), dtype=np.uint8).copy(), np.array([-1])]
-    images, labels = zip(*samples)
-    return [np.stack(images), np.array(labels, dtype=np.int64)]
+    return [np.stack(column) for column in zip(*samples)]  # of N samples (image, label): [N, 3, H, W] and [N]
 
 
 @contextlib.contextmanager

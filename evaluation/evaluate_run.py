@@ -10,7 +10,7 @@ from messages.progress import ProgressBar
 from messages.terminal import printable
 from ops import fused
 from trained.trained_run import TrainedRun
-from training.epoch_metrics import Accuracy, MeanCrossEntropy, PredictionRecorder
+from training.epoch_metrics import EPOCH_METRICS, PredictionRecorder
 from training.model import TrainingModel
 
 
@@ -29,7 +29,7 @@ def evaluate_run(config: Config) -> dict[str, Any]:
 
     recorder = PredictionRecorder()
     model = TrainingModel(run.classifier())
-    model.prepare(metrics=[MeanCrossEntropy(), Accuracy(), recorder])
+    model.prepare(metrics=[*(metric() for metric in EPOCH_METRICS), recorder])
     loader = PhotographLoader(val_set, config.batch_size, config.num_workers or 0)
     print("Eval begin...")
     bar = ProgressBar(len(loader), "step")

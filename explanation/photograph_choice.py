@@ -87,14 +87,15 @@ def true_classes(
     try:
         if DATASETS[dataset].in_folder:
             folder = DataFolder.open(data, follow_links)
-            root, listed = folder.root, folder.class_of_paths()
+            root = folder.root  # also where its lists cannot be read: the class folders are below it
+            listed = folder.class_of_paths()
     except DataError as error:
         print(f"note: true classes are taken from the folders' names alone: {printable(error)}", file=sys.stderr)
 
     def known(path):
         for form in (os.path.abspath, os.path.realpath):  # the path as given, then with symbolic links followed
             place, base = Path(form(path)), Path(form(root))
-            if place.is_relative_to(base):
+            if place != base and place.is_relative_to(base):
                 inside = place.relative_to(base)
                 return listed.get(inside.as_posix(), inside.parts[0] if inside.parts[0] in names else None)
         return None

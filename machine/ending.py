@@ -13,16 +13,12 @@ import time
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
+from machine.interruption import INTERRUPTED, TERMINATED, Terminated
 from machine.processor import configure
 from messages.terminal import print_error
 from messages.user_error import UserError
 
-INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM: 128 + the signal's number, as in shells
 _main_process = 0  # id of the process that handles SIGTERM
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; it unwinds the program as Ctrl-C does."""
 
 
 def run(
@@ -99,7 +95,7 @@ def _end_in_time(arrived, wakes, patience):
     time.sleep(patience)
     for worker in multiprocessing.active_children():
         worker.kill()
-    print("ended in the middle of a step; everything before it is on the disk", file=sys.stderr, flush=True)
+    print("ended in the middle of an operation; finished files are on the disk", file=sys.stderr, flush=True)
     os._exit(codes[received])
 
 

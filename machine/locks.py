@@ -1,8 +1,7 @@
 """Locks between processes. The system releases each one when its process ends, however it ends.
 
 ``locked`` uses filelock and waits. ``claim`` uses POSIX locks where the system has them, because they belong to one process:
-forked readers of photographs inherit filelock's locks (flock, in its versions for Python 3.9), and would keep the claim of a
-killed training.
+forked readers of photographs inherit filelock's locks (flock), and would keep the claim of a killed training.
 """
 
 import contextlib

@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Optional, Union
@@ -22,7 +23,6 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3), from glibc's malloc.h
 IGNORED_WARNINGS = (
     "No ccache found",
     "When training, we now always track global mean and variance",
-    "To copy construct from a tensor",  # paddle.Model causes it with every batch
     "You are using GPU version Paddle, but",  # device.select_device reports it in one line
 )
 
@@ -92,7 +92,8 @@ def configure(threads: Optional[int] = None) -> None:
 
     if first:
         paddle.disable_signal_handler()
-        signal.signal(signal.SIGTERM, sigterm)
+        if sigterm is not None and threading.current_thread() is threading.main_thread():  # others may set no handler
+            signal.signal(signal.SIGTERM, sigterm)
     keep_freed_memory()
     paddle.base.core.set_num_threads(threads or default_threads())
 

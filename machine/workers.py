@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn, Optional
 
-from machine.ending import TERMINATED
+from machine.interruption import TERMINATED
 
 PR_SET_PDEATHSIG = 1  # of prctl(2), from Linux's sys/prctl.h
 

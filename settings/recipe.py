@@ -10,6 +10,7 @@ from typing import Any, Union
 
 import yaml
 
+from machine.regular_file import open_regular
 from messages.quoting import named, quoted
 from settings.declaration import ConfigError, as_float, check_value, known_values, nearest, settings_of, type_of
 from settings.format_number import check_format
@@ -81,11 +82,8 @@ class RecipeError(ValueError):
 def read_yaml(path: Union[str, Path]) -> tuple[dict[Any, Any], list[Any]]:
     """({key: value}, [key, ...] with repeated keys repeated) of a file of lines ``name: value``; raises RecipeError."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise RecipeError(f"more than {MAX_BYTES:,} bytes, which no recipe needs")
-        text = data.decode("utf-8")
+        with open_regular(path, MAX_BYTES) as file:
+            text = file.read().decode("utf-8")
     except FileNotFoundError:
         raise RecipeError("there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:

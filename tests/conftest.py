@@ -44,6 +44,14 @@ def quick_pictures():
 
 
 @pytest.fixture
+def weights_not_drawn(monkeypatch):
+    """The convolutions of a ResNet are zero: where a network's parts and shapes matter, drawing values is most of the time."""
+    import sa_resnet
+
+    monkeypatch.setattr(sa_resnet, "KaimingNormal", lambda **options: sa_resnet.nn.initializer.Constant(0.0))
+
+
+@pytest.fixture
 def photo_folder(tmp_path):
     """Three class folders of six different JPEG photographs each."""
     folder = tmp_path / "photographs"

@@ -29,7 +29,7 @@ from comparison.page import write_page
 from config import Config, load_config, parse_config
 from data.data_sets import digests
 from data.splitting import split_folder
-from machine.ending import INTERRUPTED
+from machine.interruption import INTERRUPTED
 from plots import figures
 from trained.result import read_result, write_result
 from trained.run_folder import write_config
@@ -102,6 +102,17 @@ def compared(data, tmp_path_factory):
         replace_networks(patch)
         assert compare.main(settings(data, folder)) == 0
     return folder
+
+
+@pytest.fixture
+def copied(compared, tmp_path):
+    """A function that copies the first run of these networks, evaluated, to tmp_path / "runs"."""
+
+    def of(*nets):
+        for net in nets:
+            shutil.copytree(compared / "runs" / net / "001", tmp_path / "runs" / net / "001")
+
+    return of
 
 
 def table(folder):
@@ -211,14 +222,13 @@ def test_what_is_there_is_not_trained_again(data, compared, calls, capsys):
     assert calls.count("train.py") == 2
 
 
-def test_a_run_with_an_attention_of_its_own_does_not_pass_for_the_network(data, tmp_path, calls):
-    assert compare.main(settings(data, tmp_path, seeds=1, epochs=1)) == 0
+def test_a_run_with_an_attention_of_its_own_does_not_pass_for_the_network(data, tmp_path, calls, copied):
+    copied("resnet", "se_resnet50")
     run = tmp_path / "runs" / "resnet" / "001"
     write_config(run, {**load_config(run / "config.yaml").as_dict(), "attention": "se"})
-    calls.clear()
-    assert compare.main(settings(data, tmp_path, seeds=1, epochs=1)) == 0
+    assert compare.main(settings(data, tmp_path, seeds=1)) == 0
     assert calls == ["train.py", "eval.py"]
-    assert table(tmp_path / "runs" / "compare" / "002")["runs"]["resnet"] == [str(run.parent / "002")]
+    assert table(tmp_path / "runs" / "compare" / "001")["runs"]["resnet"] == [str(run.parent / "002")]
 
 
 def test_an_evaluation_of_another_epoch_is_made_anew(data, compared, calls):
@@ -231,12 +241,12 @@ def test_an_evaluation_of_another_epoch_is_made_anew(data, compared, calls):
     assert json.loads(metrics.read_text()) == found
 
 
-def test_a_run_that_cannot_be_evaluated_is_a_row(data, tmp_path, calls):
-    assert compare.main(settings(data, tmp_path, seeds=1)) == 0
+def test_a_run_that_cannot_be_evaluated_is_a_row(data, tmp_path, calls, copied):
+    copied("resnet", "se_resnet50")
     (tmp_path / "runs" / "resnet" / "001" / "best.safetensors").unlink()
     shutil.rmtree(tmp_path / "runs" / "resnet" / "001" / "eval")
     assert compare.main(settings(data, tmp_path, seeds=1)) == 1
-    rows = {row["network"]: row for row in table(tmp_path / "runs" / "compare" / "002")["networks"]}
+    rows = {row["network"]: row for row in table(tmp_path / "runs" / "compare" / "001")["networks"]}
     assert "cannot be evaluated" in rows["resnet"]["note"]
     assert rows["se_resnet50"]["accuracy"] is not None
 
@@ -282,16 +292,18 @@ def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path
         whole(script, arguments, quiet)
 
     monkeypatch.setattr(run_plan, "run_script", interrupted)
-    assert compare.main(settings(data, tmp_path)) == 130
+    chosen = settings(data, tmp_path, epochs=1)
+    assert compare.main(chosen) == 130
     assert "the same command continues" in capsys.readouterr().err
     monkeypatch.setattr(run_plan, "run_script", whole)
-    assert compare.main(settings(data, tmp_path)) == 0
+    assert compare.main(chosen) == 0
     assert calls.count("train.py") == 4
     assert "training 1 of 2: resnet, seed 1" in capsys.readouterr().out
 
 
-def test_a_training_that_was_interrupted_goes_on(data, tmp_path, calls, monkeypatch, capsys):
+def test_a_training_that_was_interrupted_goes_on(data, tmp_path, calls, copied, monkeypatch, capsys):
     chosen = settings(data, tmp_path, seeds=1)
+    copied("se_resnet50")
 
     def interrupted(state):
         if state.position.epoch == 1:
@@ -310,8 +322,9 @@ def test_a_training_that_was_interrupted_goes_on(data, tmp_path, calls, monkeypa
     assert read_result(run)["status"] == "finished"
 
 
-def test_a_training_that_fails_again_is_a_row_and_not_begun_anew(data, tmp_path, calls, monkeypatch, capsys):
+def test_a_training_that_fails_again_is_a_row_and_not_begun_anew(data, tmp_path, calls, copied, monkeypatch, capsys):
     chosen = settings(data, tmp_path, seeds=1)
+    copied("se_resnet50")
 
     def disk_full(self, position):
         if position.epoch == 2 and self.settings["net"] == "resnet":
@@ -330,9 +343,9 @@ def test_a_training_that_fails_again_is_a_row_and_not_begun_anew(data, tmp_path,
     assert [path.name for path in run.parent.iterdir()] == ["001"]
 
 
-def test_a_training_that_cannot_go_on_begins_anew(data, tmp_path, calls, capsys):
-    chosen = settings(data, tmp_path, seeds=1, epochs=1)
-    assert compare.main(chosen) == 0
+def test_a_training_that_cannot_go_on_begins_anew(data, tmp_path, calls, copied, capsys):
+    chosen = settings(data, tmp_path, seeds=1)
+    copied("resnet", "se_resnet50")
     run = tmp_path / "runs" / "resnet" / "001"
     write_result(run, {**read_result(run), "status": "unfinished"})
     (run / "last.safetensors").write_bytes(b"")
@@ -342,7 +355,7 @@ def test_a_training_that_cannot_go_on_begins_anew(data, tmp_path, calls, capsys)
 
 
 def test_a_network_that_fails_is_a_row_and_the_others_go_on(data, tmp_path, calls, capsys):
-    assert compare.main(settings(data, tmp_path, nets=("vgg19", "resnet", "se_resnet50"), seeds=1)) == 1
+    assert compare.main(settings(data, tmp_path, nets=("vgg19", "resnet", "se_resnet50"), seeds=1, epochs=1)) == 1
     rows = {row["network"]: row for row in table(tmp_path / "runs" / "compare" / "001")["networks"]}
     assert rows["vgg19"]["accuracy"] is None
     assert rows["vgg19"]["note"].startswith("seed 0 failed: train.py: error")

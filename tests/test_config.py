@@ -378,7 +378,7 @@ def test_a_mistyped_network_is_refused_with_the_nearest_and_all_names(capsys):
         ('data: "a\\0b"', "{file}: data = 'a\\x00b': expected text without zero bytes or surrogates"),
         ('data: "\\ud800"', "{file}: data = '\\ud800': expected text without zero bytes or surrogates"),
         ('data: "\\U00110000"', "config = '{file}': not YAML: "),
-        ("# " + "x" * 100_000, "config = '{file}': more than 100,000 bytes, which no recipe needs"),
+        ("# " + "x" * 100_000, "config = '{file}': cannot be read: 100,002 bytes, more than the maximum of 100,000"),
     ],
 )
 def test_bad_recipes_are_refused_in_one_line(capsys, recipe, text, expected):
@@ -542,3 +542,12 @@ def test_compare_takes_every_setting_that_decides_what_all_its_networks_learn():
     of_train, of_compare = ({item.name for item in settings(script)} for script in ("train", "compare"))
     of_one_training = {"net", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda"}
     assert of_train - of_compare == of_one_training
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("read", [load_config, lambda path: parse_config(["--config", str(path)], "train")])
+def test_a_pipe_in_place_of_settings_is_refused_without_waiting(tmp_path, capsys, read):
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises((ConfigError, SystemExit)) as refused:
+        read(tmp_path / "config.yaml")
+    assert "a named pipe, not a file" in str(refused.value) + capsys.readouterr().err

@@ -4,15 +4,20 @@ tests/cuda_emulation/ is what runs them. Speed, and what only a GPU does, is lef
 """
 
 import ctypes
+import hashlib
 import itertools
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from machine.cache_folder import cache_root, is_mine
 
 pytestmark = pytest.mark.version_independent
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,6 +170,46 @@ class Reference:
 # ---- The kernels on CPU threads
 
 
+def cached(name, command, tmp_path_factory):
+    """A path, kept from one run of the tests to the next, for what ``command`` makes of the sources as they are now."""
+    version = subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout
+    digest = hashlib.sha256(repr(command).encode() + version)
+    for source in sorted([*CAPI.parent.iterdir(), *EMULATION.parent.iterdir()]):
+        digest.update(source.name.encode() + source.read_bytes())
+    try:
+        folder = cache_root() / "tests" / digest.hexdigest()[:20]
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_mine(folder):
+            return folder / name
+    except OSError:
+        pass
+    return tmp_path_factory.mktemp("compiled") / name
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation(tmp_path_factory):
+    """nvcc at work beside the tests: (its process, the empty file that will say that it was content); None if that is there."""
+    if NVCC is None:
+        yield None
+        return
+    known = subprocess.run([NVCC, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
+    chosen = [name for name in ARCHITECTURES if name in known]
+    assert chosen
+    # The kernels ask for nothing newer than the oldest, so its intermediate code serves all: half the time
+    target = f"-gencode=arch=compute_80,code=[{','.join(chosen)}]"
+    command = [NVCC, "-c", str(CAPI), "-std=c++17", "-O3", "-Xcompiler", "-Wall,-Wextra", "--threads", "2", target]
+    content = cached("nvcc was content", command, tmp_path_factory)
+    if content.exists():
+        yield None
+        return
+    command += ["-o", str(tmp_path_factory.mktemp("nvcc") / "kernels.o")]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        yield process, content
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)  # with the compilers that it started
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     """The C interface of the kernels, built to run on CPU threads."""
@@ -173,14 +218,17 @@ def library(tmp_path_factory):
         pytest.skip("the emulation needs Linux, g++ and the headers that come with nvcc")
     dry_run = subprocess.run([NVCC, "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False)
     includes = re.findall(r'-I"?([^"\s]+/include)"?', dry_run.stdout + dry_run.stderr)
-    folder = tmp_path_factory.mktemp("emulation")
-    target = folder / "emulation.so"
     compile_it = ["-std=c++20", "-O1", "-fPIC", "-fsanitize=alignment", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
     compile_it += [part for include in includes for part in ("-isystem", include)]
-    compile_it += ["-c", str(EMULATION), "-o", str(folder / "emulation.o")]
-    for arguments in (compile_it, ["-shared", str(folder / "emulation.o"), "-o", str(target)]):
-        built = subprocess.run([compiler, *arguments], capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr[-4000:]
+    compile_it = [compiler, *compile_it, "-c", str(EMULATION)]
+    target = cached("emulation.so", compile_it, tmp_path_factory)
+    if not target.exists():
+        unfinished, objects = target.with_name(f"{os.getpid()}.so"), target.with_name(f"{os.getpid()}.o")
+        for command in ([*compile_it, "-o", objects], [compiler, "-shared", objects, "-o", unfinished]):
+            built = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert built.returncode == 0, built.stderr[-4000:]
+        objects.unlink()
+        os.replace(unfinished, target)
     loaded = ctypes.CDLL(str(target))
     for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
         getattr(loaded, name).restype = ctypes.c_int64
@@ -315,19 +363,6 @@ def check(library, dtype, shape, half, norm, relu, residual, offset=0):
 # ---- The tests
 
 
-@needs_nvcc
-def test_nvcc_compiles_the_kernels_for_gpus_of_three_generations(tmp_path):
-    known = subprocess.run([NVCC, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
-    chosen = [name for name in ARCHITECTURES if name in known]
-    assert chosen
-    # The kernels ask for nothing newer than the oldest, so its intermediate code serves all: half the time
-    target = f"-gencode=arch=compute_80,code=[{','.join(chosen)}]"
-    command = [NVCC, "-c", str(CAPI), "-o", str(tmp_path / "kernels.o"), "-std=c++17", "-O3", "-Xcompiler", "-Wall,-Wextra"]
-    built = subprocess.run([*command, "--threads", "2", target], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr[-4000:]
-    assert not re.search("block_end.*warning", built.stderr), built.stderr[-4000:]
-
-
 def test_the_reference_has_the_derivatives_of_what_it_computes():
     shape, half, step = (2, 4, 3), 1, 1e-6
     x, residual, weights, parameters = draw(0, shape, half, "float32", residual=True)
@@ -455,3 +490,14 @@ def test_a_shape_that_cannot_be_is_refused(library):
     assert library.block_end_forward(0, shape, 1, 0, values, pointers, None, None) != 0
     assert library.block_end_backward(3, shape, 1, 0, values, pointers, None, None) != 0
     assert library.block_end_error(0) == b"no error"
+
+
+@needs_nvcc
+def test_nvcc_compiles_the_kernels_for_gpus_of_three_generations(compilation):
+    if compilation is None:
+        return  # these sources, as this nvcc was asked to: the same again
+    process, content = compilation
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors[-4000:]
+    assert not re.search("block_end.*warning", errors), errors[-4000:]
+    content.touch()

@@ -198,11 +198,18 @@ def newest(script, folder):
         "gradcam": ("gradcam", "--run", runs / NETS[0] / "001"),
         "compare": ("compare", "--runs", runs / NETS[0] / "001", runs / NETS[1] / "001", "--runs_dir", runs),
         "resume": ("train", "--resume", runs / NETS[0] / "001", "--epochs", 2),
+        "init_from": (
+            "train",
+            "--init_from",
+            runs / NETS[0] / "001" / "best.safetensors",
+            "--config",
+            runs / NETS[0] / "001" / "config.yaml",
+        ),
     }[script]
 
 
 READERS = {
-    "best.safetensors": ("eval", "gradcam", "compare"),
+    "best.safetensors": ("eval", "gradcam", "init_from"),
     "last.safetensors": ("resume",),
     "result.json": ("eval", "gradcam", "compare", "resume"),
     "eval/metrics.json": ("compare",),

@@ -1,6 +1,7 @@
 """Grad-CAM, the gates of Shuffle Attention, and the script that draws both."""
 
 import os
+import shutil
 
 import numpy as np
 import paddle
@@ -17,9 +18,11 @@ import networks
 import train
 from attention.shuffle_attention import ShuffleAttention
 from config import Config
+from data.data_folder import DataFolder
 from data.lists import write_lists
 from explanation import explain_photographs
 from explanation.class_activation import grad_cam
+from explanation.photograph_choice import true_classes
 from explanation.shuffle_gates import shuffle_gates, stage_gates
 from networks import NETWORKS, NetworkError, build_network
 from networks.classifier import Classifier
@@ -509,3 +512,16 @@ def test_another_validation_list_is_refused_unless_asked_for(trained, tmp_path, 
         assert "is not the list that" in refusal(capsys, settings(trained, net="resnet"))
     finally:
         listed.write_text(text, encoding="utf-8")
+
+
+def test_the_data_folder_itself_has_no_class(listed_folder):
+    assert true_classes(str(listed_folder), "folder", {"cat"})(listed_folder) is None
+
+
+def test_class_folders_of_an_archive_count_where_its_lists_are_bad(photo_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (photo_folder / "labels.txt").write_text("cat\n\ndog\n")
+    archive = shutil.make_archive(str(tmp_path / "photographs"), "zip", photo_folder)
+    root = DataFolder.open(archive).root
+    assert true_classes(archive, "folder", {"cat"})(root / "cat" / "cat_0.jpg") == "cat"
+    assert "labels.txt line 2 is blank" in capsys.readouterr().err

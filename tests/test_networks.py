@@ -16,12 +16,19 @@ from training.state import seed_generators
 pytestmark = pytest.mark.python_independent
 
 
+SAME = ("sa_resnet50", "resnet50")  # as sa_resnet and resnet
+DEEPER = ("resnet34", "resnet101", "resnet152", "sa_resnet101", "sa_resnet152", "epsanet101")  # more of the same blocks
+
+
 def build_seeded(name):
     paddle.seed(3)
-    return build_network(name, 5)
+    network = build_network(name, 5)
+    if name == "vgg19":  # 120 of its 140 million weights are those of two linear layers, Paddle's own
+        network.classifier[0], network.classifier[3] = paddle.nn.Linear(25088, 32), paddle.nn.Linear(32, 4096)
+    return network
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("sa_resnet50", "resnet50")])  # have another name
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in SAME + DEEPER])
 def test_every_network_learns_saves_and_repeats(name, tmp_path):
     smallest = 128 if name == "tower_net" else 32
     generator = np.random.default_rng(0)
@@ -61,6 +68,16 @@ def test_every_network_learns_saves_and_repeats(name, tmp_path):
         assert value.numpy().tobytes() == other.numpy().tobytes(), f"{tensor}: the seed decides what training makes of it"
 
 
+@pytest.mark.parametrize("name", DEEPER)
+@pytest.mark.usefixtures("weights_not_drawn")
+def test_a_deeper_network_gives_logits_and_a_gradient_for_every_parameter(name):
+    network = build_network(name, 5)
+    logits = network(paddle.randn([2, 3, 32, 37]))
+    assert logits.shape == [2, 5]
+    logits.sum().backward()
+    assert [n for n, p in network.named_parameters() if not p.stop_gradient and p.grad is None] == []
+
+
 def _without_dropout(network):
     for layer in network.sublayers():
         if isinstance(layer, paddle.nn.Dropout):
@@ -74,6 +91,7 @@ def save_network(network, path):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
 @pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_any_depth_takes_any_attention(name, attention):
     options = {"sa_groups": 32} if attention == "shuffle" and name in ("resnet18", "resnet34") else {}
     network = build_network(name, 3, attention=attention, **options)

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.python_independent
         ("mobilenet_v2", 16, 2_244_368),
     ],
 )
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_parameter_counts_are_the_published_ones(name, num_classes, learnable):
     assert parameter_counts(build_network(name, num_classes))[0] == learnable
 
@@ -39,10 +40,12 @@ def test_parameter_counts_are_the_published_ones(name, num_classes, learnable):
 @pytest.mark.parametrize(
     ("name", "millions"), [("se_resnet50", 28.09), ("cbam_resnet50", 28.09), ("eca_resnet50", 25.56), ("sge_resnet50", 25.56)]
 )
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_parameter_counts_round_to_the_published_millions(name, millions):
     assert round(parameter_counts(build_network(name, 1000))[0] / 1e6, 2) == millions
 
 
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_paddle_summary_counts_epsanet_as_published():
     with plain_operators():  # paddle.summary counts the layers that are called
         network = build_network("epsanet50", 1000)
@@ -53,6 +56,7 @@ def test_paddle_summary_counts_epsanet_as_published():
 
 
 @pytest.mark.parametrize("depth", [18, 34])
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_basic_blocks_are_those_of_paddles_own_resnet(depth):
     own = {name: tuple(v.shape) for name, v in build_network(f"resnet{depth}", 10).state_dict().items()}
     theirs = getattr(paddle.vision.models, f"resnet{depth}")(num_classes=10).state_dict()
@@ -69,6 +73,7 @@ def test_a_resnet_computes_what_paddles_own_does():
 @pytest.mark.parametrize(
     ("plain", "attentive", "blocks"), [("resnet101", "sa_resnet101", 33), ("resnet152", "sa_resnet152", 50)]
 )
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_shuffle_attention_adds_nothing_but_its_own_parameters(plain, attentive, blocks):
     shapes = {name: tuple(p.shape) for name, p in build_network(plain, 10).named_parameters()}
     with_attention = {name: tuple(p.shape) for name, p in build_network(attentive, 10).named_parameters()}
@@ -78,6 +83,7 @@ def test_shuffle_attention_adds_nothing_but_its_own_parameters(plain, attentive,
     assert all(".sa." in name for name in added)
 
 
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_state_dict_names_are_those_of_the_authors_code():
     """Names written out from torchvision's ResNet-50 and the SA-Net authors' code; BN statistics by Paddle's own names."""
 
@@ -130,6 +136,7 @@ def test_any_image_size_gives_logits(attention, size, block):
     assert np.isfinite(logits.numpy()).all()
 
 
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_stages_halve_the_map_at_their_first_3x3_convolution():
     network = build_network("resnet50", 10)
     strides = {n: layer._stride for n, layer in network.named_sublayers() if isinstance(layer, paddle.nn.Conv2D)}
@@ -162,6 +169,7 @@ def test_zero_init_residual_starts_every_block_as_the_identity(name):
     assert np.abs(build_network(name, 10).layer1[1](x).numpy() - x.numpy()).max() > 0.1
 
 
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_multiply_adds_are_the_published_ones():
     network = build_network("resnet50", 1000)
     network.train()
@@ -169,6 +177,7 @@ def test_multiply_adds_are_the_published_ones():
     assert network.training
 
 
+@pytest.mark.usefixtures("weights_not_drawn")
 def test_summary_states_learnable_parameters_apart_from_statistics(capfd):
     text = summarize(build_network("sa_resnet", 10), "sa_resnet", 10, 64)
     assert "23,529,230" in text

@@ -22,7 +22,7 @@ import eval as eval_script
 import networks
 import train
 import training.optimization
-from config import Config, load_config
+from config import Config, load_config, parse_config
 from data.data_sets import digests
 from data.splitting import split_folder
 from plots import figures
@@ -354,6 +354,28 @@ def test_a_best_that_could_not_be_saved_is_not_promised(data, tmp_path, capsys, 
     assert json.loads((run / "eval/metrics.json").read_text())["acc"] == read_history(run)[0]["val_acc"]
 
 
+def test_a_first_best_that_could_not_be_saved_has_no_false_reason_and_is_saved_on_resume(data, tmp_path, capsys, monkeypatch):
+    original = run_recorder.save_checkpoint
+
+    def no_room_for_the_best(path, *arguments):
+        if path.name == "best.safetensors":
+            raise OSError(28, "No space left on device")
+        original(path, *arguments)
+
+    run = tmp_path / "runs/resnet/001"
+    with monkeypatch.context() as patch:
+        patch.setattr(run_recorder, "save_checkpoint", no_room_for_the_best)
+        assert train.main(settings(data, tmp_path, epochs=1)) == 2
+        assert "failed: no best.safetensors, for it could not be written" in capsys.readouterr().out
+        before = (run / "result.json").read_bytes()
+        assert train.main(parse_config(["--resume", str(run)], "train")) == 2
+        assert (run / "result.json").read_bytes() == before, "it names no best epoch that is not on the disk"
+    assert read_result(run)["best"] is None
+    assert "best_not_saved" not in read_result(run)
+    assert train.main(parse_config(["--resume", str(run)], "train")) == 0
+    assert read_header(run / "best.safetensors")["epoch"] == read_result(run)["best"]["epoch"] == 1
+
+
 def test_a_list_that_changed_since_training_is_refused_unless_asked_for(data, tmp_path, capsys):
     copy = tmp_path / "data"
     shutil.copytree(data, copy)
@@ -404,7 +426,7 @@ def test_summary_needs_no_data(tmp_path, capsys):
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, code):
-    command = [sys.executable, "train.py", "--net", "resnet", "--data", str(data), "--runs_dir", str(tmp_path / "runs"),
+    command = [sys.executable, "train.py", "--net", "resnet18", "--data", str(data), "--runs_dir", str(tmp_path / "runs"),
                "--image_size", "32", "--epochs", "500", "--num_workers", "2", "--batch_size", "8"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True, preexec_fn=heed_interruption)  # fmt: skip
@@ -427,7 +449,7 @@ def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, 
     assert took < 5
     assert "Traceback" not in err
     assert "interrupted: best validation accuracy" in out
-    run = tmp_path / "runs/resnet/001"
+    run = tmp_path / "runs/resnet18/001"
     assert read_result(run)["status"] == "interrupted"
     assert len(read_history(run)) >= 1
     deadline = time.monotonic() + 3

@@ -36,6 +36,7 @@ class _EpochMean(paddle.metric.Metric):
     """A mean over all photographs since the last reset; a subclass defines ``_name`` and ``of_each``."""
 
     _name: str
+    column: str  # train_COLUMN and val_COLUMN of the history
     total: Any  # sum of the values: a number, or a scalar on the device
     count: Any  # number of photographs or sum of their weights, likewise
 
@@ -83,7 +84,7 @@ class MeanCrossEntropy(_EpochMean):
     Training and validation loss therefore mean the same, whatever the training criterion and the size of the last batch.
     """
 
-    _name = "mean_loss"
+    _name, column = "mean_loss", "loss"
 
     def of_each(self, logits: Tensor, labels: Tensor) -> Tensor:
         return cross_entropies(logits, labels)
@@ -92,11 +93,15 @@ class MeanCrossEntropy(_EpochMean):
 class Accuracy(_EpochMean):
     """The share of photographs whose most probable class is the label (of soft labels: the class with the largest share)."""
 
-    _name = "acc"
+    _name, column = "acc", "acc"
 
     def of_each(self, logits: Tensor, labels: Tensor) -> Tensor:
         classes = labels.argmax(axis=1) if labels.ndim == 2 else labels
         return logits.argmax(axis=1) == classes
+
+
+EPOCH_METRICS = (MeanCrossEntropy, Accuracy)
+"""What training and evaluation report of an epoch."""
 
 
 class PredictionRecorder(paddle.metric.Metric):
@@ -112,7 +117,7 @@ class PredictionRecorder(paddle.metric.Metric):
     def reset(self) -> None:
         self._probabilities, self._labels = [], []
 
-    def compute(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
         return F.softmax(logits.astype("float32")), labels
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:

@@ -111,12 +111,10 @@ class TrainingModel(paddle.Model):
             if config.save_every_steps and (step + 1) % config.save_every_steps == 0 and step + 1 < steps:
                 recorder.record_step(state.within_epoch(step + 1))
         bar.close()
-        values = self._values()
         return {
             "epoch": epoch + 1,
             "learning_rate": schedule.last_lr,
-            "train_loss": values["mean_loss"],
-            "train_acc": values["acc"],
+            **self._columns("train", self._values()),
             "images_per_second": len(loader.dataset) / state.epoch_clock.seconds,
         }
 
@@ -130,12 +128,15 @@ class TrainingModel(paddle.Model):
                 f"the validation loss became {values['mean_loss']} after epoch {epoch + 1}: "
                 f"training has diverged; a lower --learning_rate (a tenth, say) usually helps"
             )
-        return {"val_loss": values["mean_loss"], "val_acc": values["acc"]}
+        return self._columns("val", values)
 
     def figures(self) -> str:
         """Loss and accuracy so far, as text for a progress bar; copies them to the host."""
         values = self._values()
         return f"loss: {values['mean_loss']:.4f} - acc: {values['acc']:.4f}"
+
+    def _columns(self, side, values) -> dict[str, float]:
+        return {f"{side}_{metric.column}": values[metric.name()] for metric in self._metrics}
 
     def _values(self) -> dict[str, float]:
         return {metric.name(): metric.accumulate() for metric in self._metrics}

@@ -6,13 +6,14 @@ from typing import Any, Optional
 
 from visualdl import LogWriter
 
-from machine.ending import Terminated
+from machine.interruption import Terminated
 from machine.whole_file import write_text
 from plots.figures import draw_curves
 from trained.checkpoint import save_checkpoint
 from trained.history import best_epoch, write_history
 from trained.result import write_result
 from trained.run_folder import write_config
+from training.resuming import best_is_behind
 from training.state import Position, TrainingDiverged, TrainingState
 
 BOARD_SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate")
@@ -33,6 +34,9 @@ class RunRecorder:
         self.run, self.settings, self.classes, self.state, self.facts = run, settings, classes, state, facts
 
     def __enter__(self) -> "RunRecorder":
+        best = self.state.position.best
+        if best and best_is_behind(self.run, self.state.position):  # before result.json names it
+            self.save_best(best)
         write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
         self._write_result("unfinished")
         if self.state.position.history:
@@ -110,10 +114,10 @@ class RunRecorder:
             "peak_memory_mb": self.state.peak_memory_mb,
             **{name: value for name, value in self.facts.items() if value is not None},
         }
-        if position.history and position.best is None:
-            highest = best_epoch(position.history)
+        threshold = self.settings["save_best_above"]
+        if position.history and threshold and (highest := best_epoch(position.history))["val_acc"] <= threshold:
             result["best_not_saved"] = (
-                f"no validation accuracy was above save_best_above = {self.settings['save_best_above']:g}, the highest was "
+                f"no validation accuracy was above save_best_above = {threshold:g}, the highest was "
                 f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
             )
         if error is not None:
@@ -149,7 +153,7 @@ class RunRecorder:
             print(f"{result['status']} before the first epoch ended; {where}")
             return
         if best is None:
-            outcome = f"no best.safetensors, for {result['best_not_saved']}"
+            outcome = f"no best.safetensors, for {result.get('best_not_saved', 'it could not be written')}"
         else:
             outcome = f"best validation accuracy {best['val_acc']:.4f} in epoch {best['epoch']}"
         print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")

@@ -19,11 +19,11 @@ from ops import fused
 from trained.result import read_result
 from trained.run_error import RunError
 from trained.run_folder import create_run, lock_run, newest_run
-from training.epoch_metrics import Accuracy, MeanCrossEntropy, TrainingLoss
+from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.recorder import RunRecorder
-from training.resuming import best_is_behind, restore
+from training.resuming import restore
 from training.state import TrainingState
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
@@ -85,7 +85,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     optimizer = build_optimizer(
         classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
     )
-    metrics = [MeanCrossEntropy(), Accuracy()]
+    metrics = [metric() for metric in EPOCH_METRICS]
     model = TrainingModel(classifier)
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
     state = TrainingState(classifier, optimizer, metrics)
@@ -98,9 +98,6 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
         with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts) as recorder:
-            best = state.position.best
-            if best and best_is_behind(folder, state.position):
-                recorder.save_best(best)
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
                 f"{device}, {config.threads} threads; run folder {printable(folder)}"

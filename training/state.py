@@ -96,7 +96,7 @@ class TrainingState:
         self.epoch_clock = Stopwatch(so_far["seconds"] if so_far else 0.0)
         for metric in self.metrics:
             metric.reset()
-            if so_far and metric.name() in so_far["metrics"]:
+            if so_far:
                 metric.restore(*so_far["metrics"][metric.name()])
 
     def within_epoch(self, step: int) -> Position:

@@ -20,6 +20,8 @@ from messages.quoting import named
 from messages.user_error import UserError
 from pickles.pickled_arrays import PlainArray
 from pickles.plain_pickle import Opaque, read_plain_pickle
+from settings.format_number import FormatError, check_format
+from trained.header import FORMAT
 from weights.torch_weights import LANGUAGE, MAGIC, Tensor, UnreadableWeights, read_legacy, read_zip, widened
 
 PLACES = (
@@ -64,7 +66,7 @@ def digest_of(path: Optional[Union[str, Path]]) -> Optional[str]:
 
 
 def read_weights(path: Union[str, Path]) -> Weights:
-    """The weights in the file ``path``; raises WeightFileError."""
+    """The weights in the file ``path``; raises WeightFileError, and FormatError for a checkpoint of a newer version."""
     path = Path(path)
     if path.is_dir():
         raise WeightFileError(f"{path} is a folder: name the file of weights in it, such as its best.safetensors")
@@ -73,6 +75,8 @@ def read_weights(path: Union[str, Path]) -> Weights:
     try:
         with open(path, "rb") as file:
             weights = _read(file)
+    except FormatError:
+        raise
     except UNREADABLE as error:
         reason = str(error)
         if not isinstance(error, UnreadableWeights):  # an error from a library may quote the file
@@ -207,7 +211,9 @@ def _read_safetensors(file, length):
     """
     with safe_open(file.name, framework="np") as stored:
         metadata, names = stored.metadata() or {}, list(stored.keys())
-        own = "header" in metadata
+        own = "header" in metadata  # a checkpoint of this toolkit
+        if own:
+            check_format(_header_of(metadata).get("format"), FORMAT, file.name)
         wanted = [name for name in names if not own or name.startswith(OWN)]
         header = json.loads(file.read(8 + length)[8:])
         arrays, unreadable = {}, {}
@@ -225,6 +231,16 @@ def _read_safetensors(file, length):
     if not arrays:
         raise UnreadableWeights("it holds no tensors of a network")
     return Weights(arrays, _framework(metadata, arrays), unreadable)
+
+
+def _header_of(metadata):
+    try:
+        header = json.loads(metadata["header"])
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a dict")
+    return header
 
 
 def _raw(file, start, entry):
