@@ -61,7 +61,7 @@ demo: setup
 	@ls -1 $(DEMO_PICTURES)
 
 test: setup-dev
-	$(VENV_PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-matrix:
 	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py

@@ -116,4 +116,4 @@ def test_a_signal_in_a_long_operation_ends_the_process_all_the_same(sent, code):
     finally:
         process.kill()
     assert process.returncode == code
-    assert b"ended in the middle of a step" in err
+    assert b"ended in the middle of an operation" in err

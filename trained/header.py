@@ -131,7 +131,7 @@ def _filled_part_of_epoch(value):
     if value is None:
         return None
     found = value["metrics"]
-    return {**value, "metrics": {**copy.deepcopy(METRICS), **found}}
+    return {**value, "metrics": {name: found.get(name, copy.deepcopy(default)) for name, default in METRICS.items()}}
 
 
 def _is_memory(value):
