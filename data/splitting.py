@@ -6,7 +6,6 @@ The split depends only on the names and the seed; photographs with the same pixe
 import concurrent.futures
 import hashlib
 import os
-import unicodedata
 from collections import defaultdict
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,7 +20,7 @@ from machine.processor import available_cores
 from machine.whole_file import write_csv
 from machine.workers import become_worker
 from messages.progress import ProgressBar
-from messages.terminal import printable
+from messages.terminal import columns_of, printable
 
 MAX_PROCESSES = 61  # in a pool, on Windows
 
@@ -179,18 +178,13 @@ def _count(entries, label):
 
 def _print_table(root, counts, problems):
     shown = {name: printable(name) for name in counts}
-    width = max(max(map(_columns, shown.values())), len("class"))
+    width = max(max(map(columns_of, shown.values())), len("class"))
     print(f"{'class':<{width}}  train    val")
     for name, (train, val) in counts.items():
-        print(f"{shown[name]}{' ' * (width - _columns(shown[name]))}  {train:5d}  {val:5d}")
+        print(f"{shown[name]}{' ' * (width - columns_of(shown[name]))}  {train:5d}  {val:5d}")
     train, val = (sum(pair[side] for pair in counts.values()) for side in (0, 1))
     print(f"{'total':<{width}}  {train:5d}  {val:5d}")
     if problems:
         kept = sum(problem.startswith("duplicate, kept") for _, problem in problems)
         print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {printable(root / REPORT)}")
     print("finished train val split!")
-
-
-def _columns(text):
-    """Terminal columns of a text: Chinese, Japanese and Korean characters take two, separate accents none."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in composed(text))

@@ -1,6 +1,7 @@
 """Makes text safe for the terminal: names come from strangers, and can contain sequences that a terminal executes."""
 
 import sys
+import unicodedata
 
 JOINERS = "\u200c\u200d"  # not printable by themselves, but part of emoji and of several scripts
 
@@ -14,6 +15,12 @@ def printable(text: object) -> str:
         letter if letter.isprintable() or letter in JOINERS else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def columns_of(text: str) -> int:
+    """Columns that the text takes: Chinese, Japanese and Korean characters take two, a separate accent none."""
+    composed = unicodedata.normalize("NFC", text)
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in composed)
 
 
 def print_error(script: str, error: BaseException) -> None:

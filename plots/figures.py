@@ -26,6 +26,7 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from machine.whole_file import whole_file  # noqa: E402
+from messages.terminal import columns_of  # noqa: E402
 from trained.history import best_epoch  # noqa: E402
 
 # Okabe and Ito's palette without yellow, which is too light for a line on white
@@ -141,12 +142,13 @@ def draw_tradeoff(rows: list[dict], path: Path) -> None:
 def draw_confusion_matrix(matrix: np.ndarray, classes: list[str], path: Path, title: str) -> None:
     """``matrix`` int [C, C]: counts by true (row) and predicted class (column), shaded by the share of the true class."""
     share = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
-    size = min(max(4.5, 0.55 * len(classes) + 2), 30)
+    names = [shortened(name) for name in classes]
+    room = 0.1 * max(0, max(map(columns_of, names)) - 15)  # inches for long names, without which no place is left to the cells
+    size = min(max(4.5, 0.55 * len(classes) + 2), 30) + room
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     places = range(len(classes))
-    names = [shortened(name) for name in classes]
     axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names)
     if len(classes) <= 40:

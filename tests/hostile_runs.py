@@ -218,6 +218,8 @@ def damaged_and_refused(folder):
 
 def main():
     record, started = Record(), time.monotonic()
+    build = "from machine import processor; processor.configure(); from ops import fused; fused.set_mode('on')"
+    subprocess.run([sys.executable, "-c", build], cwd=ROOT, check=True)  # which says so, in whatever script comes first
     with tempfile.TemporaryDirectory(prefix="hostile-") as place:
         place = Path(place)
         good = plain(place / "good" / "data")
