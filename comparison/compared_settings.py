@@ -6,7 +6,7 @@ from typing import Any
 from config import Config, ConfigError, load_config, names_of, settings
 from networks import options_of
 
-USED_WITH_RUNS = {"runs", "runs_dir", *names_of("compare eval", affects="speed")}
+USED_WITH_RUNS = {*names_of("compare", part="run"), *names_of("compare eval", affects="speed")}
 """The settings that have an effect with --runs, on finished runs."""
 
 
