@@ -81,6 +81,11 @@ def handle_termination(patience: float = 4.0) -> None:
     threading.Thread(target=_end_in_time, args=(arrived, wakes, patience), daemon=True).start()
 
 
+def _stop_waking():
+    """In a forked process: a signal that ends it must not wake the thread of its parent, which would end the parent too."""
+    signal.set_wakeup_fd(-1)
+
+
 def _terminate(signum, frame):
     if os.getpid() != _main_process:  # a worker that was just forked and has not called become_worker yet
         os._exit(TERMINATED)

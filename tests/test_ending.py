@@ -1,5 +1,6 @@
 """How scripts end: the exit code, and one line for an error or an interruption."""
 
+import os
 import re
 import signal
 import subprocess
@@ -117,3 +118,16 @@ def test_a_signal_in_a_long_operation_ends_the_process_all_the_same(sent, code):
         process.kill()
     assert process.returncode == code
     assert b"ended in the middle of an operation" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_signal_to_a_process_that_was_just_forked_does_not_end_its_parent():
+    program = (
+        "import os, signal, time; from machine import ending; ending.handle_termination(patience=0.2)\n"
+        "child = os.fork()\n"
+        "if not child: time.sleep(10); os._exit(0)\n"
+        "time.sleep(0.1); os.kill(child, signal.SIGTERM); _, status = os.waitpid(child, 0)\n"
+        "time.sleep(0.6); print('child', os.WEXITSTATUS(status), 'and the parent lives')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.stdout, ended.stderr) == ("child 143 and the parent lives\n", "")
