@@ -78,6 +78,8 @@ def handle_termination(patience: float = 4.0) -> None:
     wakes.setblocking(False)
     # Python writes a signal's number to this socket at once, whatever the main thread does
     signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=_stop_waking)
     threading.Thread(target=_end_in_time, args=(arrived, wakes, patience), daemon=True).start()
 
 
@@ -113,4 +115,23 @@ def _report_interruption(kind, error, traceback):
     os._exit(INTERRUPTED)
 
 
+def _repeat_if_lost(unraisable):
+    """Send Ctrl-C or SIGTERM again if it arrived in a callback, such as one of an import's, whose errors Python ignores."""
+    if unraisable.exc_type is None or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    sent = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+    repeated = threading.Timer(0.02, _send_to_main_thread, (sent,))  # once the callback has ended
+    repeated.daemon = True
+    repeated.start()
+
+
+def _send_to_main_thread(sent):
+    if hasattr(signal, "pthread_kill"):  # it also ends a wait
+        signal.pthread_kill(threading.main_thread().ident, sent)
+    else:  # on Windows
+        signal.raise_signal(sent)
+
+
 sys.excepthook = _report_interruption
+sys.unraisablehook = _repeat_if_lost

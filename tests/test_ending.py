@@ -131,3 +131,19 @@ def test_a_signal_to_a_process_that_was_just_forked_does_not_end_its_parent():
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
     assert (ended.stdout, ended.stderr) == ("child 143 and the parent lives\n", "")
+
+
+def test_ctrl_c_in_a_callback_whose_errors_python_ignores_is_not_lost():
+    program = (
+        "from machine import ending\n"
+        "import signal, time, weakref\n"
+        "class Gone: pass\n"
+        "def work(config):\n"
+        "    gone = Gone(); kept = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))\n"
+        "    del gone\n"
+        "    time.sleep(10)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "ending.leave(ending.run('train', work, None, uses_paddle=False))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "train.py: interrupted\n")
