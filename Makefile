@@ -4,6 +4,9 @@
 # The Python for .venv, as in `make PYTHON=python3.10 test`; by default the first suitable one.
 PYTHON =
 
+# How many processes share the tests, as in `make JOBS=2 test`; without it, one.
+JOBS =
+
 # Arguments for `make fuzz`, as in `make FUZZ="--inputs 5000 recipes" fuzz`.
 FUZZ =
 
@@ -61,7 +64,7 @@ demo: setup
 	@ls -1 $(DEMO_PICTURES)
 
 test: setup-dev
-	$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV_PYTHON) -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
 
 test-matrix:
 	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py

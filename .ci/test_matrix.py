@@ -46,8 +46,7 @@ def run(name, arguments):
     folder = Path(".venv-" + name)
     print(f"\n{python}, Paddle {paddle}, in {folder}", flush=True)
     install = [sys.executable, "install.py", "--dev", "--venv", str(folder), "--python", python, "--paddle", paddle]
-    tests = [str(folder / "bin" / "python"), "-m", "pytest", "-m", chosen, "-p", "no:cacheprovider",
-             "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]  # fmt: skip
+    tests = [str(folder / "bin" / "python"), "-m", "pytest", "-m", chosen, "-p", "no:cacheprovider"]
     for step, command in (("its installation", install), ("its tests", [*tests, *arguments])):
         code = subprocess.call(command)
         if code:
