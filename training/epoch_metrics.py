@@ -63,7 +63,10 @@ class _EpochMean(paddle.metric.Metric):
         return (values * weights).sum(), weights.sum()
 
     def update(self, total: Tensor, count: Union[Tensor, int]) -> None:
-        self.total, self.count = self.total + total, self.count + count
+        self.total = self.total + total
+        if isinstance(count, Tensor) and not isinstance(self.count, Tensor):
+            self.count = _on_device(self.count)
+        self.count = self.count + count
 
     def accumulate(self) -> float:
         total, count = self.sums()
@@ -75,7 +78,12 @@ class _EpochMean(paddle.metric.Metric):
 
     def restore(self, total: Union[float, list[float]], count: Union[float, list[float]]) -> None:
         """Continue from ``sums()``; older checkpoints hold lists of one number each, from Paddle's own accuracy."""
-        self.total, self.count = (float(np.ravel(value)[0]) for value in (total, count))
+        self.total, self.count = _on_device(float(np.ravel(total)[0])), float(np.ravel(count)[0])
+
+
+def _on_device(value):
+    """A float64 scalar; Paddle 2.6 would add a plain number to one in float32."""
+    return paddle.to_tensor(np.array(value, "float64"))
 
 
 class MeanCrossEntropy(_EpochMean):
