@@ -4,8 +4,8 @@
     python3 .ci/test_matrix.py 2.6.2 -k fuzz   one of them; the other arguments go to pytest
 
 Leaves out tests with a mark that says that a version does not change their outcome. Skips a Python that is not installed, with
-a line that says so. All variants run, one after the other, since most of a run keeps all cores busy and some tests measure
-time; the exit code is 1 if one of them failed, and the last lines say which.
+a line that says so. All variants run, one after the other, since each keeps all cores busy; the exit code is 1 if one of them
+failed, and the last lines say which.
 """
 
 import os

@@ -123,6 +123,7 @@ def test_a_signal_in_a_long_operation_ends_the_process_all_the_same(sent, code):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_signal_to_a_process_that_was_just_forked_does_not_end_its_parent():
     program = (
+        "import warnings; warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12: a fork beside a thread\n"
         "import os, signal, time; from machine import ending; ending.handle_termination(patience=0.2)\n"
         "child = os.fork()\n"
         "if not child: time.sleep(10); os._exit(0)\n"
