@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from data.data_folder import DataFolder
-from data.lists import TRAIN_LIST, VAL_LIST, DataError, list_digest
+from data.data_source import DataSource
+from data.lists import SIDES, DataError, list_digest
 from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographError, read_crop, read_photograph
 
@@ -17,8 +18,8 @@ from data.photographs import PhotographError, read_crop, read_photograph
 class AnimalDataset(PhotographDataset):
     """``dataset[i]`` -> (uint8 [3, image_size, image_size] RGB, int64 label).
 
-    ``list_file``: lines ``relative/path label``, with paths relative to its folder, which also holds ``labels.txt``.
-    ``folder``: that folder; by default links that lead out of it are refused. The other arguments: see PhotographDataset.
+    ``list_file``: lines ``relative/path label``, beside ``labels.txt``. ``folder``: the photographs that the paths are relative
+    to; by default the list's own folder, where links that lead out are refused. The other arguments: see PhotographDataset.
     Raises DataError, for a bad list at once, for a bad photograph when it is read.
     """
 
@@ -45,17 +46,15 @@ class AnimalDataset(PhotographDataset):
         return data
 
     @classmethod
-    def open_side(
-        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view: Any
-    ) -> "AnimalDataset":
-        """The photographs of the training or the validation list of ``data``, a folder or an archive of one."""
-        folder = DataFolder.open(data, follow_links)
-        return cls(folder.root / (TRAIN_LIST if train else VAL_LIST), image_size, train, seed, folder=folder, **view)
+    def open_side(cls, source: DataSource, side: str, image_size: int, seed: int = 0, **view: Any) -> "AnimalDataset":
+        """The photographs of the list of ``side``."""
+        folder = DataFolder.open(source.data, source.follow_links, source.lists_dir)
+        return cls(folder.lists / SIDES[side], image_size, side == "train", seed, folder=folder, **view)
 
     @classmethod
-    def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
+    def count_classes(cls, source: DataSource) -> Optional[int]:
         """The number of names in labels.txt; None if the file is missing."""
-        folder = DataFolder.open(data, follow_links)
+        folder = DataFolder.open(source.data, source.follow_links, source.lists_dir)
         return len(folder.read_classes()) if folder.has_classes() else None
 
     def digest(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Optional, Union
 
 from attention import ATTENTIONS
 from data import DATASETS
+from data.data_source import DataSource
 from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line
@@ -41,6 +42,11 @@ class Config:
         scripts="sample_animals train_val_split show_photographs train eval compare gradcam", inherited_by="eval gradcam")
     follow_links: bool = setting(
         False, "also use photographs outside the data folder if links or lists lead to them",
+        group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
+        inherited_by="eval gradcam")
+    lists_dir: Optional[str] = setting(
+        None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
+        metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
         inherited_by="eval gradcam")
     per_class: int = setting(
@@ -252,6 +258,10 @@ class Config:
         }
         missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **missing)
+
+    def data_source(self) -> DataSource:
+        """Where the photographs come from."""
+        return DataSource(**self.part("data"))
 
     def part(self, name: str) -> dict[str, Any]:
         """{name: value} of the settings of the part ``name``: the arguments of the function that this part is for.

@@ -17,14 +17,7 @@ def split(config: Config) -> None:
     """Write the lists of ``config.data``: see data.splitting."""
     from data.splitting import split_dataset
 
-    split_dataset(
-        config.dataset,
-        config.data,
-        seed=config.seed,
-        follow_links=config.follow_links,
-        show_progress=True,
-        **config.part("split"),
-    )
+    split_dataset(config.data_source(), seed=config.seed, show_progress=True, **config.part("split"))
 
 
 if __name__ == "__main__":

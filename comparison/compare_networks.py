@@ -10,7 +10,8 @@ from comparison.run_groups import ComparisonError, check_comparable, group_runs,
 from comparison.run_plan import evaluate_missing, train_missing
 from comparison.tables import write_comparison
 from config import Config, load_config
-from data.data_sets import open_dataset
+from data.data_sets import open_side
+from data.data_source import DataSource
 from data.lists import DataError
 from machine.device import select_device
 from messages.terminal import printable
@@ -35,11 +36,11 @@ def compare_networks(config: Config) -> int:
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
     if config.runs:
         groups, failures = group_runs([Path(run) for run in config.runs]), {}
-        data = None  # the data of each run
+        source = None  # the data of each run
     else:
-        groups, failures, data = train_missing(config)
+        groups, failures, source = train_missing(config)
     check_comparable([run for group in groups.values() for run in group])  # now: evaluating takes time
-    evaluate_missing(config, groups, failures, data)
+    evaluate_missing(groups, failures, source, config)
     runs = [run for group in groups.values() for run in group]
     if not runs:
         raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))
@@ -49,20 +50,23 @@ def compare_networks(config: Config) -> int:
     notes += grown_runs(runs)
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
-    photograph = photograph_reader(load_config(runs[0] / "config.yaml"), data, config.follow_links)
+    photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.follow_links)
     print(write_comparison(folder, groups, costs, failures, notes, photograph), end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
 
 
-def photograph_reader(trained: Config, data: Optional[str], follow_links: bool = False) -> Callable[[str], Image.Image]:
+def photograph_reader(
+    trained: Config, source: Optional[DataSource], follow_links: bool = False
+) -> Callable[[str], Image.Image]:
     """A function that reads a photograph of the validation list by its name; it raises DataError.
 
-    ``trained``: settings of one of the runs; ``data``: the current place of the photographs; None: as in the training.
+    ``trained``: settings of one of the runs; ``source``: the current place of the photographs; None: as in the training.
     """
-    links = follow_links or trained.follow_links
+    source = source or trained.data_source()
+    source = source._replace(follow_links=source.follow_links or follow_links)
     try:
-        listed = open_dataset(trained.dataset, data or trained.data, trained.image_size, train=False, follow_links=links)
+        listed = open_side(source, "val", trained.image_size)
         places = {sample.name: place for place, sample in enumerate(listed.samples)}
     except DataError:  # deleted since the training; a comparison of finished runs does not need the data
         places = {}

@@ -14,19 +14,20 @@ from comparison.compared_settings import has_settings, machine_settings, trainin
 from comparison.script_process import ProcessFailed, run_script
 from config import Config, names_of
 from data.data_sets import digests, find_data
+from data.data_source import DataSource
 from evaluation.report import is_evaluated
 from trained.result import read_result
 from weights.weight_files import digest_of
 
 
-def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list[str]], str]:
+def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
     """Train every network of ``nets`` with every seed, unless there is such a run; interrupted runs are continued.
 
     Returns ({network: finished runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises
     DataError where the data cannot be used, FormatError where a newer version of the toolkit wrote a run.
     """
-    data = find_data(config.dataset, config.data, may_download="data" not in config.given)
-    config, lists = dataclasses.replace(config, data=data), digests(config.dataset, data, config.follow_links)
+    source = find_data(config.data_source(), may_download="data" not in config.given)
+    config, lists = dataclasses.replace(config, data=source.data), digests(source)
     find = functools.partial(find_run, lists=lists, weights=digest_of(config.init_from))
     groups: dict[str, list[Path]] = {net: [] for net in config.nets}
     failures: dict[str, list[str]] = {}
@@ -55,7 +56,7 @@ def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list
             failures.setdefault(net, []).append(f"seed {seed}: the lists changed while it was trained")
         else:
             groups[net].append(run)
-    return {net: runs for net, runs in groups.items() if runs}, failures, data
+    return {net: runs for net, runs in groups.items() if runs}, failures, source
 
 
 def find_run(
@@ -108,17 +109,18 @@ def continue_run(run: Path, config: Config) -> bool:
 
 
 def evaluate_missing(
-    config: Config, groups: dict[str, list[Path]], failures: dict[str, list[str]], data: Optional[str]
+    groups: dict[str, list[Path]], failures: dict[str, list[str]], source: Optional[DataSource], config: Config
 ) -> None:
     """Evaluate every run whose best epoch has not been evaluated on its own validation list.
 
-    A run that cannot be evaluated moves from ``groups`` to ``failures``. ``data``: the current place of the photographs; None:
-    as in the training.
+    A run that cannot be evaluated moves from ``groups`` to ``failures``. ``source``: the current place of the photographs;
+    None: as in the training.
     """
     machine = {name: value for name, value in machine_settings(config).items() if name in names_of("eval", affects="speed")}
     flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
-    if data:
-        flags += ["--data", data, "--follow_links" if config.follow_links else "--no-follow_links"]
+    if source:
+        flags += ["--data", source.data, "--follow_links" if source.follow_links else "--no-follow_links"]
+        flags += ["--lists_dir", source.lists_dir] if source.lists_dir is not None else []
     for name, runs in list(groups.items()):
         for run in list(runs):
             if is_evaluated(run):

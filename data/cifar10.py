@@ -23,6 +23,7 @@ from paddle.dataset import common
 from paddle.vision.datasets import cifar
 from PIL import Image
 
+from data.data_source import DataSource
 from data.lists import DataError, Sample
 from data.photograph_dataset import PhotographDataset
 from data.photographs import crop
@@ -70,14 +71,14 @@ class Cifar10Dataset(PhotographDataset):
         return str(find_file(data, may_download))
 
     @classmethod
-    def open_side(
-        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view: Any
-    ) -> "Cifar10Dataset":
-        """The training or the validation side of the archive ``data``, which has no links to follow."""
-        return cls(data, image_size, train, seed, **view)
+    def open_side(cls, source: DataSource, side: str, image_size: int, seed: int = 0, **view: Any) -> "Cifar10Dataset":
+        """The training or the validation side of the archive; there is no third."""
+        if side not in ("train", "val"):
+            raise DataError(f"split = {side!r}: CIFAR-10 has two parts, which serve as train and val; choose val")
+        return cls(source.data, image_size, side == "train", seed, **view)
 
     @classmethod
-    def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
+    def count_classes(cls, source: DataSource) -> Optional[int]:
         """Ten, even if the archive is missing."""
         return NUM_CLASSES
 

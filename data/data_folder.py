@@ -27,38 +27,49 @@ from messages.quoting import named
 
 
 class DataFolder:
-    """The folder ``root``, which holds lists and photographs.
+    """The folder ``root`` of photographs, and the folder ``lists`` of the lists that name them, by default the same.
 
     ``follow_links``: also use photographs and lists outside it that links or entries lead to. ``name``: the user's name for it
-    (``--data``), for messages; by default its path.
+    (``--data``), for messages; by default its path. ``lists_dir``: another folder for the lists (``--lists_dir``); the paths
+    in them stay relative to ``root``.
     """
 
     def __init__(
-        self, root: Union[str, os.PathLike], follow_links: bool = False, name: Optional[Union[str, os.PathLike]] = None
+        self,
+        root: Union[str, os.PathLike],
+        follow_links: bool = False,
+        name: Optional[Union[str, os.PathLike]] = None,
+        lists_dir: Optional[Union[str, os.PathLike]] = None,
     ):
-        self.root, self.follow_links, self.name = Path(root), follow_links, str(name or root)
+        self.root, self.follow_links, self.name, self.lists_dir = Path(root), follow_links, str(name or root), lists_dir
+        self.lists = self.root if lists_dir is None else Path(lists_dir)
 
     @classmethod
-    def open(cls, data: Union[str, os.PathLike], follow_links: bool = False) -> "DataFolder":
+    def open(
+        cls,
+        data: Union[str, os.PathLike],
+        follow_links: bool = False,
+        lists_dir: Optional[Union[str, os.PathLike]] = None,
+    ) -> "DataFolder":
         """The folder that ``--data`` names: ``data`` itself, or the content of the archive ``data`` (see archive.unpacked).
 
         Raises DataError; a missing folder is an error only when its lists are read.
         """
         path = Path(data)
         if path.is_file():
-            return cls(unpacked(path), follow_links, data)
+            return cls(unpacked(path), follow_links, data, lists_dir)
         if path.exists() and not path.is_dir():
             raise DataError(f"{path} is neither a folder nor an archive: give --data a folder of class folders")
-        return cls(path, follow_links, data)
+        return cls(path, follow_links, data, lists_dir)
 
     @property
     def split_command(self) -> str:
         """The command that writes this folder's lists, for messages."""
-        return split_command(self.name)
+        return split_command(self.name, self.lists_dir)
 
     def has_classes(self) -> bool:
         """Whether there is a labels.txt."""
-        return (self.root / LABELS).is_file()
+        return (self.lists / LABELS).is_file()
 
     def leads_out(self, path: Union[str, os.PathLike]) -> bool:
         """Whether ``path`` must not be used: with all links resolved it lies outside the folder, and links are not allowed."""
@@ -70,7 +81,7 @@ class DataFolder:
 
     def read_classes(self) -> list[str]:
         """The class names in label order, from ``labels.txt``; raises DataError."""
-        path = self.root / LABELS
+        path = self.lists / LABELS
         lines = self._read_lines(path)
         while lines and not lines[-1].strip():
             lines.pop()
@@ -93,7 +104,7 @@ class DataFolder:
 
         Unless links are allowed, refuses entries that are absolute or leave the folder through ".." or a link.
         """
-        list_file = self.root / list_name
+        list_file = self.lists / list_name
         check = _EntryCheck(self)
         labels = {}  # path -> its label and the first line with it
         samples = []
@@ -127,7 +138,7 @@ class DataFolder:
         return {sample.name: classes[sample.label] for sample in samples}
 
     def _read_lines(self, path):
-        if path.is_symlink() and self.leads_out(path):
+        if path.is_symlink() and not self.follow_links and leads_out(path, self.lists):
             raise DataError(f"{path} is a link that leads out of its folder: put the list itself there, or use --follow_links")
         try:
             with open_regular(path, MAX_LIST_BYTES) as file:

@@ -4,6 +4,7 @@ import os
 from typing import Any, Optional
 
 from data import DATASETS
+from data.data_source import DataSource
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 
@@ -15,27 +16,25 @@ def dataset_class(dataset: str) -> type[PhotographDataset]:
     return DATASETS[dataset].load()
 
 
-def find_data(dataset: str, data: str, may_download: bool = False) -> str:
-    """``data`` in the form that open_dataset takes: a folder stays as it is, CIFAR-10 becomes its archive. Raises DataError.
+def find_data(source: DataSource, may_download: bool = False) -> DataSource:
+    """``source`` in the form that open_side takes: a folder stays as it is, CIFAR-10 becomes its archive. Raises DataError.
 
     ``may_download``: download a published data set if it is missing.
     """
-    return dataset_class(dataset).find(data, may_download)
+    return source._replace(data=dataset_class(source.dataset).find(source.data, may_download))
 
 
-def open_dataset(
-    dataset: str, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view: Any
-) -> PhotographDataset:
-    """The training or the validation side of a data set.
+def open_side(source: DataSource, side: str, image_size: int, seed: int = 0, **view: Any) -> PhotographDataset:
+    """One of the SIDES of a data set.
 
-    ``data``: from find_data. ``follow_links``: see DataFolder. The other arguments: see PhotographDataset. Raises DataError.
+    ``source``: from find_data. The other arguments: see PhotographDataset. Raises DataError.
     """
-    return dataset_class(dataset).open_side(data, image_size, train, seed, follow_links, **view)
+    return dataset_class(source.dataset).open_side(source, side, image_size, seed, **view)
 
 
-def count_classes(dataset: str, data: str, follow_links: bool = False) -> Optional[int]:
+def count_classes(source: DataSource) -> Optional[int]:
     """The number of classes of a data set; None if not known yet, as for a folder that is not split. Raises DataError."""
-    return dataset_class(dataset).count_classes(data, follow_links)
+    return dataset_class(source.dataset).count_classes(source)
 
 
 def check_apart(train_set: PhotographDataset, val_set: PhotographDataset) -> None:
@@ -53,8 +52,8 @@ def _plain(name):
     return os.path.normpath(name) if "./" in name or "//" in name else name
 
 
-def digests(dataset: str, data: str, follow_links: bool = False) -> dict[str, str]:
-    """{"train": SHA-256, "val": SHA-256} of the two sides of a data set; raises DataError, also as ``check_apart`` does."""
-    sides = {side: open_dataset(dataset, data, 1, side == "train", follow_links=follow_links) for side in ("train", "val")}
+def digests(source: DataSource) -> dict[str, str]:
+    """{"train": SHA-256, "val": SHA-256} of the sides that a training uses; raises DataError, also as ``check_apart`` does."""
+    sides = {side: open_side(source, side, image_size=1) for side in ("train", "val")}
     check_apart(sides["train"], sides["val"])
     return {side: opened.digest() for side, opened in sides.items()}

@@ -9,14 +9,16 @@ import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 
 from machine.regular_file import sha256_of
 from machine.whole_file import write_text
 from messages.quoting import quoted
 from messages.user_error import UserError
 
-TRAIN_LIST, VAL_LIST, LABELS = "train_list.txt", "val_list.txt", "labels.txt"
+TRAIN_LIST, VAL_LIST, TEST_LIST, LABELS = "train_list.txt", "val_list.txt", "test_list.txt", "labels.txt"
+SIDES = {"train": TRAIN_LIST, "val": VAL_LIST, "test": TEST_LIST}
+"""The parts of a data set: photographs to train on, to choose the best epoch by, and for a final figure that chose nothing."""
 
 LABEL = re.compile("-?[0-9]{1,9}")  # int() takes hours for a million digits, or refuses them
 MAX_LIST_BYTES = 2**30  # enough for more than ten million photographs
@@ -57,6 +59,7 @@ def write_lists(root: Path, classes: Iterable[str], train: Iterable[tuple[str, i
         write_text(root / file_name, "".join(f"{path} {label}\n" for path, label in entries))
 
 
-def split_command(data: Union[str, os.PathLike]) -> str:
+def split_command(data: Union[str, os.PathLike], lists_dir: Optional[Union[str, os.PathLike]] = None) -> str:
     """The command that writes the lists of ``data``, for messages."""
-    return f"python train_val_split.py --data {shlex.quote(str(data))}"
+    lists = "" if lists_dir is None else f" --lists_dir {shlex.quote(str(lists_dir))}"
+    return f"python train_val_split.py --data {shlex.quote(str(data))}{lists}"

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 from PIL import Image
 
+from data.data_source import DataSource
 from data.lists import Sample
 from data.photographs import central_box, random_box, rotate, whole_box
 
@@ -51,19 +52,20 @@ class PhotographDataset(paddle.io.Dataset):
 
     @classmethod
     def find(cls, data: str, may_download: bool = False) -> str:
-        """``data`` in the form that open_side takes. ``may_download``: download a published data set if it is missing."""
+        """``data`` in the form that ``open_side`` takes. ``may_download``: download a published data set if it is missing."""
         raise NotImplementedError
 
     @classmethod
-    def open_side(
-        cls, data: str, image_size: int, train: bool, seed: int = 0, follow_links: bool = False, **view: Any
-    ) -> "PhotographDataset":
-        """The training or the validation side of ``data``; ``view``: the other arguments of this class."""
+    def open_side(cls, source: DataSource, side: str, image_size: int, seed: int = 0, **view: Any) -> "PhotographDataset":
+        """The ``side``, one of data.lists.SIDES, of ``source``; ``view``: the other arguments of this class.
+
+        Only the side "train" is augmented.
+        """
         raise NotImplementedError
 
     @classmethod
-    def count_classes(cls, data: str, follow_links: bool = False) -> Optional[int]:
-        """The number of classes of ``data``; None if not known yet."""
+    def count_classes(cls, source: DataSource) -> Optional[int]:
+        """The number of classes of ``source``; None if not known yet."""
         raise NotImplementedError
 
     def digest(self) -> str:

@@ -14,6 +14,7 @@ from typing import Optional, Union
 from data import DATASETS
 from data.class_folders import REPORT, SplitError, composed, find_files, sort_key
 from data.data_folder import DataFolder
+from data.data_source import DataSource
 from data.lists import write_lists
 from data.photographs import PhotographError, read_photograph
 from machine.processor import available_cores
@@ -25,11 +26,11 @@ from messages.terminal import columns_of, printable
 MAX_PROCESSES = 61  # in a pool, on Windows
 
 
-def split_dataset(dataset: str, data: str, **options) -> None:
-    """Split a data set, one of DATASETS, that is a folder; ``options``: see split_folder, which names what this raises."""
-    if not DATASETS[dataset].in_folder:
-        raise SplitError(f"dataset = {dataset!r}: only a folder can be split; {dataset} is split already")
-    split_folder(data, **options)
+def split_dataset(source: DataSource, **options) -> None:
+    """Split a data set that is a folder; ``options``: see split_folder, which names what this raises."""
+    if not DATASETS[source.dataset].in_folder:
+        raise SplitError(f"dataset = {source.dataset!r}: only a folder can be split; {source.dataset} is split already")
+    split_folder(source.data, follow_links=source.follow_links, lists_dir=source.lists_dir, **options)
 
 
 def split_folder(
@@ -38,6 +39,7 @@ def split_folder(
     seed: int = 0,
     max_per_class: Optional[int] = None,
     follow_links: bool = False,
+    lists_dir: Optional[Union[str, os.PathLike]] = None,
     show_progress: bool = False,
 ) -> dict[str, tuple[int, int]]:
     """Write the lists of ``data``, a folder of class folders or an archive of one; returns {class: (train count, val count)}.
@@ -47,7 +49,7 @@ def split_folder(
     SplitError, and writes nothing, if the folder is missing, has only one class, a class folder that cannot be used, or a class
     with fewer than two different readable photographs; DataError if an archive cannot be unpacked.
     """
-    folder = DataFolder.open(data, follow_links)
+    folder = DataFolder.open(data, follow_links, lists_dir)
     root = folder.root
     files, problems = find_files(folder)
     digests = _read_all(root, files, problems, show_progress)

@@ -23,7 +23,7 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     config = config.inherit(run.settings, names_of(inherited_by="eval")).resolved()
     select_device(config.device)
     fused.set_mode(config.fused)
-    val_set = run.open_validation_set(config.data, config.follow_links)
+    val_set = run.open_validation_set(run.source(config))
     run.check_classes(val_set)
     same_list = run.check_val_list(val_set, asked_for="data" in config.given)
 

@@ -12,6 +12,7 @@ import numpy as np
 from config import Config
 from data import DATASETS
 from data.data_folder import DataFolder
+from data.data_source import DataSource
 from data.lists import DataError
 from data.photographs import SUFFIXES
 from messages.terminal import printable
@@ -34,7 +35,7 @@ def validation_photographs(config: Config, runs: list[TrainedRun]) -> list[Photo
 
     Raises DataError where the list cannot be read, CheckpointError where a run was validated on another list.
     """
-    datasets = [run.open_validation_set(config.data, config.follow_links, runs[0].settings.dataset) for run in runs]
+    datasets = [run.open_validation_set(runs[0].source(config)) for run in runs]
     for run, dataset in zip(runs, datasets):
         run.check_val_list(dataset, asked_for="data" in config.given)
     first = datasets[0]
@@ -57,7 +58,7 @@ def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph
     if len(drawn) < len(paths):
         print(f"{len(drawn)} of {len(paths)} photographs, drawn at random: --sample takes more")
     names = {name for run in runs for name in run.classes}
-    known = true_classes(config.data, runs[0].settings.dataset, names, config.follow_links)
+    known = true_classes(runs[0].source(config), names)
 
     def read(path, run):
         return runs[run].read_photograph(path)
@@ -75,18 +76,16 @@ def photographs_in(given: Path) -> list[Path]:
     return sorted(path for path in inside if path.suffix.lower() in SUFFIXES) or [given]
 
 
-def true_classes(
-    data: str, dataset: str, names: set[str], follow_links: bool = False
-) -> Callable[[Union[str, Path]], Optional[str]]:
-    """A function from a path to the name of its class: by the lists of the data folder ``data``, else by its class folders.
+def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Path]], Optional[str]]:
+    """A function from a path to the name of its class: by the lists of the data folder ``source``, else by its class folders.
 
-    It returns None for a photograph that is in no list and in no class folder named in ``names``. ``dataset``: the kind of
-    ``data``, see data.DATASETS; data sets that are no folders, such as CIFAR-10, say nothing about files.
+    It returns None for a photograph that is in no list and in no class folder named in ``names``. Data sets that are no
+    folders, such as CIFAR-10, say nothing about files.
     """
-    listed, root = {}, Path(data)
+    listed, root = {}, Path(source.data)
     try:
-        if DATASETS[dataset].in_folder:
-            folder = DataFolder.open(data, follow_links)
+        if DATASETS[source.dataset].in_folder:
+            folder = DataFolder.open(source.data, source.follow_links, source.lists_dir)
             root = folder.root  # also where its lists cannot be read: the class folders are below it
             listed = folder.class_of_paths()
     except DataError as error:

@@ -21,7 +21,7 @@ def draw_classes(config: Config) -> None:
     """Draw ``config.picture``, one photograph of each class, and print its name; raises DataError, OSError."""
     if not DATASETS[config.dataset].in_folder:
         raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder can be shown")
-    folder = DataFolder.open(config.data, config.follow_links)
+    folder = DataFolder.open(config.data, config.follow_links, config.lists_dir)
     classes = folder.read_classes()
     images = one_of_each_class(folder, classes, config.seed)
     draw_photographs(images, Path(config.picture))

@@ -6,6 +6,7 @@ HELP = {
     "dataset": "数据集：由各类别文件夹组成的文件夹，或自带划分的 CIFAR-10",
     "data": "由各类别文件夹组成的数据文件夹，列表文件也在其中；也可以是它的压缩包（.zip、.tar.gz、.tgz、.tar）。"
     "CIFAR-10 则是飞桨的 cifar-10-python.tar.gz 或它所在的文件夹，不指定时由飞桨下载",
+    "lists_dir": "列表所在的文件夹；数据文件夹不可写时，列表可以放在别处",
     "follow_links": "链接或列表指向数据文件夹之外的照片时，也使用这些照片",
     "per_class": "每个类别画多少张图片",
     "val_fraction": "每个类别中划入验证集的比例",
@@ -62,6 +63,7 @@ HELP = {
 }
 
 DEFAULTS = {
+    "lists_dir": "数据文件夹",
     "max_per_class": "全部",
     "mean": "ImageNet 的均值",
     "std": "ImageNet 的标准差",

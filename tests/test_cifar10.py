@@ -21,7 +21,8 @@ from animal_dataset import AnimalDataset
 from config import Config
 from data import DATASETS, LazyDataset, cifar10
 from data.cifar10 import FILE_NAME, Cifar10Dataset, find_file
-from data.data_sets import count_classes, digests, find_data, open_dataset
+from data.data_sets import count_classes, digests, find_data, open_side
+from data.data_source import DataSource
 from data.lists import DataError, Sample, write_lists
 from data.loader import PhotographLoader
 from data.photograph_dataset import PhotographDataset
@@ -103,7 +104,7 @@ def test_the_digest_tells_contents_apart_and_not_archives(archive, tmp_path):
     first = {side: Cifar10Dataset(archive, 32, side == "train").digest() for side in ("train", "val")}
     parts = contents(pickled=lambda value: pickle.dumps(value, protocol=2))
     repacked = write_archive(tmp_path / "again.tar.gz", dict(reversed(parts.items())), compresslevel=1)
-    assert digests("cifar10", str(repacked)) == digests("cifar10", str(archive)) == first
+    assert digests(DataSource("cifar10", str(repacked))) == digests(DataSource("cifar10", str(archive))) == first
     assert first["train"] != first["val"]
     for old, new in (
         (b"airplane", b"aeroplan"),
@@ -294,8 +295,8 @@ def test_an_archive_of_very_many_parts_or_endless_padding_is_refused(tmp_path, m
 
 def test_the_archive_is_found_as_a_file_or_in_a_folder(archive, tmp_path):
     assert find_file(archive) == find_file(tmp_path) == archive
-    assert find_data("cifar10", str(tmp_path)) == str(archive)
-    assert find_data("folder", "anything") == "anything"
+    assert find_data(DataSource("cifar10", str(tmp_path))) == DataSource("cifar10", str(archive))
+    assert find_data(DataSource("folder", "anything")) == DataSource("folder", "anything")
 
 
 def test_a_wrong_place_is_named_and_nothing_is_downloaded(tmp_path, monkeypatch):
@@ -351,17 +352,17 @@ def test_a_failed_download_says_where_to_put_the_file(monkeypatch, paddle_downlo
 
 def test_data_sets_are_opened_by_name(archive, listed_folder):
     assert tuple(DATASETS) == ("folder", "cifar10")
-    assert open_dataset("cifar10", archive, 16, train=False).source == f"{archive} (test_batch)"
-    assert open_dataset("cifar10", archive, 16, train=True).source == f"{archive} (data_batch_1 to data_batch_5)"
-    assert open_dataset("folder", listed_folder, 16, train=False).source == str(listed_folder / "val_list.txt")
+    assert open_side(DataSource("cifar10", archive), "val", 16).source == f"{archive} (test_batch)"
+    assert open_side(DataSource("cifar10", archive), "train", 16).source == f"{archive} (data_batch_1 to data_batch_5)"
+    assert open_side(DataSource("folder", listed_folder), "val", 16).source == str(listed_folder / "val_list.txt")
     with pytest.raises(ValueError, match="dataset = 'imagenet': expected one of folder, cifar10"):
-        open_dataset("imagenet", archive, 16, train=True)
+        open_side(DataSource("imagenet", archive), "train", 16)
 
 
 def test_classes_are_counted_where_they_are_known(listed_folder, tmp_path):
-    assert count_classes("cifar10", str(tmp_path / "not there yet")) == 10
-    assert count_classes("folder", str(listed_folder)) == 3
-    assert count_classes("folder", str(tmp_path / "not there yet")) is None
+    assert count_classes(DataSource("cifar10", str(tmp_path / "not there yet"))) == 10
+    assert count_classes(DataSource("folder", str(listed_folder))) == 3
+    assert count_classes(DataSource("folder", str(tmp_path / "not there yet"))) is None
 
 
 class Greys(PhotographDataset):
@@ -377,11 +378,11 @@ class Greys(PhotographDataset):
         return f"{data}/greys"
 
     @classmethod
-    def open_side(cls, data, image_size, train, seed=0, follow_links=False, **view):
-        return cls(data, image_size, train, seed, **view)
+    def open_side(cls, source, side, image_size, seed=0, **view):
+        return cls(source.data, image_size, side == "train", seed, **view)
 
     @classmethod
-    def count_classes(cls, data, follow_links=False):
+    def count_classes(cls, source):
         return 2
 
     def digest(self):
@@ -397,15 +398,15 @@ class Greys(PhotographDataset):
 
 def test_a_data_set_of_ones_own_takes_one_file_and_one_line(monkeypatch, capsys):
     monkeypatch.setitem(DATASETS, "greys", LazyDataset(__name__, "Greys"))
-    data = find_data("greys", "here")
-    assert (data, count_classes("greys", data)) == ("here/greys", 2)
-    assert digests("greys", data) == {"train": "here/greys True", "val": "here/greys False"}
-    dataset = open_dataset("greys", data, 16, train=False)
+    source = find_data(DataSource("greys", "here"))
+    assert (source.data, count_classes(source)) == ("here/greys", 2)
+    assert digests(source) == {"train": "here/greys True", "val": "here/greys False"}
+    dataset = open_side(source, "val", 16)
     assert [(image.shape, image.max(), label) for image, label in (dataset[0], dataset[1])] == [
         ((3, 16, 16), 0, 0),
         ((3, 16, 16), 200, 1),
     ]
-    chosen = SimpleNamespace(dataset="greys", data=data, seed=0, follow_links=False, part=lambda name: {})
+    chosen = SimpleNamespace(data_source=lambda: source, seed=0, part=lambda name: {})
     assert train_val_split.main(chosen) == 2
     assert "only a folder can be split" in capsys.readouterr().err
 

@@ -28,6 +28,7 @@ from comparison.compared_settings import training_settings
 from comparison.page import write_page
 from config import Config, load_config, parse_config
 from data.data_sets import digests
+from data.data_source import DataSource
 from data.splitting import split_folder
 from machine.interruption import INTERRUPTED
 from plots import figures
@@ -381,7 +382,7 @@ def test_trainings_start_where_the_comparison_says_and_others_do_not_pass_for_th
     chosen = settings(data, tmp_path, seeds=1, **start)
     plain = training_settings(settings(data, tmp_path).resolved(), "resnet", 0)
     write_config(run, plain)
-    write_result(run, {"status": "finished", "list_sha256": digests("folder", data)})
+    write_result(run, {"status": "finished", "list_sha256": digests(DataSource("folder", data))})
     run_plan.train_missing(settings(data, tmp_path, seeds=1).resolved())
     assert [config.net for config in asked] == ["se_resnet50"]
     asked.clear()

@@ -28,7 +28,8 @@ from data import splitting
 from data.archive import unpacked
 from data.archive_entries import ArchiveError
 from data.data_folder import DataFolder
-from data.data_sets import open_dataset
+from data.data_sets import open_side
+from data.data_source import DataSource
 from data.lists import TRAIN_LIST, DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,14 +123,14 @@ def test_all_scripts_find_the_same_folder_and_messages_name_the_archive(tmp_path
     assert train_val_split.main(config) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"the lists of {path} are in {DataFolder.open(path).root}"
     assert show_photographs.main(config) == 0
-    dataset = open_dataset("folder", str(path), 16, train=True)
+    dataset = open_side(DataSource("folder", str(path)), "train", 16)
     lists = below(DataFolder.open(path).root)["train_list.txt"]
     assert len(dataset) == 9
     assert dataset.data == str(path)
     # the cache is nothing to rely on
     shutil.rmtree(cache)
     with pytest.raises(DataError, match=r"there is no .*labels.txt: python train_val_split.py --data '.*my photographs.zip'"):
-        open_dataset("folder", str(path), 16, train=True)
+        open_side(DataSource("folder", str(path)), "train", 16)
     assert train_val_split.main(config) == 0
     assert below(DataFolder.open(path).root)["train_list.txt"] == lists
 

@@ -19,6 +19,7 @@ import train
 from attention.shuffle_attention import ShuffleAttention
 from config import Config
 from data.data_folder import DataFolder
+from data.data_source import DataSource
 from data.lists import write_lists
 from explanation import explain_photographs
 from explanation.class_activation import grad_cam
@@ -515,7 +516,7 @@ def test_another_validation_list_is_refused_unless_asked_for(trained, tmp_path, 
 
 
 def test_the_data_folder_itself_has_no_class(listed_folder):
-    assert true_classes(str(listed_folder), "folder", {"cat"})(listed_folder) is None
+    assert true_classes(DataSource("folder", str(listed_folder)), {"cat"})(listed_folder) is None
 
 
 def test_class_folders_of_an_archive_count_where_its_lists_are_bad(photo_folder, tmp_path, monkeypatch, capsys):
@@ -523,5 +524,5 @@ def test_class_folders_of_an_archive_count_where_its_lists_are_bad(photo_folder,
     (photo_folder / "labels.txt").write_text("cat\n\ndog\n")
     archive = shutil.make_archive(str(tmp_path / "photographs"), "zip", photo_folder)
     root = DataFolder.open(archive).root
-    assert true_classes(archive, "folder", {"cat"})(root / "cat" / "cat_0.jpg") == "cat"
+    assert true_classes(DataSource("folder", archive), {"cat"})(root / "cat" / "cat_0.jpg") == "cat"
     assert "labels.txt line 2 is blank" in capsys.readouterr().err

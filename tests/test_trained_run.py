@@ -12,6 +12,7 @@ import eval as eval_script
 import networks
 import train
 from config import Config
+from data.data_source import DataSource
 from data.lists import DataError, write_lists
 from networks.classifier import Classifier
 from trained.checkpoint import CheckpointError, load_network_state
@@ -98,7 +99,7 @@ def test_a_validation_set_can_be_elsewhere(place, run, tmp_path):
     (tmp_path / "dog").mkdir()
     random_photograph(1).save(tmp_path / "dog" / "1.png")
     write_lists(tmp_path, CLASSES, [("dog/1.png", 1)], [("dog/1.png", 1)])
-    own, other = run.open_validation_set(), run.open_validation_set(str(tmp_path))
+    own, other = run.open_validation_set(), run.open_validation_set(DataSource("folder", str(tmp_path)))
     assert (len(own), len(other)) == (6, 1)
     assert run.check_val_list(own, asked_for=False)
     assert not run.check_val_list(other, asked_for=True)
@@ -107,7 +108,7 @@ def test_a_validation_set_can_be_elsewhere(place, run, tmp_path):
     run.check_classes(other)
     write_lists(tmp_path, CLASSES[::-1], [("dog/1.png", 1)], [("dog/1.png", 1)])
     with pytest.raises(DataError, match=r"trained on 3 classes, .* has 3 \(the same names in another order\)"):
-        run.check_classes(run.open_validation_set(str(tmp_path)))
+        run.check_classes(run.open_validation_set(DataSource("folder", str(tmp_path))))
 
 
 def test_the_run_is_chosen_by_its_folder_or_is_the_newest_of_its_network(place, run):

@@ -11,7 +11,8 @@ import paddle
 import paddle.nn.functional as F
 
 from config import Config, config_of_checkpoint
-from data.data_sets import find_data, open_dataset
+from data.data_sets import find_data, open_side
+from data.data_source import DataSource
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographError, read_crop
@@ -106,21 +107,16 @@ class TrainedRun:
                 found.append(F.softmax(logits.astype("float32"), axis=1).numpy())
         return np.concatenate(found)
 
-    def open_validation_set(
-        self, data: str | None = None, follow_links: bool | None = None, dataset: str | None = None
-    ) -> PhotographDataset:
-        """The validation side of a data set, prepared as in this network's evaluation.
+    def source(self, config: Config) -> DataSource:
+        """The data that ``config`` names, which has inherited what the user did not name; of the kind of the run's own."""
+        return config.data_source()._replace(dataset=self.settings.dataset)
 
-        ``data``, ``follow_links``, ``dataset``: see data.data_sets.open_dataset; None: as in training. Raises DataError.
+    def open_validation_set(self, source: DataSource | None = None) -> PhotographDataset:
+        """The validation side of ``source``, by default of the run's own data, prepared as in this network's evaluation.
+
+        Raises DataError.
         """
-        dataset = self.settings.dataset if dataset is None else dataset
-        return open_dataset(
-            dataset,
-            find_data(dataset, self.settings.data if data is None else data),
-            train=False,
-            follow_links=self.settings.follow_links if follow_links is None else follow_links,
-            **self.view,
-        )
+        return open_side(find_data(source or self.settings.data_source()), "val", **self.view)
 
     def check_classes(self, dataset: PhotographDataset) -> None:
         """Raise DataError, which names the difference, unless ``dataset`` has the run's classes in the same order."""

@@ -8,7 +8,7 @@ import paddle
 
 from machine import processor
 from config import Config, load_config, names_of
-from data.data_sets import check_apart, count_classes, find_data, open_dataset
+from data.data_sets import check_apart, count_classes, find_data, open_side
 from data.loader import PhotographLoader
 from machine.device import make_deterministic, select_device
 from messages.terminal import printable
@@ -40,7 +40,7 @@ def run(config: Config) -> int:
 
 def summary(config: Config) -> str:
     """Parameters and multiply-adds of the network, for the number of classes of the data, or 1000 without data."""
-    classes = count_classes(config.dataset, config.data, config.follow_links) or 1000
+    classes = count_classes(config.data_source()) or 1000
     network = build_network(config.net, classes, **config.network_options())
     return summarize(network, config.net, classes, config.image_size)
 
@@ -77,7 +77,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         make_deterministic()
     paddle.seed(config.seed)
     may_download = resume is None and "data" not in config.given
-    config = dataclasses.replace(config, data=find_data(config.dataset, config.data, may_download))
+    config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
     has_weights = resume is not None and (resume / "last.safetensors").exists()
@@ -110,9 +110,9 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
 
 def open_data(config: Config) -> tuple[PhotographLoader, PhotographLoader]:
     """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
-    source = {**config.part("data"), **config.part("view")}
-    train_set = open_dataset(train=True, seed=config.seed, **source)
-    val_set = open_dataset(train=False, **source)
+    source, view = config.data_source(), config.part("view")
+    train_set = open_side(source, "train", seed=config.seed, **view)
+    val_set = open_side(source, "val", **view)
     check_apart(train_set, val_set)
     return (
         PhotographLoader(train_set, config.batch_size, config.num_workers or 0, shuffle=True, seed=config.seed),
