@@ -58,6 +58,23 @@ class Config:
     max_per_class: Optional[int] = setting(
         None, "use at most this many photographs of each class",
         default_text="all", low=2, group="data", part="split", affects="result", scripts="train_val_split")
+    test_fraction: float = setting(
+        0.0, "share of each class that goes to test_list.txt, for a final figure: neither training nor the choice of an epoch "
+             "uses it",
+        low=0.0, high=0.9, group="data", part="split", affects="result", scripts="train_val_split")
+    resplit: bool = setting(
+        False, "split all photographs anew where folders such as train, val and test split them already",
+        group="data", part="split", affects="result", scripts="train_val_split")
+    labels: Optional[str] = setting(
+        None, "CSV or text file that names the class of each photograph, where they lie in no class folders",
+        metavar="FILE", default_text="the names of the class folders",
+        group="data", part="split", affects="result", scripts="train_val_split")
+    file_column: Optional[str] = setting(
+        None, "column of --labels that names the photographs", metavar="NAME", default_text="guessed",
+        group="data", part="split", affects="result", scripts="train_val_split")
+    label_column: Optional[str] = setting(
+        None, "column of --labels that holds the class", metavar="NAME", default_text="guessed, also one column for each class",
+        group="data", part="split", affects="result", scripts="train_val_split")
     image_size: int = setting(
         224, "side of the square image that the network sees, in pixels",
         low=8, high=4096, group="data", part="view", affects="result", scripts="train compare")
@@ -242,6 +259,13 @@ class Config:
             )
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
+        if self.val_fraction + self.test_fraction > 0.95:
+            raise ConfigError(
+                f"val_fraction = {self.val_fraction:g} with test_fraction = {self.test_fraction:g}: together at most 0.95, so "
+                f"that photographs remain to train on"
+            )
+        if (self.file_column or self.label_column) and not self.labels:
+            raise ConfigError("file_column and label_column name columns of the file that --labels FILE names: give it too")
         if self.resume and self.summary:
             raise ConfigError("summary with resume: a summary trains nothing; leave out one of --summary and --resume")
         if self.seed + self.seeds - 1 > MAX_SEED:

@@ -1,71 +1,130 @@
-"""Finds the photographs of each class in a folder of class folders, before it is split, and the files that are unusable."""
+"""Finds the photographs of each class in a folder of class folders, before they are read, and the files that are unusable."""
 
 import os
 import unicodedata
 from pathlib import Path
+from typing import Optional
 
 from data.data_folder import DataFolder
-from data.folder_walk import OUTSIDE, is_hidden
-from data.lists import LABELS, TRAIN_LIST, VAL_LIST
+from data.folder_layout import Layout, layout_of, look_like_parts, visible_folders
+from data.folder_walk import OUTSIDE
+from data.found_photographs import FoundPhotographs, SplitError
+from data.lists import LABELS, SIDES
 from data.photographs import SUFFIXES
-from messages.user_error import UserError
 
 REPORT = "split_report.csv"
+TABLES = (".csv", ".tsv", ".txt")
 
 
-class SplitError(UserError):
-    """Data that cannot be split; the message says what to do."""
+def find_in_folders(folder: DataFolder, resplit: bool = False) -> FoundPhotographs:
+    """The photographs of a folder of class folders, or of one that is split into parts with class folders; raises SplitError.
 
-
-def find_files(folder: DataFolder) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
-    """({class name: [relative path, ...]}, [(path, problem), ...]) of a folder of class folders; raises SplitError.
-
-    Ignores hidden and system files; other files that are not photographs are problems. A class is a folder with at least one
-    file of a known image extension, at any depth.
+    Ignores hidden and system files, and what this toolkit writes; other files that are not photographs are problems. A class is
+    a folder with at least one photograph, at any depth. ``resplit``: forget the split.
     """
-    root = folder.root
-    if not root.is_dir():
-        raise SplitError(
-            f"there is no folder {root}: give a folder that holds one folder of photographs for each class "
-            f"(--data FOLDER), or draw a sample: python sample_animals.py --data {root}"
-        )
-    for name in (TRAIN_LIST, VAL_LIST, LABELS, REPORT):
-        if (root / name).is_dir():
-            raise SplitError(f"{root / name} is a folder, but a list of this name must be written: rename the folder")
-    files, problems, spellings = {}, [], {}
-    for name in sorted((entry.name for entry in root.iterdir() if entry.is_dir()), key=sort_key):
-        if is_hidden(name):
-            continue
-        if folder.leads_out(root / name):
-            raise SplitError(f"{root / name} is {OUTSIDE}, or replace the link with the class folder")
-        found, others = _photographs_of_class(folder, name)
-        problems += others
-        if found:
-            _check_class_name(root, name, twin=spellings.setdefault(composed(name), name))
-            files[name] = found
-    if len(files) < 2:
-        raise SplitError(_too_few_classes(root, files))
-    return files, problems
-
-
-def _photographs_of_class(folder, name):
-    """([relative path, ...], [(path, problem), ...]) of a class folder; raises SplitError if no photograph is usable."""
-    root, found, problems, lost = folder.root, [], [], []
     try:
-        for path, link_problem in folder.files_below(root / name):
-            relative = Path(path).relative_to(root).as_posix()
-            name_problem, is_image = _name_problem(relative), _suffix(relative) in SUFFIXES
-            problem = link_problem or name_problem or (None if is_image else _not_an_image(relative))
-            if problem is None:
-                found.append(relative)
-                continue
-            problems.append((relative, problem))
-            if is_image or link_problem == OUTSIDE:
-                lost.append(f"{relative}: {problem}")
+        layout = layout_of(folder)
+        found = _find_in_parts(folder, layout, resplit) if layout.parts else _find_in_classes(folder, layout.base)
     except OSError as error:
         raise SplitError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if layout.base != folder.root:
+        found.notes.insert(0, f"the class folders are in {layout.base.relative_to(folder.root)}")
+    return found
+
+
+def _find_in_classes(folder, base):
+    found, spellings = FoundPhotographs({}), {}
+    for path in sorted(visible_folders(base), key=lambda entry: sort_key(entry.name)):
+        name = path.name
+        paths, others = _photographs_of_class(folder, path)
+        found.problems += others
+        if paths:
+            _check_class_name(base, name, twin=spellings.setdefault(composed(name), name))
+            found.classes[name], found.places[name] = paths, str(path)
+    if look_like_parts(found.classes):
+        raise SplitError(
+            f"{_listed(found.classes)} in {base} are the parts of a split, not classes, and have no class folders in common: "
+            f"put a folder for each class into them{_or_labels(folder.root)}"
+        )
+    if len(found.classes) < 2:
+        raise SplitError(_too_few_classes(folder.root, base, found.classes))
+    return found
+
+
+def _find_in_parts(folder, layout: Layout, resplit):
+    found, spellings, sizes = FoundPhotographs({}), {}, {}
+    for side, part in layout.parts.items():
+        if folder.leads_out(part):
+            raise SplitError(f"{part} is {OUTSIDE}, or replace the link with the folder")
+        for path in sorted(visible_folders(part), key=lambda entry: sort_key(entry.name)):
+            name = path.name
+            paths, others = _photographs_of_class(folder, path)
+            found.problems += others
+            if not paths:
+                continue
+            _check_class_name(part, name, twin=spellings.setdefault(composed(name), name))
+            if side != "train" and name not in found.classes and not resplit:
+                raise SplitError(
+                    f"class {name} is in {part} but not in {layout.parts['train']}, so nothing can learn it: add photographs "
+                    f"there, move the folder, or use --resplit, which splits all photographs anew"
+                )
+            found.classes.setdefault(name, []).extend(paths)
+            found.places.setdefault(name, str(path))
+            found.sides.update(dict.fromkeys(paths, side))
+            sizes[side] = sizes.get(side, 0) + len(paths)
+    if len(found.classes) < 2:
+        raise SplitError(_too_few_classes(folder.root, layout.parts["train"], found.classes))
+    found.classes = {name: found.classes[name] for name in sorted(found.classes, key=sort_key)}
+    found.notes += _left_out(folder, layout)
+    if resplit:
+        found.sides = {}
+        found.notes.append(f"the split into {_listed(layout.parts)} is given up for a new one (--resplit)")
+        return found
+    counts = ", ".join(f"{size:,} for {side}" for side, size in sizes.items())
+    found.notes.append(f"split already into {_listed(layout.parts)}: {counts}; --resplit draws a new split")
+    return found
+
+
+def _left_out(folder, layout):
+    """A line for each folder beside the parts that holds photographs."""
+    used = [path.relative_to(layout.base).parts[0] for path in layout.parts.values()]
+    for path in visible_folders(layout.base):
+        if path.name in used or folder.leads_out(path):
+            continue
+        try:
+            count = sum(problem is None and _suffix(place) in SUFFIXES for place, problem in folder.files_below(path))
+        except OSError as error:
+            yield f"left out: {error.filename} cannot be read: {error.strerror}"
+            continue
+        if count:
+            yield f"left out: {count:,} photograph{'s' * (count != 1)} of {path.name}, which has none of the class folders"
+
+
+def _listed(names):
+    names = list(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _photographs_of_class(folder, place):
+    """([relative path, ...], [(path, problem), ...]) of the class folder ``place``.
+
+    Raises SplitError if no photograph is usable, OSError.
+    """
+    if folder.leads_out(place):
+        raise SplitError(f"{place} is {OUTSIDE}, or replace the link with the class folder")
+    root, found, problems, lost = folder.root, [], [], []
+    for path, link_problem in folder.files_below(place):
+        relative = Path(path).relative_to(root).as_posix()
+        problem, is_image = name_problem(relative), _suffix(relative) in SUFFIXES
+        problem = link_problem or problem or (None if is_image else _not_an_image(relative))
+        if problem is None:
+            found.append(relative)
+            continue
+        problems.append((relative, problem))
+        if is_image or link_problem == OUTSIDE:
+            lost.append(f"{relative}: {problem}")
     if lost and not found:
-        raise SplitError(f"class {name}: none of its photographs can be used: {lost[0]}")
+        raise SplitError(f"class {place.name}: none of its photographs can be used: {lost[0]}")
     return sorted(found, key=sort_key), problems
 
 
@@ -90,11 +149,8 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _suffix(relative):
-    return os.path.splitext(relative)[1].lower()
-
-
-def _name_problem(relative):
+def name_problem(relative: str) -> Optional[str]:
+    """Why a list cannot hold the path ``relative``; None if it can."""
     try:
         relative.encode("utf-8")
     except UnicodeEncodeError:
@@ -104,17 +160,27 @@ def _name_problem(relative):
     return None
 
 
+def _suffix(relative):
+    return os.path.splitext(relative)[1].lower()
+
+
 def _not_an_image(relative):
     return f"not an image file (extension {_suffix(relative) or 'missing'})"
 
 
-def _too_few_classes(root, files):
-    if files:
-        only = next(iter(files))
-        inside = [entry for entry in (root / only).iterdir() if entry.is_dir() and not is_hidden(entry.name)]
-        hint = f"; did you mean --data {root / only}, which holds {len(inside)} folders?" if len(inside) > 1 else ""
-        return f"{root} holds one class only ({only}): a classifier needs at least two class folders{hint}"
+def _too_few_classes(root, base, classes):
+    if classes:
+        only = next(iter(classes))
+        return f"{base} holds one class only ({only}): a classifier needs at least two class folders{_or_labels(root)}"
     return (
-        f"{root} holds no class folders with photographs: expected {root}/CLASS/PHOTOGRAPH.jpg; "
+        f"{root} holds no class folders with photographs: expected {root}/CLASS/PHOTOGRAPH.jpg{_or_labels(root)}; "
         f"python sample_animals.py --data FOLDER draws a sample"
     )
+
+
+def _or_labels(root):
+    """A hint at --labels if a table lies in ``root``."""
+    own = {*SIDES.values(), LABELS, REPORT}
+    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLES and path.name not in own)
+    named = [path for path in tables if "train" in path.stem.lower() or "label" in path.stem.lower()] or tables
+    return f", or name the file that holds the labels, such as --labels {named[0]}" if named else ""

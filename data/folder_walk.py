@@ -1,17 +1,30 @@
 """Walks a folder of photographs: its files, links that lead out of it, loops of links."""
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Optional, Union
 
 OUTSIDE = "a link that leads out of the data folder; --follow_links follows it"
 SEEN = "a link to a folder that was read already"
-SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
+SYSTEM_NAMES = {
+    *("thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "recycler"),  # Windows
+    *("__macosx", "lost+found", "#recycle", "#snapshot", "@eadir"),  # macOS, Linux, network storage
+}
+RUN_NAME = re.compile("[0-9]{3,9}")
+RUN_FILES = ("config.yaml", "table.json", "gradcam.png")
+"""Of a training, a comparison or an explanation: one of them is in every folder that runs_dir/NAME/NNN stands for."""
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden or belongs to the system."""
-    return name.startswith(".") or name.lower() in SYSTEM_FILES
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def is_output(folder: Union[str, os.PathLike]) -> bool:
+    """Whether this toolkit wrote the folder: pictures in it are no photographs of a class."""
+    named_so = RUN_NAME.fullmatch(os.path.basename(folder))
+    return bool(named_so) and any(os.path.isfile(os.path.join(folder, name)) for name in RUN_FILES)
 
 
 def leads_out(path: Union[str, os.PathLike], root: Union[str, os.PathLike]) -> bool:
@@ -25,6 +38,7 @@ def files_below(
 ) -> Iterator[tuple[str, Optional[str]]]:
     """Yield (path, problem) of every visible file below ``folder``, at any depth; problem: None, or why the file is left out.
 
+    Passes over hidden files and folders, those of the system and what this toolkit wrote.
     Follows links that stay in ``root``, with ``follow_links`` all links. Reads each folder once, even if several links lead to
     it, and by its own name if it has one here; never reads ``root`` again. So loops of links end, and the result is independent
     of the file system's order. Raises OSError for a folder that cannot be read.
@@ -46,7 +60,7 @@ def files_below(
                 yield entry.path, None
             elif entry.is_symlink():
                 links.append(entry.path)
-            else:
+            elif not is_output(entry.path):
                 folders.append(entry.path)
 
 

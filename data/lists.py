@@ -52,11 +52,18 @@ def list_digest(list_file: Union[str, os.PathLike]) -> str:
     return sha256_of(list_file, MAX_LIST_BYTES)
 
 
-def write_lists(root: Path, classes: Iterable[str], train: Iterable[tuple[str, int]], val: Iterable[tuple[str, int]]) -> None:
-    """Write the three files of the folder ``root``; ``train`` and ``val`` hold (relative path, label) pairs. Raises OSError."""
-    write_text(root / LABELS, "".join(f"{name}\n" for name in classes))
-    for file_name, entries in ((TRAIN_LIST, train), (VAL_LIST, val)):
-        write_text(root / file_name, "".join(f"{path} {label}\n" for path, label in entries))
+def write_lists(
+    folder: Path,
+    classes: Iterable[str],
+    train: Iterable[tuple[str, int]],
+    val: Iterable[tuple[str, int]],
+    test: Optional[Iterable[tuple[str, int]]] = None,
+) -> None:
+    """Write labels.txt and the lists into ``folder``; the lists hold (relative path, label) pairs. Raises OSError."""
+    write_text(folder / LABELS, "".join(f"{name}\n" for name in classes))
+    for file_name, entries in zip(SIDES.values(), (train, val, test)):
+        if entries is not None:
+            write_text(folder / file_name, "".join(f"{path} {label}\n" for path, label in entries))
 
 
 def split_command(data: Union[str, os.PathLike], lists_dir: Optional[Union[str, os.PathLike]] = None) -> str:

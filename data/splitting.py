@@ -1,21 +1,25 @@
-"""Splits a folder of class folders into training and validation lists, after reading every photograph once.
+"""Splits photographs into lists for training, validation and, if asked for, a test, after reading every photograph once.
 
-The split depends only on the names and the seed; photographs with the same pixels stay on one side.
+A new split depends only on the names and the seed; photographs with the same pixels stay in one list. A split that the user has
+made stays as it is.
 """
 
 import concurrent.futures
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Optional, Union
 
 from data import DATASETS
-from data.class_folders import REPORT, SplitError, composed, find_files, sort_key
+from data.class_folders import REPORT, composed, find_in_folders, sort_key
 from data.data_folder import DataFolder
 from data.data_source import DataSource
-from data.lists import write_lists
+from data.found_photographs import FoundPhotographs, SplitError
+from data.label_table import find_in_table
+from data.lists import LABELS, SIDES, write_lists
 from data.photographs import PhotographError, read_photograph
 from machine.processor import available_cores
 from machine.whole_file import write_csv
@@ -24,6 +28,9 @@ from messages.progress import ProgressBar
 from messages.terminal import columns_of, printable
 
 MAX_PROCESSES = 61  # in a pool, on Windows
+TOGETHER = "duplicate, kept on one side of the split"
+ACROSS = "duplicate of a photograph in another part of your split, kept"
+UNBALANCED = 3  # times as many photographs in the largest class as in another
 
 
 def split_dataset(source: DataSource, **options) -> None:
@@ -40,35 +47,68 @@ def split_folder(
     max_per_class: Optional[int] = None,
     follow_links: bool = False,
     lists_dir: Optional[Union[str, os.PathLike]] = None,
+    test_fraction: float = 0.0,
+    resplit: bool = False,
+    labels: Optional[Union[str, os.PathLike]] = None,
+    file_column: Optional[str] = None,
+    label_column: Optional[str] = None,
     show_progress: bool = False,
-) -> dict[str, tuple[int, int]]:
-    """Write the lists of ``data``, a folder of class folders or an archive of one; returns {class: (train count, val count)}.
+) -> dict[str, tuple[int, ...]]:
+    """Write the lists of the photographs in ``data``, a folder or an archive of one.
 
-    The split is stratified by class and depends only on the names and the seed. Photographs with the same pixels stay on one
-    side. Links that lead out of the folder are left out unless ``follow_links``. Prints a table of the counts. Raises
+    The class of a photograph is the name of its class folder, or what the file ``labels`` says: see label_table.find_in_table.
+    Folders such as train, val and test keep their photographs unless ``resplit``; a part that is missing there is drawn from
+    train. Every other split is stratified by class and depends only on the names and the seed; photographs with the same pixels
+    stay in one list. Links that lead out of the folder are left out unless ``follow_links``. ``max_per_class``: of all lists
+    together, of each list where the user has split.
+
+    Returns {class: numbers of photographs in the train, val and, if there is one, test list} and prints it as a table. Raises
     SplitError, and writes nothing, if the folder is missing, has only one class, a class folder that cannot be used, or a class
-    with fewer than two different readable photographs; DataError if an archive cannot be unpacked.
+    with too few different readable photographs; DataError if an archive cannot be unpacked.
     """
     folder = DataFolder.open(data, follow_links, lists_dir)
-    root = folder.root
-    files, problems = find_files(folder)
-    digests = _read_all(root, files, problems, show_progress)
-    by_class = _group_duplicates(files, digests, problems)
-    _check_classes(root, files, by_class, problems)
-    train, val = [], []
-    for label, name in enumerate(sorted(by_class, key=sort_key)):
-        problems += _duplicates(by_class[name], left_out=max_per_class is not None)
-        groups = _first_photographs(_in_drawn_order(by_class[name], seed), max_per_class)
-        for side, paths in zip((train, val), _divide(groups, val_fraction)):
-            side.extend((path, label) for path in sorted(paths, key=sort_key))
-    names = sorted(by_class, key=sort_key)
-    write_lists(root, names, train, val)
-    write_csv(root / REPORT, ["path", "problem"], sorted(problems, key=lambda row: sort_key(row[0])))
-    counts = {name: (_count(train, label), _count(val, label)) for label, name in enumerate(names)}
-    _print_table(root, counts, problems)
-    if root != Path(folder.name):
-        print(f"the lists of {printable(folder.name)} are in {printable(root)}")
+    _check_place(folder)
+    found = find_in_table(folder, str(labels), file_column, label_column) if labels else find_in_folders(folder, resplit)
+    sides = _sides(found, test_fraction)
+    digests = _read_all(folder.root, found, show_progress)
+    by_class = _group_duplicates(found, digests)
+    shares, own = {"test": test_fraction, "val": val_fraction}, set(found.sides.values())
+    drawn = {side: share for side, share in shares.items() if side in sides and side not in own}
+    lists: dict[str, list[tuple[str, int]]] = {side: [] for side in sides}
+    for label, (name, groups) in enumerate(by_class.items()):
+        _check_class(found, name, groups, needed=1 + len(drawn))
+        found.problems += _duplicates(groups, found.sides, left_out=max_per_class is not None)
+        groups = _first_photographs(_in_drawn_order(groups, seed), found.sides, max_per_class)
+        for side, paths in _divide(groups, found.sides, drawn).items():
+            lists[side].extend((path, label) for path in sorted(paths, key=sort_key))
+    write_lists(folder.lists, list(by_class), lists["train"], lists["val"], lists.get("test"))
+    report = folder.lists / REPORT
+    write_csv(report, ["path", "problem"], sorted(found.problems, key=lambda row: sort_key(row[0])))
+    tallies = {side: Counter(label for _, label in entries) for side, entries in lists.items()}
+    counts = {name: tuple(tallies[side][label] for side in sides) for label, name in enumerate(by_class)}
+    for note in found.notes:
+        print(printable(note))
+    _print_table(report, sides, counts, found.problems)
+    if folder.lists != Path(folder.name):
+        print(f"the lists of {printable(folder.name)} are in {printable(folder.lists)}")
     return counts
+
+
+def _check_place(folder):
+    if not folder.root.is_dir():
+        raise SplitError(
+            f"there is no folder {folder.root}: give a folder that holds one folder of photographs for each class "
+            f"(--data FOLDER), or draw a sample: python sample_animals.py --data {folder.root}"
+        )
+    for name in (*SIDES.values(), LABELS, REPORT):
+        if (folder.lists / name).is_dir():
+            raise SplitError(f"{folder.lists / name} is a folder, but a list of this name must be written: rename the folder")
+
+
+def _sides(found: FoundPhotographs, test_fraction: float) -> list[str]:
+    """The lists to write: a test list where the user has such a part, or asks for one."""
+    with_test = "test" in found.sides.values() or test_fraction > 0
+    return [side for side in SIDES if side != "test" or with_test]
 
 
 def _digest(path):
@@ -81,9 +121,9 @@ def _digest(path):
     return hashlib.blake2b(size + image.tobytes(), digest_size=16).digest(), None
 
 
-def _read_all(root, files, problems, show_progress):
-    """{relative path: digest} of all readable photographs; appends the others to ``problems``."""
-    paths = [path for found in files.values() for path in found]
+def _read_all(root, found, show_progress):
+    """{relative path: digest} of all readable photographs; the others become problems."""
+    paths = [path for members in found.classes.values() for path in members]
     workers = min(available_cores(), len(paths), MAX_PROCESSES)
     bar = ProgressBar(len(paths), "reading photographs", visible=show_progress)
     digests = {}
@@ -95,7 +135,7 @@ def _read_all(root, files, problems, show_progress):
             if reason is None:
                 digests[path] = digest
             else:
-                problems.append((path, reason))
+                found.problems.append((path, reason))
             bar.update(done)
     except BrokenProcessPool:
         raise SplitError("a process that reads photographs died; did the memory run out?") from None
@@ -105,47 +145,53 @@ def _read_all(root, files, problems, show_progress):
     return digests
 
 
-def _group_duplicates(files, digests, problems):
+def _group_duplicates(found, digests):
     """{class: [[path, ...], ...]}: photographs with the same pixels form one group; leaves out those with two labels."""
     owners = defaultdict(lambda: defaultdict(list))  # digest -> class -> paths
-    for name, paths in files.items():
+    for name, paths in found.classes.items():
         for path in paths:
             if path in digests:
                 owners[digests[path]][name].append(path)
-    by_class = {name: [] for name in files}
+    by_class = {name: [] for name in found.classes}
     for classes in owners.values():
-        paths = [path for found in classes.values() for path in found]
+        paths = [path for members in classes.values() for path in members]
         for path in paths:
             others = ", ".join(other for other in paths if other != path)
             if len(classes) > 1:
-                problems.append((path, f"the same photograph under another label, left out: {others}"))
+                found.problems.append((path, f"the same photograph under another label, left out: {others}"))
         if len(classes) == 1:
             by_class[next(iter(classes))].append(paths)
     return by_class
 
 
-def _duplicates(groups, left_out):
-    """[(path, problem), ...] of the photographs that appear more than once under one label."""
+def _duplicates(groups, sides, left_out):
+    """[(path, problem), ...] of the photographs that appear more than once under one label; ``sides``: the user's own split."""
     problems = []
     for group in groups:
         for place, path in enumerate(group):
-            others = ", ".join(other for other in group if other != path)
-            if others and left_out and place:
-                problems.append((path, f"duplicate, left out with --max_per_class: {others}"))
+            others = [other for other in group if other != path]
+            across = [other for other in others if sides.get(other) != sides.get(path)]
+            if across:
+                problems.append((path, f"{ACROSS}: {', '.join(across)}"))
+            elif others and left_out and place:
+                problems.append((path, f"duplicate, left out with --max_per_class: {', '.join(others)}"))
             elif others:
-                problems.append((path, f"duplicate, kept on one side of the split: {others}"))
+                problems.append((path, f"{TOGETHER}: {', '.join(others)}"))
     return problems
 
 
-def _check_classes(root, files, by_class, problems):
-    for name, groups in by_class.items():
-        if len(groups) < 2:
-            reasons = [f"; {path}: {problem}" for path, problem in problems if path in files[name]]
-            raise SplitError(
-                f"class {name} has {len(groups)} different readable photograph{'s' * (len(groups) != 1)} "
-                f"({len(files[name])} files in {root / name}): each class needs at least two, one for each list; "
-                f"add some, or move the folder out of {root}{reasons[0] if reasons else ''}"
-            )
+def _check_class(found, name, groups, needed):
+    """Raise SplitError unless the class ``name`` has ``needed`` different photographs to train on and to draw lists from."""
+    own = [group for group in groups if any(found.sides.get(path, "train") == "train" for path in group)]
+    if len(own) >= needed:
+        return
+    paths = set(found.classes[name])
+    reasons = [f"; {path}: {problem}" for path, problem in found.problems if path in paths]
+    raise SplitError(
+        f"class {name} has {len(own)} different readable photograph{'s' * (len(own) != 1)} "
+        f"({len(paths)} files in {found.places[name]}): each class needs at least {needed}, one for each list; "
+        f"add some, or leave the class out{reasons[0] if reasons else ''}"
+    )
 
 
 def _in_drawn_order(groups, seed):
@@ -153,40 +199,65 @@ def _in_drawn_order(groups, seed):
     return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{composed(group[0])}".encode()).digest())
 
 
-def _first_photographs(groups, limit):
+def _first_photographs(groups, sides, limit):
+    """At most ``limit`` photographs: of each part where the user has split, else of the class."""
     if limit is None:
         return groups
     # Under a limit a group of duplicates counts once: more copies would only take the places of other photographs
-    return [group[:1] for group in groups[:limit]]
-
-
-def _divide(groups, val_fraction):
-    """(training paths, validation paths): keeps groups whole and leaves neither side empty."""
-    total = sum(map(len, groups))
-    wanted = min(max(int(total * val_fraction + 0.5), 1), total - 1)
-    train, val = [], []
+    taken, kept = Counter(), []
     for group in groups:
-        side = val if len(val) + len(group) <= wanted else train
-        side.extend(group)
-    if not val:  # every group is larger than the validation list should be
-        val = min(groups, key=len)
-        train = [path for path in train if path not in val]
-    return train, val
+        side = sides.get(group[0])
+        taken[side] += 1
+        if taken[side] <= limit:
+            kept.append(group[:1])
+    return kept
 
 
-def _count(entries, label):
-    return sum(1 for _, entry_label in entries if entry_label == label)
+def _divide(groups, sides, shares):
+    """{side: paths}: the user's own parts stay, the lists in ``shares`` {side: share of the class} are drawn from the rest.
+
+    Keeps groups whole. Leaves no list empty that is drawn, nor the training list.
+    """
+    divided, free = defaultdict(list), []
+    for group in groups:
+        if all(sides.get(path, "train") == "train" for path in group):
+            free.append(group)
+        else:
+            for path in group:
+                divided[sides[path]].append(path)
+    total = sum(map(len, free))
+    for others, (side, share) in zip(range(len(shares), 0, -1), shares.items()):  # so many lists are still to be filled
+        wanted = min(max(int(total * share + 0.5), 1), total - 1)
+        drawn: list[Sequence[str]] = []
+        for group in free:
+            if sum(map(len, drawn)) + len(group) <= wanted and len(free) - len(drawn) > others:
+                drawn.append(group)
+        drawn = drawn or [min(free, key=len)]  # every group is larger than the list should be
+        free = [group for group in free if group not in drawn]
+        divided[side] += [path for group in drawn for path in group]
+    divided["train"] += [path for group in free for path in group]
+    return divided
 
 
-def _print_table(root, counts, problems):
+def _print_table(report, sides, counts, problems):
     shown = {name: printable(name) for name in counts}
     width = max(max(map(columns_of, shown.values())), len("class"))
-    print(f"{'class':<{width}}  train    val")
-    for name, (train, val) in counts.items():
-        print(f"{shown[name]}{' ' * (width - columns_of(shown[name]))}  {train:5d}  {val:5d}")
-    train, val = (sum(pair[side] for pair in counts.values()) for side in (0, 1))
-    print(f"{'total':<{width}}  {train:5d}  {val:5d}")
+    sizes = {name: sum(numbers) for name, numbers in counts.items()}
+    largest, smallest = max(sizes, key=sizes.get), min(sizes, key=sizes.get)
+    print(f"{'class':<{width}}" + "".join(f"  {side:>5}" for side in sides))
+    for name, numbers in counts.items():
+        few = "  few" if sizes[name] * UNBALANCED < sizes[largest] else ""
+        print(f"{shown[name]}{' ' * (width - columns_of(shown[name]))}" + "".join(f"  {number:5d}" for number in numbers) + few)
+    print(f"{'total':<{width}}" + "".join(f"  {sum(numbers):5d}" for numbers in zip(*counts.values())))
+    if sizes[smallest] * UNBALANCED < sizes[largest]:
+        print(
+            f"unbalanced: {sizes[largest]:,} photographs of {shown[largest]}, {sizes[smallest]:,} of {shown[smallest]}: a high "
+            f"accuracy can hide that small classes are never recognised; eval.py prints the balanced accuracy too"
+        )
     if problems:
-        kept = sum(problem.startswith("duplicate, kept") for _, problem in problems)
-        print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {printable(root / REPORT)}")
+        kept = sum(problem.startswith(TOGETHER) for _, problem in problems)
+        across = sum(problem.startswith(ACROSS) for _, problem in problems)
+        parts = [f"{len(problems) - kept - across} files left out", f"{kept} duplicates kept together"]
+        parts += [f"{across} duplicates across your split, which make its figures too good"] if across else []
+        print(f"{', '.join(parts)}: {printable(report)}")
     print("finished train val split!")

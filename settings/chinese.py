@@ -11,6 +11,11 @@ HELP = {
     "per_class": "每个类别画多少张图片",
     "val_fraction": "每个类别中划入验证集的比例",
     "max_per_class": "每个类别最多使用多少张照片",
+    "test_fraction": "每个类别划入 test_list.txt 的比例，用于最后的评估；训练和选择轮次都不使用这些照片",
+    "resplit": "照片已按 train、val、test 等文件夹划分时，放弃原有划分，全部重新划分",
+    "labels": "照片没有按类别放在各个文件夹里时，写明每张照片类别的 CSV 或文本文件",
+    "file_column": "--labels 文件中写照片文件名的列",
+    "label_column": "--labels 文件中写类别的列",
     "image_size": "网络输入图像的边长，单位为像素（图像为正方形）",
     "train_crop": "训练时的裁剪方式：random 为随机裁剪，resize 为把整张照片缩放成正方形",
     "eval_crop": "评估时的裁剪方式：center 为中心裁剪，resize 为把整张照片缩放成正方形",
@@ -63,6 +68,9 @@ HELP = {
 }
 
 DEFAULTS = {
+    "labels": "类别文件夹的名称",
+    "file_column": "自动判断",
+    "label_column": "自动判断，也可以是每个类别一列",
     "lists_dir": "数据文件夹",
     "max_per_class": "全部",
     "mean": "ImageNet 的均值",

@@ -417,12 +417,6 @@ def test_a_single_class_is_refused(tmp_path, capsys):
     fill(tmp_path, numbered("cat", 4))
     line = refusal(tmp_path, capsys)
     assert "holds one class only (cat): a classifier needs at least two class folders" in line
-    assert "did you mean" not in line
-
-
-def test_a_folder_one_level_too_high_is_refused_with_the_right_one(photo_folder, capsys):
-    line = refusal(photo_folder.parent, capsys)
-    assert f"did you mean --data {photo_folder}, which holds 3 folders?" in line
 
 
 def test_a_class_with_fewer_than_two_different_readable_photographs_is_refused(photo_folder, capsys):
@@ -432,7 +426,7 @@ def test_a_class_with_fewer_than_two_different_readable_photographs_is_refused(p
     (photo_folder / "dog" / "damaged.jpg").write_bytes(b"damaged")
     line = refusal(photo_folder, capsys)
     assert "class dog has 1 different readable photograph (3 files in" in line
-    assert "at least two" in line
+    assert "at least 2" in line
     assert "; dog/damaged.jpg: not an image" in line
 
     (photo_folder / "dog" / "dog_0.jpg").unlink()

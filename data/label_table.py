@@ -1,0 +1,276 @@
+"""Reads the labels of photographs from a table beside them: CSV or text with a column of files and one of labels.
+
+As in Kaggle's train.csv: any names of columns, files with or without folder and extension, or one column for each class that
+holds 1 for the photographs of that class (one-hot).
+"""
+
+import csv
+import os
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from data.class_folders import name_problem, sort_key
+from data.data_folder import DataFolder
+from data.found_photographs import FoundPhotographs, SplitError
+from data.lists import MAX_CLASSES, MAX_LIST_BYTES
+from data.photographs import SUFFIXES
+from machine.regular_file import open_regular
+from messages.quoting import named, quoted
+
+DELIMITERS = ("\t", ",", ";")
+MAX_ROWS_TO_GUESS = 2000  # rows that the columns are guessed from
+MAX_SHOWN = 8  # columns in a message
+LABEL_NAMES = frozenset(
+    ["label", "labels", "class", "classes", "class_name", "category", "target", "species", "breed", "variety", "y"]
+)
+"""Names of columns that hold the label, where several columns could."""
+ONE_HOT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+WHOLE_NUMBER = re.compile("-?[0-9]{1,9}")
+
+
+class Row(NamedTuple):
+    """A row of the table and its line in the file, from 1."""
+
+    line: int
+    values: list[str]
+
+
+def find_in_table(
+    folder: DataFolder, table: str, file_column: Optional[str] = None, label_column: Optional[str] = None
+) -> FoundPhotographs:
+    """The photographs of ``folder`` that the file ``table`` gives a label; raises SplitError.
+
+    ``table``: a path, also one in the folder. ``file_column``, ``label_column``: names of columns; by default they are guessed
+    where only one column can be meant. Labels that are whole numbers are in the order of their values, others alphabetical.
+    Problems are photographs without a label or with two, and rows without a photograph.
+    """
+    path = Path(table) if Path(table).exists() else folder.root / table
+    try:
+        photographs, problems = _photographs_below(folder)
+    except OSError as error:
+        raise SplitError(f"{error.filename} cannot be read: {error.strerror}") from None
+    index = _Index(photographs, path.parent, folder.root)
+    header, rows = _read(path, index)
+    column = _file_column(path, header, rows, index, folder.root, file_column)
+    label_of = _label_reader(path, header, rows, column, label_column)
+    labels: dict[str, dict[str, int]] = defaultdict(dict)  # photograph -> {label: line}
+    for row in rows:
+        if len(row.values) != len(header):
+            problems.append((f"{path} line {row.line}", f"{len(row.values)} values for {len(header)} columns"))
+            continue
+        photograph, problem = index.find(row.values[column])
+        label, no_label = label_of(row)
+        if photograph and label is not None:
+            labels[photograph].setdefault(label, row.line)
+        else:
+            problems.append((photograph or row.values[column], f"{path} line {row.line}: {problem or no_label}"))
+    found = FoundPhotographs(_by_class(path, labels, problems), problems=problems)
+    explained = labels.keys() | {name for name, _ in problems}
+    found.problems += [(name, f"no label in {path}") for name in photographs if name not in explained]
+    found.places = {name: f"{path}, label {name}" for name in found.classes}
+    found.notes.append(_note(path, header, column, found, len(photographs)))
+    return found
+
+
+def _note(path, header, column, found, total):
+    used = sum(map(len, found.classes.values()))
+    return f"labels of {used:,} of {total:,} photographs from {path}: files in column {header[column]!r}"
+
+
+def _by_class(path, labels, problems):
+    """{label: [photograph, ...]} in label order; photographs with two labels become problems. Raises SplitError."""
+    classes = defaultdict(list)
+    for photograph in sorted(labels, key=sort_key):
+        if len(labels[photograph]) > 1:
+            lines = " and ".join(f"{quoted(label)} in line {line}" for label, line in labels[photograph].items())
+            problems.append((photograph, f"two labels in {path}: {lines}; left out"))
+        else:
+            classes[next(iter(labels[photograph]))].append(photograph)
+    if not 2 <= len(classes) <= MAX_CLASSES:
+        found = f": {quoted(next(iter(classes)))}" if len(classes) == 1 else ""
+        raise SplitError(
+            f"{path} gives the photographs {len(classes):,} different label{'s' * (len(classes) != 1)}{found}; expected at "
+            f"least two, at most {MAX_CLASSES:,}: is --label_column right?"
+        )
+    numbers = all(WHOLE_NUMBER.fullmatch(name) for name in classes)
+    return {name: classes[name] for name in sorted(classes, key=(lambda name: (int(name), name)) if numbers else sort_key)}
+
+
+class _Index:
+    """Finds a photograph by what a table calls it: its path, its name, or its name without extension."""
+
+    def __init__(self, photographs, table_folder, root):
+        self.paths = frozenset(photographs)
+        self.prefix = ""  # of paths that are relative to the table's folder
+        if table_folder.resolve() != root.resolve() and table_folder.resolve().is_relative_to(root.resolve()):
+            self.prefix = table_folder.resolve().relative_to(root.resolve()).as_posix() + "/"
+        self.by_name, self.by_stem = defaultdict(list), defaultdict(list)
+        for path in photographs:
+            name = path.rpartition("/")[2]
+            self.by_name[name].append(path)
+            self.by_stem[os.path.splitext(name)[0]].append(path)
+
+    def find(self, text):
+        """(path, None), or (None, the reason)."""
+        text = os.path.normpath(text.strip().replace("\\", "/")) if text.strip() else ""
+        for path in (text, self.prefix + text):
+            if path in self.paths:
+                return path, None
+        name = text.rpartition("/")[2]
+        found = self.by_name.get(name) or self.by_stem.get(name) or []
+        if len(found) == 1:
+            return found[0], None
+        if found:
+            return None, f"{len(found)} photographs have this name: {found[0]}, {found[1]}; the table must name the folder too"
+        return None, "there is no such photograph"
+
+
+def _photographs_below(folder):
+    """([relative path, ...], [(path, problem), ...]) of all photographs at any depth; raises OSError."""
+    found, problems = [], []
+    for place, problem in folder.files_below(folder.root):
+        if os.path.splitext(place)[1].lower() not in SUFFIXES:
+            continue
+        relative = Path(place).relative_to(folder.root).as_posix()
+        if problem or name_problem(relative):
+            problems.append((relative, problem or name_problem(relative)))
+        else:
+            found.append(relative)
+    return found, problems
+
+
+def _read(path, index):
+    """(names of the columns, [Row, ...]) of the table ``path``; columns without names are called "1", "2", ..."""
+    lines = _text_of(path).split("\n")
+    delimiter, width = _delimiter(path, lines[:MAX_ROWS_TO_GUESS])
+    rows = _parsed(path, lines, delimiter) if delimiter else _path_and_label(lines)
+    if not rows:
+        raise SplitError(
+            f"{path} is no table: expected lines of a file and its label, separated by commas, semicolons, tabs or a space"
+        )
+    first = rows[0].values
+    if len(first) == width and not any(index.find(value)[0] for value in first):
+        names = [name.strip() for name in first]
+        repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+        if repeated is not None:
+            raise SplitError(f"{path} line {rows[0].line}: two columns are called {quoted(repeated)}: rename one")
+        return names, rows[1:]
+    return [str(number) for number in range(1, width + 1)], rows
+
+
+def _delimiter(path, lines):
+    """(the delimiter, the number of columns) that most lines agree on; (None, 2) where none parts the lines."""
+    best, columns, agreeing = None, 2, 0
+    for delimiter in DELIMITERS:
+        widths = Counter(len(row.values) for row in _parsed(path, lines, delimiter))
+        width, count = max(widths.items(), key=lambda item: item[1], default=(0, 0))
+        if width > 1 and count > agreeing:
+            best, columns, agreeing = delimiter, width, count
+    return best, columns
+
+
+def _path_and_label(lines):
+    """[Row, ...] of lines "path label", where the last space parts the two, as in our own lists."""
+    parts = [(number, *line.strip().rpartition(" ")[::2]) for number, line in enumerate(lines, start=1)]
+    return [Row(number, [path.strip(), label]) for number, path, label in parts if path]
+
+
+def _parsed(path, lines, delimiter):
+    """[Row, ...] of the lines that are not blank."""
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
+    rows = []
+    try:
+        for values in reader:
+            if any(value.strip() for value in values):
+                rows.append(Row(reader.line_num, [value.strip() for value in values]))
+    except csv.Error as error:
+        raise SplitError(f"{path} line {reader.line_num} cannot be read as CSV: {error}") from None
+    return rows
+
+
+def _text_of(path):
+    try:
+        with open_regular(path, MAX_LIST_BYTES) as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise SplitError(f"there is no {path}: --labels names a file of labels, CSV or text") from None
+    except OSError as error:
+        raise SplitError(f"{path} cannot be read: {error.strerror or error}") from None
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+        except UnicodeDecodeError:
+            continue
+    raise SplitError(f"{path} is neither UTF-8 nor GBK text: save it as CSV in UTF-8")
+
+
+def _file_column(path, header, rows, index, root, wanted):
+    if wanted is not None:
+        return _column(path, header, "file_column", wanted)
+    sample = [row for row in rows if len(row.values) == len(header)][:MAX_ROWS_TO_GUESS]
+    hits = [sum(index.find(row.values[column])[0] is not None for row in sample) for column in range(len(header))]
+    most = max(hits, default=0)
+    if not most:
+        example = f", such as {quoted(sample[0].values[0])} in its first" if sample else ""
+        raise SplitError(
+            f"no column of {path} ({_columns(header)}) names photographs below {root}{example}: is --data the folder of these "
+            f"photographs?"
+        )
+    if hits.count(most) > 1:
+        both = " and ".join(header[column] for column, count in enumerate(hits) if count == most)
+        raise SplitError(f"several columns of {path} name photographs ({both}): choose one with --file_column NAME")
+    return hits.index(most)
+
+
+def _label_reader(path, header, rows, file_column, wanted):
+    """A function from a row to (its label or None, the problem)."""
+    others = [column for column in range(len(header)) if column != file_column]
+    if wanted is not None:
+        column = _column(path, header, "label_column", wanted)
+    elif len(others) == 1:
+        column = others[0]
+    elif _is_one_hot(header, rows, others):
+        return lambda row: _from_one_hot(header, row, others)
+    else:
+        known = [column for column in others if header[column].lower() in LABEL_NAMES]
+        if len(known) != 1:
+            raise SplitError(
+                f"several columns of {path} could hold the label: {_columns([header[column] for column in others])}; choose "
+                f"one with --label_column NAME"
+            )
+        column = known[0]
+
+    def from_column(row):
+        label = row.values[column]
+        if not label:
+            return None, "it has no label"
+        return (None, "a line break in its label") if "\n" in label or "\r" in label else (label, None)
+
+    return from_column
+
+
+def _is_one_hot(header, rows, columns):
+    whole = [row.values for row in rows if len(row.values) == len(header)]
+    if len(columns) < 2 or not whole or not all(values[column] in ONE_HOT for values in whole for column in columns):
+        return False
+    single = sum(sum(ONE_HOT[values[column]] for column in columns) == 1 for values in whole)
+    return 2 * single > len(whole)
+
+
+def _from_one_hot(header, row, columns):
+    marked = [header[column] for column in columns if ONE_HOT[row.values[column]]]
+    if len(marked) == 1:
+        return marked[0], None
+    return None, f"{len(marked)} classes are marked, expected one" + (f": {', '.join(marked)}" if marked else "")
+
+
+def _column(path, header, setting, wanted):
+    if wanted not in header:
+        raise SplitError(f"{setting} = {quoted(wanted)}: {path} has the columns {_columns(header)}")
+    return header.index(wanted)
+
+
+def _columns(names):
+    return ", ".join(map(named, names[:MAX_SHOWN])) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "")
