@@ -13,7 +13,7 @@ from data.lists import LABELS, SIDES
 from data.photographs import SUFFIXES
 
 REPORT = "split_report.csv"
-TABLES = (".csv", ".tsv", ".txt")
+TABLES, TABLE_WORDS = (".csv", ".tsv", ".txt"), ("train", "label", "class", "annotation")
 
 
 def find_in_folders(folder: DataFolder, resplit: bool = False) -> FoundPhotographs:
@@ -182,5 +182,6 @@ def _or_labels(root):
     """A hint at --labels if a table lies in ``root``."""
     own = {*SIDES.values(), LABELS, REPORT}
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLES and path.name not in own)
-    named = [path for path in tables if "train" in path.stem.lower() or "label" in path.stem.lower()] or tables
+    named = [path for path in tables if any(word in path.stem.lower() for word in TABLE_WORDS)]
+    named += [path for path in tables if path.suffix.lower() != ".txt"]  # a text file can be anything
     return f", or name the file that holds the labels, such as --labels {named[0]}" if named else ""

@@ -74,6 +74,8 @@ def split_folder(
     by_class = _group_duplicates(found, digests)
     shares, own = {"test": test_fraction, "val": val_fraction}, set(found.sides.values())
     drawn = {side: share for side, share in shares.items() if side in sides and side not in own}
+    if own and drawn:
+        found.notes.append(f"{' and '.join(f'{side}_list.txt' for side in drawn)} drawn from the part to train on")
     lists: dict[str, list[tuple[str, int]]] = {side: [] for side in sides}
     for label, (name, groups) in enumerate(by_class.items()):
         _check_class(found, name, groups, needed=1 + len(drawn))

@@ -75,11 +75,12 @@ def test_without_a_test_part_there_is_no_test_list(tmp_path):
     assert not (tmp_path / SIDES["test"]).exists()
 
 
-def test_a_missing_part_is_drawn_from_train(tmp_path):
+def test_a_missing_part_is_drawn_from_train(tmp_path, capsys):
     parts(tmp_path, train=10, test=3)
     assert split_folder(tmp_path, 0.3) == dict.fromkeys(ANIMALS, (7, 3, 3))
     assert all(path.startswith("train/") for path in paths(tmp_path, "train") + paths(tmp_path, "val"))
     assert all(path.startswith("test/") for path in paths(tmp_path, "test"))
+    assert capsys.readouterr().out.splitlines()[1] == "val_list.txt drawn from the part to train on"
 
 
 def test_resplit_draws_all_anew(tmp_path):
