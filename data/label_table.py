@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from data.class_folders import name_problem, sort_key
+from data.class_folders import composed, name_problem, sort_key
 from data.data_folder import DataFolder
 from data.found_photographs import FoundPhotographs, SplitError
 from data.lists import MAX_CLASSES, MAX_LIST_BYTES
@@ -21,6 +21,7 @@ from messages.quoting import named, quoted
 
 DELIMITERS = ("\t", ",", ";")
 MAX_ROWS_TO_GUESS = 2000  # rows that the columns are guessed from
+MAX_LETTERS = 255  # of a label: the name of a class folder has no more
 MAX_SHOWN = 8  # columns in a message
 LABEL_NAMES = frozenset(
     ["label", "labels", "class", "classes", "class_name", "category", "target", "species", "breed", "variety", "y"]
@@ -65,18 +66,18 @@ def find_in_table(
         if photograph and label is not None:
             labels[photograph].setdefault(label, row.line)
         else:
-            problems.append((photograph or row.values[column], f"{path} line {row.line}: {problem or no_label}"))
+            problems.append((photograph or named(row.values[column]), f"{path} line {row.line}: {problem or no_label}"))
     found = FoundPhotographs(_by_class(path, labels, problems), problems=problems)
     explained = labels.keys() | {name for name, _ in problems}
     found.problems += [(name, f"no label in {path}") for name in photographs if name not in explained]
-    found.places = {name: f"{path}, label {name}" for name in found.classes}
+    found.places = {name: f"{path}, label {named(name)}" for name in found.classes}
     found.notes.append(_note(path, header, column, found, len(photographs)))
     return found
 
 
 def _note(path, header, column, found, total):
     used = sum(map(len, found.classes.values()))
-    return f"labels of {used:,} of {total:,} photographs from {path}: files in column {header[column]!r}"
+    return f"labels of {used:,} of {total:,} photographs from {path}: files in column {quoted(header[column])}"
 
 
 def _by_class(path, labels, problems):
@@ -142,7 +143,7 @@ def _photographs_below(folder):
 
 
 def _read(path, index):
-    """(names of the columns, [Row, ...]) of the table ``path``; columns without names are called "1", "2", ..."""
+    """(names of the columns, [Row, ...]) of the table ``path``; without a header they are called "1", "2", ..."""
     lines = _text_of(path).split("\n")
     delimiter, width = _delimiter(path, lines[:MAX_ROWS_TO_GUESS])
     rows = _parsed(path, lines, delimiter) if delimiter else _path_and_label(lines)
@@ -152,8 +153,8 @@ def _read(path, index):
         )
     first = rows[0].values
     if len(first) == width and not any(index.find(value)[0] for value in first):
-        names = [name.strip() for name in first]
-        repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+        names = [composed(" ".join(name.split())) for name in first]
+        repeated = next((name for name, count in Counter(names).items() if count > 1 and name), None)
         if repeated is not None:
             raise SplitError(f"{path} line {rows[0].line}: two columns are called {quoted(repeated)}: rename one")
         return names, rows[1:]
@@ -200,7 +201,7 @@ def _text_of(path):
         raise SplitError(f"{path} cannot be read: {error.strerror or error}") from None
     for encoding in ("utf-8-sig", "gb18030"):
         try:
-            return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+            return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").replace("\ufeff", "")
         except UnicodeDecodeError:
             continue
     raise SplitError(f"{path} is neither UTF-8 nor GBK text: save it as CSV in UTF-8")
@@ -210,7 +211,10 @@ def _file_column(path, header, rows, index, root, wanted):
     if wanted is not None:
         return _column(path, header, "file_column", wanted)
     sample = [row for row in rows if len(row.values) == len(header)][:MAX_ROWS_TO_GUESS]
-    hits = [sum(index.find(row.values[column])[0] is not None for row in sample) for column in range(len(header))]
+    hits = [
+        sum(index.find(row.values[column])[0] is not None for row in sample) if name else 0  # without a name: row numbers
+        for column, name in enumerate(header)
+    ]
     most = max(hits, default=0)
     if not most:
         example = f", such as {quoted(sample[0].values[0])} in its first" if sample else ""
@@ -219,14 +223,14 @@ def _file_column(path, header, rows, index, root, wanted):
             f"photographs?"
         )
     if hits.count(most) > 1:
-        both = " and ".join(header[column] for column, count in enumerate(hits) if count == most)
+        both = _columns([header[column] for column, count in enumerate(hits) if count == most])
         raise SplitError(f"several columns of {path} name photographs ({both}): choose one with --file_column NAME")
     return hits.index(most)
 
 
 def _label_reader(path, header, rows, file_column, wanted):
     """A function from a row to (its label or None, the problem)."""
-    others = [column for column in range(len(header)) if column != file_column]
+    others = [column for column, name in enumerate(header) if column != file_column and name]
     if wanted is not None:
         column = _column(path, header, "label_column", wanted)
     elif len(others) == 1:
@@ -243,12 +247,18 @@ def _label_reader(path, header, rows, file_column, wanted):
         column = known[0]
 
     def from_column(row):
-        label = row.values[column]
-        if not label:
-            return None, "it has no label"
-        return (None, "a line break in its label") if "\n" in label or "\r" in label else (label, None)
+        return _checked_label(row.values[column])
 
     return from_column
+
+
+def _checked_label(text):
+    """(the label, None), or (None, why it cannot be the name of a class)."""
+    if not text:
+        return None, "it has no label"
+    if len(text) > MAX_LETTERS:
+        return None, f"a label of {len(text):,} letters, more than {MAX_LETTERS}"
+    return (None, "a line break in its label") if "\n" in text else (composed(text), None)
 
 
 def _is_one_hot(header, rows, columns):
@@ -262,8 +272,8 @@ def _is_one_hot(header, rows, columns):
 def _from_one_hot(header, row, columns):
     marked = [header[column] for column in columns if ONE_HOT[row.values[column]]]
     if len(marked) == 1:
-        return marked[0], None
-    return None, f"{len(marked)} classes are marked, expected one" + (f": {', '.join(marked)}" if marked else "")
+        return _checked_label(marked[0])
+    return None, f"{len(marked)} classes are marked, expected one" + (f": {_columns(marked)}" if marked else "")
 
 
 def _column(path, header, setting, wanted):

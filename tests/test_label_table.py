@@ -56,6 +56,7 @@ FORMS = {
     "label first": [["breed", "id"], *((breed, name) for name, breed in BREEDS.items())],
     "without header": [*((f"{name}.jpg", breed) for name, breed in BREEDS.items())],
     "further columns": [["age", "id", "label"], *((place, *pair) for place, pair in enumerate(BREEDS.items()))],
+    "row numbers of pandas": [["", "id", "label"], *((place, *pair) for place, pair in enumerate(BREEDS.items()))],
     "one-hot": [["id", "beagle", "collie"], *((n, int(b == "beagle"), int(b == "collie")) for n, b in BREEDS.items())],
     "one-hot floats": [
         ["id", "beagle", "collie"],
@@ -113,7 +114,7 @@ def test_several_columns_that_could_be_the_label_are_asked_for(flat, capsys):
 
 def test_several_columns_that_name_photographs_are_asked_for(flat, capsys):
     table = written(flat, [["id", "file", "label"], *((name, f"{name}.jpg", breed) for name, breed in BREEDS.items())])
-    assert "(id and file): choose one with --file_column NAME" in refusal(flat, capsys, labels=str(table))
+    assert "(id, file): choose one with --file_column NAME" in refusal(flat, capsys, labels=str(table))
     split_folder(flat, labels=table, file_column="file", label_column="label")
     assert labelled(flat) == EXPECTED
 
@@ -129,15 +130,17 @@ def test_rows_and_photographs_that_do_not_fit_are_reported(flat):
     random_photograph(90, (16, 12)).save(flat / "test" / "a1.jpg")
     random_photograph(91, (16, 12)).save(flat / "train" / "h8.jpg")
     random_photograph(92, (16, 12)).save(flat / "train" / "i9.jpg")
-    more = [["z0", "collie"], ["h8", "beagle"], ["h8", "collie"], ["i9", ""], ["i9", "x", "y"]]
+    random_photograph(93, (16, 12)).save(flat / "train" / "j0.jpg")
+    more = [["j0", "x" * 300], ["z0", "collie"], ["h8", "beagle"], ["h8", "collie"], ["i9", ""], ["i9", "x", "y"]]
     table = written(flat, [*FORMS["kaggle"], *more])
     split_folder(flat, labels=table)
     assert "train/a1.jpg" not in labelled(flat)
     problems = report(flat)
     assert problems.pop("a1").startswith(f"{table} line 2: 2 photographs have this name: ")
-    assert problems.pop("z0") == f"{table} line 8: there is no such photograph"
-    assert problems.pop("train/h8.jpg") == f"two labels in {table}: 'beagle' in line 9 and 'collie' in line 10; left out"
-    assert problems.pop(f"{table} line 12") == "3 values for 2 columns"
+    assert problems.pop("z0") == f"{table} line 9: there is no such photograph"
+    assert problems.pop("train/h8.jpg") == f"two labels in {table}: 'beagle' in line 10 and 'collie' in line 11; left out"
+    assert problems.pop(f"{table} line 13") == "3 values for 2 columns"
+    assert problems.pop("train/j0.jpg") == f"{table} line 8: a label of 300 letters, more than 255"
     assert problems.keys() == {"train/i9.jpg", "train/a1.jpg", "test/a1.jpg", "test/g7.jpg"}
 
 

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("lists", "recipes", "checkpoints", "pickles", "archives", "weights", "photo_archives")
+NAMES = ("lists", "recipes", "checkpoints", "pickles", "archives", "weights", "tables", "photo_archives")
 INSTRUMENTED = (
     "attention", "config", "data", "gzip", "machine", "messages", "pickles", "pickletools", "safetensors", "settings",
     "tarfile", "trained", "training", "weights", "yaml", "zipfile",

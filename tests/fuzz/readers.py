@@ -5,6 +5,7 @@ import cifar_reader
 import list_reader
 import photo_archive_reader
 import recipe_reader
+import table_reader
 import weights_reader
 
 READERS = {
@@ -14,5 +15,6 @@ READERS = {
     "pickles": cifar_reader.pickle_reader,
     "archives": cifar_reader.archive_reader,
     "weights": weights_reader.reader,
+    "tables": table_reader.reader,
     "photo_archives": photo_archive_reader.reader,
 }

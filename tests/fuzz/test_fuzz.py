@@ -16,6 +16,7 @@ INPUTS = {
     "pickles": 4000,
     "archives": 1500,
     "weights": 3000,
+    "tables": 3000,
     "photo_archives": 600,
 }
 
