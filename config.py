@@ -21,7 +21,7 @@ from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, known_values, setting, settings_of
 from settings.recipe import read_run_settings
 
-SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
+SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict")
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
 
@@ -103,16 +103,16 @@ class Config:
         above=0, high=1, length=3, default_text="ImageNet's",
         group="data", part="normalization", affects="result", scripts="train compare")
     images: Optional[tuple[str, ...]] = setting(
-        None, "photographs to explain, or folders of photographs",
-        metavar="FILE", default_text="the validation list",
-        group="data", part="explanation", affects="nothing", scripts="gradcam")
+        None, "photographs to explain or predict, or folders of them; predict.py reads paths from - (a pipe)",
+        metavar="FILE", default_text="gradcam.py: the validation list",
+        group="data", part="explanation", affects="nothing", scripts="gradcam predict")
     sample: int = setting(
         16, "explain at most this many photographs, chosen at random",
         low=1, high=200, group="data", part="explanation", affects="nothing", scripts="gradcam")
 
     net: str = setting(
         "sa_resnet", "network",
-        choices=tuple(NETWORKS), group="network", part="start", affects="result", scripts="train eval gradcam")
+        choices=tuple(NETWORKS), group="network", part="start", affects="result", scripts="train eval gradcam predict")
     nets: tuple[str, ...] = setting(
         ("sa_resnet", "resnet"), "networks to compare; compare.py trains those that are not trained yet",
         default_text="sa_resnet resnet; one network with gradcam.py", choices=tuple(NETWORKS),
@@ -152,7 +152,8 @@ class Config:
         low=1, may_grow=True, group="training", part="training", affects="result", scripts="train compare")
     batch_size: int = setting(
         32, "photographs in a batch",
-        low=1, group="training", part="training", affects="result", scripts="train eval compare", inherited_by="eval")
+        low=1, group="training", part="training", affects="result", scripts="train eval compare predict",
+        inherited_by="eval predict")
     optimizer: str = setting(
         "momentum", "SGD with momentum, Adam or AdamW",
         choices=("momentum", "adam", "adamw"), group="training", part="optimizer", affects="result", scripts="train compare")
@@ -212,11 +213,11 @@ class Config:
 
     runs_dir: str = setting(
         "runs", "folder of all runs",
-        metavar="FOLDER", group="output", part="run", affects="place", scripts="train eval compare gradcam")
+        metavar="FOLDER", group="output", part="run", affects="place", scripts="train eval compare gradcam predict")
     run: Optional[str] = setting(
         None, "run folder of the network",
         default_text="newest finished run of --net", metavar="FOLDER",
-        group="output", part="run", affects="place", scripts="eval gradcam")
+        group="output", part="run", affects="place", scripts="eval gradcam predict")
     runs: Optional[tuple[str, ...]] = setting(
         None, "finished run folders to compare as they are, instead of --nets",
         metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam")
@@ -225,18 +226,51 @@ class Config:
         metavar="FILE.png", default_text="photographs.png; gradcam.py: gradcam.png in the run folder",
         group="output", part="explanation", affects="place", scripts="show_photographs gradcam")
 
+    output: Optional[str] = setting(
+        None, "file to write the predictions into",
+        metavar="FILE", default_text="predictions.csv, .json or .jsonl",
+        group="output", part="prediction", affects="place", scripts="predict")
+    table_format: str = setting(
+        "csv", "format of the predictions: a table, a JSON list, or one JSON object a line",
+        choices=("csv", "json", "jsonl"), flag="format",
+        group="output", part="prediction", affects="nothing", scripts="predict")
+    top: int = setting(
+        3, "most probable classes to write for each photograph",
+        low=1, high=1000, group="output", part="prediction", affects="nothing", scripts="predict")
+    unsure_below: Optional[float] = setting(
+        None, "mark predictions with a confidence below this as unsure",
+        above=0, high=1, default_text="none", group="output", part="prediction", affects="nothing", scripts="predict")
+    test_time_flip: bool = setting(
+        False, "average the prediction of each photograph with that of its mirror image, which takes twice the time",
+        group="data", part="prediction", affects="nothing", scripts="predict")
+    sort_into: Optional[str] = setting(
+        None, "folder to sort the photographs into, one folder for each class; they themselves stay where they are",
+        metavar="FOLDER", group="output", part="prediction", affects="nothing", scripts="predict")
+    sort_with: str = setting(
+        "link", "sort with symbolic links to the photographs, or with copies",
+        choices=("link", "copy"), group="output", part="prediction", affects="nothing", scripts="predict")
+    page: bool = setting(
+        False, "write an HTML page of small photographs beside the predictions, the least confident first",
+        group="output", part="prediction", affects="nothing", scripts="predict")
+    strict: bool = setting(
+        False, "end with exit code 3 if a photograph cannot be read",
+        group="output", part="prediction", affects="nothing", scripts="predict")
+    go_on: bool = setting(
+        False, "go on with predictions that were interrupted",
+        flag="continue", group="output", part="prediction", affects="nothing", scripts="predict")
+
     device: str = setting(
         "auto", "device to compute on; auto uses the GPU if Paddle can",
         choices=("auto", "cpu", "gpu"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
     threads: Optional[int] = setting(
         None, "CPU threads for the network's arithmetic",
         low=1, default_text="all cores", high=1024,
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
     fused: str = setting(
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
     deterministic: bool = setting(
         False, "on a GPU: use only cuDNN algorithms that give the same bits every time, which may be slower; training on a CPU "
                "always does",
@@ -244,7 +278,7 @@ class Config:
     num_workers: Optional[int] = setting(
         None, "processes that read photographs; 0 reads in the main process",
         default_text="cores - 1, at most 8, on Linux; 0 elsewhere", low=0, high=256,
-        group="machine", part="loading", affects="speed", scripts="train eval compare")
+        group="machine", part="loading", affects="speed", scripts="train eval compare predict")
     # fmt: on
 
     given: frozenset = field(default=frozenset(), compare=False, repr=False)

@@ -1,7 +1,5 @@
 """A comparison as one HTML page, which needs no internet connection and no other file. Its template is page.html."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -12,6 +10,7 @@ from PIL import Image
 from comparison.verdict import shown, used_columns
 from data.lists import DataError
 from machine.whole_file import write_text
+from plots.embedded import data_uri, encoded
 
 MAX_SIDE = 112  # pixels of a small photograph
 MAX_SHOWN = 12  # photographs of each kind and network
@@ -46,7 +45,7 @@ def write_page(
         headings=[heading for _, heading in columns],
         rows=[[(_sort_value(row[key]), shown(key, row[key])) for key, _ in columns] for row in rows],
         notes=notes,
-        pictures=[(description, _embed((folder / name).read_bytes(), "png")) for name, description in PICTURES],
+        pictures=[(description, encoded((folder / name).read_bytes(), "png")) for name, description in PICTURES],
         shown=MAX_SHOWN,
         total=len(names),
         alone=[(network, _kinds(right, wrong, names, photograph)) for network, (right, wrong) in alone.items()],
@@ -75,11 +74,4 @@ def _thumbnail(name, photograph) -> Optional[str]:
         image = photograph(name)
     except DataError:  # moved or deleted since the training
         return None
-    image.thumbnail((MAX_SIDE, MAX_SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return _embed(buffer.getvalue(), "jpeg")
-
-
-def _embed(data, kind):
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return data_uri(image, MAX_SIDE)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 from config import settings  # noqa: E402
 from settings import chinese  # noqa: E402
-from settings.declaration import type_of  # noqa: E402
+from settings.declaration import flag_of, type_of  # noqa: E402
 
 
 class Language(NamedTuple):
@@ -88,8 +88,13 @@ def _document(language, meanings, defaults, groups):
             if item.metadata["group"] == group:
                 scripts = language.comma.join(item.metadata["scripts"])
                 default = defaults.get(item.name) or _default(item, language)
-                lines.append(_row([f"`{item.name}`", default, _allowed(item, language), scripts, meanings[item.name]]))
+                lines.append(_row([_name(item), default, _allowed(item, language), scripts, meanings[item.name]]))
     return "\n".join(lines) + "\n"
+
+
+def _name(item):
+    flag = flag_of(item)
+    return f"`{item.name}`" if flag == item.name else f"`{item.name}` (`--{flag}`)"
 
 
 def _row(cells):

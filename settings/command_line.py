@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from messages.terminal import print_error
 from messages.user_error import UserError
-from settings.declaration import ConfigError, from_text, has_effect, nearest, settings_of, type_of
+from settings.declaration import ConfigError, flag_of, from_text, has_effect, nearest, settings_of, type_of
 from settings.recipe import read_recipe
 
 
@@ -57,7 +57,7 @@ def read_command_line(
     for item in settings_of(config_class, script):
         if item.name in typed and not has_effect(item, config):
             other, value = item.metadata["needs"]
-            raise ConfigError(f"--{item.name} has no effect with {other} = {getattr(config, other)!r}, only with {value!r}")
+            raise ConfigError(f"--{flag_of(item)} has no effect with {other} = {getattr(config, other)!r}, only with {value!r}")
     return config
 
 
@@ -67,8 +67,8 @@ def _complaint(config_class, script, unknown):
     if not flags:
         return f"unexpected {unknown[0]!r}: settings are written --name value; --help lists them all"
     name = flags[0][2:].removeprefix("no-")
-    names = [item.name for item in settings_of(config_class, script)] + ["config", "help"]
-    elsewhere = {item.name: item for item in settings_of(config_class) if item.name not in names}
+    names = [flag_of(item) for item in settings_of(config_class, script)] + ["config", "help"]
+    elsewhere = {flag_of(item): item for item in settings_of(config_class) if flag_of(item) not in names}
     if name in elsewhere:
         owners = ", ".join(f"{owner}.py" for owner in elsewhere[name].metadata["scripts"])
         return f"--{name} is no option of {script}.py, but of {owners}"
@@ -104,7 +104,7 @@ def _build_parser(config_class, script, description):
             options["type"] = functools.partial(from_text, item)
             if is_tuple:
                 options["nargs"] = "+"
-        groups[rule["group"]].add_argument(f"--{item.name}", **options)
+        groups[rule["group"]].add_argument(f"--{flag_of(item)}", dest=item.name, **options)
     return parser
 
 

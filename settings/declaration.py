@@ -40,6 +40,7 @@ class Rule:
     length: Optional[int] = None  # number of values in a list
     metavar: Optional[str] = None
     default_text: Optional[str] = None  # --help shows it instead of the default
+    flag: Optional[str] = None  # on the command line, where the name cannot be used as it is
     needs: Optional[tuple[str, Any]] = None  # (other setting, value): this one has an effect only if the other has this value
 
     def __post_init__(self):
@@ -89,6 +90,11 @@ def settings_of(
 def _names(item, key):
     value = item.metadata[key]
     return value if isinstance(value, tuple) else (value,)
+
+
+def flag_of(item: Field) -> str:
+    """The name of the setting ``item`` on the command line, without the hyphens."""
+    return item.metadata["flag"] or item.name
 
 
 def has_effect(item: Field, config: object) -> bool:

@@ -1,0 +1,20 @@
+"""Predict the classes of photographs with a trained network: write them to a file, sort the photographs, show them."""
+
+from machine import ending
+from config import Config, parse_config
+
+
+def main(config: Config) -> int:
+    """Predict the photographs that the configuration names; returns the exit code."""
+    return ending.run("predict", predict, config, hint="--continue goes on")
+
+
+def predict(config: Config) -> int:
+    """Write the predictions that ``config`` asks for: see prediction.predict_photographs."""
+    from prediction.predict_photographs import predict_photographs  # imports Paddle, so only once settings are checked
+
+    return predict_photographs(config)
+
+
+if __name__ == "__main__":
+    ending.leave(main(parse_config()))

@@ -1,0 +1,66 @@
+"""The photographs to predict: files and folders that the user names, as a data set whose unreadable files end nothing."""
+
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from data.data_folder import DataFolder
+from data.lists import DataError
+from data.photograph_dataset import PhotographDataset
+from data.photographs import SUFFIXES, PhotographError, read_crop
+
+STANDARD_INPUT = "-"
+
+
+def photograph_paths(images: tuple[str, ...], standard_input: TextIO = sys.stdin) -> Iterator[str]:
+    """The files that ``images`` names, in order: a file itself, the photographs below a folder at any depth, sorted, and for
+    ``-`` the paths that ``standard_input`` has, one a line.
+
+    Links are followed, because the user named the folder. Raises DataError for a folder that cannot be read.
+    """
+    for given in images:
+        if given == STANDARD_INPUT:
+            yield from (line.rstrip("\r\n") for line in standard_input if line.strip())
+        elif os.path.isdir(given):
+            try:
+                found = sorted(
+                    path for path, problem in DataFolder(given, follow_links=True).files_below(given) if problem is None
+                )
+            except OSError as error:
+                raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+            yield from (path for path in found if Path(path).suffix.lower() in SUFFIXES)
+        else:
+            yield given
+
+
+class PhotographFiles(PhotographDataset):
+    """``dataset[i]`` -> (uint8 [3, image_size, image_size], 1) of the file ``paths[i]``; (zeros, 0) where it is unreadable.
+
+    ``view``: how the network sees photographs, see PhotographDataset.
+    """
+
+    def __init__(self, paths: list[str], **view: Any):
+        super().__init__(train=False, **view)
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
+        try:
+            return self.show(functools.partial(read_crop, self.paths[index]), index), np.int64(1)
+        except PhotographError:
+            return np.zeros((3, self.image_size, self.image_size), np.uint8), np.int64(0)
+
+    def problem(self, index: int) -> str:
+        """Why the photograph cannot be read; reads it once more, since a batch carries no text."""
+        try:
+            read_crop(self.paths[index], lambda width, height: (0, 0, width, height), 1)
+        except PhotographError as error:
+            return str(error)
+        return "it could not be read; it can now: predict again"

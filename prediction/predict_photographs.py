@@ -1,0 +1,129 @@
+"""The work of predict.py: name the classes of photographs, write them to a file, sort and show them."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from config import Config, ConfigError, names_of
+from data.lists import DataError
+from data.loader import PhotographLoader
+from machine.device import select_device
+from machine.regular_file import sha256_of
+from messages.progress import ProgressBar
+from messages.terminal import columns_of, printable
+from ops import fused
+from prediction.contact_sheet import write_contact_sheet
+from prediction.photograph_files import PhotographFiles, photograph_paths
+from prediction.predictions import SUFFIXES, Journal, Prediction
+from prediction.sorting import sort_photographs
+from trained.trained_run import TrainedRun
+
+MAX_ROWS = 20  # of the table on the terminal
+UNREADABLE = 3  # exit code with --strict
+
+
+def predict_photographs(config: Config) -> int:
+    """Predict the photographs that ``config`` names; returns the exit code. Raises a UserError where the run cannot be used."""
+    images = config.images
+    if not images:
+        raise ConfigError("images: name photographs or folders to predict, as in --images holiday/; - reads paths from a pipe")
+    run = TrainedRun.chosen(config)
+    config = config.inherit(run.settings, names_of(inherited_by="predict")).resolved()
+    select_device(config.device)
+    fused.set_mode(config.fused)
+    output = Path(config.output or f"predictions{SUFFIXES[config.table_format]}")
+    top = min(config.top, len(run.classes))
+    journal = Journal(output, _origin(run, top, config))
+    paths = list(dict.fromkeys(photograph_paths(images)))
+    if not paths:
+        raise DataError(f"no photographs in {', '.join(images)}: give photographs or folders of them")
+    with journal.begun(config.go_on) as done:
+        if done:
+            print(f"going on after {len(done):,} of {len(paths):,} photographs")
+        left = [path for path in paths if path not in done]
+        bar = ProgressBar(len(paths), "photographs")
+        for records in _predictions(run, left, top, config):
+            journal.append(records)
+            bar.update(len(paths) - len(left) + len(records))
+            left = left[len(records) :]
+        bar.close()
+    unreadable = _report(journal, len(paths))
+    if config.sort_into:
+        placed = sort_photographs(journal.records(), Path(config.sort_into), run.classes, copy=config.sort_with == "copy")
+        print(f"{sum(placed.values()):,} photographs in {len(placed)} folders of {printable(config.sort_into)}")
+    if config.page:
+        page = output.with_suffix(".html")
+        write_contact_sheet(page, journal.records(), len(paths), f"Predictions of {run.name}")
+        print(f"contact sheet: {printable(page)}")
+    journal.finish(config.table_format, top)
+    print(f"predictions: {printable(output)}")
+    return UNREADABLE if unreadable and config.strict else 0
+
+
+def _origin(run, top, config):
+    """What the records of a journal depend on."""
+    return {
+        "network": sha256_of(run.checkpoint),
+        "top": top,
+        "test_time_flip": config.test_time_flip,
+        "unsure_below": config.unsure_below,
+    }
+
+
+def _predictions(run, paths, top, config) -> Iterator[list[Prediction]]:
+    """The records of ``paths``, a batch at a time."""
+    if not paths:
+        return
+    dataset = PhotographFiles(paths, **run.view)
+    start = 0
+    for images, readable in PhotographLoader(dataset, config.batch_size, config.num_workers or 0):
+        usable = readable.numpy().astype(bool)
+        pixels = images.numpy()[usable]
+        probabilities = run.predict(pixels, config.batch_size)
+        if config.test_time_flip:
+            flipped = run.predict(np.ascontiguousarray(pixels[:, :, :, ::-1]), config.batch_size)
+            probabilities = (probabilities + flipped) / 2
+        answers = iter(probabilities)
+        yield [
+            _record(paths[start + place], next(answers), run.classes, top, config.unsure_below)
+            if ok
+            else Prediction(paths[start + place], [], dataset.problem(start + place))
+            for place, ok in enumerate(usable)
+        ]
+        start += len(usable)
+
+
+def _record(path, probabilities, classes, top, unsure_below):
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    unsure = None if unsure_below is None else bool(probabilities[best[0]] < unsure_below)
+    return Prediction(path, [(classes[label], float(probabilities[label])) for label in best], unsure=unsure)
+
+
+def _report(journal, total):
+    """Print the table of a few photographs, the counts and what cannot be read; returns how many that are."""
+    counts: Counter[str] = Counter()
+    unreadable = unsure = 0
+    width = max(columns_of(printable(record.path)) for record in journal.records()) if total <= MAX_ROWS else 0
+    for record in journal.records():
+        if not record.classes:
+            unreadable += 1
+            if unreadable <= MAX_ROWS:
+                print(f"left out: {printable(record.path)}: {printable(record.reason)}", file=sys.stderr)
+            continue
+        counts[record.name] += 1
+        unsure += bool(record.unsure)
+        if total <= MAX_ROWS:
+            path = printable(record.path)
+            mark = "  unsure" if record.unsure else ""
+            print(f"{path}{' ' * (width - columns_of(path))}  {record.confidence:6.1%}  {printable(record.name)}{mark}")
+    for name, count in counts.most_common(MAX_ROWS):
+        print(f"{count:8,}  {printable(name)}")
+    if len(counts) > MAX_ROWS:
+        print(f"{sum(counts.values()) - sum(count for _, count in counts.most_common(MAX_ROWS)):8,}  of other classes")
+    endings = [f"{unsure:,} unsure"] if journal.origin["unsure_below"] is not None else []
+    endings += [f"{unreadable:,} unreadable"] if unreadable else []
+    print(", ".join([f"{total:8,}  photographs", *endings]))
+    return unreadable
