@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +17,15 @@ from data.photographs import SUFFIXES, PhotographError, read_crop
 STANDARD_INPUT = "-"
 
 
-def photograph_paths(images: tuple[str, ...], standard_input: TextIO = sys.stdin) -> Iterator[str]:
+def photograph_paths(images: tuple[str, ...]) -> Iterator[str]:
     """The files that ``images`` names, in order: a file itself, the photographs below a folder at any depth, sorted, and for
-    ``-`` the paths that ``standard_input`` has, one a line.
+    ``-`` the paths that standard input has, one a line.
 
     Links are followed, because the user named the folder. Raises DataError for a folder that cannot be read.
     """
     for given in images:
         if given == STANDARD_INPUT:
-            yield from (line.rstrip("\r\n") for line in standard_input if line.strip())
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif os.path.isdir(given):
             try:
                 found = sorted(

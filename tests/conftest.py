@@ -71,3 +71,40 @@ def listed_folder(photo_folder):
             sides[number >= 4].append((f"{name}/{name}_{number}.jpg", label))
     write_lists(photo_folder, CLASSES, *sides)
     return photo_folder
+
+
+def _register_tiny_network(patch):
+    import networks
+
+    patch.setitem(networks.NETWORKS, "resnet", networks.Lazy("tiny_network", "TinyNetwork"))
+
+
+@pytest.fixture
+def register_tiny_network(monkeypatch):
+    """The name resnet stands for tiny_network.TinyNetwork."""
+    _register_tiny_network(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def tiny_run_place(tmp_path_factory):
+    """A folder with ``data`` and ``runs`` with one run, resnet/001, of a tiny network, which shows whole photographs and
+    normalises in its own way."""
+    import train
+    from config import Config
+
+    folder = tmp_path_factory.mktemp("trained")
+    sides = [], []
+    for label, name in enumerate(CLASSES):
+        (folder / "data" / name).mkdir(parents=True)
+        for number in range(6):
+            random_photograph((label, number)).save(folder / "data" / name / f"{number}.png")
+            sides[number >= 4].append((f"{name}/{number}.png", label))
+    write_lists(folder / "data", CLASSES, *sides)
+    config = Config(
+        net="resnet", data=str(folder / "data"), runs_dir=str(folder / "runs"), image_size=32, epochs=1, batch_size=4,
+        num_workers=0, threads=2, eval_crop="resize", mean=(0.5, 0.25, 0.75), std=(0.5, 0.25, 1.0),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        _register_tiny_network(patch)
+        assert train.main(config) == 0
+    return folder

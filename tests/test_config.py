@@ -12,7 +12,7 @@ import pytest
 import config
 from config import SCRIPTS, Config, ConfigError, config_of_checkpoint, load_config, names_of, parse_config, settings
 from messages.user_error import UserError
-from settings.declaration import check_value, setting, value_before
+from settings.declaration import check_value, flag_of, setting, value_before
 from settings.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -490,7 +490,7 @@ def test_help_is_grouped_shows_defaults_and_needs_no_paddle(script, without_padd
     assert f"{script}.py" in done.stdout.splitlines()[0]
     for item in settings():
         reads_it = script in item.metadata["scripts"]
-        assert (f"--{item.name} " in text) == reads_it
+        assert (f"--{flag_of(item)} " in text) == reads_it
         if reads_it:
             assert f"\n{item.metadata['group']}:\n" in done.stdout
             assert item.metadata["help"].split("\n")[0] in text

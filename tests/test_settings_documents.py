@@ -19,4 +19,4 @@ def test_the_chinese_texts_are_those_of_all_settings_and_of_no_other():
 def test_the_documents_are_current(name):
     written = runpy.run_path(str(DOCS / "write_settings.py"))["documents"]()
     assert (DOCS / name).read_text(encoding="utf-8") == written[name], "make docs writes them anew"
-    assert all(f"| `{item.name}` |" in written[name] for item in settings())
+    assert all(f"| `{item.name}`" in written[name] for item in settings())

@@ -10,7 +10,6 @@ from conftest import CLASSES, random_photograph
 
 import eval as eval_script
 import networks
-import train
 from config import Config
 from data.data_source import DataSource
 from data.lists import DataError, write_lists
@@ -20,34 +19,14 @@ from trained.run_folder import RunError, newest_finished_run
 from trained.trained_run import TrainedRun
 
 
-def register(patch):
-    patch.setitem(networks.NETWORKS, "resnet", networks.Lazy("tiny_network", "TinyNetwork"))
-
-
 @pytest.fixture(autouse=True)
-def tiny_network(monkeypatch):
-    register(monkeypatch)
+def tiny_network(register_tiny_network):
+    """The name resnet stands for a tiny network here."""
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with ``data`` and ``runs`` with one run, 001, that shows whole photographs and normalises in its own way."""
-    folder = tmp_path_factory.mktemp("trained")
-    sides = [], []
-    for label, name in enumerate(CLASSES):
-        (folder / "data" / name).mkdir(parents=True)
-        for number in range(6):
-            random_photograph((label, number)).save(folder / "data" / name / f"{number}.png")
-            sides[number >= 4].append((f"{name}/{number}.png", label))
-    write_lists(folder / "data", CLASSES, *sides)
-    config = Config(
-        net="resnet", data=str(folder / "data"), runs_dir=str(folder / "runs"), image_size=32, epochs=1, batch_size=4,
-        num_workers=0, threads=2, eval_crop="resize", mean=(0.5, 0.25, 0.75), std=(0.5, 0.25, 1.0),
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        register(patch)
-        assert train.main(config) == 0
-    return folder
+def place(tiny_run_place):
+    return tiny_run_place
 
 
 @pytest.fixture
