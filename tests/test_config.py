@@ -540,7 +540,8 @@ def test_an_option_that_would_do_nothing_is_refused(words, complaint, capsys):
 
 def test_compare_takes_every_setting_that_decides_what_all_its_networks_learn():
     of_train, of_compare = ({item.name for item in settings(script)} for script in ("train", "compare"))
-    of_one_training = {"net", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda"}
+    of_one_training = {"net", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda", "eca_kernel_sizes",
+                       "earlier_attention"}  # fmt: skip
     assert of_train - of_compare == of_one_training
 
 
