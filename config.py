@@ -111,7 +111,7 @@ class Config:
         group="network", part="network", affects="result", scripts="train")
     eca_kernel_sizes: Optional[tuple[int, ...]] = setting(
         None, "kernel sizes of Efficient Channel Attention in the four stages, odd; published weights have 3 5 7 7 "
-              "(ResNet-18), 3 3 5 7 (34 and 101) or 3 5 5 7 (50)",
+              "(ResNet-18), 3 3 5 7 (34, 101, 152) or 3 5 5 7 (50)",
         low=1, high=99, length=4, default_text="those of the file that --init_from names; else they follow from the channels",
         group="network", part="network", affects="result", scripts="train")
     earlier_attention: bool = setting(

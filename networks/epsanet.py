@@ -27,7 +27,7 @@ class SEWeight(nn.Layer):
 
 
 def _biased_conv(in_channels, out_channels):
-    """A 1x1 convolution: the weights start as all of the authors' convolutions, the bias, which they leave alone, as in PyTorch."""
+    """A 1x1 convolution: the weights start as all of the authors', the bias, which they leave alone, by PyTorch."""
     weight, bias = nn.initializer.KaimingNormal(fan_in=out_channels), uniform_by_fan_in(in_channels)
     return nn.Conv2D(in_channels, out_channels, 1, weight_attr=weight, bias_attr=bias)
 

@@ -27,7 +27,7 @@ HELP = {
     "sa_gate": "Shuffle Attention 的门控：scale 为每个通道一个权重和一个偏置（与论文一致），conv 为对组内通道做 1x1 卷积",
     "e_lambda": "SimAM 的 λ",
     "eca_kernel_sizes": "Efficient Channel Attention 在四个阶段的卷积核大小，须为奇数；"
-    "公开权重为 3 5 7 7（ResNet-18）、3 3 5 7（34 和 101）或 3 5 5 7（50）",
+    "公开权重为 3 5 7 7（ResNet-18）、3 3 5 7（34、101、152）或 3 5 5 7（50）",
     "earlier_attention": "SGE 的标准差和 CBAM 的滑动统计量沿用本设置出现之前的算法，供旧的运行使用",
     "zero_init_residual": "把每个残差块最后一个批归一化的权重初始化为零，使残差块从恒等映射开始，有助于短时间的训练",
     "init_from": "从该文件中的权重开始训练：PyTorch 的 .pth、飞桨的 .pdparams，或 .safetensors（包括某次运行保存的）",
