@@ -247,6 +247,11 @@ class Config:
             )
         if self.allow_partial and self.init_from is None and not self.pretrained:
             raise ConfigError("allow_partial without init_from: no file is loaded, in part or whole; give --init_from FILE")
+        even = [size for size in self.eca_kernel_sizes or () if size % 2 == 0]
+        if even:
+            raise ConfigError(
+                f"eca_kernel_sizes = {even[0]}: must be odd, so that each channel is in the middle; try {even[0] + 1}"
+            )
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.resume and self.summary:

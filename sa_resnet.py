@@ -77,17 +77,25 @@ class BlockAttention:
         return chosen
 
 
-def block_attention(name: str, **options: Any) -> Optional[BlockAttention]:
-    """The ``BlockAttention`` of ``name`` with the ``options`` that are not None; None where ``name`` is "none".
+OPTION_OF = {"sa_groups": "groups", "sa_gate": "gate", "eca_kernel_sizes": "kernel_size", "earlier_attention": "earlier"}
+"""Network option -> the layer's option, where the two have different names."""
 
-    Raises ValueError for an option that the layer does not have.
+
+def block_attention(name: str, **options: Any) -> Optional[BlockAttention]:
+    """The ``BlockAttention`` of ``name`` with those network ``options`` that are set; None where ``name`` is "none".
+
+    None and False leave an option at the layer's own default. Raises ValueError for an option that the layer does not have.
     """
-    chosen = {option: value for option, value in options.items() if value is not None}
-    if name != "none":
-        return BlockAttention(name, **chosen)
-    if chosen:
-        raise ValueError(f"without attention there is no option {', '.join(chosen)}")
-    return None
+    chosen = {option: value for option, value in options.items() if value not in (None, False)}
+    if name == "none":
+        if chosen:
+            raise ValueError(f"without attention there is no option {', '.join(chosen)}")
+        return None
+    known = inspect.signature(attention_layer(name)).parameters
+    for option in chosen:
+        if OPTION_OF.get(option, option) not in known:
+            raise ValueError(f"{name} has no option {option!r}: leave it out")
+    return BlockAttention(name, **{OPTION_OF.get(option, option): value for option, value in chosen.items()})
 
 
 class ResidualBlock(nn.Layer):
@@ -269,11 +277,11 @@ def resnet(
     """
     layer = block_attention(
         attention,
-        groups=sa_groups,
-        gate=sa_gate,
+        sa_groups=sa_groups,
+        sa_gate=sa_gate,
         e_lambda=e_lambda,
-        kernel_size=tuple(eca_kernel_sizes) if eca_kernel_sizes else None,
-        earlier=earlier_attention or None,
+        eca_kernel_sizes=tuple(eca_kernel_sizes) if eca_kernel_sizes else None,
+        earlier_attention=earlier_attention,
     )
     if depth in BASIC_BLOCKS:
         return ResNet(BASIC_BLOCKS[depth], num_classes, layer, zero_init_residual, BasicBlock)

@@ -81,4 +81,4 @@ def tower_net(
     ``earlier_attention``: the option ``earlier`` of "sge" and "cbam".
     Raises ValueError for an option of another layer.
     """
-    return TowerNet(num_classes, block_attention(attention, e_lambda=e_lambda, earlier=earlier_attention or None))
+    return TowerNet(num_classes, block_attention(attention, e_lambda=e_lambda, earlier_attention=earlier_attention))

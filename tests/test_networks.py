@@ -148,9 +148,9 @@ def test_option_of_another_network_is_refused():
         build_network("resnet", 10, depth=18)
     with pytest.raises(ValueError, match="sa_resnet has no option 'attention'; it has: zero_init_residual, sa_groups"):
         build_network("sa_resnet", 10, attention="se")
-    with pytest.raises(ValueError, match="resnet: without attention there is no option groups"):
+    with pytest.raises(ValueError, match="resnet: without attention there is no option sa_groups"):
         build_network("resnet", 10, sa_groups=32)
-    with pytest.raises(ValueError, match="se_resnet50: se has no option 'groups'; it has: reduction"):
+    with pytest.raises(ValueError, match="se_resnet50: se has no option 'sa_groups': leave it out"):
         build_network("se_resnet50", 10, sa_groups=32)
 
 

@@ -182,7 +182,7 @@ def test_kernel_sizes_of_eca_are_chosen_by_stage():
     assert sizes(eca_kernel_sizes=[3, 5, 5, 7]) == [{3}, {5}, {5}, {7}]
     with pytest.raises(NetworkError, match="eca_resnet50: kernel_size = 6: must be odd"):
         build_network("eca_resnet50", 10, eca_kernel_sizes=(3, 5, 5, 6))
-    with pytest.raises(NetworkError, match="se_resnet50: se has no option 'kernel_size'; it has: reduction"):
+    with pytest.raises(NetworkError, match="se_resnet50: se has no option 'eca_kernel_sizes': leave it out"):
         build_network("se_resnet50", 10, eca_kernel_sizes=(3, 5, 5, 7))
 
 
