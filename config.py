@@ -132,6 +132,14 @@ class Config:
         None, "lambda of SimAM",
         above=0.0, default_text="0.0001, as published; the authors use 0.1 for ImageNet",
         group="network", part="network", affects="result", scripts="train")
+    eca_kernel_sizes: Optional[tuple[int, ...]] = setting(
+        None, "kernel sizes of Efficient Channel Attention in the four stages, odd; published weights have 3 5 7 7 "
+              "(ResNet-18), 3 3 5 7 (34, 101, 152) or 3 5 5 7 (50)",
+        low=1, high=99, length=4, default_text="those of the file that --init_from names; else they follow from the channels",
+        group="network", part="network", affects="result", scripts="train")
+    earlier_attention: bool = setting(
+        False, "compute SGE's deviation and CBAM's running statistics as runs from before this setting did",
+        before=True, group="network", part="network", affects="result", scripts="train")
     zero_init_residual: bool = setting(
         False, "start each residual block as the identity (its last batch norm has weight zero), which helps short "
                "trainings",
@@ -139,6 +147,9 @@ class Config:
     init_from: Optional[str] = setting(
         None, "start from the weights in this file: PyTorch's .pth, Paddle's .pdparams or .safetensors, such as a run's",
         metavar="FILE", default_text="weights drawn at random",
+        group="network", part="start", affects="result", scripts="train compare")
+    allow_partial: bool = setting(
+        False, "start from the file of --init_from even if more than a tenth of what the network learns is not in it",
         group="network", part="start", affects="result", scripts="train compare")
     pretrained: bool = setting(
         False, "start from Paddle's ImageNet weights, downloaded once: the ResNets with any attention, vgg19, mobilenet_v2",
@@ -257,6 +268,13 @@ class Config:
             raise ConfigError(
                 f"init_from = {self.init_from!r} with pretrained: a network starts from one of them, give only one"
             )
+        if self.allow_partial and self.init_from is None and not self.pretrained:
+            raise ConfigError("allow_partial without init_from: no file is loaded, in part or whole; give --init_from FILE")
+        even = [size for size in self.eca_kernel_sizes or () if size % 2 == 0]
+        if even:
+            raise ConfigError(
+                f"eca_kernel_sizes = {even[0]}: must be odd, so that each channel is in the middle; try {even[0] + 1}"
+            )
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.val_fraction + self.test_fraction > 0.95:
@@ -297,6 +315,11 @@ class Config:
     def network_options(self) -> dict[str, Any]:
         """{name: value} of the network options that the user chose; the network has its own defaults for the others."""
         return {name: value for name, value in self.part("network").items() if value not in (None, False)}
+
+    def attention_of_network(self) -> Optional[str]:
+        """The attention layer that the user chose, or else the one that the network's name stands for; None: the builder's."""
+        fixed = getattr(NETWORKS[self.net], "fixed", {})
+        return self.attention or fixed.get("attention")
 
     def has_effect(self, name: str) -> bool:
         """False if another setting disables the setting ``name``: with optimizer = adam, momentum has no effect."""
@@ -359,7 +382,7 @@ def load_config(path: Union[str, Path]) -> Config:
     """
     values = read_run_settings(Config, path, FORMAT)
     try:
-        return Config(**values)
+        return _without_idle_rules(Config(**values))
     except ConfigError as error:  # two values that are valid alone contradict each other
         raise ConfigError(f"{path}: {error}") from None
 
@@ -371,6 +394,12 @@ def config_of_checkpoint(header: dict[str, Any], path: Union[str, Path]) -> Conf
     """
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()}
     try:
-        return Config(**known_values(Config, values))
+        return _without_idle_rules(Config(**known_values(Config, values)))
     except ConfigError as error:
         raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
+
+
+def _without_idle_rules(config):
+    """``config`` without ``earlier_attention`` if its network has neither SGE nor CBAM: then old and new runs are the same."""
+    idle = config.earlier_attention and config.attention_of_network() not in ("sge", "cbam")
+    return dataclasses.replace(config, earlier_attention=False) if idle else config

@@ -25,6 +25,7 @@ from training.optimization import build_optimizer
 from training.recorder import RunRecorder
 from training.resuming import restore
 from training.state import TrainingState
+from weights.kernel_sizes import with_kernel_sizes
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import digest_of
@@ -81,6 +82,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
     has_weights = resume is not None and (resume / "last.safetensors").exists()
+    config = config if has_weights else with_kernel_sizes(config)
     classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
     optimizer = build_optimizer(
         classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
@@ -128,5 +130,5 @@ def build_classifier(config: Config, num_classes: int, resumed: bool = False) ->
     print(f"Constructing {NETWORKS[config.net].__name__}......")
     network = build_network(config.net, num_classes, **config.network_options())
     if (config.init_from or config.pretrained) and not resumed:
-        print(*start_from(config.init_from or pretrained_file(config.net), network), sep="\n")
+        print(*start_from(config.init_from or pretrained_file(config.net), network, config.allow_partial), sep="\n")
     return Classifier(network, config.mean, config.std)
