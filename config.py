@@ -18,7 +18,7 @@ from data.data_source import DataSource
 from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line
-from settings.declaration import ConfigError, check_value, has_effect, known_values, setting, settings_of
+from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam")
@@ -201,7 +201,8 @@ class Config:
         low=0.0, high=0.9, group="training", part="training", affects="result", scripts="train compare")
     early_stop: int = setting(
         0, "stop after this many epochs without a better validation accuracy (0: never)",
-        low=0, group="training", part="recording", affects="result", scripts="train compare")
+        low=0, may_grow=True, no_limit=0,
+        group="training", part="recording", affects="result", scripts="train compare")
     save_best_above: float = setting(
         0.0, "save best.safetensors only at a validation accuracy above this (0: at any)",
         low=0, high=1, group="training", part="recording", affects="result", scripts="train compare")
@@ -212,7 +213,7 @@ class Config:
         scripts="sample_animals train_val_split show_photographs train compare gradcam")
     resume: Optional[str] = setting(
         None, "continue an interrupted training: its run folder, or latest for the run trained last (with --net, of that "
-              "network); its settings stay, except that --epochs may grow",
+              "network); its settings stay, except that --epochs and --early_stop may grow",
         metavar="FOLDER", group="training", part="run", affects="nothing", scripts="train")
     save_every_steps: int = setting(
         0, "save the training's state every so many steps within an epoch as well (0: only after each epoch)",
@@ -340,8 +341,9 @@ class Config:
             name, now, then = item.name, getattr(self, item.name), getattr(trained, item.name)
             if name not in self.given or item.metadata["part"] == "run":  # the caller knows which run it is
                 continue
-            if item.metadata["may_grow"] and now < then:
-                raise ConfigError(f"{name} = {now}: {run} is trained with {then}; with --resume {name} may only grow")
+            if item.metadata["may_grow"] and is_lower(item, now, then):
+                most = f" ({item.metadata['no_limit']}: no limit)" if item.metadata["no_limit"] is not None else ""
+                raise ConfigError(f"{name} = {now}: {run} is trained with {then}{most}; with --resume {name} may only grow")
             if item.metadata["affects"] != "result" or item.metadata["may_grow"]:
                 changed[name] = now
             elif now is not None and now != then:  # None: it follows from other settings, as it did in the run

@@ -13,6 +13,7 @@ from data.photograph_dataset import PhotographDataset
 from evaluation.scores import confusion_matrix, per_class, top_k_accuracy
 from machine.regular_file import open_regular
 from machine.whole_file import write_csv, write_text
+from messages.reason import reason_of
 from messages.user_error import UserError
 from plots.figures import draw_confusion_matrix
 from settings.format_number import FormatError
@@ -91,7 +92,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
     except FormatError:
         raise
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}; eval.py --run {run} writes it anew") from None
+        raise EvaluationError(f"{path} cannot be read: {reason_of(error, path)}; eval.py --run {run} writes it anew") from None
     missing = [name for name in NEEDED_METRICS if name not in metrics]
     if missing:
         raise EvaluationError(f"{path} has no usable {' and no usable '.join(missing)}: eval.py --run {run} writes it anew")
@@ -120,10 +121,14 @@ def read_correct(runs: Sequence[Path]) -> tuple[list[str], np.ndarray]:
         try:
             with open_regular(path, MAX_BYTES) as file:
                 rows = list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
+            if rows and not {"path", "label", "prediction"} <= rows[0].keys():
+                raise ValueError("it has no columns path, label and prediction")
             own = [row["path"] for row in rows]
             correct.append([row["label"] == row["prediction"] for row in rows])
-        except (OSError, KeyError, ValueError, csv.Error) as error:
-            raise EvaluationError(f"{path} cannot be read: {error!r}; eval.py --run {run} writes it anew") from None
+        except (OSError, ValueError, csv.Error) as error:
+            raise EvaluationError(
+                f"{path} cannot be read: {reason_of(error, path)}; eval.py --run {run} writes it anew"
+            ) from None
         if len(correct) > 1 and paths != own:
             raise EvaluationError(f"{path} has other photographs than {runs[0]}, or in another order: evaluate both again")
         paths = own

@@ -12,8 +12,13 @@ import warnings
 from pathlib import Path
 from typing import Optional
 
-import matplotlib
 import numpy as np
+
+from machine.home_folder import provide_home
+
+provide_home()  # a script without Paddle has not done it yet
+
+import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL turns on its notes about fonts

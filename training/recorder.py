@@ -4,19 +4,17 @@ import contextlib
 from pathlib import Path
 from typing import Any, Optional
 
-from visualdl import LogWriter
-
 from machine.interruption import Terminated
 from machine.whole_file import write_text
+from messages.reason import reason_of
 from plots.figures import draw_curves
 from trained.checkpoint import save_checkpoint
 from trained.history import best_epoch, write_history
 from trained.result import write_result
 from trained.run_folder import write_config
+from training.board import Board
 from training.resuming import best_is_behind
 from training.state import Position, TrainingDiverged, TrainingState
-
-BOARD_SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate")
 
 
 class RunRecorder:
@@ -42,7 +40,7 @@ class RunRecorder:
         if self.state.position.history:
             self._write_history(self.state.position)
         write_config(self.run, self.settings)  # last: a folder with config.yaml counts as a run
-        self.board = self._open_board()
+        self.board = Board(self.run, self.state.position.history)
         return self
 
     def record(self, position: Position) -> None:
@@ -60,7 +58,7 @@ class RunRecorder:
             self.save_best(row)
         state.position = position
         self._write_history(position)
-        _show_on_board(self.board, row)
+        self.board.show(row)
         mark = "  best" if is_best else ""
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
@@ -121,7 +119,7 @@ class RunRecorder:
                 f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
             )
         if error is not None:
-            result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or type(error).__name__
+            result["reason"] = "terminated" if isinstance(error, Terminated) else reason_of(error)
         if position.has_stopped_early(self.settings["early_stop"]):
             result["stopped_early"] = True
         if isinstance(error, TrainingDiverged):
@@ -132,16 +130,6 @@ class RunRecorder:
     def _write_history(self, position):
         write_history(self.run, position.history)
         draw_curves(position.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
-
-    def _open_board(self) -> Any:
-        """VisualDL's writer. It starts a new file, so the old ones are removed and the history is written again."""
-        folder = self.run / "vdl"
-        for file in folder.glob("vdlrecords.*"):
-            file.unlink()
-        board = LogWriter(logdir=str(folder), flush_secs=5)
-        for row in self.state.position.history:
-            _show_on_board(board, row)
-        return board
 
     def _print_end(self, result):
         history, best = self.state.position.history, self.state.position.best
@@ -157,11 +145,6 @@ class RunRecorder:
         else:
             outcome = f"best validation accuracy {best['val_acc']:.4f} in epoch {best['epoch']}"
         print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")
-
-
-def _show_on_board(board, row):
-    for name in BOARD_SCALARS:
-        board.add_scalar(name, row[name], row["epoch"])
 
 
 def _mean_speed(history) -> Optional[float]:

@@ -23,7 +23,7 @@ from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.recorder import RunRecorder
-from training.resuming import restore
+from training.resuming import check_classes, finished_because, restore
 from training.state import TrainingState
 from weights.kernel_sizes import with_kernel_sizes
 from weights.pretrained import pretrained_file
@@ -58,10 +58,8 @@ def continue_training(config: Config) -> int:
         )
     trained = load_config(folder / "config.yaml")
     config = config.continuing(trained, folder).resolved()
-    result = read_result(folder)
-    if result.get("status") == "finished" and (result.get("stopped_early") or config.epochs == trained.epochs):
-        further = "it stopped early" if result.get("stopped_early") else "with more --epochs it is trained further"
-        print(f"{printable(folder)} is finished; {further}")
+    if read_result(folder).get("status") == "finished" and (reason := finished_because(folder, config, trained)):
+        print(f"{printable(folder)} is finished; {reason}")
         return 0
     for name in names_of("train", part="arithmetic"):
         if getattr(config, name) != getattr(trained, name):
@@ -81,6 +79,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
+    if resume:
+        check_classes(resume, train_set.classes)
     has_weights = resume is not None and (resume / "last.safetensors").exists()
     config = config if has_weights else with_kernel_sizes(config)
     classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
