@@ -7,7 +7,7 @@ from pathlib import Path
 from data.data_folder import DataFolder
 from data.folder_walk import OUTSIDE, is_hidden
 from data.lists import LABELS, TRAIN_LIST, VAL_LIST
-from data.photographs import SUFFIXES
+from data.photograph_formats import may_be_photograph
 from messages.user_error import UserError
 
 REPORT = "split_report.csv"
@@ -21,7 +21,7 @@ def find_files(folder: DataFolder) -> tuple[dict[str, list[str]], list[tuple[str
     """({class name: [relative path, ...]}, [(path, problem), ...]) of a folder of class folders; raises SplitError.
 
     Ignores hidden and system files; other files that are not photographs are problems. A class is a folder with at least one
-    file of a known image extension, at any depth.
+    file that may be a photograph, at any depth.
     """
     root = folder.root
     if not root.is_dir():
@@ -54,7 +54,7 @@ def _photographs_of_class(folder, name):
     try:
         for path, link_problem in folder.files_below(root / name):
             relative = Path(path).relative_to(root).as_posix()
-            name_problem, is_image = _name_problem(relative), _suffix(relative) in SUFFIXES
+            name_problem, is_image = _name_problem(relative), not link_problem and may_be_photograph(path)
             problem = link_problem or name_problem or (None if is_image else _not_an_image(relative))
             if problem is None:
                 found.append(relative)

@@ -15,6 +15,7 @@ from data import DATASETS
 from data.class_folders import REPORT, SplitError, composed, find_files, sort_key
 from data.data_folder import DataFolder
 from data.lists import write_lists
+from data.photograph_formats import left_out_lines
 from data.photographs import PhotographError, read_photograph
 from machine.processor import available_cores
 from machine.whole_file import write_csv
@@ -187,4 +188,6 @@ def _print_table(root, counts, problems):
     if problems:
         kept = sum(problem.startswith("duplicate, kept") for _, problem in problems)
         print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {printable(root / REPORT)}")
+        for line in left_out_lines(problem for _, problem in problems):
+            print(line)
     print("finished train val split!")

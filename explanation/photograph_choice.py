@@ -13,7 +13,7 @@ from config import Config
 from data import DATASETS
 from data.data_folder import DataFolder
 from data.lists import DataError
-from data.photographs import SUFFIXES
+from data.photograph_formats import may_be_photograph
 from messages.terminal import printable
 from trained.trained_run import TrainedRun
 
@@ -72,7 +72,7 @@ def photographs_in(given: Path) -> list[Path]:
     """
     found = DataFolder(given, follow_links=True).files_below(given) if given.is_dir() else ()
     inside = [Path(path) for path, problem in found if problem is None]
-    return sorted(path for path in inside if path.suffix.lower() in SUFFIXES) or [given]
+    return sorted(path for path in inside if may_be_photograph(path)) or [given]
 
 
 def true_classes(
