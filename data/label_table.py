@@ -15,7 +15,7 @@ from data.class_folders import composed, name_problem, sort_key
 from data.data_folder import DataFolder
 from data.found_photographs import FoundPhotographs, SplitError
 from data.lists import MAX_CLASSES, MAX_LIST_BYTES
-from data.photographs import SUFFIXES
+from data.photograph_formats import may_be_photograph
 from machine.regular_file import open_regular
 from messages.quoting import named, quoted
 
@@ -132,7 +132,7 @@ def _photographs_below(folder):
     """([relative path, ...], [(path, problem), ...]) of all photographs at any depth; raises OSError."""
     found, problems = [], []
     for place, problem in folder.files_below(folder.root):
-        if os.path.splitext(place)[1].lower() not in SUFFIXES:
+        if problem is None and not may_be_photograph(place):
             continue
         relative = Path(place).relative_to(folder.root).as_posix()
         if problem or name_problem(relative):

@@ -20,6 +20,7 @@ from data.data_source import DataSource
 from data.found_photographs import FoundPhotographs, SplitError
 from data.label_table import find_in_table
 from data.lists import LABELS, SIDES, write_lists
+from data.photograph_formats import left_out_lines
 from data.photographs import PhotographError, read_photograph
 from machine.processor import available_cores
 from machine.whole_file import write_csv
@@ -262,4 +263,6 @@ def _print_table(report, sides, counts, problems):
         parts = [f"{len(problems) - kept - across} files left out", f"{kept} duplicates kept together"]
         parts += [f"{across} duplicates across your split, which make its figures too good"] if across else []
         print(f"{', '.join(parts)}: {printable(report)}")
+        for line in left_out_lines(problem for _, problem in problems):
+            print(line)
     print("finished train val split!")

@@ -15,7 +15,7 @@ from data import DATASETS
 from data.data_folder import DataFolder
 from data.data_source import DataSource
 from data.lists import DataError
-from data.photographs import SUFFIXES
+from data.photograph_formats import may_be_photograph
 from messages.quoting import named
 from messages.terminal import printable
 from trained.trained_run import TrainedRun
@@ -91,7 +91,7 @@ def photographs_in(given: Path) -> list[Path]:
     inside = []
     try:
         for path, problem in DataFolder(given, follow_links=True).files_below(given):
-            if problem is None and Path(path).suffix.lower() in SUFFIXES:
+            if problem is None and may_be_photograph(path):
                 inside.append(Path(path))
     except OSError as error:
         print(f"left out: {printable(error.filename)} cannot be read: {error.strerror}", file=sys.stderr)

@@ -479,7 +479,7 @@ def test_unreadable_photographs_are_named_and_left_out(trained, tmp_path, drawn,
     assert [label for label, _ in drawn[0][0]] == ["dog/1.jpg"]
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if not line.startswith("running on the processor")] == [
-        f"left out: {tmp_path / 'bad.jpg'}: not an image, or in a format that Pillow cannot read",
+        f"left out: {tmp_path / 'bad.jpg'}: not an image, or in a format that is not read",
         f"left out: {tmp_path / 'missing.jpg'}: there is no such file",
     ]
 
