@@ -49,6 +49,10 @@ class Config:
         metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
         inherited_by="eval gradcam")
+    split: str = setting(
+        "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
+               "training never reads",
+        choices=("val", "test"), group="data", part="evaluation", affects="nothing", scripts="eval compare")
     per_class: int = setting(
         40, "pictures to draw for each class",
         low=2, high=100_000, group="data", part="drawing", affects="result", scripts="sample_animals")

@@ -6,7 +6,11 @@ from typing import Any
 from config import Config, ConfigError, load_config, names_of, settings
 from networks import options_of
 
-USED_WITH_RUNS = {*names_of("compare", part="run"), *names_of("compare eval", affects="speed")}
+USED_WITH_RUNS = {
+    *names_of("compare", part="run"),
+    *names_of("compare", part="evaluation"),
+    *names_of("compare eval", affects="speed"),
+}
 """The settings that have an effect with --runs, on finished runs."""
 
 
