@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from comparison.significance import CONFIDENCE, Difference, holm, paired_difference
+from messages.quoting import named
 
 NAMES = {"val": "validation", "test": "test"}
 """What the list of a split is called."""
@@ -138,7 +139,7 @@ def origin_of_accuracies(split: str, list_name: str = "the test list", could_tes
     ``list_name``: of the test list; ``could_test``: whether there is one, though the networks are compared on the other.
     """
     if split == "test":
-        return f"Accuracies are those of each training's best epoch on {list_name}, which no training has read."
+        return f"Accuracies are those of each training's best epoch on {named(list_name)}, which no training has read."
     chosen = "Accuracies are those of each training's best epoch, chosen on the same photographs: all are a little too high"
     return f"{chosen}; --split test compares on the test list, which chose nothing." if could_test else f"{chosen}."
 
@@ -149,7 +150,7 @@ def balance_note(rows: list[dict[str, Any]], counts: dict[str, int], split: str)
     known = [row for row in rows if row["balanced_accuracy"] is not None]
     best = max(row["balanced_accuracy"] for row in known)
     names = [row["network"] for row in known if row["balanced_accuracy"] == best]
-    sizes = f"{largest} has {counts[largest]} {NAMES[split]} photographs, {smallest} {counts[smallest]}"
+    sizes = f"{named(largest)} has {counts[largest]} {NAMES[split]} photographs, {named(smallest)} {counts[smallest]}"
     return (
         f"The classes are unbalanced: {sizes}. The verdict is about accuracy, which the large classes decide. "
         f"Balanced accuracy, the mean recall of the classes, is highest for {_listed(names)}: {best:.4f}."

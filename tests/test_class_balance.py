@@ -14,6 +14,7 @@ import eval as eval_script
 import networks
 import train
 from comparison import run_plan
+from comparison.verdict import balance_note, origin_of_accuracies
 from config import Config
 from plots import figures
 from trained import history
@@ -150,6 +151,12 @@ def test_a_comparison_shows_it_beside_the_accuracy(place, tmp_path, capsys, draw
     assert labels == ["validation accuracy", "validation balanced accuracy", "validation loss"]
     assert not any("not recorded" in text for text in legends)
     assert drawn["tradeoff.png"][0] == ["validation accuracy", "validation balanced accuracy"]
+
+
+def test_names_of_classes_and_lists_bring_nothing_to_the_terminal():
+    row = {"network": "resnet", "balanced_accuracy": 0.5}
+    assert balance_note([row], {"a\x1b[31m": 9, "b\n": 2}, "val").isprintable()
+    assert origin_of_accuracies("test", "data\x1b[2J/test_list.txt").isprintable()
 
 
 def test_runs_from_before_it_was_measured_are_compared(place, tmp_path, monkeypatch, drawn):
