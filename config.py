@@ -49,10 +49,6 @@ class Config:
         metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
         inherited_by="eval gradcam")
-    split: str = setting(
-        "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
-               "training never reads",
-        choices=("val", "test"), group="data", part="evaluation", affects="nothing", scripts="eval compare")
     per_class: int = setting(
         40, "pictures to draw for each class",
         low=2, high=100_000, group="data", part="drawing", affects="result", scripts="sample_animals")
@@ -89,6 +85,10 @@ class Config:
         IMAGENET_STD, "standard deviation to divide red, green and blue by after that",
         above=0, high=1, length=3, default_text="ImageNet's",
         group="data", part="normalization", affects="result", scripts="train compare")
+    split: str = setting(
+        "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
+               "training never reads",
+        choices=("val", "test"), group="data", part="evaluation", affects="nothing", scripts="eval compare")
     images: Optional[tuple[str, ...]] = setting(
         None, "photographs to explain, or folders of photographs",
         metavar="FILE", default_text="the validation list",

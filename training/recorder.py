@@ -150,11 +150,6 @@ class RunRecorder:
             _show_on_board(board, row)
         return board
 
-    def _balanced(self, row, name) -> str:
-        """``name`` and the balanced validation accuracy of an epoch; empty where classes are balanced or it is not known."""
-        value = row.get("val_balanced_acc")
-        return f"{name}{value:.4f}" if self.unbalanced and value is not None else ""
-
     def _print_end(self, result):
         history, best = self.state.position.history, self.state.position.best
         speed = f", {result['images_per_second']:.1f} images/s" if history else ""
@@ -170,6 +165,11 @@ class RunRecorder:
             accuracy = f"{best['val_acc']:.4f}{self._balanced(best, ', balanced accuracy ')}"
             outcome = f"best validation accuracy {accuracy} in epoch {best['epoch']}"
         print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")
+
+    def _balanced(self, row, name) -> str:
+        """``name`` and the balanced validation accuracy of an epoch; empty where classes are balanced or it is not known."""
+        value = row.get("val_balanced_acc")
+        return f"{name}{value:.4f}" if self.unbalanced and value is not None else ""
 
 
 def _show_on_board(board, row):
