@@ -102,6 +102,10 @@ class Config:
         IMAGENET_STD, "standard deviation to divide red, green and blue by after that",
         above=0, high=1, length=3, default_text="ImageNet's",
         group="data", part="normalization", affects="result", scripts="train compare")
+    split: str = setting(
+        "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
+               "training never reads",
+        choices=("val", "test"), group="data", part="evaluation", affects="nothing", scripts="eval compare")
     images: Optional[tuple[str, ...]] = setting(
         None, "photographs to explain, or folders of photographs",
         metavar="FILE", default_text="the validation list",

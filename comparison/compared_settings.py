@@ -8,7 +8,11 @@ from config import Config, ConfigError, load_config, names_of, settings
 from networks import options_of
 from weights.kernel_sizes import with_kernel_sizes
 
-USED_WITH_RUNS = {*names_of("compare", part="run"), *names_of("compare eval", affects="speed")}
+USED_WITH_RUNS = {
+    *names_of("compare", part="run"),
+    *names_of("compare", part="evaluation"),
+    *names_of("compare eval", affects="speed"),
+}
 """The settings that have an effect with --runs, on finished runs."""
 
 

@@ -15,6 +15,7 @@ from data.lists import (
     LABELS,
     MAX_CLASSES,
     MAX_LIST_BYTES,
+    TEST_LIST,
     TRAIN_LIST,
     VAL_LIST,
     DataError,
@@ -144,7 +145,11 @@ class DataFolder:
             with open_regular(path, MAX_LIST_BYTES) as file:
                 text = file.read().decode("utf-8-sig")
         except FileNotFoundError:
-            raise DataError(f"there is no {path}: {self.split_command} writes it from class folders") from None
+            if path.name == TEST_LIST:
+                remedy = f"{self.split_command} --test_fraction 0.2 writes it, with new lists to train on"
+            else:
+                remedy = f"{self.split_command} writes it from class folders"
+            raise DataError(f"there is no {path}: {remedy}") from None
         except NotRegularError as error:
             raise DataError(f"{path}: {error}; {self.split_command} writes it again") from None
         except (OSError, UnicodeDecodeError) as error:

@@ -38,6 +38,8 @@ COLUMNS = {
     "val_acc": Column(),
     "seconds": Column(),
     "images_per_second": Column(),
+    "train_balanced_acc": Column(default=None),
+    "val_balanced_acc": Column(default=None),
 }
 """The columns of the history by name. To add one, add one line here, with a default."""
 Row = dict[str, Any]

@@ -25,11 +25,16 @@ class RunRecorder:
     above ``save_best_above``, there is no best.safetensors, and result.json says so.
 
     ``settings``: every setting by name, as plain values. ``facts``: the other entries of result.json: "photographs",
-    "list_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted.
+    "list_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted. ``unbalanced``: whether the classes
+    of the validation list are; then the balanced accuracy is shown beside the accuracy.
     """
 
-    def __init__(self, run: Path, settings: dict[str, Any], classes: list[str], state: TrainingState, facts: dict[str, Any]):
+    def __init__(
+        self, run: Path, settings: dict[str, Any], classes: list[str], state: TrainingState, facts: dict[str, Any],
+        unbalanced: bool = False,
+    ):  # fmt: skip
         self.run, self.settings, self.classes, self.state, self.facts = run, settings, classes, state, facts
+        self.unbalanced = unbalanced
 
     def __enter__(self) -> "RunRecorder":
         best = self.state.position.best
@@ -62,7 +67,8 @@ class RunRecorder:
         mark = "  best" if is_best else ""
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
-            f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}  {row['images_per_second']:.1f} images/s  "
+            f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}{self._balanced(row, ' balanced acc ')}  "
+            f"{row['images_per_second']:.1f} images/s  "
             f"{row['seconds']:.1f} s{mark}",
             flush=True,
         )
@@ -129,7 +135,8 @@ class RunRecorder:
 
     def _write_history(self, position):
         write_history(self.run, position.history)
-        draw_curves(position.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
+        title = f"{self.settings['net']} on {self.settings['data']}"
+        draw_curves(position.history, self.run / "curves.png", title, self.unbalanced)
 
     def _print_end(self, result):
         history, best = self.state.position.history, self.state.position.best
@@ -143,8 +150,14 @@ class RunRecorder:
         if best is None:
             outcome = f"no best.safetensors, for {result.get('best_not_saved', 'it could not be written')}"
         else:
-            outcome = f"best validation accuracy {best['val_acc']:.4f} in epoch {best['epoch']}"
+            accuracy = f"{best['val_acc']:.4f}{self._balanced(best, ', balanced accuracy ')}"
+            outcome = f"best validation accuracy {accuracy} in epoch {best['epoch']}"
         print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")
+
+    def _balanced(self, row, name) -> str:
+        """``name`` and the balanced validation accuracy of an epoch; empty where classes are balanced or it is not known."""
+        value = row.get("val_balanced_acc")
+        return f"{name}{value:.4f}" if self.unbalanced and value is not None else ""
 
 
 def _mean_speed(history) -> Optional[float]:

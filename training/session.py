@@ -1,6 +1,7 @@
 """The work of train.py: a new training, a resumed one, or the summary of a network."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
@@ -8,6 +9,7 @@ import paddle
 
 from machine import processor
 from config import Config, load_config, names_of
+from data.class_balance import is_unbalanced
 from data.data_sets import check_apart, count_classes, find_data, open_side
 from data.loader import PhotographLoader
 from machine.device import make_deterministic, select_device
@@ -99,7 +101,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
             facts.update(restore(folder, state, lists, len(train_loader), config.epochs))
         if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
-        with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts) as recorder:
+        unbalanced = is_unbalanced(Counter(sample.label for sample in val_set.samples).values())
+        with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts, unbalanced) as recorder:
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
                 f"{device}, {config.threads} threads; run folder {printable(folder)}"
