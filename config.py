@@ -15,6 +15,7 @@ from typing import Any, Optional, Union
 from attention import ATTENTIONS
 from data import DATASETS
 from data.data_source import DataSource
+from data.paddlex import LIST_FORMATS
 from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line
@@ -58,6 +59,13 @@ class Config:
     max_per_class: Optional[int] = setting(
         None, "use at most this many photographs of each class",
         default_text="all", low=2, group="data", part="split", affects="result", scripts="train_val_split")
+    overwrite: bool = setting(
+        False, "replace lists that this toolkit did not write, and keep the old ones as NAME.old",
+        group="data", part="split", affects="nothing", scripts="train_val_split")
+    list_format: str = setting(
+        "paddleclas", "lists to write: train_list.txt, val_list.txt and labels.txt, which PaddleClas reads too; with paddlex3 "
+                      "also train.txt, val.txt and label.txt",
+        choices=LIST_FORMATS, group="data", part="split", affects="nothing", scripts="train_val_split")
     image_size: int = setting(
         224, "side of the square image that the network sees, in pixels",
         low=8, high=4096, group="data", part="view", affects="result", scripts="train compare")

@@ -6,11 +6,8 @@ from pathlib import Path
 
 from data.data_folder import DataFolder
 from data.folder_walk import OUTSIDE, is_hidden
-from data.lists import LABELS, TRAIN_LIST, VAL_LIST
 from data.photographs import SUFFIXES
 from messages.user_error import UserError
-
-REPORT = "split_report.csv"
 
 
 class SplitError(UserError):
@@ -29,9 +26,6 @@ def find_files(folder: DataFolder) -> tuple[dict[str, list[str]], list[tuple[str
             f"there is no folder {root}: give a folder that holds one folder of photographs for each class "
             f"(--data FOLDER), or draw a sample: python sample_animals.py --data {root}"
         )
-    for name in (TRAIN_LIST, VAL_LIST, LABELS, REPORT):
-        if (root / name).is_dir():
-            raise SplitError(f"{root / name} is a folder, but a list of this name must be written: rename the folder")
     files, problems, spellings = {}, [], {}
     for name in sorted((entry.name for entry in root.iterdir() if entry.is_dir()), key=sort_key):
         if is_hidden(name):

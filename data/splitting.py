@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Optional, Union
 
 from data import DATASETS
-from data.class_folders import REPORT, SplitError, composed, find_files, sort_key
+from data.class_folders import SplitError, composed, find_files, sort_key
 from data.data_folder import DataFolder
 from data.data_source import DataSource
+from data.earlier_lists import check_may_write, check_paddlex_paths, kept_class_order
 from data.lists import write_lists
 from data.photographs import PhotographError, read_photograph
+from data.split_record import REPORT
 from machine.processor import available_cores
 from machine.whole_file import write_csv
 from machine.workers import become_worker
@@ -40,34 +42,44 @@ def split_folder(
     max_per_class: Optional[int] = None,
     follow_links: bool = False,
     lists_dir: Optional[Union[str, os.PathLike]] = None,
+    overwrite: bool = False,
+    list_format: str = "paddleclas",
     show_progress: bool = False,
 ) -> dict[str, tuple[int, int]]:
     """Write the lists of ``data``, a folder of class folders or an archive of one; returns {class: (train count, val count)}.
 
     The split is stratified by class and depends only on the names and the seed. Photographs with the same pixels stay on one
-    side. Links that lead out of the folder are left out unless ``follow_links``. Prints a table of the counts. Raises
-    SplitError, and writes nothing, if the folder is missing, has only one class, a class folder that cannot be used, or a class
-    with fewer than two different readable photographs; DataError if an archive cannot be unpacked.
+    side. Links that lead out of the folder are left out unless ``follow_links``. ``lists_dir``: see DataFolder; ``overwrite``:
+    see check_may_write; ``list_format``: see write_lists. Prints a table of the counts. Raises SplitError, and writes nothing,
+    if the folder is missing, has only one class, a class folder that cannot be used, or a class with fewer than two different
+    readable photographs, or if the lists cannot or must not be written; DataError if an archive cannot be unpacked or
+    labels.txt cannot be used.
     """
     folder = DataFolder.open(data, follow_links, lists_dir)
     root = folder.root
+    check_may_write(folder, overwrite, list_format)
     files, problems = find_files(folder)
+    names = kept_class_order(folder, files, overwrite)
+    if list_format == "paddlex3":
+        check_paddlex_paths(folder, files)
     digests = _read_all(root, files, problems, show_progress)
     by_class = _group_duplicates(files, digests, problems)
     _check_classes(root, files, by_class, problems)
     train, val = [], []
-    for label, name in enumerate(sorted(by_class, key=sort_key)):
+    for label, name in enumerate(names):
         problems += _duplicates(by_class[name], left_out=max_per_class is not None)
         groups = _first_photographs(_in_drawn_order(by_class[name], seed), max_per_class)
         for side, paths in zip((train, val), _divide(groups, val_fraction)):
             side.extend((path, label) for path in sorted(paths, key=sort_key))
-    names = sorted(by_class, key=sort_key)
-    write_lists(root, names, train, val)
-    write_csv(root / REPORT, ["path", "problem"], sorted(problems, key=lambda row: sort_key(row[0])))
+    notes = write_lists(folder.lists, names, train, val, list_format=list_format, photographs=root)
+    write_csv(folder.lists / REPORT, ["path", "problem"], sorted(problems, key=lambda row: sort_key(row[0])))
     counts = {name: (_count(train, label), _count(val, label)) for label, name in enumerate(names)}
-    _print_table(root, counts, problems)
-    if root != Path(folder.name):
-        print(f"the lists of {printable(folder.name)} are in {printable(root)}")
+    _print_table(folder.lists, counts, problems)
+    for note in notes:
+        print(printable(note))
+    if folder.lists != Path(folder.name):
+        advice = "" if lists_dir is None else f": give --lists_dir {printable(lists_dir)} to the other scripts as well"
+        print(f"the lists of {printable(folder.name)} are in {printable(folder.lists)}{advice}")
     return counts
 
 
@@ -178,7 +190,7 @@ def _count(entries, label):
     return sum(1 for _, entry_label in entries if entry_label == label)
 
 
-def _print_table(root, counts, problems):
+def _print_table(lists, counts, problems):
     shown = {name: printable(name) for name in counts}
     width = max(max(map(columns_of, shown.values())), len("class"))
     print(f"{'class':<{width}}  train    val")
@@ -188,5 +200,5 @@ def _print_table(root, counts, problems):
     print(f"{'total':<{width}}  {train:5d}  {val:5d}")
     if problems:
         kept = sum(problem.startswith("duplicate, kept") for _, problem in problems)
-        print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {printable(root / REPORT)}")
+        print(f"{len(problems) - kept} files left out, {kept} duplicates kept together: {printable(lists / REPORT)}")
     print("finished train val split!")

@@ -11,6 +11,9 @@ HELP = {
     "per_class": "每个类别画多少张图片",
     "val_fraction": "每个类别中划入验证集的比例",
     "max_per_class": "每个类别最多使用多少张照片",
+    "overwrite": "替换不是由本工具写出的列表，原来的另存为 NAME.old",
+    "list_format": "写哪种列表：paddleclas 写 train_list.txt、val_list.txt 和 labels.txt，PaddleClas 也能读；"
+    "paddlex3 再加上 train.txt、val.txt 和 label.txt",
     "image_size": "网络输入图像的边长，单位为像素（图像为正方形）",
     "train_crop": "训练时的裁剪方式：random 为随机裁剪，resize 为把整张照片缩放成正方形",
     "eval_crop": "评估时的裁剪方式：center 为中心裁剪，resize 为把整张照片缩放成正方形",
