@@ -49,7 +49,7 @@ class Config:
         None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
         metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
-        inherited_by="eval gradcam")
+        inherited_by="eval gradcam", belongs_to="data")
     per_class: int = setting(
         40, "pictures to draw for each class",
         low=2, high=100_000, group="data", part="drawing", affects="result", scripts="sample_animals")
@@ -287,8 +287,9 @@ class Config:
         return all(has_effect(item, self) for item in settings_of(type(self)) if item.name == name)
 
     def inherit(self, other: "Config", names: Iterable[str]) -> "Config":
-        """Take the settings ``names`` from ``other``, except those that the user set for this invocation."""
-        taken = {name: getattr(other, name) for name in names if name not in self.given}
+        """Take the settings ``names`` from ``other``, except those where the user set them or what they belong to."""
+        own = {item.name for item in settings_of(type(self)) if {item.name, item.metadata["belongs_to"]} & self.given}
+        taken = {name: getattr(other, name) for name in names if name not in own}
         return dataclasses.replace(self, **taken)
 
     def continuing(self, trained: "Config", run: object) -> "Config":
@@ -299,6 +300,8 @@ class Config:
         changed = {}
         for item in settings_of(type(self), "train"):
             name, now, then = item.name, getattr(self, item.name), getattr(trained, item.name)
+            if item.metadata["belongs_to"] in self.given:
+                changed[name] = now
             if name not in self.given or item.metadata["part"] == "run":  # the caller knows which run it is
                 continue
             if item.metadata["may_grow"] and now < then:

@@ -142,7 +142,10 @@ def _note_on_spaces(sides):
     count = sum(not is_readable(path) for path in paths)
     if not count:
         return []
-    return [f"{count} of {len(paths)} paths hold a space: train.py and the others read them, PaddleClas and PaddleX do not"]
+    return [
+        f"{count} of {len(paths)} paths hold a space: train.py and the others read them; PaddleClas, which splits a line at "
+        f"its first space, does not"
+    ]
 
 
 def _note_on_paddlex(lists, total):

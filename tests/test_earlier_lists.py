@@ -125,6 +125,14 @@ def test_a_list_that_was_changed_after_an_older_version_s_report_is_the_user_s(f
     assert "holds val_list.txt, not as" in refusal(folder)
 
 
+@pytest.mark.parametrize(("name", "list_format"), [("test_list.txt", "paddleclas"), ("train.txt", "paddlex3")])
+def test_older_versions_wrote_no_lists_of_other_names(folder, name, list_format):
+    as_older_version(folder)
+    (folder / name).write_text(MINE)
+    os.utime(folder / name, (1, 1))
+    assert f"holds {name}, not as" in refusal(folder, list_format=list_format)
+
+
 def test_a_file_that_only_has_the_report_s_name_proves_nothing(folder):
     (folder / "train_list.txt").write_text(MINE)
     (folder / "split_report.csv").write_text("my,table\n")
@@ -262,5 +270,5 @@ def test_train_txt_of_the_user_s_matters_only_to_paddlex_s_lists(folder):
 def test_spaces_that_paddleclas_cannot_read_are_told_once(folder, capsys):
     (folder / "cat" / "cat_0.jpg").rename(folder / "cat" / "a b.jpg")
     split_folder(folder)
-    line = "1 of 18 paths hold a space: train.py and the others read them, PaddleClas and PaddleX do not"
-    assert capsys.readouterr().out.splitlines().count(line) == 1
+    line = "1 of 18 paths hold a space: train.py and the others read them; PaddleClas, which splits a line at its first space,"
+    assert capsys.readouterr().out.splitlines().count(f"{line} does not") == 1
