@@ -15,6 +15,7 @@ from typing import Any, Optional, Union
 from attention import ATTENTIONS
 from data import DATASETS
 from data.data_source import DataSource
+from data.paddlex import LIST_FORMATS
 from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line
@@ -48,7 +49,7 @@ class Config:
         None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
         metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
-        inherited_by="eval gradcam")
+        inherited_by="eval gradcam", belongs_to="data")
     per_class: int = setting(
         40, "pictures to draw for each class",
         low=2, high=100_000, group="data", part="drawing", affects="result", scripts="sample_animals")
@@ -75,6 +76,13 @@ class Config:
     label_column: Optional[str] = setting(
         None, "column of --labels that holds the class", metavar="NAME", default_text="guessed, also one column for each class",
         group="data", part="split", affects="result", scripts="train_val_split")
+    overwrite: bool = setting(
+        False, "replace lists that this toolkit did not write, and keep the old ones as NAME.old",
+        group="data", part="split", affects="nothing", scripts="train_val_split")
+    list_format: str = setting(
+        "paddleclas", "lists to write: train_list.txt, val_list.txt and labels.txt, which PaddleClas reads too; with paddlex3 "
+                      "also train.txt, val.txt and label.txt",
+        choices=LIST_FORMATS, group="data", part="split", affects="nothing", scripts="train_val_split")
     image_size: int = setting(
         224, "side of the square image that the network sees, in pixels",
         low=8, high=4096, group="data", part="view", affects="result", scripts="train compare")
@@ -331,8 +339,9 @@ class Config:
         return all(has_effect(item, self) for item in settings_of(type(self)) if item.name == name)
 
     def inherit(self, other: "Config", names: Iterable[str]) -> "Config":
-        """Take the settings ``names`` from ``other``, except those that the user set for this invocation."""
-        taken = {name: getattr(other, name) for name in names if name not in self.given}
+        """Take the settings ``names`` from ``other``, except those where the user set them or what they belong to."""
+        own = {item.name for item in settings_of(type(self)) if {item.name, item.metadata["belongs_to"]} & self.given}
+        taken = {name: getattr(other, name) for name in names if name not in own}
         return dataclasses.replace(self, **taken)
 
     def continuing(self, trained: "Config", run: object) -> "Config":
@@ -343,6 +352,8 @@ class Config:
         changed = {}
         for item in settings_of(type(self), "train"):
             name, now, then = item.name, getattr(self, item.name), getattr(trained, item.name)
+            if item.metadata["belongs_to"] in self.given:
+                changed[name] = now
             if name not in self.given or item.metadata["part"] == "run":  # the caller knows which run it is
                 continue
             if item.metadata["may_grow"] and is_lower(item, now, then):

@@ -11,8 +11,8 @@ from data.folder_walk import OUTSIDE
 from data.found_photographs import FoundPhotographs, SplitError
 from data.lists import LABELS, SIDES
 from data.photograph_formats import may_be_photograph
+from data.split_record import REPORT
 
-REPORT = "split_report.csv"
 TABLES, TABLE_WORDS = (".csv", ".tsv", ".txt"), ("train", "label", "class", "annotation")
 
 

@@ -16,6 +16,9 @@ HELP = {
     "labels": "照片没有按类别放在各个文件夹里时，写明每张照片类别的 CSV 或文本文件",
     "file_column": "--labels 文件中写照片文件名的列",
     "label_column": "--labels 文件中写类别的列",
+    "overwrite": "替换不是由本工具写出的列表，原来的另存为 NAME.old",
+    "list_format": "写哪种列表：paddleclas 写 train_list.txt、val_list.txt 和 labels.txt，PaddleClas 也能读；"
+    "paddlex3 再加上 train.txt、val.txt 和 label.txt",
     "image_size": "网络输入图像的边长，单位为像素（图像为正方形）",
     "train_crop": "训练时的裁剪方式：random 为随机裁剪，resize 为把整张照片缩放成正方形",
     "eval_crop": "评估时的裁剪方式：center 为中心裁剪，resize 为把整张照片缩放成正方形",

@@ -108,6 +108,15 @@ def test_settings_are_inherited_unless_given():
     assert given.inherit(trained, ("data", "batch_size")).data == "elsewhere"
 
 
+def test_a_run_s_folder_of_lists_does_not_go_with_other_data():
+    trained, names = Config(data="here", lists_dir="lists"), ("data", "lists_dir")
+    nothing, other = parse_config([], "eval"), parse_config(["--data", "there"], "eval")
+    both = parse_config(["--data", "there", "--lists_dir", "others"], "eval")
+    for given, expected in ((nothing, ("here", "lists")), (other, ("there", None)), (both, ("there", "others"))):
+        inherited, continued = given.inherit(trained, names), given.continuing(trained, "run")
+        assert (inherited.data, inherited.lists_dir) == (continued.data, continued.lists_dir) == expected
+
+
 # Defaults < recipe < command line
 
 

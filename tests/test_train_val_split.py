@@ -101,6 +101,7 @@ def test_the_command_writes_the_lists_and_prints_a_table(photo_folder):
         ["finished", "train", "val", "split!"],
     ]
     after = content(photo_folder)
+    assert after.pop("split.json")
     assert {name: after.pop(name) for name in WRITTEN if name in after}.keys() == set(WRITTEN)
     assert after == before
     assert DataFolder(photo_folder).read_classes() == list(CLASSES)
