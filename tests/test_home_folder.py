@@ -184,7 +184,7 @@ def test_the_temporary_folder_goes_however_the_script_ends(end):
 
 
 def run_script(script, environment, *arguments):
-    """(exit code, lines on stderr without those of the build) of a script."""
+    """(exit code, lines on stderr) of a script."""
     done = subprocess.run(
         [sys.executable, "-B", ROOT / f"{script}.py", *map(str, arguments)], cwd=ROOT, env={**os.environ, **environment},
         capture_output=True, text=True, timeout=300, check=False,
@@ -201,8 +201,9 @@ def test_scripts_work_where_neither_home_nor_cache_nor_tmpdir_can_be_written(lis
         ("train", ("--data", listed_folder, *runs, *training)),
         ("show_photographs", ("--data", listed_folder, "--picture", tmp_path / "grid.png")),
     ):
-        code, [line] = run_script(script, environment, *arguments)
+        code, err = run_script(script, environment, *arguments)
         assert code == 0
+        [line] = [line for line in err if line.startswith("note: ")]  # a GPU's Paddle 2.6 says more where there is none
         assert line.startswith(f"note: {NOWHERE} and {NOWHERE}/cache cannot be written: what Paddle, VisualDL, matplotlib and")
     assert list((tmp_path / "runs" / "resnet18" / "001" / "vdl").glob("vdlrecords.*"))
     assert set(Path("/tmp").glob("sa-net-paddle-*")) | set(Path("/tmp").glob("matplotlib-*")) <= places
