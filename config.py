@@ -15,10 +15,11 @@ from typing import Any, Optional, Union
 from attention import ATTENTIONS
 from data import DATASETS
 from data.data_source import DataSource
+from data.paddlex import LIST_FORMATS
 from machine.processor import available_cores, default_threads
 from networks import IMAGENET_MEAN, IMAGENET_STD, NETWORKS
 from settings import command_line
-from settings.declaration import ConfigError, check_value, has_effect, known_values, setting, settings_of
+from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
 
 SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict")
@@ -48,7 +49,7 @@ class Config:
         None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
         metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
-        inherited_by="eval gradcam")
+        inherited_by="eval gradcam", belongs_to="data")
     per_class: int = setting(
         40, "pictures to draw for each class",
         low=2, high=100_000, group="data", part="drawing", affects="result", scripts="sample_animals")
@@ -75,6 +76,13 @@ class Config:
     label_column: Optional[str] = setting(
         None, "column of --labels that holds the class", metavar="NAME", default_text="guessed, also one column for each class",
         group="data", part="split", affects="result", scripts="train_val_split")
+    overwrite: bool = setting(
+        False, "replace lists that this toolkit did not write, and keep the old ones as NAME.old",
+        group="data", part="split", affects="nothing", scripts="train_val_split")
+    list_format: str = setting(
+        "paddleclas", "lists to write: train_list.txt, val_list.txt and labels.txt, which PaddleClas reads too; with paddlex3 "
+                      "also train.txt, val.txt and label.txt",
+        choices=LIST_FORMATS, group="data", part="split", affects="nothing", scripts="train_val_split")
     image_size: int = setting(
         224, "side of the square image that the network sees, in pixels",
         low=8, high=4096, group="data", part="view", affects="result", scripts="train compare")
@@ -102,6 +110,10 @@ class Config:
         IMAGENET_STD, "standard deviation to divide red, green and blue by after that",
         above=0, high=1, length=3, default_text="ImageNet's",
         group="data", part="normalization", affects="result", scripts="train compare")
+    split: str = setting(
+        "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
+               "training never reads",
+        choices=("val", "test"), group="data", part="evaluation", affects="nothing", scripts="eval compare")
     images: Optional[tuple[str, ...]] = setting(
         None, "photographs to explain or predict, or folders of them; predict.py reads paths from - (a pipe)",
         metavar="FILE", default_text="gradcam.py: the validation list",
@@ -132,6 +144,14 @@ class Config:
         None, "lambda of SimAM",
         above=0.0, default_text="0.0001, as published; the authors use 0.1 for ImageNet",
         group="network", part="network", affects="result", scripts="train")
+    eca_kernel_sizes: Optional[tuple[int, ...]] = setting(
+        None, "kernel sizes of Efficient Channel Attention in the four stages, odd; published weights have 3 5 7 7 "
+              "(ResNet-18), 3 3 5 7 (34, 101, 152) or 3 5 5 7 (50)",
+        low=1, high=99, length=4, default_text="those of the file that --init_from names; else they follow from the channels",
+        group="network", part="network", affects="result", scripts="train")
+    earlier_attention: bool = setting(
+        False, "compute SGE's deviation and CBAM's running statistics as runs from before this setting did",
+        before=True, group="network", part="network", affects="result", scripts="train")
     zero_init_residual: bool = setting(
         False, "start each residual block as the identity (its last batch norm has weight zero), which helps short "
                "trainings",
@@ -139,6 +159,9 @@ class Config:
     init_from: Optional[str] = setting(
         None, "start from the weights in this file: PyTorch's .pth, Paddle's .pdparams or .safetensors, such as a run's",
         metavar="FILE", default_text="weights drawn at random",
+        group="network", part="start", affects="result", scripts="train compare")
+    allow_partial: bool = setting(
+        False, "start from the file of --init_from even if more than a tenth of what the network learns is not in it",
         group="network", part="start", affects="result", scripts="train compare")
     pretrained: bool = setting(
         False, "start from Paddle's ImageNet weights, downloaded once: the ResNets with any attention, vgg19, mobilenet_v2",
@@ -191,7 +214,8 @@ class Config:
         low=0.0, high=0.9, group="training", part="training", affects="result", scripts="train compare")
     early_stop: int = setting(
         0, "stop after this many epochs without a better validation accuracy (0: never)",
-        low=0, group="training", part="recording", affects="result", scripts="train compare")
+        low=0, may_grow=True, no_limit=0,
+        group="training", part="recording", affects="result", scripts="train compare")
     save_best_above: float = setting(
         0.0, "save best.safetensors only at a validation accuracy above this (0: at any)",
         low=0, high=1, group="training", part="recording", affects="result", scripts="train compare")
@@ -202,7 +226,7 @@ class Config:
         scripts="sample_animals train_val_split show_photographs train compare gradcam")
     resume: Optional[str] = setting(
         None, "continue an interrupted training: its run folder, or latest for the run trained last (with --net, of that "
-              "network); its settings stay, except that --epochs may grow",
+              "network); its settings stay, except that --epochs and --early_stop may grow",
         metavar="FOLDER", group="training", part="run", affects="nothing", scripts="train")
     save_every_steps: int = setting(
         0, "save the training's state every so many steps within an epoch as well (0: only after each epoch)",
@@ -291,6 +315,13 @@ class Config:
             raise ConfigError(
                 f"init_from = {self.init_from!r} with pretrained: a network starts from one of them, give only one"
             )
+        if self.allow_partial and self.init_from is None and not self.pretrained:
+            raise ConfigError("allow_partial without init_from: no file is loaded, in part or whole; give --init_from FILE")
+        even = [size for size in self.eca_kernel_sizes or () if size % 2 == 0]
+        if even:
+            raise ConfigError(
+                f"eca_kernel_sizes = {even[0]}: must be odd, so that each channel is in the middle; try {even[0] + 1}"
+            )
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.val_fraction + self.test_fraction > 0.95:
@@ -332,13 +363,19 @@ class Config:
         """{name: value} of the network options that the user chose; the network has its own defaults for the others."""
         return {name: value for name, value in self.part("network").items() if value not in (None, False)}
 
+    def attention_of_network(self) -> Optional[str]:
+        """The attention layer that the user chose, or else the one that the network's name stands for; None: the builder's."""
+        fixed = getattr(NETWORKS[self.net], "fixed", {})
+        return self.attention or fixed.get("attention")
+
     def has_effect(self, name: str) -> bool:
         """False if another setting disables the setting ``name``: with optimizer = adam, momentum has no effect."""
         return all(has_effect(item, self) for item in settings_of(type(self)) if item.name == name)
 
     def inherit(self, other: "Config", names: Iterable[str]) -> "Config":
-        """Take the settings ``names`` from ``other``, except those that the user set for this invocation."""
-        taken = {name: getattr(other, name) for name in names if name not in self.given}
+        """Take the settings ``names`` from ``other``, except those where the user set them or what they belong to."""
+        own = {item.name for item in settings_of(type(self)) if {item.name, item.metadata["belongs_to"]} & self.given}
+        taken = {name: getattr(other, name) for name in names if name not in own}
         return dataclasses.replace(self, **taken)
 
     def continuing(self, trained: "Config", run: object) -> "Config":
@@ -349,10 +386,13 @@ class Config:
         changed = {}
         for item in settings_of(type(self), "train"):
             name, now, then = item.name, getattr(self, item.name), getattr(trained, item.name)
+            if item.metadata["belongs_to"] in self.given:
+                changed[name] = now
             if name not in self.given or item.metadata["part"] == "run":  # the caller knows which run it is
                 continue
-            if item.metadata["may_grow"] and now < then:
-                raise ConfigError(f"{name} = {now}: {run} is trained with {then}; with --resume {name} may only grow")
+            if item.metadata["may_grow"] and is_lower(item, now, then):
+                most = f" ({item.metadata['no_limit']}: no limit)" if item.metadata["no_limit"] is not None else ""
+                raise ConfigError(f"{name} = {now}: {run} is trained with {then}{most}; with --resume {name} may only grow")
             if item.metadata["affects"] != "result" or item.metadata["may_grow"]:
                 changed[name] = now
             elif now is not None and now != then:  # None: it follows from other settings, as it did in the run
@@ -393,7 +433,7 @@ def load_config(path: Union[str, Path]) -> Config:
     """
     values = read_run_settings(Config, path, FORMAT)
     try:
-        return Config(**values)
+        return _without_idle_rules(Config(**values))
     except ConfigError as error:  # two values that are valid alone contradict each other
         raise ConfigError(f"{path}: {error}") from None
 
@@ -405,6 +445,12 @@ def config_of_checkpoint(header: dict[str, Any], path: Union[str, Path]) -> Conf
     """
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["config"].items()}
     try:
-        return Config(**known_values(Config, values))
+        return _without_idle_rules(Config(**known_values(Config, values)))
     except ConfigError as error:
         raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
+
+
+def _without_idle_rules(config):
+    """``config`` without ``earlier_attention`` if its network has neither SGE nor CBAM: then old and new runs are the same."""
+    idle = config.earlier_attention and config.attention_of_network() not in ("sge", "cbam")
+    return dataclasses.replace(config, earlier_attention=False) if idle else config

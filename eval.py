@@ -1,4 +1,4 @@
-"""Evaluate a trained network on the validation list: accuracy, metrics of each class, confusion matrix, all predictions."""
+"""Evaluate a trained network on the validation or test list: accuracy, figures by class, confusion matrix, all predictions."""
 
 from machine import ending
 from config import Config, parse_config

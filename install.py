@@ -263,7 +263,7 @@ def pythons_on_path(target):
 
 def pythons_of_pyenv(name):
     """Return the Pythons called ``name``, such as python3.10, that pyenv has installed, on PATH or not."""
-    root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+    root = Path(os.path.expanduser(os.environ.get("PYENV_ROOT") or "~/.pyenv"))  # which needs no home
     return [str(command) for command in sorted(root.glob(f"versions/3.*/bin/{name}"), reverse=True)]
 
 

@@ -9,17 +9,18 @@ code; parameter names and initialisation are theirs (and torchvision's), so that
 ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that comparing them compares attention.
 """
 
+import copy
 import inspect
-import math
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 import paddle
 from paddle import Tensor, nn
-from paddle.nn.initializer import KaimingNormal, Uniform
+from paddle.nn.initializer import KaimingNormal
 
 from attention import attention_layer
 from attention.base import Attention
+from attention.initial_values import uniform_by_fan_in
 from ops.batch_norm import BatchNorm2D
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -51,8 +52,8 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2D:
 class BlockAttention:
     """An attention layer for every block of a network: its name in the block, its place, and how to build it.
 
-    ``name``: one of attention.ATTENTIONS; ``options`` are passed to the layer. Raises ValueError for an option that the layer
-    does not have.
+    ``name``: one of attention.ATTENTIONS; ``options`` are passed to the layer; a tuple has one value for each stage of the
+    network, see ``in_stage``. Raises ValueError for an option that the layer does not have.
     """
 
     def __init__(self, name: str, **options: Any):
@@ -67,18 +68,34 @@ class BlockAttention:
     def __call__(self, channels: int) -> Attention:
         return self.layer(channels, **self.options)
 
+    def in_stage(self, stage: int) -> "BlockAttention":
+        """The same for the blocks of ``stage``, from 1: an option with a value for each stage has that of this one."""
+        chosen = copy.copy(self)
+        chosen.options = {
+            option: value[stage - 1] if isinstance(value, tuple) else value for option, value in self.options.items()
+        }
+        return chosen
+
+
+OPTION_OF = {"sa_groups": "groups", "sa_gate": "gate", "eca_kernel_sizes": "kernel_size", "earlier_attention": "earlier"}
+"""Network option -> the layer's option, where the two have different names."""
+
 
 def block_attention(name: str, **options: Any) -> Optional[BlockAttention]:
-    """The ``BlockAttention`` of ``name`` with the ``options`` that are not None; None where ``name`` is "none".
+    """The ``BlockAttention`` of ``name`` with those network ``options`` that are set; None where ``name`` is "none".
 
-    Raises ValueError for an option that the layer does not have.
+    None and False leave an option at the layer's own default. Raises ValueError for an option that the layer does not have.
     """
-    chosen = {option: value for option, value in options.items() if value is not None}
-    if name != "none":
-        return BlockAttention(name, **chosen)
-    if chosen:
-        raise ValueError(f"without attention there is no option {', '.join(chosen)}")
-    return None
+    chosen = {option: value for option, value in options.items() if value not in (None, False)}
+    if name == "none":
+        if chosen:
+            raise ValueError(f"without attention there is no option {', '.join(chosen)}")
+        return None
+    known = inspect.signature(attention_layer(name)).parameters
+    for option in chosen:
+        if OPTION_OF.get(option, option) not in known:
+            raise ValueError(f"{name} has no option {option!r}: leave it out")
+    return BlockAttention(name, **{OPTION_OF.get(option, option): value for option, value in chosen.items()})
 
 
 class ResidualBlock(nn.Layer):
@@ -224,12 +241,12 @@ class ResNet(nn.Layer):
             layers = []
             for index in range(count):
                 stride = 2 if stage > 1 and index == 0 else 1
-                layers.append(block(in_channels, planes, stride, attention, spatial_conv))
+                layers.append(block(in_channels, planes, stride, attention and attention.in_stage(stage), spatial_conv))
                 in_channels = planes * block.expansion
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
         self.avgpool = nn.AdaptiveAvgPool2D(1)
-        bound = 1 / math.sqrt(in_channels)  # PyTorch's default for a linear layer, which the authors keep
-        self.fc = nn.Linear(in_channels, num_classes, weight_attr=Uniform(-bound, bound), bias_attr=Uniform(-bound, bound))
+        start = uniform_by_fan_in(in_channels)  # which the authors keep
+        self.fc = nn.Linear(in_channels, num_classes, weight_attr=start, bias_attr=start)
         if zero_init_residual:
             for layer in self.sublayers():
                 if isinstance(layer, ResidualBlock):
@@ -249,13 +266,23 @@ def resnet(
     sa_groups: Optional[int] = None,
     sa_gate: Optional[str] = None,
     e_lambda: Optional[float] = None,
+    eca_kernel_sizes: Optional[Sequence[int]] = None,
+    earlier_attention: bool = False,
 ) -> ResNet:
     """ResNet of ``depth`` 18, 34, 50, 101 or 152 with the attention layer ``attention`` in every block.
 
-    ``sa_groups``, ``sa_gate``: options of "shuffle"; ``e_lambda``: of "simam"; None leaves the layer's own default. Raises
-    ValueError for an option of another layer, or one that does not fit the channels.
+    ``sa_groups``, ``sa_gate``: options of "shuffle"; ``e_lambda``: of "simam"; ``eca_kernel_sizes``: of "eca", one for each of
+    the four stages; None leaves the layer's own default. ``earlier_attention``: the option ``earlier`` of "sge" and "cbam".
+    Raises ValueError for an option of another layer, or one that does not fit the channels.
     """
-    layer = block_attention(attention, groups=sa_groups, gate=sa_gate, e_lambda=e_lambda)
+    layer = block_attention(
+        attention,
+        sa_groups=sa_groups,
+        sa_gate=sa_gate,
+        e_lambda=e_lambda,
+        eca_kernel_sizes=tuple(eca_kernel_sizes) if eca_kernel_sizes else None,
+        earlier_attention=earlier_attention,
+    )
     if depth in BASIC_BLOCKS:
         return ResNet(BASIC_BLOCKS[depth], num_classes, layer, zero_init_residual, BasicBlock)
     return ResNet(BOTTLENECKS[depth], num_classes, layer, zero_init_residual, Bottleneck)

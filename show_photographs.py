@@ -1,7 +1,10 @@
 """Draw a labelled grid of random photographs, one of each class, to show what the labels mean."""
 
+from pathlib import Path
+
 from machine import ending
 from config import Config, parse_config
+from machine.home_folder import provide_home
 
 
 def main(config: Config) -> int:
@@ -11,6 +14,7 @@ def main(config: Config) -> int:
 
 def show(config: Config) -> None:
     """Draw ``config.picture``: see plots.class_grid."""
+    provide_home(last_resort=Path(config.picture).parent)  # before matplotlib is imported
     from plots.class_grid import draw_classes
 
     draw_classes(config)

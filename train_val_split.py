@@ -1,7 +1,7 @@
 """Split a folder of class folders into training and validation lists, after reading every photograph once.
 
-Writes train_list.txt, val_list.txt ("relative/path label"), labels.txt and split_report.csv into the folder; never moves or
-changes photographs.
+Writes train_list.txt, val_list.txt ("relative/path label"), labels.txt, split_report.csv and split.json into the folder, or
+into the folder --lists_dir; never moves or changes photographs.
 """
 
 from machine import ending

@@ -3,9 +3,14 @@
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from paddle.nn.initializer import Constant, KaimingNormal
 
 from attention.base import Attention
+from attention.initial_values import uniform_by_fan_in
 from attention.squeeze_excitation import check_reduction
+
+MOMENTUM = 0.99  # as Paddle counts it; PyTorch's 0.01
+EARLIER_MOMENTUM = 0.9
 
 
 class CBAM(Attention):
@@ -13,16 +18,22 @@ class CBAM(Attention):
 
     Equation 2: channel gates sigmoid(MLP(mean) + MLP(max)), mean and max over each plane, with one shared MLP. Equation 3:
     position gates sigmoid(conv7x7([mean; max])), mean and max over the channels of the gated map. As in the authors' code, the
-    convolution has no bias and is followed by batch norm. Raises ValueError where ``reduction`` does not divide C.
+    convolution has no bias and is followed by batch norm, whose running statistics keep 0.99 of their value at each step.
+
+    Initial values as in the authors' code: MLP weights uniform within 1 / sqrt(fan_in), biases 0; convolution normal with
+    deviation sqrt(2 / 49); weight and bias of the batch norm 0, so every position gate starts at 1/2. ``earlier``: let the
+    statistics keep 0.9, as runs of earlier versions did. Raises ValueError where ``reduction`` does not divide C.
     """
 
-    def __init__(self, channels: int, reduction: int = 16):
+    def __init__(self, channels: int, reduction: int = 16, earlier: bool = False):
         super().__init__()
         check_reduction(channels, reduction)
-        self.fc1 = nn.Linear(channels, channels // reduction)
-        self.fc2 = nn.Linear(channels // reduction, channels)
-        self.conv = nn.Conv2D(2, 1, 7, padding=3, bias_attr=False)
-        self.bn = nn.BatchNorm2D(1)
+        hidden = channels // reduction
+        self.fc1 = nn.Linear(channels, hidden, weight_attr=uniform_by_fan_in(channels), bias_attr=Constant(0.0))
+        self.fc2 = nn.Linear(hidden, channels, weight_attr=uniform_by_fan_in(hidden), bias_attr=Constant(0.0))
+        # Paddle's KaimingNormal computes the fan-in itself; the authors initialise by fan-out, so it gets that as the fan-in
+        self.conv = nn.Conv2D(2, 1, 7, padding=3, weight_attr=KaimingNormal(fan_in=7 * 7), bias_attr=False)
+        self.bn = nn.BatchNorm2D(1, EARLIER_MOMENTUM if earlier else MOMENTUM, weight_attr=Constant(0.0))
 
     def forward(self, x: Tensor) -> Tensor:
         # Pooling and maxout compute the maxima: the gradient of paddle.max takes thousands of times as long on a CPU

@@ -1,11 +1,13 @@
 """Efficient Channel Attention: channel gates from a short convolution across neighbouring channels."""
 
 import math
+from typing import Optional
 
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from attention.base import Attention
+from attention.initial_values import uniform_by_fan_in
 
 
 def adaptive_kernel_size(channels: int) -> int:
@@ -17,14 +19,17 @@ def adaptive_kernel_size(channels: int) -> int:
 class EfficientChannelAttention(Attention):
     """Q. Wang et al., "ECA-Net: Efficient Channel Attention for Deep CNNs", CVPR 2020: [N, C, H, W] -> the same shape.
 
-    Equation 9: gates sigmoid(conv1d_k(mean of each plane)). The convolution runs along the channels and has no bias; its kernel
-    size k grows with the number of channels.
+    Equation 9: gates sigmoid(conv1d_k(mean of each plane)). The convolution runs along the channels and has no bias.
+    ``kernel_size``: k, odd; None: equation 12, by which it grows with the number of channels. The weights start uniform within
+    1 / sqrt(k), PyTorch's default, which the authors keep. Raises ValueError for an even ``kernel_size``.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, kernel_size: Optional[int] = None):
         super().__init__()
-        size = adaptive_kernel_size(channels)
-        self.conv = nn.Conv1D(1, 1, size, padding=size // 2, bias_attr=False)
+        size = adaptive_kernel_size(channels) if kernel_size is None else kernel_size
+        if size < 1 or not size % 2:
+            raise ValueError(f"kernel_size = {size}: must be odd, so that each channel is in the middle; try {size + 1}")
+        self.conv = nn.Conv1D(1, 1, size, padding=size // 2, weight_attr=uniform_by_fan_in(size), bias_attr=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gates = F.sigmoid(self.conv(x.mean(axis=[2, 3]).unsqueeze(1)))  # [N, 1, C]

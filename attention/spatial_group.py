@@ -11,21 +11,25 @@ from paddle.nn.initializer import Constant
 from attention.base import Attention, InitialMap
 
 EPSILON = 1e-5
+SMALLEST = 1e-30  # the square root has no gradient at 0, which would give NaN on constant maps and those of a single value
 
 
 class SpatialGroupEnhance(Attention):
     """X. Li et al., "Spatial Group-wise Enhance", arXiv 1905.09646, 2019: [N, C, H, W] -> the same shape.
 
     In each of ``groups`` groups: equation 1, g = mean over the positions; equation 2, c_i = g . x_i; equation 3, c normalised
-    over the positions; equation 4, a = gamma c + beta; equation 5, x_i * sigmoid(a_i). gamma starts at 0, beta at 1, as in the
-    authors' code. Raises ValueError where ``groups`` does not divide C.
+    over the positions; equation 4, a = gamma c + beta; equation 5, x_i * sigmoid(a_i). The deviation of equation 3 divides by
+    M = H * W positions in the paper, by M - 1 in the authors' code, which this layer follows; to the deviation 1e-5 is added.
+    On 1x1 maps c is 0. gamma starts at 0, beta at 1, as in the authors' code.
+
+    ``earlier``: divide by M, as runs of earlier versions did. Raises ValueError where ``groups`` does not divide C.
     """
 
-    def __init__(self, channels: int, groups: int = 64):
+    def __init__(self, channels: int, groups: int = 64, earlier: bool = False):
         super().__init__()
         if groups < 1 or channels % groups:
             raise ValueError(f"groups = {groups} with {channels} channels: it must divide them")
-        self.groups = groups
+        self.groups, self.earlier = groups, earlier
         self.weight = self.create_parameter([1, groups, 1], default_initializer=Constant(0.0))
         self.bias = self.create_parameter([1, groups, 1], default_initializer=Constant(1.0))
 
@@ -38,8 +42,8 @@ class SpatialGroupEnhance(Attention):
         grouped = x.reshape([-1, self.groups, channels // self.groups, height * width])  # [N, groups, C / groups, H * W]
         similarity = (grouped * grouped.mean(axis=3, keepdim=True)).sum(axis=2)  # [N, groups, H * W]
         similarity = similarity - similarity.mean(axis=2, keepdim=True)
-        # 1e-12: the square root has no gradient at 0, which would give NaN on maps of a single value
-        deviation = paddle.sqrt(similarity.square().mean(axis=2, keepdim=True) + 1e-12)
-        similarity = similarity / (deviation + EPSILON)
+        positions = height * width if self.earlier else max(height * width - 1, 1)
+        variance = similarity.square().sum(axis=2, keepdim=True) / positions
+        similarity = similarity / (paddle.sqrt(variance.clip(min=SMALLEST)) + EPSILON)
         gates = F.sigmoid(self.weight * similarity + self.bias)  # [N, groups, H * W]
         return (grouped * gates.unsqueeze(2)).reshape([-1, channels, height, width])  # [N, groups, ...] -> [N, C, H, W]

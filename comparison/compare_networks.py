@@ -6,11 +6,13 @@ from typing import Callable, Optional
 from PIL import Image
 
 from comparison.compared_settings import check_useful, differing_settings
+from comparison.held_out import digest_of_test_list, has_test_list
 from comparison.run_groups import ComparisonError, check_comparable, group_runs, grown_runs, read_classes_of
 from comparison.run_plan import evaluate_missing, train_missing
 from comparison.tables import write_comparison
+from comparison.verdict import NAMES
 from config import Config, load_config
-from data.data_sets import open_side
+from data.data_sets import find_data, open_side
 from data.data_source import DataSource
 from data.lists import DataError
 from machine.device import select_device
@@ -38,9 +40,13 @@ def compare_networks(config: Config) -> int:
         groups, failures = group_runs([Path(run) for run in config.runs]), {}
         source = None  # the data of each run
     else:
+        if config.split == "test":  # now: training takes time
+            digest_of_test_list([], find_data(config.data_source(), may_download="data" not in config.given))
         groups, failures, source = train_missing(config)
-    check_comparable([run for group in groups.values() for run in group])  # now: evaluating takes time
-    evaluate_missing(groups, failures, source, config)
+    runs = [run for group in groups.values() for run in group]
+    check_comparable(runs)  # now: evaluating takes time
+    list_sha256 = digest_of_test_list(runs, source) if config.split == "test" else None
+    evaluate_missing(groups, failures, source, config, list_sha256)
     runs = [run for group in groups.values() for run in group]
     if not runs:
         raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))
@@ -50,30 +56,32 @@ def compare_networks(config: Config) -> int:
     notes += grown_runs(runs)
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     folder = create_run(config.runs_dir, "compare")
-    photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.follow_links)
-    print(write_comparison(folder, groups, costs, failures, notes, photograph), end="")
+    trained = load_config(runs[0] / "config.yaml")
+    photograph = photograph_reader(trained, source, config.follow_links, config.split)
+    could_test = config.split == "val" and has_test_list(source or trained.data_source())
+    print(write_comparison(folder, groups, costs, failures, notes, photograph, config.split, could_test), end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
 
 
 def photograph_reader(
-    trained: Config, source: Optional[DataSource], follow_links: bool = False
+    trained: Config, source: Optional[DataSource], follow_links: bool = False, split: str = "val"
 ) -> Callable[[str], Image.Image]:
-    """A function that reads a photograph of the validation list by its name; it raises DataError.
+    """A function that reads a photograph of the list of ``split`` by its name; it raises DataError.
 
     ``trained``: settings of one of the runs; ``source``: the current place of the photographs; None: as in the training.
     """
     source = source or trained.data_source()
     source = source._replace(follow_links=source.follow_links or follow_links)
     try:
-        listed = open_side(source, "val", trained.image_size)
+        listed = open_side(source, split, trained.image_size)
         places = {sample.name: place for place, sample in enumerate(listed.samples)}
     except DataError:  # deleted since the training; a comparison of finished runs does not need the data
         places = {}
 
     def photograph(name):
         if name not in places:
-            raise DataError(f"{name} is not in the validation list")
+            raise DataError(f"{name} is not in the {NAMES[split]} list")
         return listed.photograph(places[name])
 
     return photograph

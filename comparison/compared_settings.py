@@ -1,12 +1,18 @@
 """Which settings a comparison passes to its trainings, which must be equal, and which differ, by their declarations."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from config import Config, ConfigError, load_config, names_of, settings
 from networks import options_of
+from weights.kernel_sizes import with_kernel_sizes
 
-USED_WITH_RUNS = {*names_of("compare", part="run"), *names_of("compare eval", affects="speed")}
+USED_WITH_RUNS = {
+    *names_of("compare", part="run"),
+    *names_of("compare", part="evaluation"),
+    *names_of("compare eval", affects="speed"),
+}
 """The settings that have an effect with --runs, on finished runs."""
 
 
@@ -23,7 +29,8 @@ def training_settings(config: Config, net: str, seed: int) -> dict[str, Any]:
     Settings that have no effect on this training are omitted. Values that are None (the network's own default) stay, so that a
     run with another value does not match.
     """
-    values = {**config.as_dict(), "net": net, "seed": seed}
+    # A run records the kernel sizes that it took from the file
+    values = {**with_kernel_sizes(dataclasses.replace(config, net=net)).as_dict(), "seed": seed}
     of_other_networks = set(names_of(part="network")) - set(options_of(net))
     return {
         name: values[name]

@@ -109,26 +109,32 @@ def continue_run(run: Path, config: Config) -> bool:
 
 
 def evaluate_missing(
-    groups: dict[str, list[Path]], failures: dict[str, list[str]], source: Optional[DataSource], config: Config
+    groups: dict[str, list[Path]],
+    failures: dict[str, list[str]],
+    source: Optional[DataSource],
+    config: Config,
+    list_sha256: Optional[str] = None,
 ) -> None:
-    """Evaluate every run whose best epoch has not been evaluated on its own validation list.
+    """Evaluate every run whose best epoch has not been evaluated on its own list of ``config.split``.
 
     A run that cannot be evaluated moves from ``groups`` to ``failures``. ``source``: the current place of the photographs;
-    None: as in the training.
+    None: as in the training. ``list_sha256``: of the list; None: any that is the run's own counts.
     """
     machine = {name: value for name, value in machine_settings(config).items() if name in names_of("eval", affects="speed")}
     flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
+    flags += ["--split", config.split]
     if source:
         flags += ["--data", source.data, "--follow_links" if source.follow_links else "--no-follow_links"]
         flags += ["--lists_dir", source.lists_dir] if source.lists_dir is not None else []
     for name, runs in list(groups.items()):
         for run in list(runs):
-            if is_evaluated(run):
+            if is_evaluated(run, config.split, list_sha256):
                 continue
             print(f"evaluating {run}", flush=True)
             try:
                 run_script("eval.py", ["--run", run, *flags], quiet=True)
-                reason = None if is_evaluated(run) else "its evaluation is not of its own best epoch and list"
+                own = is_evaluated(run, config.split, list_sha256)
+                reason = None if own else "its evaluation is not of its own best epoch and list"
             except ProcessFailed as error:
                 reason = str(error)
             if reason:

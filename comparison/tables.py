@@ -1,6 +1,7 @@
 """The files of a comparison: tables, pictures, the verdict, a page."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable
 
@@ -8,8 +9,19 @@ import numpy as np
 from PIL import Image
 
 from comparison.page import write_page
-from comparison.verdict import COLUMNS, differences, markdown_table, network_row, verdict
+from comparison.verdict import (
+    COLUMNS,
+    NAMES,
+    balance_note,
+    differences,
+    markdown_table,
+    network_row,
+    origin_of_accuracies,
+    verdict,
+)
+from data.class_balance import is_unbalanced
 from evaluation.report import read_correct, read_metrics
+from evaluation.scores import balanced_accuracy
 from machine.whole_file import write_csv, write_text
 from plots.figures import draw_comparison, draw_tradeoff
 from trained.history import read_history
@@ -23,24 +35,35 @@ def write_comparison(
     failures: dict[str, list[str]],
     notes: list[str],
     photograph: Callable[[str], Image.Image],
+    split: str = "val",
+    could_test: bool = False,
 ) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
     ``groups``: {network: its evaluated runs, one a seed}; ``costs``: {network: see ``network_row``}; ``failures``: {network:
-    reasons why trainings failed}; ``notes``: lines for the reader; ``photograph``: see ``write_page``. Raises OSError, and what
-    the readers of evaluation.report and trained.history raise.
+    reasons why trainings failed}; ``notes``: lines for the reader; ``photograph``: see ``write_page``; ``split``: which
+    evaluations are compared; ``could_test``: see origin_of_accuracies. Raises OSError, and what the readers of
+    evaluation.report and trained.history raise.
     """
-    runs = {name: [_read(run) for run in group] for name, group in groups.items()}
+    names, labels, correct = _correct(groups, split)
+    counts = Counter(labels)
+    unbalanced = is_unbalanced(counts.values())
+    runs = {name: [_read(run, split) for run in group] for name, group in groups.items()}
+    for name, group in runs.items():
+        for run, answers in zip(group, correct[name]):
+            run["balanced_acc"] = balanced_accuracy(answers, labels) if unbalanced else None
     reasons = {name: "; ".join(why) for name, why in failures.items()}
     rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
     rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
-    names, correct = _correct(groups)
     compared = differences(correct) if len(correct) > 1 else []
-    summary = verdict(compared, len(names), failures)
+    list_name = next(iter(runs.values()))[0]["metrics"].get("list", "the test list")
+    summary = verdict(compared, len(names), failures, split, origin_of_accuracies(split, list_name, could_test))
+    notes = [*notes, balance_note(rows, counts, split)] if unbalanced else notes
 
-    draw_comparison([(name, [run["history"] for run in runs[name]]) for name in groups], folder / "comparison.png")
-    draw_tradeoff([row for row in rows if row["accuracy"] is not None], folder / "tradeoff.png")
+    histories = [(name, [run["history"] for run in runs[name]]) for name in groups]
+    draw_comparison(histories, folder / "comparison.png", unbalanced)
+    draw_tradeoff([row for row in rows if row["accuracy"] is not None], folder / "tradeoff.png", NAMES[split])
     lines = [markdown_table(rows), summary, *(f"Note: {note}" for note in notes)]
     text = "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
     write_text(folder / "table.md", text)
@@ -53,23 +76,24 @@ def write_comparison(
             {"best": best, "other": other, "stands": stands, **difference._asdict()}
             for best, other, difference, stands in compared
         ],
+        "split": split,
         "verdict": summary,
         "notes": notes,
     }
     write_text(folder / "table.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    write_page(folder, rows, summary, notes, _alone(correct), names, photograph)
+    write_page(folder, rows, summary, notes, _alone(correct), names, photograph, NAMES[split])
     return text
 
 
-def _read(run):
-    return {"metrics": read_metrics(run), "result": read_result(run), "history": read_history(run)}
+def _read(run, split):
+    return {"metrics": read_metrics(run, split), "result": read_result(run), "history": read_history(run)}
 
 
-def _correct(groups):
-    """(names of the photographs, {network: bool [seeds, photographs]})."""
-    paths, correct = read_correct([run for group in groups.values() for run in group])
+def _correct(groups, split):
+    """(names of the photographs, names of their classes, {network: bool [seeds, photographs]})."""
+    paths, labels, correct = read_correct([run for group in groups.values() for run in group], split)
     bounds = np.cumsum([len(group) for group in groups.values()])[:-1]
-    return paths, dict(zip(groups, np.split(correct, bounds)))
+    return paths, labels, dict(zip(groups, np.split(correct, bounds)))
 
 
 def _alone(correct):

@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 
 from comparison.significance import CONFIDENCE, Difference, holm, paired_difference
+from messages.quoting import named
 
+NAMES = {"val": "validation", "test": "test"}
+"""What the list of a split is called."""
 COLUMNS = (
     ("network", "network"),
     ("seeds", "seeds"),
     ("accuracy", "accuracy"),
     ("accuracy_sd", "± over seeds"),
     ("accuracy_of_seeds", "of each seed"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("balanced_accuracy_sd", "± over seeds"),
     ("top5", "top-5"),
     ("loss", "loss"),
     ("parameters", "parameters (M)"),
@@ -31,22 +36,28 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
     """The row of one network, with the keys of COLUMNS.
 
     ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of
-    trained.result.read_result) and "history"; ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
+    trained.result.read_result), "history" and "balanced_acc" (None where classes are balanced: it would say what the accuracy
+    says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}
-    accuracies = [run["metrics"]["acc"] for run in runs]
+    accuracies, balanced = [run["metrics"]["acc"] for run in runs], [run["balanced_acc"] for run in runs]
 
     def mean(values):
         values = list(values)
         return None if None in values else statistics.fmean(values)
 
+    def deviation(values):
+        return None if None in values or len(values) < 2 else statistics.stdev(values)
+
     return {
         "network": name,
         "seeds": len(runs),
         "accuracy": mean(accuracies),
-        "accuracy_sd": statistics.stdev(accuracies) if len(runs) > 1 else None,
+        "accuracy_sd": deviation(accuracies),
         "accuracy_of_seeds": accuracies,
+        "balanced_accuracy": mean(balanced),
+        "balanced_accuracy_sd": deviation(balanced),
         "top5": mean(run["metrics"].get("acc_top5") for run in runs),
         "loss": mean(run["metrics"]["loss"] for run in runs),
         **cost,
@@ -77,11 +88,18 @@ def differences(correct: dict[str, np.ndarray]) -> list[tuple[str, str, Differen
     return [(best, other, d, s and d.seeds) for other, d, s in zip(others, found, significant)]
 
 
-def verdict(compared: list[tuple[str, str, Difference, bool]], photographs: int, failed: Container[str] = ()) -> str:
+def verdict(
+    compared: list[tuple[str, str, Difference, bool]],
+    photographs: int,
+    failed: Container[str] = (),
+    split: str = "val",
+    origin: str = "",
+) -> str:
     """One paragraph in plain words; it names a winner only where the data support that.
 
     ``compared``: of ``differences``; ``photographs``: their number; ``failed``: networks with a failed training. They cannot
-    win, because only their lucky trainings may be left.
+    win, because only their lucky trainings may be left. ``split``: where the photographs are from; ``origin``: of
+    ``origin_of_accuracies``, the last sentence.
     """
     if not compared:
         return "One network alone: nothing to compare."
@@ -108,11 +126,34 @@ def verdict(compared: list[tuple[str, str, Difference, bool]], photographs: int,
         f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
         for _, other, d, _ in compared
     )
-    resampled = "validation photographs" if len(of_one) == len(compared) else "validation photographs and the seeds"
+    seeds = "" if len(of_one) == len(compared) else " and the seeds"
     return (
         f"{claim} Differences in accuracy, each with its own {CONFIDENCE:.0%} interval, from a paired bootstrap over "
-        f"{photographs} {resampled}: {details}. "
-        f"Accuracies are those of each training's best epoch, chosen on the same photographs: all are a little too high."
+        f"{photographs} {NAMES[split]} photographs{seeds}: {details}. {origin or origin_of_accuracies(split)}"
+    )
+
+
+def origin_of_accuracies(split: str, list_name: str = "the test list", could_test: bool = False) -> str:
+    """A sentence on the photographs that the accuracies are of, and what that means.
+
+    ``list_name``: of the test list; ``could_test``: whether there is one, though the networks are compared on the other.
+    """
+    if split == "test":
+        return f"Accuracies are those of each training's best epoch on {named(list_name)}, which no training has read."
+    chosen = "Accuracies are those of each training's best epoch, chosen on the same photographs: all are a little too high"
+    return f"{chosen}; --split test compares on the test list, which chose nothing." if could_test else f"{chosen}."
+
+
+def balance_note(rows: list[dict[str, Any]], counts: dict[str, int], split: str) -> str:
+    """What is to be known where classes are unbalanced; ``counts``: {class: number of its photographs}."""
+    largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+    known = [row for row in rows if row["balanced_accuracy"] is not None]
+    best = max(row["balanced_accuracy"] for row in known)
+    names = [row["network"] for row in known if row["balanced_accuracy"] == best]
+    sizes = f"{named(largest)} has {counts[largest]} {NAMES[split]} photographs, {named(smallest)} {counts[smallest]}"
+    return (
+        f"The classes are unbalanced: {sizes}. The verdict is about accuracy, which the large classes decide. "
+        f"Balanced accuracy, the mean recall of the classes, is highest for {_listed(names)}: {best:.4f}."
     )
 
 
@@ -140,7 +181,7 @@ def shown(key: str, value: Any) -> str:
         return "-"
     if key == "accuracy_of_seeds":
         return " ".join(f"{accuracy:.4f}" for accuracy in value)
-    if key in ("accuracy", "accuracy_sd", "top5", "loss"):
+    if key in ("accuracy", "accuracy_sd", "balanced_accuracy", "balanced_accuracy_sd", "top5", "loss"):
         return f"{value:.4f}"
     if key in ("parameters", "multiply_adds"):
         scale, digits = (1e6, 2) if key == "parameters" else (1e9, 3 if value < 1e9 else 2)

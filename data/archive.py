@@ -30,6 +30,7 @@ from machine.cache_folder import cache_root, is_mine
 from machine.locks import locked
 from machine.regular_file import open_regular, sha256_of
 from messages.quoting import named, quoted
+from messages.reason import reason_of
 from messages.terminal import printable
 
 MAX_FILES = 1_000_000  # files and folders together
@@ -65,8 +66,8 @@ def unpacked(archive: Union[str, os.PathLike]) -> Path:
         return _top(folder)
     except OSError as error:
         raise ArchiveError(
-            f"{archive} cannot be unpacked: {named(error)}; make room in {cache_root()}, or set XDG_CACHE_HOME to another "
-            f"folder"
+            f"{archive} cannot be unpacked: {reason_of(error, archive)}; set XDG_CACHE_HOME to a folder that has room and "
+            f"can be written: it is unpacked in there, now in {cache_root()}"
         ) from None
 
 

@@ -11,6 +11,7 @@ from typing import IO, Any, BinaryIO, NamedTuple, Union
 
 from data.lists import DataError
 from messages.quoting import named
+from messages.reason import reason_of
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 CHUNK = 2**20
@@ -32,9 +33,8 @@ class Entry(NamedTuple):
 
 def damaged(archive: Path, error: Union[str, Exception]) -> ArchiveError:
     """The error for an archive that cannot be read to its end because of ``error``."""
-    return ArchiveError(
-        f"{archive} is cut or damaged: {named(error) or type(error).__name__}; get it again, nothing was unpacked"
-    )
+    reason = error if isinstance(error, str) else reason_of(error, archive)
+    return ArchiveError(f"{archive} is cut or damaged: {reason}; get it again, nothing was unpacked")
 
 
 def opened(archive: Path, file: BinaryIO, max_bytes: int) -> "Union[ZipArchive, TarArchive]":

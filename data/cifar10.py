@@ -27,7 +27,8 @@ from data.data_source import DataSource
 from data.lists import DataError, Sample
 from data.photograph_dataset import PhotographDataset
 from data.photographs import crop
-from messages.quoting import named, quoted
+from messages.quoting import quoted
+from messages.reason import reason_of
 from pickles.pickled_arrays import PlainArray, PlainPickleError
 from pickles.plain_pickle import read_plain_pickle
 
@@ -125,7 +126,7 @@ def _download():
             return Path(common.download(cifar.CIFAR10_URL, "cifar", cifar.CIFAR10_MD5))
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{FILE_NAME} could not be downloaded ({error}): download it in another way and put it into {folder}, "
+            f"{FILE_NAME} could not be downloaded ({reason_of(error)}): download it in another way and put it into {folder}, "
             f"or name it with --data FILE"
         ) from None
 
@@ -164,7 +165,7 @@ def read_parts(file: Path, names: Iterable[str]) -> dict[str, bytes]:
     except DataError:
         raise
     except (tarfile.TarError, EOFError, OSError, OverflowError, RecursionError, ValueError, zlib.error) as error:
-        raise DataError(f"{file} is not a complete {FILE_NAME}: {named(error)}. {_remedy()}") from None
+        raise DataError(f"{file} is not a complete {FILE_NAME}: {reason_of(error, file)}. {_remedy()}") from None
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{file} has no {FOLDER}/{missing[0]}. {_remedy()}")

@@ -10,9 +10,9 @@ from data.folder_layout import Layout, layout_of, look_like_parts, visible_folde
 from data.folder_walk import OUTSIDE
 from data.found_photographs import FoundPhotographs, SplitError
 from data.lists import LABELS, SIDES
-from data.photographs import SUFFIXES
+from data.photograph_formats import may_be_photograph
+from data.split_record import REPORT
 
-REPORT = "split_report.csv"
 TABLES, TABLE_WORDS = (".csv", ".tsv", ".txt"), ("train", "label", "class", "annotation")
 
 
@@ -20,7 +20,7 @@ def find_in_folders(folder: DataFolder, resplit: bool = False) -> FoundPhotograp
     """The photographs of a folder of class folders, or of one that is split into parts with class folders; raises SplitError.
 
     Ignores hidden and system files, and what this toolkit writes; other files that are not photographs are problems. A class is
-    a folder with at least one photograph, at any depth. ``resplit``: forget the split.
+    a folder with at least one file that may be a photograph, at any depth. ``resplit``: forget the split.
     """
     try:
         layout = layout_of(folder)
@@ -92,7 +92,7 @@ def _left_out(folder, layout):
         if path.name in used or folder.leads_out(path):
             continue
         try:
-            count = sum(problem is None and _suffix(place) in SUFFIXES for place, problem in folder.files_below(path))
+            count = sum(problem is None and may_be_photograph(place) for place, problem in folder.files_below(path))
         except OSError as error:
             yield f"left out: {error.filename} cannot be read: {error.strerror}"
             continue
@@ -115,7 +115,7 @@ def _photographs_of_class(folder, place):
     root, found, problems, lost = folder.root, [], [], []
     for path, link_problem in folder.files_below(place):
         relative = Path(path).relative_to(root).as_posix()
-        problem, is_image = name_problem(relative), _suffix(relative) in SUFFIXES
+        problem, is_image = name_problem(relative), not link_problem and may_be_photograph(path)
         problem = link_problem or problem or (None if is_image else _not_an_image(relative))
         if problem is None:
             found.append(relative)

@@ -3,6 +3,7 @@
 A list may come from a stranger: unless the user allows links, it reaches no file outside its folder.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from typing import NamedTuple, Optional, Union
 
 from data.archive import unpacked
 from data.folder_walk import files_below, leads_out
+from data.list_text import GB18030, NotTextError, read_lines
 from data.lists import (
     LABELS,
+    LISTS,
     MAX_CLASSES,
     MAX_LIST_BYTES,
+    TEST_LIST,
     TRAIN_LIST,
     VAL_LIST,
     DataError,
@@ -22,8 +26,13 @@ from data.lists import (
     parse_entry,
     split_command,
 )
-from machine.regular_file import NotRegularError, open_regular
+from data.paddlex import PADDLEX_FILES
+from data.split_record import OLD, RECORD, REPORT
+from machine.regular_file import NotRegularError
 from messages.quoting import named
+
+WRITTEN_BY_US = {*LISTS, *PADDLEX_FILES, RECORD, REPORT}
+SAVE_AS_UTF8 = "save the file as UTF-8"
 
 
 class DataFolder:
@@ -56,6 +65,8 @@ class DataFolder:
         Raises DataError; a missing folder is an error only when its lists are read.
         """
         path = Path(data)
+        if lists_dir is not None and os.path.lexists(lists_dir) and not os.path.isdir(lists_dir):
+            raise DataError(f"--lists_dir {lists_dir} is not a folder: give it the folder that the lists lie in")
         if path.is_file():
             return cls(unpacked(path), follow_links, data, lists_dir)
         if path.exists() and not path.is_dir():
@@ -76,13 +87,24 @@ class DataFolder:
         return not self.follow_links and leads_out(path, self.root)
 
     def files_below(self, folder: Union[str, os.PathLike]) -> Iterator[tuple[str, Optional[str]]]:
-        """Yield (path, problem) of every visible file below ``folder``, a folder in this one: see folder_walk.files_below."""
-        return files_below(folder, self.root, self.follow_links)
+        """Yield (path, problem) of every visible file below ``folder``, a folder in this one: see folder_walk.files_below.
+
+        What a split writes into the folder of the lists does not count: that folder may lie among the class folders.
+        """
+        lists = os.path.abspath(self.lists)
+        for path, problem in files_below(folder, self.root, self.follow_links):
+            place, name = os.path.split(path)
+            if name.split(OLD)[0] not in WRITTEN_BY_US or os.path.abspath(place) != lists:
+                yield path, problem
 
     def read_classes(self) -> list[str]:
         """The class names in label order, from ``labels.txt``; raises DataError."""
         path = self.lists / LABELS
-        lines = self._read_lines(path)
+        text = self._read_lines(path)
+        other = text.in_gb18030()
+        if other and self._unconfirmed(text) and not self._unconfirmed(other):
+            text = other
+        lines = text.lines
         while lines and not lines[-1].strip():
             lines.pop()
         if not 2 <= len(lines) <= MAX_CLASSES:
@@ -97,6 +119,12 @@ class DataFolder:
                 raise DataError(
                     f"{path} line {number}: {named(name)} is the class of line {first[name]} already: choose another name"
                 )
+        doubtful = self._unconfirmed(text) if text.encoding == GB18030 else None
+        if doubtful:
+            raise DataError(
+                f"{path} line {first[doubtful]} is not UTF-8; in GB18030 it reads {named(doubtful)}, but {self.root} has no "
+                f"such folder to confirm it: {SAVE_AS_UTF8}"
+            )
         return lines
 
     def read_list(self, list_name: str, num_classes: int) -> list[Sample]:
@@ -105,25 +133,37 @@ class DataFolder:
         Unless links are allowed, refuses entries that are absolute or leave the folder through ".." or a link.
         """
         list_file = self.lists / list_name
+        text = self._read_lines(list_file)
+        try:
+            return self._samples(list_file, text, num_classes)
+        except DataError:
+            other = text.in_gb18030()
+            if other:
+                with contextlib.suppress(DataError):
+                    return self._samples(list_file, other, num_classes)
+            raise
+
+    def _samples(self, list_file, text, num_classes):
+        """The samples of the ListText ``text``; raises DataError."""
         check = _EntryCheck(self)
         labels = {}  # path -> its label and the first line with it
         samples = []
-        for number, line in enumerate(self._read_lines(list_file), start=1):
+        for number, line in enumerate(text.lines, start=1):
             if not line.strip():
                 continue
             where = f"{list_file} line {number}"
             path, label = parse_entry(line, num_classes, where)
+            problem = check.problem(path)
+            if problem and "\\" in path:  # from Windows; a name may hold the character elsewhere, so it is the second choice
+                path = path.replace("\\", "/")
+                problem = check.problem(path)
+            if problem:
+                raise DataError(f"{where}: {problem.reason}; {self._remedy(problem, text.encoding)}")
             known, first = labels.setdefault(path, (label, number))
             if known != label:
                 raise DataError(
                     f"{where}: {named(path)} has label {label} here and {known} in line {first}: keep one of the two"
                 )
-            problem = check.problem(path)
-            if problem:
-                remedy = f"has the data folder changed? {self.split_command} writes the lists again"
-                if problem.leaves_folder:
-                    remedy = "keep lists and photographs in one folder, or use --follow_links if you trust the list"
-                raise DataError(f"{where}: {problem.reason}; {remedy}")
             samples.append(Sample(path, label, number))
         if not samples:
             raise DataError(f"{list_file} is empty: {self.split_command} writes it")
@@ -137,20 +177,38 @@ class DataFolder:
         samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in self.read_list(name, len(classes))]
         return {sample.name: classes[sample.label] for sample in samples}
 
+    def _unconfirmed(self, text):
+        """The first class name of a ListText that has letters beyond ASCII and no folder here; None: there is none."""
+        return next(
+            (name for name in text.lines if not name.isascii() and not os.path.isdir(os.path.join(self.root, name))), None
+        )
+
+    def _remedy(self, problem, encoding):
+        if problem.leaves_folder:
+            return "keep lists and photographs in one folder, or use --follow_links if you trust the list"
+        if encoding == GB18030:
+            return f"the list is not UTF-8 and was read as GB18030: {SAVE_AS_UTF8}"
+        return f"has the data folder changed? {self.split_command} writes the lists again"
+
     def _read_lines(self, path):
+        """The ListText of a list; raises DataError."""
         if path.is_symlink() and not self.follow_links and leads_out(path, self.lists):
             raise DataError(f"{path} is a link that leads out of its folder: put the list itself there, or use --follow_links")
         try:
-            with open_regular(path, MAX_LIST_BYTES) as file:
-                text = file.read().decode("utf-8-sig")
-        except FileNotFoundError:
-            raise DataError(f"there is no {path}: {self.split_command} writes it from class folders") from None
+            return read_lines(path, MAX_LIST_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            if path.name == TEST_LIST:
+                remedy = f"{self.split_command} --test_fraction 0.2 writes it, with new lists to train on"
+            else:
+                remedy = f"{self.split_command} writes it from class folders"
+            raise DataError(f"there is no {path}: {remedy}") from None
         except NotRegularError as error:
             raise DataError(f"{path}: {error}; {self.split_command} writes it again") from None
-        except (OSError, UnicodeDecodeError) as error:
+        except NotTextError as error:
+            where = path if error.line is None else f"{path} line {error.line}"
+            raise DataError(f"{where} cannot be read: {error}: {SAVE_AS_UTF8}") from None
+        except OSError as error:
             raise DataError(f"{path} cannot be read: {error}; {self.split_command} writes it again") from None
-        # splitlines() would also break at rarer characters, which a file name may hold
-        return [line.rstrip("\r") for line in text.split("\n")]
 
 
 class _Problem(NamedTuple):

@@ -37,6 +37,14 @@ def count_classes(source: DataSource) -> Optional[int]:
     return dataset_class(source.dataset).count_classes(source)
 
 
+def open_test_set(source: DataSource, image_size: int, **view: Any) -> PhotographDataset:
+    """The side "test", for a final figure; raises DataError, also where it shares a photograph with another side."""
+    test_set = open_side(source, "test", image_size, **view)
+    for side in ("train", "val"):
+        check_apart(open_side(source, side, image_size=1), test_set)
+    return test_set
+
+
 def check_apart(train_set: PhotographDataset, val_set: PhotographDataset) -> None:
     """Raise DataError if a photograph is in both sides: the accuracy on it would say nothing."""
     trained_on = {_plain(sample.name) for sample in train_set.samples}
@@ -44,7 +52,7 @@ def check_apart(train_set: PhotographDataset, val_set: PhotographDataset) -> Non
     if both:
         raise DataError(
             f"{len(both)} photographs of {val_set.source} are in {train_set.source} as well (the first: {both[0]}): accuracy "
-            f"on training photographs says nothing; train_val_split.py writes lists without common photographs"
+            f"on photographs that a training used says nothing; train_val_split.py writes lists without common photographs"
         )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 from data.data_folder import DataFolder
 from data.folder_walk import is_hidden, is_output
 from data.found_photographs import SplitError
-from data.photographs import SUFFIXES
+from data.photograph_formats import may_be_photograph
 
 NAMES = {
     "train": {"train", "training", "trainset", "trn"},
@@ -84,7 +84,7 @@ def _unwrapped(folder):
         inside = _folders(inner)
         if len(inside) > 1:
             return inner
-        if len(inside) != 1 or any(path.suffix.lower() in SUFFIXES for path in inner.iterdir() if path.is_file()):
+        if len(inside) != 1 or any(may_be_photograph(path) for path in inner.iterdir() if path.is_file()):
             return folder
         inner = inside[0]
 

@@ -14,10 +14,11 @@ from typing import NamedTuple, Optional
 from data.class_folders import composed, name_problem, sort_key
 from data.data_folder import DataFolder
 from data.found_photographs import FoundPhotographs, SplitError
+from data.list_text import NotTextError, read_lines
 from data.lists import MAX_CLASSES, MAX_LIST_BYTES
-from data.photographs import SUFFIXES
-from machine.regular_file import open_regular
+from data.photograph_formats import may_be_photograph
 from messages.quoting import named, quoted
+from messages.reason import reason_of
 
 DELIMITERS = ("\t", ",", ";")
 MAX_ROWS_TO_GUESS = 2000  # rows that the columns are guessed from
@@ -132,7 +133,7 @@ def _photographs_below(folder):
     """([relative path, ...], [(path, problem), ...]) of all photographs at any depth; raises OSError."""
     found, problems = [], []
     for place, problem in folder.files_below(folder.root):
-        if os.path.splitext(place)[1].lower() not in SUFFIXES:
+        if problem is None and not may_be_photograph(place):
             continue
         relative = Path(place).relative_to(folder.root).as_posix()
         if problem or name_problem(relative):
@@ -144,7 +145,7 @@ def _photographs_below(folder):
 
 def _read(path, index):
     """(names of the columns, [Row, ...]) of the table ``path``; without a header they are called "1", "2", ..."""
-    lines = _text_of(path).split("\n")
+    lines = _lines_of(path)
     delimiter, width = _delimiter(path, lines[:MAX_ROWS_TO_GUESS])
     rows = _parsed(path, lines, delimiter) if delimiter else _path_and_label(lines)
     if not rows:
@@ -191,20 +192,17 @@ def _parsed(path, lines, delimiter):
     return rows
 
 
-def _text_of(path):
+def _lines_of(path):
     try:
-        with open_regular(path, MAX_LIST_BYTES) as file:
-            content = file.read()
+        lines = read_lines(path, MAX_LIST_BYTES).lines
     except FileNotFoundError:
         raise SplitError(f"there is no {path}: --labels names a file of labels, CSV or text") from None
+    except NotTextError as error:
+        where = path if error.line is None else f"{path} line {error.line}"
+        raise SplitError(f"{where} cannot be read: {error}: save it as CSV in UTF-8") from None
     except OSError as error:
-        raise SplitError(f"{path} cannot be read: {error.strerror or error}") from None
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").replace("\ufeff", "")
-        except UnicodeDecodeError:
-            continue
-    raise SplitError(f"{path} is neither UTF-8 nor GBK text: save it as CSV in UTF-8")
+        raise SplitError(f"{path} cannot be read: {reason_of(error, path)}") from None
+    return [line.replace("\0", "").replace("\ufeff", "").replace("\r", "") for line in lines]
 
 
 def _file_column(path, header, rows, index, root, wanted):

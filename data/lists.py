@@ -1,7 +1,8 @@
-"""The lists of a data folder: train_list.txt and val_list.txt (``relative/path label``), labels.txt (one class name per line).
+"""The lists of a data folder: train_list.txt, val_list.txt and test_list.txt (``relative/path label``), labels.txt (one class
+name per line).
 
-PaddleX and PaddleClas read the same format. The label follows the last space, so names may contain spaces. DataFolder reads
-these lists.
+PaddleClas reads the same format, if no path holds a space. Here the label follows the last space, so names may contain spaces.
+DataFolder reads these lists.
 """
 
 import os
@@ -11,14 +12,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
+from data.list_text import NotTextError, read_lines
+from data.paddlex import PADDLEX_FILES, is_readable, paddlex_lists
+from data.split_record import Origin, SplitRecord
 from machine.regular_file import sha256_of
-from machine.whole_file import write_text
-from messages.quoting import quoted
+from messages.quoting import named, quoted
 from messages.user_error import UserError
 
 TRAIN_LIST, VAL_LIST, TEST_LIST, LABELS = "train_list.txt", "val_list.txt", "test_list.txt", "labels.txt"
 SIDES = {"train": TRAIN_LIST, "val": VAL_LIST, "test": TEST_LIST}
 """The parts of a data set: photographs to train on, to choose the best epoch by, and for a final figure that chose nothing."""
+LISTS = (LABELS, *SIDES.values())
+LIST_FORMATS = ("paddleclas", "paddlex3")
+"""paddleclas: only the lists above; paddlex3: besides them those of data/paddlex.py."""
+OLDER_LISTS = (LABELS, TRAIN_LIST, VAL_LIST)  # what versions without split.json wrote
 
 LABEL = re.compile("-?[0-9]{1,9}")  # int() takes hours for a million digits, or refuses them
 MAX_LIST_BYTES = 2**30  # enough for more than ten million photographs
@@ -52,18 +59,100 @@ def list_digest(list_file: Union[str, os.PathLike]) -> str:
     return sha256_of(list_file, MAX_LIST_BYTES)
 
 
+def origin_of(record: SplitRecord, name: str) -> Origin:
+    """Where the list ``name`` in the folder of ``record`` comes from. Raises OSError."""
+    return record.origin(name, by_older=name in OLDER_LISTS)
+
+
 def write_lists(
     folder: Path,
     classes: Iterable[str],
     train: Iterable[tuple[str, int]],
     val: Iterable[tuple[str, int]],
     test: Optional[Iterable[tuple[str, int]]] = None,
-) -> None:
-    """Write labels.txt and the lists into ``folder``; the lists hold (relative path, label) pairs. Raises OSError."""
-    write_text(folder / LABELS, "".join(f"{name}\n" for name in classes))
-    for file_name, entries in zip(SIDES.values(), (train, val, test)):
-        if entries is not None:
-            write_text(folder / file_name, "".join(f"{path} {label}\n" for path, label in entries))
+    list_format: str = "paddleclas",
+    photographs: Optional[Path] = None,
+) -> list[str]:
+    """Write the lists of a split into ``folder``; returns what the user should know of it, a line each.
+
+    ``train``, ``val`` and ``test`` hold (relative path, label) pairs; without ``test`` there is no test list. ``list_format``:
+    one of LIST_FORMATS. ``photographs``: the folder that the paths are relative to, by default ``folder``.
+
+    A list of the user's that must give way is kept as a copy, NAME.old; a labels.txt that names the same classes stays as it
+    is. Lists that the toolkit wrote earlier and that this split does not have are removed. Raises OSError, FormatError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names, sides = list(classes), {"train": list(train), "val": list(val)}
+    if test is not None:
+        sides["test"] = list(test)
+    texts = {LABELS: "".join(f"{name}\n" for name in names)}
+    texts |= {SIDES[side]: "".join(f"{path} {label}\n" for path, label in sides[side]) for side in sides}
+    notes = _note_on_spaces(sides)
+    if list_format == "paddlex3":
+        for_paddlex = paddlex_lists(names, sides, photographs or folder, folder)
+        texts |= for_paddlex.texts
+        notes = _note_on_paddlex(for_paddlex, sum(map(len, sides.values())))
+    return _replace(folder, texts, names) + notes
+
+
+def _replace(folder, texts, classes):
+    """Write ``texts`` in place of what is there; returns the lines on what was kept and removed."""
+    record, notes, kept, removed = SplitRecord(folder), [], [], []
+    written = dict(texts)
+    for name in (*LISTS, *PADDLEX_FILES):
+        origin = origin_of(record, name)
+        unwanted = name not in texts
+        if origin == Origin.MISSING or (unwanted and origin != Origin.OURS and name not in LISTS):
+            continue
+        if name == LABELS and origin == Origin.USERS and _names_classes(folder / name, classes):
+            del written[name]  # and it gets no digest: the next split must not take it for ours
+            notes.append(f"{named(folder / name)} stays: its order is the order of the classes")
+            continue
+        if origin != Origin.OURS and not _has_text(folder / name, texts.get(name)):
+            kept.append(record.keep(name))
+        if unwanted:
+            (folder / name).unlink()
+            removed.append(name)
+    record.write(written)
+    if kept:
+        notes.append(f"earlier files are kept in {named(folder)} as {', '.join(kept)}")
+    if removed:
+        notes.append(f"removed from {named(folder)}, because this split has none: {', '.join(removed)}")
+    return notes
+
+
+def _names_classes(path, classes):
+    """Whether a labels.txt names ``classes``, in this order."""
+    try:
+        text = read_lines(path, MAX_LIST_BYTES)
+    except (OSError, NotTextError):
+        return False
+    other = text.in_gb18030()
+    return any("\n".join(lines).rstrip() == "\n".join(classes).rstrip() for lines in (text.lines, other.lines if other else []))
+
+
+def _has_text(path, text):
+    if text is None or path.stat().st_size > MAX_LIST_BYTES:
+        return False
+    return path.read_bytes() == text.encode("utf-8", "backslashreplace")
+
+
+def _note_on_spaces(sides):
+    paths = [path for entries in sides.values() for path, _ in entries]
+    count = sum(not is_readable(path) for path in paths)
+    if not count:
+        return []
+    return [
+        f"{count} of {len(paths)} paths hold a space: train.py and the others read them; PaddleClas, which splits a line at "
+        f"its first space, does not"
+    ]
+
+
+def _note_on_paddlex(lists, total):
+    if not lists.left_out:
+        return []
+    lost = "".join(f"; class {name} has no line in {file}" for name, file in lists.lost)
+    return [f"{lists.left_out} of {total} photographs are missing from the lists for PaddleX 3, which reads no spaces{lost}"]
 
 
 def split_command(data: Union[str, os.PathLike], lists_dir: Optional[Union[str, os.PathLike]] = None) -> str:

@@ -1,8 +1,8 @@
 """From an image file to pixels: the one place that decodes, crops and resizes photographs.
 
-Splitting, training, evaluation and explanation all use it, so that they cannot disagree. Every image becomes upright 8-bit RGB:
-greyscale and palette images are expanded, CMYK is converted, transparency is laid over white, the camera's orientation (EXIF)
-is applied, and an animation is reduced to its first frame.
+Splitting, training, evaluation and explanation all use it, so that they cannot disagree. Every image becomes upright 8-bit
+sRGB: greyscale and palette images are expanded, CMYK is converted, an embedded colour profile is applied, transparency is laid
+over white, the camera's orientation (EXIF) is applied, and an animation is reduced to its first frame.
 """
 
 import contextlib
@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Callable, Union
 
 from PIL import Image
 
-from machine.regular_file import NotRegularError, open_regular
+from data.checksums import png_pixels_are_whole
+from data.color_profiles import transform_to_srgb
+from data.jpeg_segments import count_scans, decodes_in_one_pass
+from data.photograph_errors import WRONG_PIXELS, PhotographError, reason_of
+from data.photograph_formats import FORMATS, read_kind, why_unreadable
+from data.tiff_pixels import check_tiff, eight_bits
+from machine.regular_file import open_regular
 
 if TYPE_CHECKING:  # reading photographs does not need numpy, which takes time and memory to import
     import numpy as np
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""The formats of SUFFIXES. Pillow tries no others, whatever a file's name: it would run Ghostscript on an EPS file."""
-
 MAX_BYTES = 2**29  # of a photograph's file
+MAX_TEXT_BYTES = 16 * 2**20  # of a text or a colour profile in a PNG; Pillow's own limit is 1 MB
+LARGEST_JPEG = 2  # times the pixels of the largest photograph in another format: a JPEG can be decoded at half its sides
 MAX_SCANS = 50  # of a JPEG: a few bytes of a scan cost the decoder a pass over all pixels. Cameras write up to 10
 MIN_SCAN_BYTES = 10
 QUICK = 500_000_000  # pixels that the decoder passes over in a quarter of a second
@@ -57,13 +61,12 @@ _UPRIGHT = {
 _MIRRORS_X, _MIRRORS_Y, _SWAPS_SIDES = (2, 3, 6, 7), (3, 4, 7, 8), (5, 6, 7, 8)
 
 
-class PhotographError(ValueError):
-    """A file that cannot be read as a photograph; the message is the reason alone, without the path."""
-
-
 def read_photograph(path: Union[str, os.PathLike]) -> Image.Image:
-    """The whole photograph as an upright RGB image; raises PhotographError with the reason."""
-    return _decode(path, lambda image, orientation: _upright(_rgb(image), orientation))
+    """The whole photograph as an upright RGB image; raises PhotographError with the reason.
+
+    A JPEG of more pixels than max_pixels() is decoded at half its width and height.
+    """
+    return _decode(path, _whole)
 
 
 def read_crop(path: Union[str, os.PathLike], choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
@@ -130,60 +133,111 @@ def random_box(rng: "np.random.Generator", min_area: float) -> ChooseBox:
     return choose_box
 
 
+def max_pixels() -> int:
+    """The largest photograph that is decoded whole: 179 million pixels, Pillow's limit against decompression bombs."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
+
+
+def _whole(image, orientation):
+    halved = _smallest_reduction(image)
+    if halved > 1:
+        image.draft(None, (image.width // halved, image.height // halved))
+    pixels, transform = _colors(image)
+    return _upright(_to_srgb(pixels, transform), orientation)
+
+
 def _crop(image, orientation, choose_box, image_size, flip):
     """The part of the stored image that ``choose_box`` selects on the upright one: see read_crop."""
     width, height = image.size
     upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
     left, top, right, bottom = _as_stored(choose_box(*upright_size), upright_size, orientation)
-    enough = max(image_size / (right - left), image_size / (bottom - top))
-    draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough)))
+    enough = min(1 / _smallest_reduction(image), max(image_size / (right - left), image_size / (bottom - top)))
+    # of JPEG only: another format would take a thumbnail that is stored beside the photograph
+    draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough))) if _is_jpeg(image) else None
     # The photograph's sides at the decoded size, with fractions: the last column and row may cover less than the others
     drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
     x_scale, y_scale = drafted_width / width, drafted_height / height
     box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
-    image = _rgb(image).resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
-    image = _upright(image, orientation)
+    pixels, transform = _colors(image)
+    pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    image = _upright(_to_srgb(pixels, transform), orientation)  # the colours last: here are the fewest pixels
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
 
 
 def _decode(path, finish):
+    opened = False
     try:
-        with open_regular(path, MAX_BYTES) as file, Image.open(file, formats=FORMATS) as image:
-            if image.format in ("JPEG", "MPO"):
-                _check_scans(file, image.width * image.height)
-            if image.format == "TIFF":
-                image.load()  # Pillow turns a TIFF upright itself
-                return finish(image, 1)
-            return finish(image, _orientation(image))
+        with open_regular(path, MAX_BYTES) as file:
+            kind = read_kind(file)
+            if reason := why_unreadable(kind, path):
+                raise PhotographError(reason)
+            with _open(file, kind) as image:
+                opened = True
+                if _is_jpeg(image):
+                    _check_scans(file, image.width * image.height)
+                    return finish(image, _orientation(image))
+                if image.format == "TIFF":
+                    check_tiff(file, image)
+                if image.format == "PNG" and not png_pixels_are_whole(file):
+                    raise PhotographError(WRONG_PIXELS)
+                image.load()  # before its EXIF data: Pillow looks for those behind the pixels, and a second load hides damage
+                if image.format in ("TIFF", "HEIF"):
+                    return finish(image, 1)  # they are upright already
+                return finish(image, _orientation(image))
     except PhotographError:
         raise
-    except FileNotFoundError:
-        raise PhotographError("there is no such file") from None
-    except PermissionError:
-        raise PhotographError("no permission to read it") from None
     except Image.UnidentifiedImageError:
-        raise PhotographError("not an image, or in a format that Pillow cannot read") from None
-    except Image.DecompressionBombError as error:
-        raise PhotographError(str(error)) from None
-    except MemoryError:
-        raise PhotographError("too large for the memory") from None
+        raise PhotographError(f"damaged, or a rare kind of {kind} that is not read: convert it to JPEG or PNG") from None
+    except Image.DecompressionBombError:
+        raise PhotographError(f"more than {max_pixels():,} pixels: make it smaller") from None
     except Exception as error:  # Pillow's decoders raise nearly every type of error on damaged files
-        # an error from the system has a number, one from Pillow's decoders has none
-        kind = "cannot be read" if isinstance(error, NotRegularError) or getattr(error, "errno", None) else "damaged"
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
-        raise PhotographError(f"{kind}: {reason or type(error).__name__}") from error
+        raise PhotographError(reason_of(error, opened)) from error
+
+
+def _open(file, kind):
+    """The image in an open file of this ``kind``, not decoded yet; raises PhotographError if it has too many pixels."""
+    if kind == "PNG":
+        from PIL import PngImagePlugin
+
+        PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT_BYTES  # such a PNG would be refused for something that is not its pixels
+    try:
+        return Image.open(file, formats=(FORMATS[kind],))
+    except Image.DecompressionBombError:
+        file.seek(0)
+        image = Image.OPEN[FORMATS[kind]][0](file, "")  # what Image.open returns, before it looks at the size
+        width, height = image.size
+        if _is_jpeg(image) and width * height <= LARGEST_JPEG * max_pixels() and decodes_in_one_pass(_content(file)):
+            return image
+        raise PhotographError(f"{width:,} x {height:,} pixels, more than {max_pixels():,} in all: make it smaller") from None
+
+
+def _is_jpeg(image):
+    return image.format in ("JPEG", "MPO")
+
+
+def _smallest_reduction(image):
+    return 1 if image.width * image.height <= max_pixels() else 2
 
 
 def _check_scans(file, pixels):
     """Raise PhotographError for a JPEG that would keep the decoder busy; leaves the position in ``file`` unchanged."""
     if os.fstat(file.fileno()).st_size // MIN_SCAN_BYTES * pixels < QUICK:
         return
+    content = _content(file)
+    if content.count(b"\xff\xda") <= MAX_SCANS:  # quick, and never too few
+        return
+    scans = count_scans(content)
+    if scans > MAX_SCANS:
+        raise PhotographError(f"a JPEG of {scans:,} scans, more than {MAX_SCANS}: save it anew")
+
+
+def _content(file):
+    """All bytes of an open file, whose position stays."""
     place = file.tell()
     file.seek(0)
-    scans = file.read().count(b"\xff\xda")  # in pixel data only zeros and restart markers follow 0xff
+    content = file.read()
     file.seek(place)
-    if scans > MAX_SCANS:
-        raise PhotographError(f"a JPEG of {scans:,} scans; cameras write up to 10")
+    return content
 
 
 def _orientation(image):
@@ -193,16 +247,22 @@ def _orientation(image):
         return 1  # the pixels are usable even if the EXIF data are damaged
 
 
-def _rgb(image):
-    if image.mode == "F":
-        raise PhotographError("floating-point pixels of unknown brightness range")
-    if image.mode.startswith("I"):  # 16-bit greyscale
-        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+def _colors(image):
+    """(8-bit pixels without transparency, the transform of their colours to sRGB, or None: they are RGB, taken for sRGB)."""
+    profile, grey = image.info.get("icc_profile"), image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    if image.mode.startswith("I"):
+        image = eight_bits(image)
+    elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    mode = "L" if grey else "CMYK" if image.mode == "CMYK" else "RGB"
+    transform = transform_to_srgb(profile, mode)
+    return image.convert(mode if transform else "RGB"), transform
+
+
+def _to_srgb(pixels, transform):
+    return transform.apply(pixels) if transform else pixels
 
 
 def _upright(image, orientation):

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Optional, Union
 
 from data import DATASETS
-from data.class_folders import REPORT, composed, find_in_folders, sort_key
+from data.class_balance import is_unbalanced
+from data.class_folders import composed, find_in_folders, sort_key
 from data.data_folder import DataFolder
 from data.data_source import DataSource
+from data.earlier_lists import check_may_write, check_paddlex_paths, kept_class_order
 from data.found_photographs import FoundPhotographs, SplitError
 from data.label_table import find_in_table
-from data.lists import LABELS, SIDES, write_lists
+from data.lists import SIDES, write_lists
+from data.photograph_formats import left_out_lines
 from data.photographs import PhotographError, read_photograph
+from data.split_record import REPORT
 from machine.processor import available_cores
 from machine.whole_file import write_csv
 from machine.workers import become_worker
@@ -30,7 +34,6 @@ from messages.terminal import columns_of, printable
 MAX_PROCESSES = 61  # in a pool, on Windows
 TOGETHER = "duplicate, kept on one side of the split"
 ACROSS = "duplicate of a photograph in another part of your split, kept"
-UNBALANCED = 3  # times as many photographs in the largest class as in another
 
 
 def split_dataset(source: DataSource, **options) -> None:
@@ -52,6 +55,8 @@ def split_folder(
     labels: Optional[Union[str, os.PathLike]] = None,
     file_column: Optional[str] = None,
     label_column: Optional[str] = None,
+    overwrite: bool = False,
+    list_format: str = "paddleclas",
     show_progress: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Write the lists of the photographs in ``data``, a folder or an archive of one.
@@ -60,15 +65,20 @@ def split_folder(
     Folders such as train, val and test keep their photographs unless ``resplit``; a part that is missing there is drawn from
     train. Every other split is stratified by class and depends only on the names and the seed; photographs with the same pixels
     stay in one list. Links that lead out of the folder are left out unless ``follow_links``. ``max_per_class``: of all lists
-    together, of each list where the user has split.
+    together, of each list where the user has split. ``lists_dir``: see DataFolder; ``overwrite``: see check_may_write;
+    ``list_format``: see write_lists.
 
     Returns {class: numbers of photographs in the train, val and, if there is one, test list} and prints it as a table. Raises
-    SplitError, and writes nothing, if the folder is missing, has only one class, a class folder that cannot be used, or a class
-    with too few different readable photographs; DataError if an archive cannot be unpacked.
+    SplitError, and writes nothing, if the folder is missing, has only one class, a class folder that cannot be used or a class
+    with too few different readable photographs, or if the lists cannot or must not be written; DataError if an archive cannot
+    be unpacked or labels.txt cannot be used.
     """
     folder = DataFolder.open(data, follow_links, lists_dir)
-    _check_place(folder)
-    found = find_in_table(folder, str(labels), file_column, label_column) if labels else find_in_folders(folder, resplit)
+    check_may_write(folder, overwrite, list_format)
+    found = _find(folder, resplit, labels, file_column, label_column)
+    names = kept_class_order(folder, found.classes, overwrite)
+    if list_format == "paddlex3":
+        check_paddlex_paths(folder, found.classes)
     sides = _sides(found, test_fraction)
     digests = _read_all(folder.root, found, show_progress)
     by_class = _group_duplicates(found, digests)
@@ -77,34 +87,36 @@ def split_folder(
     if own and drawn:
         found.notes.append(f"{' and '.join(f'{side}_list.txt' for side in drawn)} drawn from the part to train on")
     lists: dict[str, list[tuple[str, int]]] = {side: [] for side in sides}
-    for label, (name, groups) in enumerate(by_class.items()):
+    for label, name in enumerate(names):
+        groups = by_class[name]
         _check_class(found, name, groups, needed=1 + len(drawn))
         found.problems += _duplicates(groups, found.sides, left_out=max_per_class is not None)
         groups = _first_photographs(_in_drawn_order(groups, seed), found.sides, max_per_class)
         for side, paths in _divide(groups, found.sides, drawn).items():
             lists[side].extend((path, label) for path in sorted(paths, key=sort_key))
-    write_lists(folder.lists, list(by_class), lists["train"], lists["val"], lists.get("test"))
+    notes = write_lists(folder.lists, names, **lists, list_format=list_format, photographs=folder.root)
     report = folder.lists / REPORT
     write_csv(report, ["path", "problem"], sorted(found.problems, key=lambda row: sort_key(row[0])))
     tallies = {side: Counter(label for _, label in entries) for side, entries in lists.items()}
-    counts = {name: tuple(tallies[side][label] for side in sides) for label, name in enumerate(by_class)}
+    counts = {name: tuple(tallies[side][label] for side in sides) for label, name in enumerate(names)}
     for note in found.notes:
         print(printable(note))
     _print_table(report, sides, counts, found.problems)
+    for note in notes:
+        print(printable(note))
     if folder.lists != Path(folder.name):
-        print(f"the lists of {printable(folder.name)} are in {printable(folder.lists)}")
+        advice = "" if lists_dir is None else f": give --lists_dir {printable(lists_dir)} to the other scripts as well"
+        print(f"the lists of {printable(folder.name)} are in {printable(folder.lists)}{advice}")
     return counts
 
 
-def _check_place(folder):
+def _find(folder, resplit, labels, file_column, label_column):
     if not folder.root.is_dir():
         raise SplitError(
             f"there is no folder {folder.root}: give a folder that holds one folder of photographs for each class "
             f"(--data FOLDER), or draw a sample: python sample_animals.py --data {folder.root}"
         )
-    for name in (*SIDES.values(), LABELS, REPORT):
-        if (folder.lists / name).is_dir():
-            raise SplitError(f"{folder.lists / name} is a folder, but a list of this name must be written: rename the folder")
+    return find_in_table(folder, str(labels), file_column, label_column) if labels else find_in_folders(folder, resplit)
 
 
 def _sides(found: FoundPhotographs, test_fraction: float) -> list[str]:
@@ -248,10 +260,10 @@ def _print_table(report, sides, counts, problems):
     largest, smallest = max(sizes, key=sizes.get), min(sizes, key=sizes.get)
     print(f"{'class':<{width}}" + "".join(f"  {side:>5}" for side in sides))
     for name, numbers in counts.items():
-        few = "  few" if sizes[name] * UNBALANCED < sizes[largest] else ""
+        few = "  few" if is_unbalanced((sizes[name], sizes[largest])) else ""
         print(f"{shown[name]}{' ' * (width - columns_of(shown[name]))}" + "".join(f"  {number:5d}" for number in numbers) + few)
     print(f"{'total':<{width}}" + "".join(f"  {sum(numbers):5d}" for numbers in zip(*counts.values())))
-    if sizes[smallest] * UNBALANCED < sizes[largest]:
+    if is_unbalanced(sizes.values()):
         print(
             f"unbalanced: {sizes[largest]:,} photographs of {shown[largest]}, {sizes[smallest]:,} of {shown[smallest]}: a high "
             f"accuracy can hide that small classes are never recognised; eval.py prints the balanced accuracy too"
@@ -262,4 +274,6 @@ def _print_table(report, sides, counts, problems):
         parts = [f"{len(problems) - kept - across} files left out", f"{kept} duplicates kept together"]
         parts += [f"{across} duplicates across your split, which make its figures too good"] if across else []
         print(f"{', '.join(parts)}: {printable(report)}")
+        for line in left_out_lines(problem for _, problem in problems):
+            print(line)
     print("finished train val split!")

@@ -1,32 +1,38 @@
-"""The files of an evaluation in ``eval/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
+"""The files of an evaluation, in ``eval/`` or ``eval_test/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
 
 import csv
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
+from data.class_balance import is_unbalanced
 from data.photograph_dataset import PhotographDataset
-from evaluation.scores import confusion_matrix, per_class, top_k_accuracy
+from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per_class, top_k_accuracy
 from machine.regular_file import open_regular
 from machine.whole_file import write_csv, write_text
+from messages.reason import reason_of
 from messages.user_error import UserError
 from plots.figures import draw_confusion_matrix
 from settings.format_number import FormatError
 from trained.json_file import read_values
 from trained.result import read_result
-from trained.rules import is_count, is_flag, is_number
+from trained.rules import is_count, is_digest, is_flag, is_number, is_text
 
 FORMAT = 2
 """Of metrics.json. 1: without a number; 2: with ``format``."""
+FOLDERS = {"val": "eval", "test": "eval_test"}
+"""The folder in the run, by the side that was evaluated: a reader from before there was a test list finds that of "val"."""
 MAX_BYTES = 2**31  # of predictions.csv: ten million photographs
 RULES: dict[str, Callable[[Any], bool]] = {
     "loss": is_number,
     "acc": is_number,
     "acc_top5": is_number,
+    "list": is_text,
+    "list_sha256": is_digest,
     "epoch": is_count,
     "same_list_as_in_training": is_flag,
 }
@@ -44,28 +50,33 @@ def write_evaluation(
     probabilities: np.ndarray,
     labels: np.ndarray,
     *,
+    split: str,
     loss: float,
     acc: float,
     net: str,
     epoch: int,
     same_list: bool,
-) -> Path:
-    """Write the folder ``run/eval`` and return it; raises OSError.
+) -> tuple[Path, dict[str, Any]]:
+    """Write the folder of an evaluation, see FOLDERS, and return it with the content of metrics.json; raises OSError.
 
-    ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``; ``epoch``: of the evaluated weights;
-    ``same_list``: whether the run was validated on this list during training. metrics.json holds loss, acc, acc_top5 (with more
-    than five classes), per_class (precision, recall, f1, support), the list and the epoch. It is removed first and written
-    last, so that it exists only beside files of the same evaluation.
+    ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``; ``split``: the side that ``dataset`` is;
+    ``epoch``: of the evaluated weights; ``same_list``: whether the run was validated on this list during training, or, for the
+    test list, trained and validated on the lists beside it. metrics.json holds loss, acc, balanced_acc, macro_f1, acc_top5
+    (with more than five classes), per_class (precision, recall, f1, support), the list, its SHA-256 and the epoch. It is
+    removed first and written last, so that it exists only beside files of the same evaluation.
     """
     classes = dataset.classes
     predictions = probabilities.argmax(axis=1)
     matrix = confusion_matrix(labels, predictions, len(classes))
-    metrics: dict[str, Any] = {"format": FORMAT, "loss": loss, "acc": acc}
+    figures = per_class(matrix, classes)
+    balanced = balanced_accuracy(predictions == labels, labels)
+    metrics: dict[str, Any] = {"format": FORMAT, "loss": loss, "acc": acc, "balanced_acc": balanced}
+    metrics["macro_f1"] = macro_f1(figures)
     if len(classes) > 5:
         metrics["acc_top5"] = top_k_accuracy(probabilities, labels, 5)
-    metrics.update(per_class=per_class(matrix, classes), photographs=len(labels), list=dataset.source)
+    metrics.update(per_class=figures, photographs=len(labels), split=split, list=dataset.source, list_sha256=dataset.digest())
     metrics.update(epoch=epoch, same_list_as_in_training=same_list)
-    folder = run / "eval"
+    folder = run / FOLDERS[split]
     folder.mkdir(exist_ok=True)
     (folder / "metrics.json").unlink(missing_ok=True)
     write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
@@ -74,57 +85,75 @@ def write_evaluation(
         for sample, label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
     )
     write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
-    title = f"{net}: accuracy {acc:.4f} on {len(labels)} photographs"
+    beside = f", balanced accuracy {balanced:.4f}" if is_unbalanced(matrix.sum(axis=1).tolist()) else ""
+    kind = "test photographs" if split == "test" else "photographs"
+    title = f"{net}: accuracy {acc:.4f}{beside} on {len(labels)} {kind}"
     draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-    return folder
+    return folder, metrics
 
 
-def read_metrics(run: Path) -> dict[str, Any]:
-    """The entries of ``run/eval/metrics.json`` that RULES names; "acc_top5" may be missing.
+def read_metrics(run: Path, split: str = "val") -> dict[str, Any]:
+    """The entries of a run's metrics.json for ``split`` that RULES names; all but NEEDED_METRICS may be missing.
 
     Raises EvaluationError where the file cannot be used, FormatError where a newer version of the toolkit wrote it.
     """
-    path = Path(run) / "eval" / "metrics.json"
+    path = Path(run) / FOLDERS[split] / "metrics.json"
     try:
         metrics = read_values(path, RULES, FORMAT)
     except FormatError:
         raise
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}; eval.py --run {run} writes it anew") from None
+        reason = reason_of(error, path)
+        raise EvaluationError(f"{path} cannot be read: {reason}; {_command(run, split)} writes it anew") from None
     missing = [name for name in NEEDED_METRICS if name not in metrics]
     if missing:
-        raise EvaluationError(f"{path} has no usable {' and no usable '.join(missing)}: eval.py --run {run} writes it anew")
+        raise EvaluationError(f"{path} has no usable {' and no usable '.join(missing)}: {_command(run, split)} writes it anew")
     return metrics
 
 
-def is_evaluated(run: Path) -> bool:
-    """Whether ``run`` has an evaluation of its best epoch on its own validation list; raises FormatError."""
+def is_evaluated(run: Path, split: str = "val", list_sha256: Optional[str] = None) -> bool:
+    """Whether ``run`` has an evaluation of its best epoch on its own list of ``split``; raises FormatError.
+
+    ``list_sha256``: of the list as it is now, if known; then an evaluation on another one does not count.
+    """
     best = read_result(run).get("best")
     try:
-        metrics = read_metrics(run)
+        metrics = read_metrics(run, split)
     except EvaluationError:
         return False
-    return metrics["same_list_as_in_training"] and best is not None and metrics["epoch"] == best["epoch"]
+    same_list = metrics["same_list_as_in_training"] and list_sha256 in (None, metrics.get("list_sha256"))
+    return same_list and best is not None and metrics["epoch"] == best["epoch"]
 
 
-def read_correct(runs: Sequence[Path]) -> tuple[list[str], np.ndarray]:
-    """(paths of the photographs, bool [runs, photographs]: which ones each run classified correctly), from predictions.csv.
+def read_correct(runs: Sequence[Path], split: str = "val") -> tuple[list[str], list[str], np.ndarray]:
+    """What each run classified correctly, from predictions.csv.
 
-    Raises EvaluationError unless all runs were evaluated on the same photographs in the same order.
+    (paths of the photographs, names of their classes, bool [runs, photographs]). Raises EvaluationError unless all runs were
+    evaluated on the same photographs in the same order, with the same classes.
     """
     paths: list[str] = []
+    labels: list[str] = []
     correct: list[list[bool]] = []
     for run in runs:
-        path = Path(run) / "eval" / "predictions.csv"
+        path = Path(run) / FOLDERS[split] / "predictions.csv"
         try:
             with open_regular(path, MAX_BYTES) as file:
                 rows = list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
-            own = [row["path"] for row in rows]
+            if rows and not {"path", "label", "prediction"} <= rows[0].keys():
+                raise ValueError("it has no columns path, label and prediction")
+            own, own_labels = [row["path"] for row in rows], [row["label"] for row in rows]
             correct.append([row["label"] == row["prediction"] for row in rows])
-        except (OSError, KeyError, ValueError, csv.Error) as error:
-            raise EvaluationError(f"{path} cannot be read: {error!r}; eval.py --run {run} writes it anew") from None
-        if len(correct) > 1 and paths != own:
-            raise EvaluationError(f"{path} has other photographs than {runs[0]}, or in another order: evaluate both again")
-        paths = own
-    return paths, np.array(correct)
+        except (OSError, ValueError, csv.Error) as error:
+            reason = reason_of(error, path)
+            raise EvaluationError(f"{path} cannot be read: {reason}; {_command(run, split)} writes it anew") from None
+        if len(correct) > 1 and (paths, labels) != (own, own_labels):
+            raise EvaluationError(
+                f"{path} has other photographs than {runs[0]}, or in another order, or of other classes: evaluate both again"
+            )
+        paths, labels = own, own_labels
+    return paths, labels, np.array(correct)
+
+
+def _command(run, split):
+    return f"eval.py --run {run}" + (f" --split {split}" if split != "val" else "")

@@ -36,5 +36,19 @@ def top_k_accuracy(probabilities: np.ndarray, labels: ArrayLike, k: int) -> floa
     return float((best == np.asarray(labels)[:, None]).any(axis=1).mean())
 
 
+def balanced_accuracy(correct: ArrayLike, labels: ArrayLike) -> float:
+    """The mean recall of the classes that have photographs.
+
+    ``correct``: bool [N], which photographs were classified correctly; ``labels``: [N], their classes, as indices or names.
+    """
+    _, index, count = np.unique(labels, return_inverse=True, return_counts=True)
+    return float((np.bincount(index.reshape(-1), weights=np.asarray(correct, float)) / count).mean())
+
+
+def macro_f1(figures: dict[str, dict[str, Any]]) -> float:
+    """The mean F1 of the classes that have photographs; ``figures``: of ``per_class``."""
+    return float(np.mean([of_class["f1"] for of_class in figures.values() if of_class["support"]]))
+
+
 def _ratio(part, whole):
     return float(part / whole) if whole else 0.0

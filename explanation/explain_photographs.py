@@ -1,5 +1,6 @@
 """The work of gradcam.py: draw heat maps of trained networks over photographs, and the gates of Shuffle Attention."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
@@ -40,12 +41,9 @@ def explain_photographs(config: Config) -> Path:
         networks.append((name, images.transpose(0, 2, 3, 1), explanations))  # [N, 3, H, W] -> [N, H, W, 3]
         gates.append(stage_gates(classifier, images, BATCH))
         print(_summary(name, explanations))
-    if "picture" in config.given:
-        picture = Path(config.picture)
-    else:
-        picture = (runs[0].folder if len(runs) == 1 else create_run(config.runs_dir, "gradcam")) / "gradcam.png"
     labels = [("/".join(Path(photograph.name).parts[-2:]), photograph.true_class) for photograph in photographs]
-    draw_gradcam(labels, networks, picture)
+    with _picture_file(config, runs) as picture:
+        draw_gradcam(labels, networks, picture)
     print(f"Grad-CAM: {printable(picture)}")
     for (name, images, _), stages in zip(networks, gates):
         if stages:
@@ -54,6 +52,21 @@ def explain_photographs(config: Config) -> Path:
             draw_shuffle_gates(images, stages, file, f"{name}: gates of Shuffle Attention")
             print(f"gates of Shuffle Attention: {printable(file)}")
     return picture
+
+
+@contextlib.contextmanager
+def _picture_file(config, runs):
+    """The file of the grid; the folder that is made for it goes again where the grid cannot be written."""
+    if "picture" in config.given or len(runs) == 1:
+        yield Path(config.picture) if "picture" in config.given else runs[0].folder / "gradcam.png"
+        return
+    folder = create_run(config.runs_dir, "gradcam")
+    try:
+        yield folder / "gradcam.png"
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def trained_runs(config: Config) -> list[TrainedRun]:

@@ -1,6 +1,7 @@
 """The photographs to explain, their true classes, and their pixels as each network sees them."""
 
 import functools
+import itertools
 import os
 import random
 import sys
@@ -13,10 +14,13 @@ from config import Config
 from data import DATASETS
 from data.data_folder import DataFolder
 from data.data_source import DataSource
+from data.given_photographs import photographs_in
 from data.lists import DataError
-from data.photographs import SUFFIXES
+from messages.quoting import named
 from messages.terminal import printable
 from trained.trained_run import TrainedRun
+
+MAX_REASONS = 3  # that one line gives
 
 
 class Photograph(NamedTuple):
@@ -52,8 +56,18 @@ def validation_photographs(config: Config, runs: list[TrainedRun]) -> list[Photo
 
 
 def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph]:
-    """The files that --images names, and those in its folders at any depth; at most --sample of them, drawn with --seed."""
-    paths = [path for given in config.images or () for path in photographs_in(Path(given))]
+    """The files that --images names, and those in its folders at any depth; at most --sample of them, drawn with --seed.
+
+    Names folders without photographs on stderr; raises DataError where there is no photograph at all.
+    """
+    given = [Path(name) for name in config.images or ()]
+    found = [photographs_in(path) for path in given]
+    paths = list(itertools.chain.from_iterable(found))
+    empty = [str(path) for path, inside in zip(given, found) if not inside]
+    if not paths:
+        raise DataError(f"images = {', '.join(map(named, empty))}: no photograph there or in folders below")
+    for name in empty:
+        print(f"left out: {printable(name)}: no photograph there or in folders below", file=sys.stderr)
     drawn = _draw(paths, config.sample, config.seed)
     if len(drawn) < len(paths):
         print(f"{len(drawn)} of {len(paths)} photographs, drawn at random: --sample takes more")
@@ -64,16 +78,6 @@ def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph
         return runs[run].read_photograph(path)
 
     return [Photograph(str(path), known(path), functools.partial(read, path)) for path in drawn]
-
-
-def photographs_in(given: Path) -> list[Path]:
-    """The photographs in the folder ``given``, at any depth, sorted, or ``given`` itself where it is a file or holds none.
-
-    Links are followed, because the user named this folder; it is not part of a data set from elsewhere.
-    """
-    found = DataFolder(given, follow_links=True).files_below(given) if given.is_dir() else ()
-    inside = [Path(path) for path, problem in found if problem is None]
-    return sorted(path for path in inside if path.suffix.lower() in SUFFIXES) or [given]
 
 
 def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Path]], Optional[str]]:
@@ -105,17 +109,20 @@ def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Pa
 def read_photographs(photographs: list[Photograph], runs: int) -> tuple[list[Photograph], list[np.ndarray]]:
     """(the N photographs that can be read, for each of ``runs`` networks their pixels, uint8 [N, 3, image_size, image_size]).
 
-    Names the others on stderr; raises DataError where none can be read.
+    Names the others on stderr; raises DataError, with the reasons, where none can be read.
     """
-    readable, pixels = [], []
+    readable, pixels, problems = [], [], []
     for photograph in photographs:
         try:
             pixels.append([photograph.read(run) for run in range(runs)])
             readable.append(photograph)
         except DataError as error:
-            print(f"left out: {printable(error)}", file=sys.stderr)
+            problems.append(str(error))
     if not readable:
-        raise DataError(f"none of {len(photographs)} photographs can be read: --images takes photographs and folders of them")
+        more = f", and {len(problems) - MAX_REASONS} more" if len(problems) > MAX_REASONS else ""
+        raise DataError(f"none of {len(photographs)} photographs can be read: {', '.join(problems[:MAX_REASONS])}{more}")
+    for problem in problems:
+        print(f"left out: {printable(problem)}", file=sys.stderr)
     return readable, [np.stack(images) for images in zip(*pixels)]
 
 

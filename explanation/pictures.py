@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from explanation.shuffle_gates import StageGates
-from plots.figures import COLOURS, save_figure, shortened
+from plots.figures import COLOURS, Figure, save_figure, shortened
 
 RIGHT, WRONG, UNKNOWN = COLOURS[0], COLOURS[1], "0.4"
 HEAT, GATES = "inferno", "viridis"  # even steps in lightness: readable in grey and by colour-blind readers

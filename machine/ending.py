@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
+from machine.home_folder import provide_home
 from machine.interruption import INTERRUPTED, TERMINATED, Terminated
 from machine.processor import configure
+from machine.temporary_folder import remove_temporary_folder
 from messages.terminal import print_error
 from messages.user_error import UserError
 
@@ -26,14 +28,15 @@ def run(
 ) -> int:
     """The main function of every script: call ``work(config)`` and return the exit code: work's result if an int, else 0.
 
-    Configures Paddle with config.threads before the call, if the script ``uses_paddle``; only ``work`` may import modules that
-    import Paddle. Prints a UserError or OSError in one line and returns its ``exit_code``, by default 2. Also reports Ctrl-C
-    and SIGTERM in one line, which ends with ``hint`` (what to do next), and returns INTERRUPTED or TERMINATED. ``patience``,
-    in seconds: see handle_termination.
+    If the script ``uses_paddle``, provides the libraries with a home, in the worst case in config.runs_dir, and configures
+    Paddle with config.threads before the call; only ``work`` may import modules that import Paddle. Prints a UserError or
+    OSError in one line and returns its ``exit_code``, by default 2. Also reports Ctrl-C and SIGTERM in one line, which ends
+    with ``hint`` (what to do next), and returns INTERRUPTED or TERMINATED. ``patience``, in seconds: see handle_termination.
     """
     try:
         handle_termination(patience)
         if uses_paddle:
+            provide_home(last_resort=config.runs_dir)
             configure(config.threads)
         code = work(config)
         return code if isinstance(code, int) else 0
@@ -58,6 +61,7 @@ def leave(code: int) -> NoReturn:
     if code in (INTERRUPTED, TERMINATED):
         for worker in multiprocessing.active_children():
             worker.terminate()
+        remove_temporary_folder()
         os._exit(code)
     sys.exit(code)
 
@@ -103,6 +107,7 @@ def _end_in_time(arrived, wakes, patience):
     for worker in multiprocessing.active_children():
         worker.kill()
     print("ended in the middle of an operation; finished files are on the disk", file=sys.stderr, flush=True)
+    remove_temporary_folder()
     os._exit(codes[received])
 
 
@@ -112,6 +117,7 @@ def _report_interruption(kind, error, traceback):
         sys.__excepthook__(kind, error, traceback)
         return
     print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr, flush=True)
+    remove_temporary_folder()
     os._exit(INTERRUPTED)
 
 

@@ -3,6 +3,8 @@
 import sys
 import unicodedata
 
+from messages.reason import reason_of
+
 JOINERS = "\u200c\u200d"  # not printable by themselves, but part of emoji and of several scripts
 
 
@@ -25,4 +27,5 @@ def columns_of(text: str) -> int:
 
 def print_error(script: str, error: BaseException) -> None:
     """Print ``SCRIPT.py: error: ...`` in one line on stderr."""
-    print(f"{script}.py: error: {printable(error)}", file=sys.stderr)
+    text = reason_of(error) if isinstance(error, OSError) else printable(error)
+    print(f"{script}.py: error: {text}", file=sys.stderr)

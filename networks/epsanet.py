@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from attention.initial_values import uniform_by_fan_in
 from sa_resnet import BOTTLENECKS, ResNet, conv
 
 KERNEL_SIZES, GROUPS = (3, 5, 7, 9), (1, 4, 8, 16)
@@ -19,11 +20,16 @@ class SEWeight(nn.Layer):
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
-        self.fc1 = nn.Conv2D(channels, channels // reduction, 1)
-        self.fc2 = nn.Conv2D(channels // reduction, channels, 1)
+        self.fc1, self.fc2 = _biased_conv(channels, channels // reduction), _biased_conv(channels // reduction, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.sigmoid(self.fc2(F.relu(self.fc1(x.mean(axis=[2, 3], keepdim=True)))))
+
+
+def _biased_conv(in_channels, out_channels):
+    """A 1x1 convolution: the weights start as all of the authors', the bias, which they leave alone, by PyTorch."""
+    weight, bias = nn.initializer.KaimingNormal(fan_in=out_channels), uniform_by_fan_in(in_channels)
+    return nn.Conv2D(in_channels, out_channels, 1, weight_attr=weight, bias_attr=bias)
 
 
 class PyramidSqueezeAttention(nn.Layer):
@@ -50,10 +56,4 @@ class PyramidSqueezeAttention(nn.Layer):
 
 def epsanet(num_classes: int, depth: int = 50, zero_init_residual: bool = False) -> ResNet:
     """EPSANet of ``depth`` 50 (22,561,715 learnable parameters at 1000 classes) or 101 (38,900,279)."""
-    network = ResNet(BOTTLENECKS[depth], num_classes, None, zero_init_residual, spatial_conv=PyramidSqueezeAttention)
-    for layer in network.sublayers():
-        if isinstance(layer, SEWeight):
-            for linear in (layer.fc1, layer.fc2):
-                # Like all convolutions in the authors' code: normal, scaled by the fan-out
-                nn.initializer.KaimingNormal(fan_in=linear.weight.shape[0])(linear.weight)
-    return network
+    return ResNet(BOTTLENECKS[depth], num_classes, None, zero_init_residual, spatial_conv=PyramidSqueezeAttention)

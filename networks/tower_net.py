@@ -73,9 +73,12 @@ class TowerNet(nn.Layer):
         return self.fc(self.pool(self.features(x)).flatten(1))
 
 
-def tower_net(num_classes: int, attention: str = "simam", e_lambda: Optional[float] = None) -> TowerNet:
+def tower_net(
+    num_classes: int, attention: str = "simam", e_lambda: Optional[float] = None, earlier_attention: bool = False
+) -> TowerNet:
     """TowerNet with an attention layer of attention.ATTENTIONS, or "none"; ``e_lambda``: an option of SimAM.
 
+    ``earlier_attention``: the option ``earlier`` of "sge" and "cbam".
     Raises ValueError for an option of another layer.
     """
-    return TowerNet(num_classes, block_attention(attention, e_lambda=e_lambda))
+    return TowerNet(num_classes, block_attention(attention, e_lambda=e_lambda, earlier_attention=earlier_attention))

@@ -6,7 +6,6 @@ or not at all. Paddle's own ``cpp_extension.load`` does none of this safely: it 
 changed headers.
 """
 
-import atexit
 import hashlib
 import os
 import shlex
@@ -22,8 +21,11 @@ from typing import Optional
 
 import paddle
 
+from machine import cache_folder
 from machine.cache_folder import cache_root, is_mine
 from machine.locks import locked
+from machine.temporary_folder import temporary_folder
+from messages.reason import reason_of
 
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "block_end.so"
@@ -154,7 +156,7 @@ def run(command: Sequence[str]) -> str:
             timeout=TIMEOUT,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{command[0]} did not run: {error}") from None
+        raise BuildError(f"{command[0]} did not run: {reason_of(error, command[0])}") from None
     if done.returncode:
         last = " | ".join(line.strip() for line in done.stdout.splitlines()[-LOG_LINES:])
         output = f"{shlex.join(command)}\nexit code {done.returncode}\n{done.stdout}"
@@ -165,35 +167,47 @@ def run(command: Sequence[str]) -> str:
 def library(cuda_arch: Optional[str] = None) -> Path:
     """The path of the library, which is built if it is not in the cache. Raises BuildError.
 
-    Where the cache folder cannot be used, the build goes to a temporary folder, for this process alone.
+    Where the cache folder cannot be used, the build goes to a temporary folder, for this process and those that it starts.
     """
     if sys.platform != "linux":
         raise BuildError(f"they are built on Linux only, this is {sys.platform}")
     try:
         commands = BuildCommands(cuda_arch)
-        folder = cache_root() / commands.digest()
+        name = commands.digest()
     except OSError as error:
-        raise BuildError(str(error)) from None
-    if (folder / LIBRARY).is_file() and is_mine(folder):
-        return folder / LIBRARY
+        raise BuildError(reason_of(error)) from None
     try:
+        return _cached_library(cache_root() / name, commands)
+    except OSError as error:
+        obstacle = error
+    folder = temporary_folder() / name
+    if not (folder / LIBRARY).is_file():  # else the process that started this one has built it
+        if cache_folder.VARIABLE not in os.environ:  # else home_folder has said that what is built will not last
+            print(
+                f"the cache folder cannot be used ({reason_of(obstacle)}); the build is for this process alone", file=sys.stderr
+            )
+        folder.mkdir(exist_ok=True)
+        build(commands, folder, keep_log=False)
+    return folder / LIBRARY
+
+
+def _cached_library(folder, commands):
+    """The path of the library in ``folder``, built if it is not there. Raises BuildError, OSError."""
+    if not ((folder / LIBRARY).is_file() and is_mine(folder)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_mine(folder):
             raise PermissionError(f"{folder} belongs to another user")
         with locked(folder / "lock"):
             if not (folder / LIBRARY).is_file():
                 build(commands, folder)
-        return folder / LIBRARY
-    except OSError as error:
-        print(f"the cache folder cannot be used ({error}); the build is for this process alone", file=sys.stderr)
-    folder = Path(tempfile.mkdtemp(prefix="sa-net-paddle-"))
-    build(commands, folder)  # if it fails, the folder stays, with the log in it
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / LIBRARY
 
 
-def build(commands: BuildCommands, folder: Path) -> None:
-    """Compile and link in a subfolder, then move the library to ``folder`` in one step. Raises BuildError, OSError."""
+def build(commands: BuildCommands, folder: Path, keep_log: bool = True) -> None:
+    """Compile and link in a subfolder, then move the library to ``folder`` in one step. Raises BuildError, OSError.
+
+    ``keep_log``: write down there what a compiler that fails has said.
+    """
     print(f"building the fused operators for {commands.describe()}, once for this Paddle and compiler ...", file=sys.stderr)
     started = time.monotonic()
     for left in folder.glob("building-*"):  # from a killed build: the lock is held, so no other build is running
@@ -208,6 +222,8 @@ def build(commands: BuildCommands, folder: Path) -> None:
             os.fsync(file.fileno())
         os.replace(work / LIBRARY, folder / LIBRARY)
     except BuildError as error:
+        if not keep_log:
+            raise
         log.write_text(f"{error.output or error}\n", encoding="utf-8")
         raise BuildError(f"{error} (all of it: {log})") from None
     finally:

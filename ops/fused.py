@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 import paddle
 from paddle import Tensor
 
+from messages.reason import reason_of
 from messages.user_error import UserError
 from ops import build
 
@@ -103,7 +104,7 @@ def _load() -> bool:
             # Paddle 3 moved it
             _runner = getattr(paddle._C_ops, "_run_custom_op", None) or paddle.base.core.eager._run_custom_op
         except (OSError, RuntimeError, ImportError, AttributeError) as error:  # BuildError is a RuntimeError
-            _obstacle = str(error)
+            _obstacle = reason_of(error)
     return _refuse(_obstacle) if _obstacle else True
 
 

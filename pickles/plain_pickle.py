@@ -73,9 +73,8 @@ def read_plain_pickle(data: Union[bytes, BinaryIO], language: Optional[Language]
         raise PlainPickleError(f"more than {MAX_OPCODES:,} opcodes")
     except PlainPickleError:
         raise
-    except Exception as error:  # a damaged file can cause any error in pickletools or on the stack
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise PlainPickleError(f"damaged: {reason}") from None
+    except Exception:  # a damaged file can cause any error in pickletools or on the stack, with texts for programmers
+        raise PlainPickleError("damaged: it is cut, or an opcode contradicts those before it") from None
 
 
 class _Bounded:
@@ -119,7 +118,7 @@ class _Machine:
     def pop_last(self, count):
         items = self.stack[-count:]
         if len(items) < count:
-            raise IndexError("a tuple of missing values")
+            raise PlainPickleError("damaged: a tuple of missing values")
         del self.stack[-count:]
         return tuple(items)
 
@@ -130,7 +129,7 @@ class _Machine:
         if isinstance(self.stack[-1], Opaque):
             return
         if type(self.stack[-1]) is not list:
-            raise TypeError("an item for something that is not a list")
+            raise PlainPickleError("damaged: an item for something that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items):
@@ -141,7 +140,7 @@ class _Machine:
             # Long numbers can be chosen so that they collide as keys of a dict, which then takes hours to fill
             plain = type(key) in (bytes, str) or (type(key) is int and key.bit_length() <= 64)
             if type(target) is not dict or not (plain or self.language.tolerant):
-                raise TypeError("a key that is neither text nor a number, or not of a dict")
+                raise PlainPickleError("damaged: a key that is neither text nor a number, or not of a dict")
             target[key if plain else Opaque("key")] = value
 
     def remember(self, place):

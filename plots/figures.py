@@ -6,14 +6,20 @@ They suit print: labelled axes, a legend, colours that are distinct for colour-b
 
 import functools
 import logging
+import math
 import statistics
 import sys
 import warnings
 from pathlib import Path
 from typing import Optional
 
-import matplotlib
 import numpy as np
+
+from machine.home_folder import provide_home
+
+provide_home()  # a script without Paddle has not done it yet
+
+import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL turns on its notes about fonts
@@ -67,45 +73,53 @@ def _use_fonts():
 _use_fonts()
 
 
-def draw_curves(history: list[dict], path: Path, title: str) -> None:
-    """Training and validation loss and accuracy over the epochs of one run; ``history``: rows as in trained.history."""
+def draw_curves(history: list[dict], path: Path, title: str, balanced: bool = False) -> None:
+    """Training and validation loss and accuracy over the epochs of one run; ``history``: rows as in trained.history.
+
+    ``balanced``: draw the balanced accuracy as well; epochs from before it was measured are left out.
+    """
     epochs = [row["epoch"] for row in history]
     best = best_epoch(history)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, key, label in zip(figure.subplots(1, 2), ("loss", "acc"), ("cross-entropy loss", "accuracy")):
-        axes.plot(epochs, [row[f"train_{key}"] for row in history], "--", color=COLOURS[1], label="training", **_marker(epochs))
-        axes.plot(epochs, [row[f"val_{key}"] for row in history], "-", color=COLOURS[0], label="validation", **_marker(epochs))
+    panels = [("loss", "cross-entropy loss"), ("acc", "accuracy")] + [("balanced_acc", "balanced accuracy")] * balanced
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, (key, label) in zip(figure.subplots(1, len(panels)), panels):
+        train, val = ([_number(row[f"{side}_{key}"]) for row in history] for side in ("train", "val"))
+        axes.plot(epochs, train, "--", color=COLOURS[1], label="training", **_marker(epochs))
+        axes.plot(epochs, val, "-", color=COLOURS[0], label="validation", **_marker(epochs))
         axes.axvline(best["epoch"], color="0.6", linewidth=1, linestyle=":")
-        axes.plot(best["epoch"], best[f"val_{key}"], "o", color=COLOURS[0], markersize=8, markerfacecolor="white",
-                  markeredgewidth=2, label=f"best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
-        _finish(axes, label, key == "acc", [row[f"{side}_{key}"] for row in history for side in ("train", "val")])
+        axes.plot(best["epoch"], _number(best[f"val_{key}"]), "o", color=COLOURS[0], markersize=8, markerfacecolor="white",
+                  markeredgewidth=2, label=f"best epoch {best['epoch']}: {_shown(best[f'val_{key}'])}")  # fmt: skip
+        _finish(axes, label, key != "loss", train + val)
     figure.suptitle(title)
     save_figure(figure, path)
 
 
-def draw_comparison(networks: list[tuple[str, list]], path: Path) -> None:
+def draw_comparison(networks: list[tuple[str, list]], path: Path, balanced: bool = False) -> None:
     """Validation accuracy and loss of several networks; ``networks``: [(name, [history of each seed]), ...].
 
     A line is the mean over the seeds; the band around it goes from the lowest to the highest seed. A circle marks the best
-    epoch of the mean.
+    epoch of the mean. ``balanced``: draw the balanced accuracy as well, where the histories have it.
     """
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for axes, key, label in zip(figure.subplots(1, 2), ("acc", "loss"), ("validation accuracy", "validation loss")):
+    panels = [("acc", "validation accuracy"), ("loss", "validation loss")]
+    panels[1:1] = [("balanced_acc", "validation balanced accuracy")] * balanced
+    figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
+    for axes, (key, label) in zip(figure.subplots(1, len(panels)), panels):
         shown = []
         for index, (name, histories) in enumerate(networks):
             mean = mean_history(histories)
             epochs = [row["epoch"] for row in mean]
             best = best_epoch(mean)
             colour, line = COLOURS[index % len(COLOURS)], LINES[index % len(LINES)]
-            axes.plot(epochs, [row[f"val_{key}"] for row in mean], line, color=colour, **_marker(epochs),
-                      label=f"{name}, best epoch {best['epoch']}: {best[f'val_{key}']:.4f}")  # fmt: skip
-            axes.plot(best["epoch"], best[f"val_{key}"], "o", color=colour, markersize=8, markerfacecolor="white",
+            line_values = [_number(row[f"val_{key}"]) for row in mean]
+            axes.plot(epochs, line_values, line, color=colour, **_marker(epochs),
+                      label=f"{name}, best epoch {best['epoch']}: {_shown(best[f'val_{key}'])}")  # fmt: skip
+            axes.plot(best["epoch"], _number(best[f"val_{key}"]), "o", color=colour, markersize=8, markerfacecolor="white",
                       markeredgewidth=2)  # fmt: skip
             if len(histories) > 1:
-                values = [[history[i][f"val_{key}"] for history in histories] for i in range(len(mean))]
-                axes.fill_between(epochs, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
-            shown += [row[f"val_{key}"] for row in mean]
-        _finish(axes, label, key == "acc", shown)
+                values = np.array([[_number(history[i][f"val_{key}"]) for history in histories] for i in range(len(mean))])
+                axes.fill_between(epochs, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, lw=0)
+            shown += line_values
+        _finish(axes, label, key != "loss", shown)
     seeds = max(len(histories) for _, histories in networks)
     spread = f", mean and range of {seeds} seeds" if seeds > 1 else ""
     figure.suptitle("Validation of " + ", ".join(name for name, _ in networks) + spread)
@@ -113,26 +127,33 @@ def draw_comparison(networks: list[tuple[str, list]], path: Path) -> None:
 
 
 def mean_history(histories: list[list[dict]]) -> list[dict]:
-    """Rows with the mean val_acc and val_loss over several histories, up to the end of the shortest."""
-    return [
-        {"epoch": rows[0]["epoch"], **{key: statistics.fmean(row[key] for row in rows) for key in ("val_acc", "val_loss")}}
-        for rows in zip(*histories)
-    ]
+    """Rows with the mean val_acc, val_loss and val_balanced_acc over several histories, up to the end of the shortest.
+
+    None where a history lacks the value.
+    """
+    keys = ("val_acc", "val_loss", "val_balanced_acc")
+    return [{"epoch": rows[0]["epoch"], **{key: _mean([row[key] for row in rows]) for key in keys}} for rows in zip(*histories)]
 
 
-def draw_tradeoff(rows: list[dict], path: Path) -> None:
-    """Accuracy against training and evaluation speed; ``rows``: of comparison.verdict.network_row, with an accuracy."""
+def draw_tradeoff(rows: list[dict], path: Path, kind: str = "validation") -> None:
+    """Accuracy against training and evaluation speed; ``rows``: of comparison.verdict.network_row, with an accuracy.
+
+    Where the rows have a balanced accuracy, that is drawn as well. ``kind``: of the photographs, "validation" or "test".
+    """
     costs = (("training_images_per_second", "training images a second"), ("latency_ms", "evaluation of one image, ms"))
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), costs):
-        for index, row in enumerate(rows):
-            colour = COLOURS[index % len(COLOURS)]
-            axes.errorbar(row[key], row["accuracy"], yerr=row["accuracy_sd"] or None, fmt="osD^vP*X"[index % 8], color=colour,
-                          capsize=4, markersize=8, label=row["network"])  # fmt: skip
-        axes.set_xlabel(label)
-        axes.margins(0.15)
-        axes.grid(True, color="0.9")
-    figure.axes[0].set_ylabel("validation accuracy")
+    balanced = all(row["balanced_accuracy"] is not None for row in rows)
+    measures = ["accuracy"] + ["balanced_accuracy"] * balanced
+    figure = Figure(figsize=(10, 4.2 if not balanced else 7.6), layout="constrained")
+    for line, measure in zip(figure.subplots(len(measures), 2, sharex="col", sharey="row", squeeze=False), measures):
+        for axes, (key, label) in zip(line, costs):
+            for index, row in enumerate(rows):
+                colour = COLOURS[index % len(COLOURS)]
+                axes.errorbar(row[key], row[measure], yerr=row[f"{measure}_sd"] or None, fmt="osD^vP*X"[index % 8],
+                              color=colour, capsize=4, markersize=8, label=row["network"])  # fmt: skip
+            axes.set_xlabel(label if measure == measures[-1] else "")
+            axes.margins(0.15)
+            axes.grid(True, color="0.9")
+        line[0].set_ylabel(f"{kind} {measure.replace('_', ' ')}")
     figure.axes[1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     several = any(row["seeds"] > 1 for row in rows)
     figure.suptitle("Accuracy and its cost" + (" (bars: standard deviation over seeds)" if several else ""))
@@ -176,6 +197,19 @@ def draw_photographs(images: list[tuple[Image.Image, str]], path: Path, columns:
             axes.imshow(image)
             axes.set_title(shortened(label))
     save_figure(figure, path)
+
+
+def _number(value):
+    """``value`` for a line, which has a gap where it is None: not known."""
+    return math.nan if value is None else value
+
+
+def _mean(values):
+    return None if None in values else statistics.fmean(values)
+
+
+def _shown(value):
+    return "not recorded" if value is None else f"{value:.4f}"
 
 
 def _marker(epochs):

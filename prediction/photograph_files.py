@@ -1,7 +1,6 @@
 """The photographs to predict: files and folders that the user names, as a data set whose unreadable files end nothing."""
 
 import functools
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,33 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from data.data_folder import DataFolder
-from data.lists import DataError
+from data.given_photographs import photographs_in
 from data.photograph_dataset import PhotographDataset
-from data.photographs import SUFFIXES, PhotographError, read_crop
+from data.photographs import PhotographError, read_crop
 
 STANDARD_INPUT = "-"
 
 
 def photograph_paths(images: tuple[str, ...]) -> Iterator[str]:
-    """The files that ``images`` names, in order: a file itself, the photographs below a folder at any depth, sorted, and for
-    ``-`` the paths that standard input has, one a line.
-
-    Links are followed, because the user named the folder. Raises DataError for a folder that cannot be read.
+    """The files that ``images`` names, in order: a file itself, the photographs in a folder, see photographs_in, and for ``-``
+    the paths that standard input has, one a line.
     """
     for given in images:
         if given == STANDARD_INPUT:
             yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
-        elif os.path.isdir(given):
-            try:
-                found = sorted(
-                    path for path, problem in DataFolder(given, follow_links=True).files_below(given) if problem is None
-                )
-            except OSError as error:
-                raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
-            yield from (path for path in found if Path(path).suffix.lower() in SUFFIXES)
         else:
-            yield given
+            yield from map(str, photographs_in(Path(given)))
 
 
 class PhotographFiles(PhotographDataset):

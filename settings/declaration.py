@@ -31,7 +31,9 @@ class Rule:
     affects: str  # one of AFFECTS
     scripts: tuple[str, ...]  # scripts that read the setting
     inherited_by: tuple[str, ...] = ()  # scripts that take the value of the run they work on, unless the user gives one
+    belongs_to: Optional[str] = None  # a setting: where the user gives that one, the value of a run does not fit with it
     may_grow: bool = False  # --resume may raise it, although it affects the result
+    no_limit: Any = None  # the value that counts as the highest
     before: Any = AS_DEFAULT  # the value in runs that were written before this setting existed
     choices: Optional[tuple[str, ...]] = None
     low: Optional[float] = None  # inclusive
@@ -101,6 +103,12 @@ def has_effect(item: Field, config: object) -> bool:
     """False if another setting of ``config`` disables the setting ``item``."""
     other, value = item.metadata["needs"] or (None, None)
     return other is None or getattr(config, other) == value
+
+
+def is_lower(item: Field, value: Any, than: Any) -> bool:
+    """Whether ``value`` of the setting ``item`` is below ``than``; the value that means "no limit" is above all others."""
+    low, high = (math.inf if number == item.metadata["no_limit"] else number for number in (value, than))
+    return low < high
 
 
 def known_values(config_class: type, values: Mapping[str, Any]) -> dict[str, Any]:

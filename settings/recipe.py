@@ -12,6 +12,7 @@ import yaml
 
 from machine.regular_file import open_regular
 from messages.quoting import named, quoted
+from messages.reason import reason_of
 from settings.declaration import ConfigError, as_float, check_value, known_values, nearest, settings_of, type_of
 from settings.format_number import check_format
 
@@ -87,7 +88,7 @@ def read_yaml(path: Union[str, Path]) -> tuple[dict[Any, Any], list[Any]]:
     except FileNotFoundError:
         raise RecipeError("there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot be read: {error}") from None
+        raise RecipeError(f"cannot be read: {reason_of(error, path)}") from None
     try:
         loader = _PlainLoader(text)
         document = loader.get_single_node()
@@ -96,10 +97,18 @@ def read_yaml(path: Union[str, Path]) -> tuple[dict[Any, Any], list[Any]]:
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # ValueError: 2001-99-99, or a number of 5,000 digits; OverflowError: 1:1:1:...:1.5, which YAML reads as a time of day
-        raise RecipeError(f"not YAML: {named(' '.join(str(error).split()))}") from None
+        raise RecipeError(f"not YAML: {_complaint(error)}") from None
     if content is None:
         raise RecipeError("expected lines of 'name: value'")
     return content, [key.value for key, _ in document.value]  # type: ignore[union-attr]
+
+
+def _complaint(error):
+    """What PyYAML says and the line that it is about; its own text has more lines and names the file "<unicode string>"."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if not (mark and problem):
+        return reason_of(error)
+    return f"{named(problem)} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -473,11 +473,18 @@ _entry("a line of a megabyte without a label", "x" * 2**20, "where the label is 
 _entry("two labels for one photograph", "cat/0.png 0\ncat/0.png 1\n", "has label 1 here and 0 in line")
 _entry("one photograph in both lists", "cat/0.png 0\n", "photographs of")
 _entry("one photograph in both lists by two names", "cat/./1.png 0\n", "photographs of")
-_entry("bytes that are no text", bytes(range(256)), "cannot be read: 'utf-8' codec")
+_entry("bytes that are no text", bytes(range(256)), "is neither UTF-8 nor GB18030")
 _entry("blank lines at the end", "\n\r\n   \n\n", True)
 _entry("an empty list", "", "is empty", train="")
 _entry("a list of blank lines", "\n\n", "is empty", train="\n \n")
-_entry("lists in utf 16", "", "cannot be read: 'utf-8' codec", train="cat/0.png 0\n".encode("utf-16"))
+_entry("lists in utf 16", "", True, train="cat/0.png 0\ndog/1.png 1\n".encode("utf-16"))
+_entry("labels in utf 16 without a mark", "", "it holds zero bytes, as UTF-16", labels="cat\ndog\n".encode("utf-16-le"))
+_entry("a list in latin 1", "\xe9t\xe9/0.png 0\n".encode("latin-1"), "GB18030")
+_entry(
+    "backslashes that climb out",
+    lambda folder: f"..\\{outside(folder).parent.name}\\secret\\0.png 0\n",
+    "is outside the folder",
+)
 _entry("lists of windows", "", True, train="\ufeffcat/0.png 0\r\ndog/1.png 1\r\ncat/1.png 0\r\n", labels="\ufeffcat\r\ndog\r\n")
 _entry("lists without a last line break", "", True, train="cat/0.png 0\ndog/0.png 1", labels="cat\ndog")
 _entry("labels twice", "", "is the class of line 1 already", labels="cat\ncat\n")

@@ -203,7 +203,7 @@ def test_a_folder_of_another_user_is_not_trusted(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / build.LIBRARY).write_text("not a library")
     monkeypatch.setattr(build.os, "geteuid", lambda: folder.stat().st_uid + 1)
-    monkeypatch.setattr(build, "build", lambda commands, folder: (folder / build.LIBRARY).write_text("built"))
+    monkeypatch.setattr(build, "build", lambda commands, folder, **options: (folder / build.LIBRARY).write_text("built"))
     assert build.library().read_text() == "built"
     assert (folder / build.LIBRARY).read_text() == "not a library"
 

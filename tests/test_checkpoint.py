@@ -25,7 +25,7 @@ HEADER = {
     "list_sha256": {"train": "0" * 64, "val": "f" * 64},
 }
 ROW = {**dict.fromkeys(COLUMNS, 0.5), "epoch": 1}
-METRICS = {"mean_loss": [7.5, 3], "acc": [[1.0], [3]]}
+METRICS = {"mean_loss": [7.5, 3], "acc": [[1.0], [3]], "balanced_acc": [[1.0, 0.0], [2.0, 1.0]]}
 POSITION = {
     "history": [{**ROW, "epoch": number} for number in (1, 2, 3)],
     "step": 4,
@@ -167,7 +167,9 @@ WRONG = {
     "history": (None, {}, [ROW, ROW], [{**ROW, "epoch": 2}], [{"epoch": 1}], [{**ROW, "val_acc": None}], [3]),
     "step": (None, -1, 1.5, "x"),
     "so_far": (3, {}, {"seconds": 1}, {"seconds": -1, "metrics": METRICS}, {"seconds": 1, "metrics": {"acc": [1, 2]}},
-               *({"seconds": 1, "metrics": {**METRICS, "acc": value}} for value in (None, [], [1], [1, "x"], [[None], 1]))),
+               *({"seconds": 1, "metrics": {**METRICS, "acc": value}} for value in (None, [], [1], [1, "x"], [[None], 1])),
+               *({"seconds": 1, "metrics": {**METRICS, "balanced_acc": value}} for value in (
+                   None, [1, 2], [[1.0, 2.0]], [[1.0, 2.0], [1.0]], [[1.0, "x"], [1.0, 2.0]]))),
     "seconds": (None, -1, "x", float("nan")),
     "peak_memory_mb": ("x", -1, [3]),
 }  # fmt: skip
@@ -193,6 +195,10 @@ def test_a_header_that_lies_is_refused_in_one_line_with_file_key_and_rule(tmp_pa
         ({"epoch": 1, "history": POSITION["history"][:1]}, "a best epoch 2 and epoch 1"),
         ({"history": POSITION["history"][:2]}, "a history of 2 epochs and epoch 3"),
         ({"history": [], "best": None}, "a history of 0 epochs and epoch 3"),
+        (
+            {"so_far": {"seconds": 1, "metrics": {**METRICS, "balanced_acc": [[1.0], [1.0]]}}},
+            "balanced_acc of 1 classes and 2 classes",
+        ),
     ],
 )
 def test_a_header_that_contradicts_itself_is_refused(tmp_path, changes, expected):
@@ -246,6 +252,10 @@ def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch
     assert (found["team"], found["lost"]) == ("ours", 0)
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(HEADER)})
     assert "lost" not in read_header(path), "a part of a position that is not there"
+    of_before = {name: value for name, value in METRICS.items() if name != "balanced_acc"}
+    position = {**POSITION, "so_far": {"seconds": 1, "metrics": of_before}}
+    save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, **position})})
+    assert read_header(path)["so_far"]["metrics"]["balanced_acc"] == [[], []]
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps({**HEADER, "team": 3})})
     with pytest.raises(CheckpointError, match="its header has team = 3; expected text"):
         read_header(path)

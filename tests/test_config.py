@@ -108,6 +108,15 @@ def test_settings_are_inherited_unless_given():
     assert given.inherit(trained, ("data", "batch_size")).data == "elsewhere"
 
 
+def test_a_run_s_folder_of_lists_does_not_go_with_other_data():
+    trained, names = Config(data="here", lists_dir="lists"), ("data", "lists_dir")
+    nothing, other = parse_config([], "eval"), parse_config(["--data", "there"], "eval")
+    both = parse_config(["--data", "there", "--lists_dir", "others"], "eval")
+    for given, expected in ((nothing, ("here", "lists")), (other, ("there", None)), (both, ("there", "others"))):
+        inherited, continued = given.inherit(trained, names), given.continuing(trained, "run")
+        assert (inherited.data, inherited.lists_dir) == (continued.data, continued.lists_dir) == expected
+
+
 # Defaults < recipe < command line
 
 
@@ -538,9 +547,21 @@ def test_an_option_that_would_do_nothing_is_refused(words, complaint, capsys):
     assert parse_config(["--schedule", "step", "--step_epochs", "5", "--momentum", "0.8"], script="train").step_epochs == 5
 
 
+def test_even_kernel_sizes_and_a_part_of_no_file_are_refused(capsys):
+    for words, complaint in (
+        (["--eca_kernel_sizes", "3", "3", "5", "6"],
+         "eca_kernel_sizes = 6: must be odd, so that each channel is in the middle; try 7"),
+        (["--allow_partial"], "allow_partial without init_from: no file is loaded, in part or whole; give --init_from FILE"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit, match="2"):
+            parse_config(words, script="train")
+        assert capsys.readouterr().err == f"train.py: error: {complaint}\n"
+
+
 def test_compare_takes_every_setting_that_decides_what_all_its_networks_learn():
     of_train, of_compare = ({item.name for item in settings(script)} for script in ("train", "compare"))
-    of_one_training = {"net", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda"}
+    of_one_training = {"net", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda", "eca_kernel_sizes",
+                       "earlier_attention"}  # fmt: skip
     assert of_train - of_compare == of_one_training
 
 

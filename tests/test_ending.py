@@ -44,7 +44,7 @@ def failing(error):
     [
         (UserError("epochs = 0"), 2, "train.py: error: epochs = 0"),
         (Busy("two\nlines"), 3, "train.py: error: two\\nlines"),
-        (FileNotFoundError(2, "No such file", "x.jpg"), 2, "train.py: error: [Errno 2] No such file: 'x.jpg'"),
+        (FileNotFoundError(2, "No such file", "x.jpg"), 2, "train.py: error: No such file: x.jpg"),
         (KeyboardInterrupt(), 130, "train.py: interrupted; --resume goes on"),
         (ending.Terminated(), 143, "train.py: terminated; --resume goes on"),
     ],

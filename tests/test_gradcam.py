@@ -1,5 +1,6 @@
 """Grad-CAM, the gates of Shuffle Attention, and the script that draws both."""
 
+import errno
 import os
 import shutil
 
@@ -478,10 +479,77 @@ def test_unreadable_photographs_are_named_and_left_out(trained, tmp_path, drawn,
     assert [label for label, _ in drawn[0][0]] == ["dog/1.jpg"]
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if not line.startswith("running on the processor")] == [
-        f"left out: {tmp_path / 'bad.jpg'}: not an image, or in a format that Pillow cannot read",
+        f"left out: {tmp_path / 'bad.jpg'}: not an image, or in a format that is not read",
         f"left out: {tmp_path / 'missing.jpg'}: there is no such file",
     ]
-    assert "none of 2 photographs can be read" in refusal(capsys, settings(trained, net="resnet", images=images[::2]))
+
+
+def runs_and_files(trained):
+    return sorted(path for path in (trained / "runs").rglob("*"))
+
+
+@pytest.mark.parametrize("nets", [("resnet",), ("resnet", "sa_resnet")])
+def test_where_no_photograph_can_be_read_one_line_says_why_and_nothing_is_left(trained, tmp_path, capsys, nets):
+    folder = tmp_path / "holiday"
+    (folder / "album").mkdir(parents=True)
+    for number in range(5):
+        (folder / "album" / f"{number}.jpg").write_bytes(b"no picture at all")
+    before = runs_and_files(trained)
+    for images, said in (
+        ([folder], f"none of 5 photographs can be read: {folder / 'album' / '0.jpg'}: not an image, or in a format"),
+        ([folder], "read, and 2 more"),
+        ([tmp_path / "gone"], f"none of 1 photographs can be read: {tmp_path / 'gone'}: there is no such file"),
+    ):
+        assert gradcam.main(settings(trained, nets=nets, images=images)) == 2
+        [line] = lines_about_photographs(capsys)
+        assert line.startswith("gradcam.py: error: none of ")
+        assert said in line
+    assert runs_and_files(trained) == before
+
+
+def lines_about_photographs(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if not line.startswith("running on the processor")]
+
+
+def test_a_folder_without_photographs_is_named(trained, tmp_path, drawn, capsys):
+    empty = tmp_path / "empty"
+    (empty / "notes").mkdir(parents=True)
+    (empty / "notes" / "list.txt").write_text("milk")
+    assert gradcam.main(settings(trained, net="resnet", images=[empty])) == 2
+    [line] = lines_about_photographs(capsys)
+    assert line == f"gradcam.py: error: images = {empty}: no photograph there or in folders below"
+    good = trained / "data" / "dog" / "1.jpg"
+    assert gradcam.main(settings(trained, net="resnet", images=[empty, good])) == 0
+    [line] = lines_about_photographs(capsys)
+    assert line == f"left out: {empty}: no photograph there or in folders below"
+    assert [label for label, _ in drawn[0][0]] == ["dog/1.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(trained, tmp_path, drawn, monkeypatch, capsys):
+    folder = tmp_path / "some"
+    (folder / "locked").mkdir(parents=True)
+    random_photograph(1).save(folder / "one.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert gradcam.main(settings(trained, net="resnet", images=[folder])) == 0
+    assert lines_about_photographs(capsys) == [f"left out: {folder / 'locked'} cannot be read: Permission denied"]
+    assert [label for label, _ in drawn[0][0]] == ["some/one.png"]
+
+
+def test_a_grid_that_cannot_be_written_leaves_no_folder(trained, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = runs_and_files(trained)
+    monkeypatch.setattr(explain_photographs, "draw_gradcam", full)
+    assert "No space left" in refusal(capsys, settings(trained, nets=("resnet", "sa_resnet"), sample=2))
+    assert set(runs_and_files(trained)) - set(before) <= {trained / "runs" / "gradcam"}
 
 
 def test_networks_are_named_in_one_way_only(trained, capsys):

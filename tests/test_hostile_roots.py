@@ -126,9 +126,7 @@ def test_a_hostile_root_is_handled_or_refused_in_one_line(root, trained, tmp_pat
 
 
 UNTOUCHED = {
-    **dict.fromkeys(
-        ("a list that is a link out", "lists in utf 16", "an empty list", "a list of blank lines"), ("eval", "gradcam")
-    ),
+    **dict.fromkeys(("a list that is a link out", "an empty list", "a list of blank lines"), ("eval", "gradcam")),
     **dict.fromkeys(
         ("one photograph in both lists", "one photograph in both lists by two names"), ("eval", "gradcam", "show_photographs")
     ),

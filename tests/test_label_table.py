@@ -164,8 +164,8 @@ def test_a_table_that_cannot_be_used_is_refused(flat, capsys, rows, text):
 
 
 def test_a_table_that_is_no_text_or_not_there_is_refused(flat, capsys):
-    (flat / "train.csv").write_bytes(b"\xff\xff\x00id,label\n")
-    assert "is neither UTF-8 nor GBK text" in refusal(flat, capsys, labels=str(flat / "train.csv"))
+    (flat / "train.csv").write_bytes(b"id,label\n\xff\xff,1\n")
+    assert "is neither UTF-8 nor GB18030: save it as CSV in UTF-8" in refusal(flat, capsys, labels=str(flat / "train.csv"))
     assert "there is no" in refusal(flat, capsys, labels="nowhere.csv")
 
 

@@ -4,9 +4,13 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
+import yaml
 from safetensors.numpy import load_file, save_file
 
 from attention import ATTENTIONS, attention_layer
+from attention.cbam import CBAM
+from attention.spatial_group import SpatialGroupEnhance
+from config import Config, config_of_checkpoint, load_config
 from networks import NETWORKS, NetworkError, build_network
 from networks.classifier import Classifier
 from training.epoch_metrics import TrainingLoss
@@ -144,9 +148,9 @@ def test_option_of_another_network_is_refused():
         build_network("resnet", 10, depth=18)
     with pytest.raises(ValueError, match="sa_resnet has no option 'attention'; it has: zero_init_residual, sa_groups"):
         build_network("sa_resnet", 10, attention="se")
-    with pytest.raises(ValueError, match="resnet: without attention there is no option groups"):
+    with pytest.raises(ValueError, match="resnet: without attention there is no option sa_groups"):
         build_network("resnet", 10, sa_groups=32)
-    with pytest.raises(ValueError, match="se_resnet50: se has no option 'groups'; it has: reduction"):
+    with pytest.raises(ValueError, match="se_resnet50: se has no option 'sa_groups': leave it out"):
         build_network("se_resnet50", 10, sa_groups=32)
 
 
@@ -167,6 +171,33 @@ def test_a_function_of_ones_own_is_a_network(monkeypatch):
     assert build_network("my_net", 3, width=5).weight.shape == [5, 3]
     with pytest.raises(NetworkError, match="my_net: width = 9: at most 8"):
         build_network("my_net", 3, width=9)
+
+
+@pytest.mark.usefixtures("weights_not_drawn")
+@pytest.mark.parametrize(
+    ("settings", "earlier"),
+    [
+        ({"net": "sge_resnet50"}, True),
+        ({"net": "cbam_resnet50"}, True),
+        ({"net": "resnet18", "attention": "sge"}, True),
+        ({"net": "tower_net", "attention": "sge"}, True),
+        ({"net": "sge_resnet50", "earlier_attention": False}, False),
+        ({"net": "se_resnet50"}, False),
+        ({"net": "resnet"}, False),
+        ({"net": "vgg19"}, False),
+    ],
+)
+def test_runs_from_before_the_corrections_keep_what_they_were_trained_with(tmp_path, settings, earlier):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    for config in (load_config(tmp_path / "config.yaml"), config_of_checkpoint({"config": settings}, "last.safetensors")):
+        assert config.earlier_attention is earlier
+        if config.net == "vgg19":
+            continue
+        network = build_network(config.net, 3, **config.network_options())
+        found = {getattr(layer, "earlier", None) for layer in network.sublayers() if isinstance(layer, SpatialGroupEnhance)}
+        found |= {layer.bn._momentum < 0.95 for layer in network.sublayers() if isinstance(layer, CBAM)}
+        assert found == ({earlier} if config.attention_of_network() in ("sge", "cbam") else set())
+    assert not Config(net=settings["net"]).earlier_attention, "a new run"
 
 
 class Identity(paddle.nn.Layer):

@@ -89,6 +89,16 @@ def test_what_an_interrupted_epoch_had_gathered_counts():
     assert float(row["train_loss"]) == pytest.approx(9000 / 18, rel=0.1), "of 18 photographs"
 
 
+def test_balanced_accuracy_is_known_of_what_was_counted():
+    assert run_script("train", "--resume", INTERRUPTED, *FAST) == 0
+    before, begun, after = read_table(INTERRUPTED / "history.csv")
+    assert (before["train_balanced_acc"], before["val_balanced_acc"]) == ("", "")
+    assert begun["train_balanced_acc"] == "", "the older version has not counted the classes of its first photographs"
+    # with as many photographs of each class it is the accuracy
+    assert float(begun["val_balanced_acc"]) == pytest.approx(float(begun["val_acc"]))
+    assert float(after["train_balanced_acc"]) == pytest.approx(float(after["train_acc"]))
+
+
 def test_a_finished_run_is_left_alone(capsys):
     before = contents(FINISHED)
     assert run_script("train", "--resume", FINISHED, *FAST) == 0

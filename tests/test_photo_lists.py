@@ -39,9 +39,9 @@ def test_what_is_written_is_read_again_whatever_the_names(tmp_path):
     assert read_list(tmp_path / TRAIN_LIST, 3) == [Sample(name, 2, line) for line, name in enumerate(ODD_NAMES, start=1)]
 
 
-def test_lists_have_the_form_that_paddlex_and_paddleclas_read(tmp_path):
+def test_lists_have_the_form_that_paddleclas_reads(tmp_path):
     write_lists(tmp_path, ["cat", "dog"], [("cat/1.jpg", 0), ("dog/1 2.jpg", 1)], [("dog/3.jpg", 1)])
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.txt")} == {
         "labels.txt": b"cat\ndog\n",
         "train_list.txt": b"cat/1.jpg 0\ndog/1 2.jpg 1\n",
         "val_list.txt": b"dog/3.jpg 1\n",
@@ -109,9 +109,95 @@ def test_an_empty_list_is_refused(folder, text):
         read_list(write_list(folder, text), 2)
 
 
-def test_a_list_that_is_not_utf_8_is_refused(folder):
-    with pytest.raises(DataError, match=r"train_list.txt cannot be read: .*utf-8"):
-        read_list(write_list(folder, "狗/1.jpg 0", "gbk"), 2)
+@pytest.mark.parametrize("encoding", ["gbk", "gb18030", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_lists_in_the_encodings_of_windows_are_read(folder, encoding):
+    (folder / "狗").mkdir()
+    (folder / "狗" / "犬 1.jpg").touch()
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    (folder / LABELS).write_bytes(f"{mark}cat\r\n狗\r\n".encode(encoding))
+    assert read_classes(folder) == ["cat", "狗"]
+    list_file = write_list(folder, f"{mark}cat/a b.jpg 0\r\n狗/犬 1.jpg 1\r\n", encoding)
+    assert read_list(list_file, 2) == [Sample("cat/a b.jpg", 0, 1), Sample("狗/犬 1.jpg", 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("cafétéria/1.jpg", "latin-1"), ("кот/1.jpg", "cp1251"), ("고양이/1.jpg", "euc-kr")]
+)
+def test_a_list_in_another_encoding_is_refused_with_file_line_and_encoding(folder, text, encoding):
+    place = folder / text
+    place.parent.mkdir()
+    place.touch()
+    list_file = write_list(folder, f"cat/a b.jpg 0\n{text} 1\n", encoding)
+    with pytest.raises(DataError) as error:
+        read_list(list_file, 2)
+    message = str(error.value)
+    assert message.startswith(f"{list_file} line 2")
+    assert "GB18030" in message
+    assert message.endswith("save the file as UTF-8")
+
+
+def test_bytes_of_no_encoding_are_refused_with_file_line_and_byte(folder):
+    (folder / TRAIN_LIST).write_bytes(b"cat/a b.jpg 0\ncat/\xff.jpg 0\n")
+    with pytest.raises(DataError) as error:
+        read_list(folder / TRAIN_LIST, 2)
+    assert str(error.value) == (
+        f"{folder / TRAIN_LIST} line 2 cannot be read: byte 0xff is neither UTF-8 nor GB18030: save the file as UTF-8"
+    )
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", "cat\ndog\n".encode("utf-16-le"), "cat\ndog\n".encode("utf-16-be")])
+def test_utf_16_that_is_broken_or_without_a_mark_is_refused(folder, data):
+    (folder / LABELS).write_bytes(data)
+    with pytest.raises(DataError, match=r"labels\.txt cannot be read: it .* UTF-16.*: save the file as UTF-8"):
+        read_classes(folder)
+
+
+def test_labels_that_only_look_like_gb18030_are_refused(folder):
+    """No file confirms a class name, but a class folder of the name does."""
+    (folder / LABELS).write_bytes("cat\nкоты\n".encode("cp1251"))
+    reading = "коты".encode("cp1251").decode("gb18030")
+    with pytest.raises(DataError) as error:
+        read_classes(folder)
+    assert str(error.value) == (
+        f"{folder / LABELS} line 2 is not UTF-8; in GB18030 it reads {reading}, but {folder} has no such folder to confirm it: "
+        f"save the file as UTF-8"
+    )
+    (folder / reading).mkdir()
+    assert read_classes(folder) == ["cat", reading]
+
+
+def test_gbk_that_could_be_utf_8_is_known_by_the_files(folder):
+    """猫 in GBK is è in UTF-8."""
+    (folder / "猫").mkdir()
+    (folder / "猫" / "1.jpg").touch()
+    (folder / LABELS).write_bytes("cat\n猫\n".encode("gbk"))
+    assert read_classes(folder) == ["cat", "猫"]
+    assert read_list(write_list(folder, "猫/1.jpg 1\n", "gbk"), 2) == [Sample("猫/1.jpg", 1, 1)]
+    (folder / "猫").rename(folder / "è")
+    assert read_classes(folder) == ["cat", "è"]
+    assert read_list(folder / TRAIN_LIST, 2) == [Sample("è/1.jpg", 1, 1)]
+
+
+@pytest.mark.parametrize("entry", ["cat\\a b.jpg", ".\\cat\\a b.jpg", "cat\\..\\cat/a b.jpg"])
+def test_the_backslash_of_windows_separates_folders(folder, entry):
+    assert read_list(write_list(folder, f"{entry} 1\r\n"), 2) == [Sample(entry.replace("\\", "/"), 1, 1)]
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="no name holds it there")
+def test_a_file_whose_name_holds_a_backslash_comes_first(folder):
+    (folder / "cat\\a b.jpg").touch()
+    assert read_list(write_list(folder, "cat\\a b.jpg 1\n"), 2) == [Sample("cat\\a b.jpg", 1, 1)]
+
+
+def test_a_backslash_hides_nothing(linked):
+    other = linked.with_name(f"{linked.name}_elsewhere")
+    for entry in (f"..\\{other.name}\\cats\\1.jpg", "out\\cats\\1.jpg"):
+        with pytest.raises(DataError, match="is outside the folder"):
+            read_list(write_list(linked, f"{entry} 1\n"), 2)
+    with pytest.raises(DataError, match=r"line 2: cat/a b\.jpg has label 1 here and 0 in line 1"):
+        read_list(write_list(linked, "cat/a b.jpg 0\ncat\\a b.jpg 1\n"), 2)
+    with pytest.raises(DataError, match=r"line 1: there is no file .*cat/gone\.jpg; has the data folder changed\?"):
+        read_list(write_list(linked, "cat\\gone.jpg 1\n"), 2)
 
 
 def test_missing_lists_are_refused_with_the_command_that_writes_them(tmp_path):

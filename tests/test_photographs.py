@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from conftest import random_photograph, resize_then_crop
-from PIL import Image
+from PIL import Image, ImageFile
 
+from data.photograph_formats import SUFFIXES
 from data.photographs import (
-    SUFFIXES,
     PhotographError,
     central_box,
     crop,
@@ -172,7 +172,7 @@ def test_floating_point_pixels_are_refused(tmp_path):
 def test_a_photograph_of_unreasonable_size_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     random_photograph(1).save(tmp_path / "photo.png")
-    with pytest.raises(PhotographError, match=r"^Image size \(1920 pixels\)"):
+    with pytest.raises(PhotographError, match=r"^48 x 40 pixels, more than 200 in all: make it smaller$"):
         read_photograph(tmp_path / "photo.png")
 
 
@@ -257,3 +257,112 @@ def test_the_smallest_and_longest_photographs_can_be_cropped(tmp_path, size):
     Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "photo.jpg", quality=95)
     for box in (central_box(16), random_box(np.random.default_rng(1), 0.08)):
         assert np.abs(pixels(read_crop(tmp_path / "photo.jpg", box, 16)) - [200, 0, 0]).max() < 8
+
+
+SPOILT = {  # formats with checksums, or whose rules leave little room -> options of PIL.Image.save
+    "plain.png": {},
+    "palette.png": {},
+    "with EXIF.png": {"exif": b"MM\0*\0\0\0\x08\0\0\0\0\0\0"},
+    "deflate.tif": {"compression": "tiff_adobe_deflate"},
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_spoilt_pixels_are_named(tmp_path, name):
+    for seed in range(60):
+        rng, photo = np.random.default_rng(seed), random_photograph(seed, (96, 80), cells=20)
+        (photo.quantize(64) if "palette" in name else photo).save(tmp_path / name, **SPOILT[name])
+        content = bytearray((tmp_path / name).read_bytes())
+        first, last = (content.find(b"IDAT") + 4, len(content) - 24) if ".png" in name else (300, len(content) - 400)
+        start = rng.integers(first, last - 8)
+        content[start : start + 8] = bytes(byte ^ 0xFF for byte in content[start : start + 8])
+        (tmp_path / name).write_bytes(content)
+        for read in (read_photograph, lambda path: read_crop(path, central_box(8), 8)):
+            with pytest.raises(
+                PhotographError, match=r"^damaged: (its pixels are wrong or incomplete|the file ends too early)$"
+            ):
+                read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("options", [{}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}])
+def test_what_a_file_says_about_itself_hides_no_error_of_its_pixels(tmp_path, monkeypatch, suffix, options):
+    path = tmp_path / f"photo{suffix}"
+    random_photograph(1).save(path, **options)
+    load = ImageFile.ImageFile.load
+    first = []
+
+    def fail_once(image):
+        if not first:
+            first.append(True)
+            load(image)
+            raise OSError("broken data stream when reading image file")
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail_once)
+    with pytest.raises(PhotographError, match="pixels are wrong or incomplete"):
+        read_photograph(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_checksums_are_right_where_nothing_is_wrong(tmp_path, suffix):
+    photo = random_photograph(1, (300, 200), cells=60)
+    for number, options in enumerate(({"compression": "tiff_deflate"}, {"compression": "tiff_adobe_deflate"})):
+        options = options if suffix == ".tif" else {"compress_level": 9 * number}
+        photo.save(tmp_path / f"{number}{suffix}", **options)
+        assert difference(read_photograph(tmp_path / f"{number}{suffix}"), photo) == 0
+
+
+@pytest.fixture
+def limit_of_1000_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_over_the_limit_is_read_at_half_its_size(tmp_path, limit_of_1000_pixels, mode, orientation):
+    photo, exif = random_photograph(1), Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(AS_STORED[orientation](np.asarray(photo))))
+    stored.convert(mode).save(tmp_path / "photo.jpg", quality=95, exif=exif)
+    expected = photo.convert(mode).convert("RGB")
+    half = expected.resize((24, 20), Image.Resampling.BOX)
+    assert difference(read_photograph(tmp_path / "photo.jpg"), half) < 4
+    sizes = []
+    box = lambda width, height: sizes.append((width, height)) or (4, 8, 44, 38)  # noqa: E731
+    part = read_crop(tmp_path / "photo.jpg", box, 32)  # which the half has too few pixels for
+    assert sizes == [(48, 40)]
+    assert difference(part, half.resize((32, 32), Image.Resampling.BILINEAR, box=(2, 4, 22, 19))) < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options"),
+    [
+        ("photo.png", (48, 40), {}),
+        ("photo.tif", (48, 40), {}),
+        ("photo.webp", (48, 40), {}),
+        ("photo.jpg", (48, 40), {"progressive": True}),  # a decoder keeps all of it
+        ("photo.jpg", (48, 60), {}),
+    ],
+)
+def test_other_photographs_over_the_limit_are_refused_with_their_size(tmp_path, limit_of_1000_pixels, name, size, options):
+    random_photograph(1, size).save(tmp_path / name, **options)
+    with pytest.raises(PhotographError) as error:
+        read_photograph(tmp_path / name)
+    whole = f"{size[0]} x {size[1]} pixels, more than 1,000 in all: make it smaller"
+    assert str(error.value) in (whole, "more than 1,000 pixels: make it smaller")  # of WebP Pillow says no size then
+
+
+def test_a_photograph_of_200_megapixels_is_read(tmp_path):
+    Image.new("L", (16320, 12240), 200).save(tmp_path / "photo.jpg", quality=75)
+    crop = read_crop(tmp_path / "photo.jpg", central_box(56), 56)
+    assert np.abs(pixels(crop) - 200).max() < 3
+
+
+def test_a_png_with_a_long_text_is_read(tmp_path):
+    from PIL import PngImagePlugin
+
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "x" * 3_000_000, zip=True)
+    random_photograph(1).save(tmp_path / "photo.png", pnginfo=text)
+    assert difference(read_photograph(tmp_path / "photo.png"), random_photograph(1)) == 0

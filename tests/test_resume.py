@@ -367,15 +367,122 @@ def test_the_run_s_own_number_of_threads_is_used(interrupted, tmp_path, monkeypa
         assert ("note: threads was 2 and is 1" in capsys.readouterr().out) == bool(more)
 
 
-def test_a_run_that_stopped_early_is_over(data, tmp_path, capsys):
-    chosen = settings(data, tmp_path, epochs=9, early_stop=1, learning_rate=1e-12, warmup_epochs=0.0)
-    assert train.main(chosen) == 0
-    run = tmp_path / "resnet" / "001"
-    before = files(run)
+@pytest.fixture(scope="module")
+def stopped_early(data, tmp_path_factory):
+    """A run that stopped after two of its four epochs, because it learns nothing."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(networks.NETWORKS, "resnet", networks.Lazy("tiny_network", "TinyNetwork"))
+        assert train.main(settings(data, folder, **LEARNS_NOTHING)) == 0
+    assert read_result(folder / "resnet" / "001")["stopped_early"]
+    return folder / "resnet" / "001"
+
+
+LEARNS_NOTHING = {"epochs": 4, "early_stop": 1, "learning_rate": 1e-12, "warmup_epochs": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "with --early_stop above 1, or 0 for never, it is trained further"),
+        (["--epochs", 20], "it is trained further, with more --epochs alone it is not"),
+        (["--early_stop", 1], "it stopped early after epoch 2"),
+    ],
+)
+def test_a_run_that_stopped_early_is_over(stopped_early, capsys, arguments, said):
+    before = files(stopped_early)
+    assert resume(stopped_early, *arguments) == 0
+    out = capsys.readouterr().out
+    assert f"{stopped_early} is finished; it stopped early after epoch 2: " in out
+    assert said in out
+    assert files(stopped_early) == before
+
+
+@pytest.mark.parametrize(("early_stop", "epochs"), [(2, 3), (0, 4)])
+def test_a_run_that_stopped_early_goes_on_with_more_patience_to_the_same_bits(
+    stopped_early, tmp_path, whole, capsys, early_stop, epochs
+):
+    copy = tmp_path / "001"
+    shutil.copytree(stopped_early, copy)
+    assert resume(copy, "--early_stop", early_stop) == 0
+    assert "going on after epoch 2" in capsys.readouterr().out
+    assert outcome(copy) == whole(**{**LEARNS_NOTHING, "early_stop": early_stop})
+    assert read_result(copy)["epochs"] == epochs
+    assert read_result(copy).get("stopped_early", False) == bool(early_stop)
+    assert load_config(copy / "config.yaml").early_stop == early_stop
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience_and_epochs(stopped_early, tmp_path, capsys):
+    copy = tmp_path / "001"
+    shutil.copytree(stopped_early, copy)
+    assert resume(copy, "--early_stop", 0, "--epochs", 5) == 0
+    assert read_result(copy)["epochs"] == 5
+    assert read_result(copy)["epochs_before"] == [4]
     capsys.readouterr()
-    assert resume(run, "--epochs", 20) == 0
-    assert f"{run} is finished; it stopped early" in capsys.readouterr().out
-    assert files(run) == before
+    assert resume(copy, "--early_stop", 0) == 0
+    assert "is finished; with more --epochs it is trained further" in capsys.readouterr().out
+    assert resume(copy, "--early_stop", 3) == 2
+    assert f"early_stop = 3: {copy} is trained with 0 (0: no limit); with --resume early_stop may only grow" in (
+        capsys.readouterr().err
+    )
+
+
+def test_an_interrupted_training_may_get_more_patience(data, tmp_path, monkeypatch, whole):
+    with monkeypatch.context() as patch:
+        interrupt(patch, TrainingModel, "train_batch", 7)
+        assert train.main(settings(data, tmp_path, **LEARNS_NOTHING)) == 130
+    assert resume("latest", "--runs_dir", tmp_path, "--early_stop", 2) == 0
+    assert outcome(tmp_path / "resnet" / "001") == whole(**{**LEARNS_NOTHING, "early_stop": 2})
+
+
+def add_classes(folder, *names):
+    for name in names:
+        (folder / name).mkdir()
+        for index in range(2):
+            random_photograph((len(name), ord(name[0]), index)).save(folder / name / f"{index}.png")
+
+
+def with_classes(data, folder, change):
+    """A copy of the data folder, split anew after ``change`` of its class folders."""
+    shutil.copytree(data, folder)
+    change(folder)
+    split_folder(folder, 0.2)
+    return folder
+
+
+CHANGES = {
+    "class added since: zebra;": lambda folder: add_classes(folder, "zebra"),
+    "class gone since: kind 1;": lambda folder: shutil.rmtree(folder / "kind 1"),
+    "class added since: dog, class gone since: kind 2;": lambda folder: (folder / "kind 2").rename(folder / "dog"),
+    "classes added since: 0, 1, 2, 3, 4 and 2 more;": lambda folder: add_classes(folder, *"0123456"),
+}
+
+
+@pytest.mark.parametrize("epochs_done", [0, 1])
+@pytest.mark.parametrize("complaint", CHANGES)
+def test_classes_that_came_or_went_are_named(interrupted, data, tmp_path, capsys, complaint, epochs_done):
+    copy = tmp_path / "001"
+    shutil.copytree(interrupted, copy)
+    if not epochs_done:  # as if it had been killed in its first epoch
+        for name in ("last.safetensors", "best.safetensors", "history.csv", "result.json"):
+            (copy / name).unlink()
+    other = with_classes(data, tmp_path / "other", CHANGES[complaint])
+    capsys.readouterr()
+    before = files(copy)
+    assert resume(copy, "--data", other) == 2
+    error = capsys.readouterr().err
+    assert f"{copy} cannot be continued: {complaint} give --data with the classes that it has, or train anew" in error
+    assert error.count("\n") == 1
+    assert (f"--init_from {copy / 'best.safetensors'}" in error) == bool(epochs_done)
+    assert files(copy) == before
+
+
+def test_another_order_of_the_classes_is_said(interrupted, data, tmp_path, capsys):
+    other = with_classes(data, tmp_path / "other", lambda folder: None)
+    labels = other / "labels.txt"
+    labels.write_text("".join(f"{name}\n" for name in reversed(labels.read_text().splitlines())))
+    assert resume(interrupted, "--data", other) == 2
+    assert f"{interrupted} cannot be continued: its classes have another order now" in capsys.readouterr().err
 
 
 def test_an_interruption_while_the_end_is_written_down_does_not_hide_it(data, tmp_path, monkeypatch):

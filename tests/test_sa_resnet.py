@@ -5,8 +5,12 @@ import math
 import numpy as np
 import paddle
 import pytest
+from distributions import is_normal, is_uniform
 
-from networks import build_network
+from attention import ATTENTIONS
+from attention.base import Attention
+from networks import NetworkError, build_network
+from networks.epsanet import SEWeight
 from networks.summary import multiply_adds, parameter_counts, summarize
 from ops.fused import plain_operators
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet
@@ -102,20 +106,43 @@ def test_state_dict_names_are_those_of_the_authors_code():
     assert sorted(build_network("sa_resnet50", 10).state_dict()) == sorted(expected)
 
 
-def test_initial_weights_follow_the_authors():
-    network = build_network("sa_resnet50", 1000)
+def check_start(network):
+    """Raise unless all but attention starts as in the authors' code, which for this is torchvision's."""
+    own = tuple(f"{path}." for path, layer in network.named_sublayers() if isinstance(layer, Attention))
     for name, layer in network.named_sublayers():
+        if name.startswith(own):
+            continue
         if isinstance(layer, paddle.nn.Conv2D):
             out_channels, _, height, width = layer.weight.shape
-            expected = math.sqrt(2 / (out_channels * height * width))  # kaiming normal, fan-out
-            assert float(layer.weight.std()) == pytest.approx(expected, rel=0.05), name
-            assert layer.bias is None
-        if isinstance(layer, (paddle.nn.BatchNorm2D, paddle.nn.GroupNorm)):
-            assert (layer.weight.numpy() == 1).all()
-            assert (layer.bias.numpy() == 0).all()
-    bound = 1 / math.sqrt(2048)
-    assert float(network.fc.weight.abs().max()) <= bound
-    assert float(network.fc.weight.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
+            is_normal([layer.weight.numpy()], math.sqrt(2 / (out_channels * height * width)))  # kaiming normal, fan-out
+            assert layer.bias is None or ".se.fc" in name, name
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            for part, value in (("weight", 1), ("bias", 0), ("_mean", 0), ("_variance", 1)):
+                assert (getattr(layer, part).numpy() == value).all(), f"{name}.{part}"
+    is_uniform([network.fc.weight.numpy()], 1 / math.sqrt(network.fc.weight.shape[0]))
+    is_uniform([network.fc.bias.numpy()], 1 / math.sqrt(network.fc.weight.shape[0]))
+
+
+@pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
+def test_initial_values_are_those_of_the_authors_beside_every_attention(attention):
+    paddle.seed(0)
+    check_start(ResNet((1, 1, 1, 1), 1000, None if attention == "none" else BlockAttention(attention)))
+
+
+def test_epsanet_starts_as_its_authors_code_with_the_biases_of_pytorch():
+    paddle.seed(0)
+    network = build_network("epsanet50", 1000)
+    for name, layer in network.named_sublayers():
+        if isinstance(layer, paddle.nn.Conv2D) and layer.weight.size > 1000:
+            out_channels, _, height, width = layer.weight.shape
+            is_normal([layer.weight.numpy()], math.sqrt(2 / (out_channels * height * width)))
+        if isinstance(layer, SEWeight):
+            assert 0 < np.abs(layer.fc1.bias.numpy()).max() <= 1 / math.sqrt(layer.fc1.weight.shape[1]), name
+    last = [layer for layer in network.layer4.sublayers() if isinstance(layer, SEWeight)]  # 128 channels, 8 hidden
+    more = [*last, *(SEWeight(128) for _ in range(60))]
+    is_uniform([layer.fc1.bias.numpy() for layer in more], 1 / math.sqrt(128))
+    is_uniform([layer.fc2.bias.numpy() for layer in more], 1 / math.sqrt(8))
+    is_normal([layer.fc2.weight.numpy() for layer in more], math.sqrt(2 / 128))
 
 
 ATTENTIVE = [None, BlockAttention("shuffle", groups=8), *map(BlockAttention, ("se", "cbam", "eca", "sge", "simam"))]
@@ -143,6 +170,20 @@ def test_stages_halve_the_map_at_their_first_3x3_convolution():
     halving = {name for name, stride in strides.items() if list(stride) == [2, 2]}
     stages = {f"layer{s}.0.{part}" for s in (2, 3, 4) for part in ("conv2", "downsample.0")}
     assert halving == {"conv1"} | stages
+
+
+@pytest.mark.usefixtures("weights_not_drawn")
+def test_kernel_sizes_of_eca_are_chosen_by_stage():
+    def sizes(**options):
+        network = build_network("eca_resnet50", 10, **options)
+        return [{block.eca.conv.weight.shape[2] for block in getattr(network, f"layer{stage}")} for stage in (1, 2, 3, 4)]
+
+    assert sizes() == [{5}, {5}, {5}, {7}]
+    assert sizes(eca_kernel_sizes=[3, 5, 5, 7]) == [{3}, {5}, {5}, {7}]
+    with pytest.raises(NetworkError, match="eca_resnet50: kernel_size = 6: must be odd"):
+        build_network("eca_resnet50", 10, eca_kernel_sizes=(3, 5, 5, 6))
+    with pytest.raises(NetworkError, match="se_resnet50: se has no option 'eca_kernel_sizes': leave it out"):
+        build_network("se_resnet50", 10, eca_kernel_sizes=(3, 5, 5, 7))
 
 
 @pytest.mark.parametrize("attention", ATTENTIVE, ids=by_name)

@@ -72,7 +72,7 @@ def test_a_damaged_photograph_is_named(listed_folder, capsys):
 
 def test_a_missing_folder_for_the_picture_is_refused(listed_folder, tmp_path, capsys):
     line = refusal(capsys, data=str(listed_folder), picture=str(tmp_path / "missing" / "grid.png"))
-    assert f"there is no such folder: {str(tmp_path / 'missing')!r}" in line
+    assert f"there is no such folder: {tmp_path / 'missing'}" in line
 
 
 def test_an_interruption_ends_without_a_traceback(listed_folder, capsys, monkeypatch):

@@ -209,7 +209,7 @@ def test_a_validation_loss_that_is_no_number_stops_and_replaces_nothing(data, tm
     def second_epoch_is_nan(self, *arguments):
         calls.append(arguments)
         values = original(self, *arguments)
-        return {"mean_loss": float("nan"), "acc": 1.0} if len(calls) == 2 else values
+        return {**values, "mean_loss": float("nan")} if len(calls) == 2 else values
 
     monkeypatch.setattr(TrainingModel, "evaluate", second_epoch_is_nan)
     assert train.main(settings(data, tmp_path, epochs=5)) == 1
@@ -235,7 +235,7 @@ def test_early_stop_watches_the_accuracy_alone(data, tmp_path, monkeypatch):
 
     def accuracy_stands_still_while_the_loss_falls(self, *arguments):
         calls.append(arguments)
-        return {"acc": 0.5, "mean_loss": 1.0 / len(calls)}
+        return {"acc": 0.5, "balanced_acc": 0.5, "mean_loss": 1.0 / len(calls)}
 
     monkeypatch.setattr(TrainingModel, "evaluate", accuracy_stands_still_while_the_loss_falls)
     assert train.main(settings(data, tmp_path, epochs=9, early_stop=2)) == 0

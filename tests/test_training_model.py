@@ -6,7 +6,7 @@ import pytest
 from tiny_network import TinyNetwork
 
 from networks.classifier import Classifier
-from training.epoch_metrics import Accuracy, MeanCrossEntropy, TrainingLoss
+from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
 from training.model import TrainingModel
 from training.state import TrainingDiverged, seed_generators
 
@@ -16,7 +16,7 @@ def prepared(optimizer=paddle.optimizer.Momentum, **options):
     paddle.seed(1)
     model = TrainingModel(Classifier(TinyNetwork(3)))
     model.prepare(
-        optimizer(0.1, parameters=model.network.parameters(), **options), TrainingLoss(), [MeanCrossEntropy(), Accuracy()]
+        optimizer(0.1, parameters=model.network.parameters(), **options), TrainingLoss(), [metric() for metric in EPOCH_METRICS]
     )
     return model
 

@@ -7,19 +7,23 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from authors_forms import conv2d, drawn, relu
 from safetensors.numpy import load_file, save_file
 from torch_files import Call, Global, state_dict, write_legacy, write_zip
 
 import networks
 import train
 from attention import attention_layer
-from config import Config, ConfigError
+from comparison.compared_settings import training_settings
+from config import MAX_SEED, Config, ConfigError, load_config, parse_config
 from networks import build_network
 from networks.classifier import Classifier
 from ops.batch_norm import BatchNorm2D
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet, conv
 from trained.checkpoint import save_checkpoint
+from trained.trained_run import TrainedRun
 from training.session import build_classifier
+from weights.kernel_sizes import eca_kernel_sizes, with_kernel_sizes
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import WeightFileError
@@ -126,6 +130,92 @@ def test_names_of_the_attention_s_authors_are_ours(tmp_path, prefix):
         np.testing.assert_array_equal(logits(network), logits(source))
 
 
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_names_of_simams_authors_are_ours_and_leave_nothing_random(tmp_path, block):
+    appended = {"bn2": "bn2.0", "bn3": "bn3.0", "se.fc1": "bn3.1.fc.0", "se.fc2": "bn3.1.fc.2"}
+    for attention, renamed in (("simam", {"conv2": "conv2.0"}), ("se", appended if block is Bottleneck else {})):
+        source, network = (trained(Small(CLASSES, BlockAttention(attention), block, 2)) for _ in range(2))
+        found = {}
+        for name, value in as_pytorch(source).items():
+            for ours, theirs in renamed.items():
+                name = name.replace(f"layer1.0.{ours}.", f"layer1.0.{theirs}.").replace(
+                    f"layer1.1.{ours}.", f"layer1.1.{theirs}."
+                )
+            found[name] = value
+        lines = start_from(write_zip(tmp_path / attention, found), network)
+        hint = ["  the authors trained for ImageNet with --e_lambda 0.1, this network has 0.0001"] * (attention == "simam")
+        assert lines[1:] == hint
+        np.testing.assert_array_equal(logits(network), logits(source))
+
+
+def test_what_is_said_of_simams_own_weights_depends_on_the_network(tmp_path):
+    state = {name.replace(".conv2.", ".conv2.0."): value for name, value in as_pytorch(tiny("simam")).items()}
+    path = write_zip(tmp_path / "w", state)
+    assert len(start_from(path, tiny("simam", e_lambda=0.1))) == 1
+    plain = start_from(path, tiny())
+    assert plain[1:] == ["  the file's network has SimAM, this one does not, so it computes something else"]
+
+
+def test_names_of_the_older_se_resnet_are_ours_and_its_other_strides_are_named(tmp_path):
+    source, network = tiny("se", num_classes=9), tiny("se")
+    renamed = {"conv1.": "layer0.conv1.", "bn1.": "layer0.bn1.", "fc.": "last_linear."}
+    found = {}
+    for name, value in as_pytorch(source).items():
+        first = name.split(".")[0] + "."
+        theirs = name.replace(first, renamed[first]) if first in renamed else name.replace(".se.", ".se_module.")
+        found[theirs] = value[..., None, None] if ".se_module." in theirs and value.ndim > 1 else value
+    lines = start_from(write_zip(tmp_path / "w", found), network)
+    assert "9), a head for other classes" in lines[2]
+    assert lines[1].startswith("  the file's SE-ResNet pools without padding and halves its maps in the first convolution")
+    for name, value in values(source).items():
+        if not name.startswith("fc."):
+            np.testing.assert_array_equal(values(network)[name], value, name)
+
+
+class SmallVGG(paddle.nn.Layer):
+    """The layers of a VGG, with fewer and narrower ones."""
+
+    def __init__(self, num_classes=CLASSES):
+        super().__init__()
+        nn = paddle.nn
+        self.features = nn.Sequential(nn.Conv2D(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2D(2, 2))
+        self.avgpool = nn.AdaptiveAvgPool2D(7)
+        self.classifier = nn.Sequential(
+            nn.Linear(4 * 49, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, num_classes)
+        )
+
+    def forward(self, x):
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+def test_timms_vgg_whose_linear_layers_are_convolutions_gives_its_function(tmp_path):
+    shapes = {"features.0": (4, 3, 3, 3), "pre_logits.fc1": (8, 4, 7, 7), "pre_logits.fc2": (8, 8, 1, 1), "head.fc": (5, 8)}
+    state = drawn({f"{name}.{part}": shape if part == "weight" else shape[:1]
+                   for name, shape in shapes.items() for part in ("weight", "bias")})  # fmt: skip
+    network = SmallVGG()
+    network.eval()
+    assert len(start_from(write_zip(tmp_path / "w", state_dict(state)), network)) == 1
+    x = np.random.default_rng(0).normal(size=(2, 3, 14, 14)).astype("f4")
+    y = relu(conv2d(x, state["features.0.weight"], state["features.0.bias"], padding=1))
+    y = y.reshape(2, 4, 7, 2, 7, 2).max(axis=(3, 5))
+    for name in ("pre_logits.fc1", "pre_logits.fc2"):
+        y = relu(conv2d(y, state[f"{name}.weight"], state[f"{name}.bias"]))
+    expected = y[:, :, 0, 0] @ state["head.fc.weight"].T + state["head.fc.bias"]
+    assert error_of(network(paddle.to_tensor(x)).numpy(), expected) < 1e-5
+
+
+def test_se_without_biases_computes_what_it_does_in_its_file(tmp_path):
+    source, network = tiny("se"), tiny("se")
+    for block in source.layer1:
+        for linear in (block.se.fc1, block.se.fc2):
+            linear.bias.set_value(paddle.zeros_like(linear.bias))
+    biases = [name for name in values(source) if ".se." in name and name.endswith(".bias")]
+    path = write_zip(tmp_path / "w", {name: value for name, value in as_pytorch(source).items() if name not in biases})
+    lines = start_from(path, network)
+    assert lines[1:] == [f"  set to zero: 4 that the file's SE does not have: {', '.join(biases[:3])} and 1 more"]
+    np.testing.assert_array_equal(logits(network), logits(source))
+
+
 def test_linear_layers_written_as_convolutions_and_gates_with_a_side_more_are_taken(tmp_path):
     for attention, widen in (("se", lambda v: v[..., None, None]), ("sge", lambda v: v[..., None])):
         source, network = tiny(attention), tiny(attention)
@@ -188,9 +278,50 @@ def test_a_head_for_other_classes_stays_as_drawn_and_is_reported(tmp_path):
 
 def test_what_only_one_side_has_is_reported(tmp_path):
     network = tiny(blocks=3)
-    lines = start_from(write_zip(tmp_path / "w", {**as_pytorch(tiny()), "extra.weight": np.ones(3, "f4")}), network)
+    path = write_zip(tmp_path / "w", {**as_pytorch(tiny()), "extra.weight": np.ones(3, "f4")})
+    lines = start_from(path, network, allow_partial=True)
     assert "  left out: 1 that this network does not have: extra.weight" in lines
     assert any(line.startswith("  kept random: 20 that were not loaded: layer1.2.conv1.weight, ") for line in lines)
+
+
+def test_a_file_that_would_leave_much_random_is_refused_unless_the_user_insists(tmp_path):
+    source, network = tiny(blocks=3), tiny(blocks=3)
+    state = as_pytorch(source)
+    renamed = {name.replace("layer1.2.", "layer1.last."): value for name, value in state.items()}
+    complaint = refusal(write_zip(tmp_path / "w", renamed), network)
+    counted = sum(value.size for name, value in network.named_parameters() if not value.stop_gradient) - 64 * 5 - 5
+    lost = sum(value.size for name, value in network.layer1[2].named_parameters() if not value.stop_gradient)
+    assert complaint == (
+        f"{tmp_path / 'w'}: {lost / counted:.0%} of the values that this network learns would stay random, more than 10%: "
+        f"layer1.2.conv1.weight, layer1.2.bn1.weight, layer1.2.bn1.bias and 9 more; the file has layer1.last.conv1.weight, "
+        f"layer1.last.bn1.weight, layer1.last.bn1.bias and 17 more instead: choose the --net that it belongs to, or insist "
+        f"with --allow_partial"
+    )
+    lines = start_from(tmp_path / "w", network, allow_partial=True)
+    assert any(line.startswith("  kept random: 20 that were not loaded") for line in lines)
+    np.testing.assert_array_equal(network.conv1.weight.numpy(), source.conv1.weight.numpy())
+
+
+def test_a_file_without_a_head_and_with_a_tenth_missing_is_taken(tmp_path):
+    network = tiny(num_classes=1000)  # most of its values are the head's
+    state = {name: value for name, value in as_pytorch(tiny(num_classes=1000)).items() if not name.startswith("fc.")}
+    assert "kept random: 2 that were not loaded" in start_from(write_zip(tmp_path / "w", state), network)[1]
+    less = {name: value for name, value in state.items() if "layer1.1.conv1" not in name}  # 1,024 of 18,370 values
+    assert "kept random: 3 that were not loaded" in start_from(write_zip(tmp_path / "w", less), network)[1]
+
+
+def test_attention_may_be_missing_where_the_file_has_none_but_not_under_another_name(tmp_path):
+    network = tiny("se", reduction=1)  # over half of its values are those of attention
+    lines = start_from(write_zip(tmp_path / "plain", as_pytorch(tiny())), network)
+    assert "kept random: 8 that were not loaded: layer1.0.se.fc1.weight" in lines[1]
+    state = {name.replace(".se.", ".gate."): value for name, value in as_pytorch(tiny("se", reduction=1)).items()}
+    assert "would stay random, more than 10%: layer1.0.se.fc1.weight" in refusal(write_zip(tmp_path / "w", state), network)
+
+
+def test_insisting_does_not_make_a_file_of_nothing_fit(tmp_path):
+    path = write_zip(tmp_path / "w", {f"backbone.{name}": value for name, value in as_pytorch(tiny()).items()})
+    with pytest.raises(WeightFileError, match="weights of another network: only 0 of this network's 42 tensors"):
+        start_from(path, tiny(), allow_partial=True)
 
 
 def changed(name, value):
@@ -310,7 +441,7 @@ def test_a_network_of_which_the_file_lacks_something_is_not_called_exact(tmp_pat
     without = {name: value for name, value in state.items() if name != "conv1.weight"}
     for found, blocks in ((state, 3), (without, 2), (state, 1)):
         network = tiny("shuffle", groups=8, blocks=blocks)
-        lines = start_from(write_zip(tmp_path / "w", found), network)
+        lines = start_from(write_zip(tmp_path / "w", found), network, allow_partial=True)
         assert "does not compute what the file's does" in lines[-1]
 
 
@@ -411,3 +542,73 @@ def test_train_reports_what_it_starts_from_and_starts_there(listed_folder, tmp_p
     assert len(error) == 1
     assert error[0].startswith(f"train.py: error: {path} cannot be read: ")
     assert [entry.name for entry in Path(tmp_path / "runs/resnet").iterdir()] == ["001"]
+
+
+# The kernel sizes of ECA follow the file
+
+
+def eca_net(num_classes, attention="eca", eca_kernel_sizes=None):
+    layer = BlockAttention(attention, **({"kernel_size": tuple(eca_kernel_sizes)} if eca_kernel_sizes else {}))
+    network = ResNet((1, 1, 1, 1), num_classes, layer, block=BasicBlock)
+    network.layer4[0].conv2 = conv(512, 512, 1)  # a quarter of the weights of the whole less
+    return network
+
+
+@pytest.fixture
+def eca(monkeypatch):
+    """eca_resnet50 is a smaller network of the same kind."""
+    monkeypatch.setitem(networks.NETWORKS, "eca_resnet50", networks.Lazy(__name__, "eca_net", attention="eca"))
+
+
+def eca_file(path, sizes, num_classes=3):
+    return write_zip(path, as_pytorch(trained(eca_net(num_classes, eca_kernel_sizes=sizes))))
+
+
+def kernels(run, checkpoint="last"):
+    tensors = load_file(run / f"{checkpoint}.safetensors")
+    return [tensors[f"network.layer{stage}.0.eca.conv.weight"].shape[2] for stage in (1, 2, 3, 4)]
+
+
+@pytest.mark.usefixtures("eca", "quick_pictures")
+def test_kernel_sizes_of_eca_follow_the_file_and_stay_with_the_run(listed_folder, tmp_path, capsys):
+    path, run = eca_file(tmp_path / "w.pth", (3, 3, 5, 9)), tmp_path / "runs/eca_resnet50/001"
+    words = ["--data", listed_folder, "--image_size", 32, "--batch_size", 6, "--num_workers", 0, "--threads", 1]
+    words = [*map(str, words), "--runs_dir", str(tmp_path / "runs")]
+    start = ["--net", "eca_resnet50", "--init_from", str(path), "--epochs", "1"]
+    assert train.main(parse_config([*words, *start], "train")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    count = len(eca_net(3).state_dict())
+    assert lines[1:3] == [
+        f"weights of {path}: {count} of the network's {count} tensors loaded",
+        "  kernel sizes of ECA in the four stages, as in the file: 3 3 5 9",
+    ]
+    assert kernels(run) == [3, 3, 5, 9]
+    assert load_config(run / "config.yaml").eca_kernel_sizes == (3, 3, 5, 9)
+    path.unlink()
+    assert train.main(parse_config([*words[8:], "--resume", str(run), "--epochs", "2"], "train")) == 0
+    assert kernels(run) == [3, 3, 5, 9]
+    layers = [layer for layer in TrainedRun.open(run).classifier().sublayers() if hasattr(layer, "_kernel_size")]
+    assert [layer._kernel_size[0] for layer in layers if isinstance(layer, paddle.nn.Conv1D)] == [3, 3, 5, 9]
+
+
+@pytest.mark.usefixtures("eca")
+def test_a_comparison_looks_for_runs_with_the_kernel_sizes_of_the_file(tmp_path):
+    path = str(eca_file(tmp_path / "w.pth", (3, 3, 5, 9)))
+    config = Config(nets=("eca_resnet50", "resnet"), init_from=path, seed=MAX_SEED - 1, seeds=2)
+    assert training_settings(config, "eca_resnet50", MAX_SEED)["eca_kernel_sizes"] == [3, 3, 5, 9]
+    assert training_settings(config, "resnet", 0)["eca_kernel_sizes"] is None
+
+
+@pytest.mark.usefixtures("eca")
+def test_kernel_sizes_that_contradict_the_file_are_refused(tmp_path):
+    path = eca_file(tmp_path / "w.pth", (3, 3, 5, 9))
+    config = Config(net="eca_resnet50", init_from=str(path), eca_kernel_sizes=(3, 3, 5, 7))
+    with pytest.raises(WeightFileError) as error:
+        with_kernel_sizes(config)
+    assert str(error.value) == (f"eca_kernel_sizes = 3 3 5 7: {path} has 3 3 5 9; leave the option out to follow the file")
+    names = [f"layer{stage}.{block}.eca.conv.weight" for stage in (1, 2, 3, 4) for block in (0, 1)]
+    state = {name: np.ones((1, 1, 5 if name.startswith("layer3.1") else 3), "f4") for name in names}
+    with pytest.raises(WeightFileError, match=r"ECA has kernel sizes 3 5 in layer3, this network one for a stage"):
+        eca_kernel_sizes(tmp_path / "w", state)
+    assert eca_kernel_sizes(tmp_path / "plain", values(tiny())) is None
+    assert with_kernel_sizes(Config(net="sa_resnet", init_from="no such file")).eca_kernel_sizes is None

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 from machine.whole_file import whole_file
 from messages.quoting import named
+from messages.reason import reason_of
 from trained.header import FORMAT, CheckpointError, check_header
 
 PathLike = Union[str, Path]
@@ -137,7 +138,8 @@ def _read(path, take):
         raise CheckpointError(f"{path} has no header of this toolkit") from None
     # safetensors raises TypeError and AttributeError for types that numpy lacks, json raises RecursionError for [[[[[[[[...
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not a complete checkpoint ({named(error)}): restore a copy, or train again") from None
+        reason = reason_of(error, path)
+        raise CheckpointError(f"{path} is not a complete checkpoint ({reason}): restore a copy, or train again") from None
     return check_header(header, path), taken
 
 

@@ -34,11 +34,13 @@ class Key(NamedTuple):
     fill: Optional[Callable[[Any], Any]] = None
 
 
-METRICS = {"mean_loss": NEEDED, "acc": NEEDED}
+METRICS = {"mean_loss": NEEDED, "acc": NEEDED, "balanced_acc": [[], []]}
 """The metrics of training, which ``so_far`` keeps as [total, count]: name -> the value for files older than the metric.
 
 A new metric is one line here, such as "acc_top5": [0.0, 0].
 """
+OF_EACH_CLASS = ("balanced_acc",)
+"""The METRICS whose total and count are lists of one number a class, empty where the epoch's photographs were not counted."""
 
 
 def check_header(header: object, path: Path) -> dict[str, Any]:
@@ -82,6 +84,11 @@ def _contradiction(header):
         return f"step {header['step']} and so_far = {quoted(header['so_far'])}"
     if rows is not None and len(rows) != header["epoch"]:
         return f"a history of {len(rows)} epochs and epoch {header['epoch']}"
+    found = (header.get("so_far") or {"metrics": {}})["metrics"]
+    for name in OF_EACH_CLASS:
+        counted, classes = len(found[name][1]) if name in found else 0, len(header["classes"])
+        if counted not in (0, classes):
+            return f"{name} of {counted} classes and {classes} classes"
     return None
 
 
@@ -111,10 +118,15 @@ def _filled_history(rows):
     return [history.filled_row(row) for row in rows]
 
 
-def _is_sum(value):
-    """Whether a metric's total and count are numbers; format 1 has those of the accuracy as lists with one number each."""
+def _is_sum(name, value):
+    """Whether the total and count of the metric ``name`` are numbers, or lists of equally many for OF_EACH_CLASS.
+
+    Format 1 has those of the accuracy as lists with one number each.
+    """
     if not (isinstance(value, list) and len(value) == 2):
         return False
+    if name in OF_EACH_CLASS:
+        return all(isinstance(part, list) and all(map(is_number, part)) for part in value) and len(value[0]) == len(value[1])
     return all(is_number(part[0] if isinstance(part, list) and len(part) == 1 else part) for part in value)
 
 
@@ -124,7 +136,7 @@ def _is_part_of_epoch(value):
     if not (isinstance(value, dict) and is_positive_or_zero(value.get("seconds")) and is_dict(value.get("metrics"))):
         return False
     found = value["metrics"]
-    return all(_is_sum(found[name]) if name in found else default is not NEEDED for name, default in METRICS.items())
+    return all(_is_sum(name, found[name]) if name in found else default is not NEEDED for name, default in METRICS.items())
 
 
 def _filled_part_of_epoch(value):

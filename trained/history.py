@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from machine.regular_file import open_regular
 from machine.whole_file import write_csv
+from messages.reason import reason_of
 from settings.format_number import FormatError, check_format
 from trained.rules import NEEDED, is_count, is_number
 from trained.run_error import RunError
@@ -37,6 +38,8 @@ COLUMNS = {
     "val_acc": Column(),
     "seconds": Column(),
     "images_per_second": Column(),
+    "train_balanced_acc": Column(default=None),
+    "val_balanced_acc": Column(default=None),
 }
 """The columns of the history by name. To add one, add one line here, with a default."""
 Row = dict[str, Any]
@@ -91,8 +94,8 @@ def read_history(run: Path) -> list[Row]:
         raise
     except FileNotFoundError:
         raise RunError(f"{run} has no history.csv: it is not a run folder, or no epoch has finished") from None
-    except (OSError, ValueError, OverflowError, csv.Error) as error:  # OverflowError: int(float("inf"))
-        raise RunError(f"{path} cannot be read: {error}; restore a copy, or train again") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunError(f"{path} cannot be read: {reason_of(error, path)}; restore a copy, or train again") from None
 
 
 def _fits(column, value):
@@ -105,7 +108,10 @@ def _row_of_text(path, line, texts):
     """The row of numbers in ``texts``, a row from csv.DictReader, which has None where the line is too short."""
     found = texts.get("format")
     check_format(None if found is None else int(found), FORMAT, str(path))
-    row = {name: _value(column, text) for name, column in COLUMNS.items() if (text := texts.get(name)) is not None}
+    try:
+        row = {name: _value(column, text) for name, column in COLUMNS.items() if (text := texts.get(name)) is not None}
+    except (ValueError, OverflowError):  # OverflowError: int(float("inf"))
+        row = {}
     if not is_row(row):
         raise ValueError(f"line {line}: expected a number in each of {', '.join(COLUMNS)}")
     return filled_row(row)

@@ -23,8 +23,8 @@ def read_values(path: Path, rules: Mapping[str, Rule], newest: int) -> dict[str,
     try:
         content = json.loads(data.decode("utf-8"))
     except RecursionError:
-        raise ValueError("not JSON: nested too deeply") from None
+        raise ValueError("it is no JSON that can be read: it is nested too deeply") from None
     if not isinstance(content, dict):
-        raise ValueError("not a dict in JSON")
+        raise ValueError("it holds no JSON object")
     check_format(content.get("format"), newest, str(path))
     return {name: content[name] for name, fits in rules.items() if name in content and fits(content[name])}

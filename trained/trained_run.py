@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F
 
 from config import Config, config_of_checkpoint
-from data.data_sets import find_data, open_side
+from data.data_sets import digests, find_data, open_side, open_test_set
 from data.data_source import DataSource
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
@@ -118,6 +118,10 @@ class TrainedRun:
         """
         return open_side(find_data(source or self.settings.data_source()), "val", **self.view)
 
+    def open_test_set(self, source: DataSource | None = None) -> PhotographDataset:
+        """The test side likewise. Raises DataError, also where it shares a photograph with the training or validation side."""
+        return open_test_set(find_data(source or self.settings.data_source()), **self.view)
+
     def check_classes(self, dataset: PhotographDataset) -> None:
         """Raise DataError, which names the difference, unless ``dataset`` has the run's classes in the same order."""
         own, found = list(self.classes), list(dataset.classes)
@@ -139,5 +143,19 @@ class TrainedRun:
             raise CheckpointError(
                 f"{dataset.source} is not the list that {self.folder} was validated on: it may hold photographs that the run "
                 f"was trained on. Train again, or use it anyway with --data {dataset.data}"
+            )
+        return same
+
+    def check_lists_beside(self, test_set: PhotographDataset, source: DataSource, asked_for: bool) -> bool:
+        """Whether the run was trained and validated on the lists that lie beside ``test_set``, of ``source``.
+
+        If not, photographs of the test list may be among those that the run was trained on. Then raises CheckpointError, unless
+        the user has ``asked_for`` the list; raises DataError where the lists cannot be used.
+        """
+        same = digests(find_data(source)) == self.header["list_sha256"]
+        if not same and not asked_for:
+            raise CheckpointError(
+                f"{test_set.source} lies beside other lists than {self.folder} was trained and validated on: it may hold "
+                f"photographs that the run was trained on. Train again, or use it anyway with --data {test_set.data}"
             )
         return same

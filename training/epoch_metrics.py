@@ -37,7 +37,7 @@ class _EpochMean(paddle.metric.Metric):
 
     _name: str
     column: str  # train_COLUMN and val_COLUMN of the history
-    total: Any  # sum of the values: a number, or a scalar on the device
+    total: Any  # sum of the values: a number, or a tensor on the device
     count: Any  # number of photographs or sum of their weights, likewise
 
     def __init__(self):
@@ -68,11 +68,11 @@ class _EpochMean(paddle.metric.Metric):
             self.count = _on_device(self.count)
         self.count = self.count + count
 
-    def accumulate(self) -> float:
+    def accumulate(self) -> Optional[float]:
         total, count = self.sums()
         return total / count if count else 0.0
 
-    def sums(self) -> list[float]:
+    def sums(self) -> list[Any]:
         """[total, count] as numbers, for a checkpoint."""
         return [float(self.total), float(self.count)]
 
@@ -82,7 +82,7 @@ class _EpochMean(paddle.metric.Metric):
 
 
 def _on_device(value):
-    """A float64 scalar; Paddle 2.6 would add a plain number to one in float32."""
+    """A float64 tensor; Paddle 2.6 would add a plain number to one in float32."""
     return paddle.to_tensor(np.array(value, "float64"))
 
 
@@ -104,11 +104,53 @@ class Accuracy(_EpochMean):
     _name, column = "acc", "acc"
 
     def of_each(self, logits: Tensor, labels: Tensor) -> Tensor:
-        classes = labels.argmax(axis=1) if labels.ndim == 2 else labels
-        return logits.argmax(axis=1) == classes
+        return logits.argmax(axis=1) == _heaviest(labels)
 
 
-EPOCH_METRICS = (MeanCrossEntropy, Accuracy)
+class BalancedAccuracy(_EpochMean):
+    """The mean recall of the classes that have photographs; of soft labels the class with the largest share counts.
+
+    Unlike the accuracy it does not rise when small classes are given up for large ones. ``total``: how many photographs of each
+    class were recognised, [C]; ``count``: how many there were, [C].
+    """
+
+    _name, column = "balanced_acc", "balanced_acc"
+
+    def compute(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
+        """The batch's sums for each class, float64 [C], on the device: of recognised photographs and of all."""
+        classes = _heaviest(labels)
+        counted = F.one_hot(classes, logits.shape[1]).astype("float64")  # [N, C]
+        if weights is not None:
+            counted = counted * weights.astype("float64").unsqueeze(1)  # [N] -> [N, 1]
+        recognised = (logits.argmax(axis=1) == classes).astype("float64").unsqueeze(1)  # [N] -> [N, 1]
+        return (counted * recognised).sum(axis=0), counted.sum(axis=0)
+
+    def accumulate(self) -> Optional[float]:
+        """None where an epoch went on from sums that lack its first photographs."""
+        if not self.complete:
+            return None
+        total, count = map(np.array, self.sums())
+        present = count > 0
+        return float((total[present] / count[present]).mean()) if present.any() else 0.0
+
+    def sums(self) -> list[list[float]]:
+        """[total, count], each a list of one number a class, for a checkpoint; both empty where they lack photographs."""
+        if not self.complete:
+            return [[], []]
+        return [np.ravel(np.asarray(part)).tolist() for part in (self.total, self.count)]
+
+    def restore(self, total: Union[float, list[float]], count: Union[float, list[float]]) -> None:
+        """Continue from ``sums()``; checkpoints from before this metric give two empty lists."""
+        self.complete = bool(np.size(total))
+        self.total, self.count = (_on_device(part if self.complete else 0.0) for part in (total, count))
+
+
+def _heaviest(labels):
+    """Labels [N], or soft labels [N, C] -> the class of each photograph with the largest share, [N]."""
+    return labels.argmax(axis=1) if labels.ndim == 2 else labels
+
+
+EPOCH_METRICS = (MeanCrossEntropy, Accuracy, BalancedAccuracy)
 """What training and evaluation report of an epoch."""
 
 

@@ -67,7 +67,7 @@ class TrainingModel(paddle.Model):
         for metric in self._metrics:
             metric.update(*metric.compute(logits, *(labels or [])))
 
-    def evaluate(self, eval_data: Iterable, on_batch: Optional[Callable[[int], Any]] = None) -> dict[str, float]:
+    def evaluate(self, eval_data: Iterable, on_batch: Optional[Callable[[int], Any]] = None) -> dict[str, Any]:
         """{name of a metric: its value over all batches of ``eval_data``}; calls ``on_batch(step)`` after each batch."""
         for metric in self._metrics:
             metric.reset()
@@ -135,8 +135,8 @@ class TrainingModel(paddle.Model):
         values = self._values()
         return f"loss: {values['mean_loss']:.4f} - acc: {values['acc']:.4f}"
 
-    def _columns(self, side, values) -> dict[str, float]:
+    def _columns(self, side, values) -> dict[str, Optional[float]]:
         return {f"{side}_{metric.column}": values[metric.name()] for metric in self._metrics}
 
-    def _values(self) -> dict[str, float]:
+    def _values(self) -> dict[str, Any]:
         return {metric.name(): metric.accumulate() for metric in self._metrics}

@@ -4,19 +4,17 @@ import contextlib
 from pathlib import Path
 from typing import Any, Optional
 
-from visualdl import LogWriter
-
 from machine.interruption import Terminated
 from machine.whole_file import write_text
+from messages.reason import reason_of
 from plots.figures import draw_curves
 from trained.checkpoint import save_checkpoint
 from trained.history import best_epoch, write_history
 from trained.result import write_result
 from trained.run_folder import write_config
+from training.board import Board
 from training.resuming import best_is_behind
 from training.state import Position, TrainingDiverged, TrainingState
-
-BOARD_SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate")
 
 
 class RunRecorder:
@@ -27,11 +25,16 @@ class RunRecorder:
     above ``save_best_above``, there is no best.safetensors, and result.json says so.
 
     ``settings``: every setting by name, as plain values. ``facts``: the other entries of result.json: "photographs",
-    "list_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted.
+    "list_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted. ``unbalanced``: whether the classes
+    of the validation list are; then the balanced accuracy is shown beside the accuracy.
     """
 
-    def __init__(self, run: Path, settings: dict[str, Any], classes: list[str], state: TrainingState, facts: dict[str, Any]):
+    def __init__(
+        self, run: Path, settings: dict[str, Any], classes: list[str], state: TrainingState, facts: dict[str, Any],
+        unbalanced: bool = False,
+    ):  # fmt: skip
         self.run, self.settings, self.classes, self.state, self.facts = run, settings, classes, state, facts
+        self.unbalanced = unbalanced
 
     def __enter__(self) -> "RunRecorder":
         best = self.state.position.best
@@ -42,7 +45,7 @@ class RunRecorder:
         if self.state.position.history:
             self._write_history(self.state.position)
         write_config(self.run, self.settings)  # last: a folder with config.yaml counts as a run
-        self.board = self._open_board()
+        self.board = Board(self.run, self.state.position.history)
         return self
 
     def record(self, position: Position) -> None:
@@ -60,11 +63,12 @@ class RunRecorder:
             self.save_best(row)
         state.position = position
         self._write_history(position)
-        _show_on_board(self.board, row)
+        self.board.show(row)
         mark = "  best" if is_best else ""
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
-            f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}  {row['images_per_second']:.1f} images/s  "
+            f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}{self._balanced(row, ' balanced acc ')}  "
+            f"{row['images_per_second']:.1f} images/s  "
             f"{row['seconds']:.1f} s{mark}",
             flush=True,
         )
@@ -121,7 +125,7 @@ class RunRecorder:
                 f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
             )
         if error is not None:
-            result["reason"] = "terminated" if isinstance(error, Terminated) else str(error) or type(error).__name__
+            result["reason"] = "terminated" if isinstance(error, Terminated) else reason_of(error)
         if position.has_stopped_early(self.settings["early_stop"]):
             result["stopped_early"] = True
         if isinstance(error, TrainingDiverged):
@@ -131,17 +135,8 @@ class RunRecorder:
 
     def _write_history(self, position):
         write_history(self.run, position.history)
-        draw_curves(position.history, self.run / "curves.png", f"{self.settings['net']} on {self.settings['data']}")
-
-    def _open_board(self) -> Any:
-        """VisualDL's writer. It starts a new file, so the old ones are removed and the history is written again."""
-        folder = self.run / "vdl"
-        for file in folder.glob("vdlrecords.*"):
-            file.unlink()
-        board = LogWriter(logdir=str(folder), flush_secs=5)
-        for row in self.state.position.history:
-            _show_on_board(board, row)
-        return board
+        title = f"{self.settings['net']} on {self.settings['data']}"
+        draw_curves(position.history, self.run / "curves.png", title, self.unbalanced)
 
     def _print_end(self, result):
         history, best = self.state.position.history, self.state.position.best
@@ -155,13 +150,14 @@ class RunRecorder:
         if best is None:
             outcome = f"no best.safetensors, for {result.get('best_not_saved', 'it could not be written')}"
         else:
-            outcome = f"best validation accuracy {best['val_acc']:.4f} in epoch {best['epoch']}"
+            accuracy = f"{best['val_acc']:.4f}{self._balanced(best, ', balanced accuracy ')}"
+            outcome = f"best validation accuracy {accuracy} in epoch {best['epoch']}"
         print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")
 
-
-def _show_on_board(board, row):
-    for name in BOARD_SCALARS:
-        board.add_scalar(name, row[name], row["epoch"])
+    def _balanced(self, row, name) -> str:
+        """``name`` and the balanced validation accuracy of an epoch; empty where classes are balanced or it is not known."""
+        value = row.get("val_balanced_acc")
+        return f"{name}{value:.4f}" if self.unbalanced and value is not None else ""
 
 
 def _mean_speed(history) -> Optional[float]:

@@ -4,14 +4,66 @@ last.safetensors alone decides how far a training has come; files that a killed 
 """
 
 from pathlib import Path
+from typing import Optional
 
 import paddle
 
+from config import Config
 from machine.whole_file import remove_unfinished
+from messages.quoting import named
 from trained.checkpoint import CheckpointError, load_training_state, read_header
 from trained.result import read_result
 from trained.run_error import RunError
 from training.state import Position, TrainingState
+
+
+def finished_because(run: Path, config: Config, trained: Config) -> Optional[str]:
+    """Why the finished ``run`` has nothing left to train with the settings ``config``, and what would train it further.
+
+    None where something is left. ``trained``: the run's settings so far. Raises CheckpointError for a bad file.
+    """
+    last = run / "last.safetensors"
+    position = Position(read_header(last).get("history") or [] if last.exists() else [])
+    if position.has_stopped_early(config.early_stop):
+        return (
+            f"it stopped early after epoch {position.epoch}: with --early_stop above {config.early_stop}, or 0 for never, it "
+            f"is trained further, with more --epochs alone it is not"
+        )
+    unchanged = (config.epochs, config.early_stop) == (trained.epochs, trained.early_stop)
+    if unchanged or position.epoch >= config.epochs:
+        return "with more --epochs it is trained further"
+    return None
+
+
+def check_classes(run: Path, classes: list[str]) -> None:
+    """Raise RunError, which names the differences, unless ``classes`` are those that ``run`` was started with."""
+    last, listed = run / "last.safetensors", run / "classes.txt"
+    if last.exists():
+        before = read_header(last)["classes"]
+    elif listed.is_file():
+        before = listed.read_text(encoding="utf-8").split("\n")[:-1]
+    else:
+        return
+    if [_written(name) for name in classes] == [_written(name) for name in before]:
+        return
+    added, gone = [name for name in classes if name not in before], [name for name in before if name not in classes]
+    changes = [_change("added", added)] * bool(added) + [_change("gone", gone)] * bool(gone)
+    best = run / "best.safetensors"
+    start = f", with --init_from {best} from what it has learned" if best.is_file() else ""
+    raise RunError(
+        f"{run} cannot be continued: {', '.join(changes) or 'its classes have another order now'}; give --data with the "
+        f"classes that it has, or train anew{start}"
+    )
+
+
+def _written(name):
+    """A name as classes.txt holds it: see write_text."""
+    return name.encode("utf-8", "backslashreplace")
+
+
+def _change(what, names):
+    shown = ", ".join(map(named, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{'classes' if len(names) > 1 else 'class'} {what} since: {shown}"
 
 
 def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, epochs: int) -> dict:

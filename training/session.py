@@ -1,6 +1,7 @@
 """The work of train.py: a new training, a resumed one, or the summary of a network."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
@@ -8,6 +9,7 @@ import paddle
 
 from machine import processor
 from config import Config, load_config, names_of
+from data.class_balance import is_unbalanced
 from data.data_sets import check_apart, count_classes, find_data, open_side
 from data.loader import PhotographLoader
 from machine.device import make_deterministic, select_device
@@ -23,8 +25,9 @@ from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.recorder import RunRecorder
-from training.resuming import restore
+from training.resuming import check_classes, finished_because, restore
 from training.state import TrainingState
+from weights.kernel_sizes import with_kernel_sizes
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import digest_of
@@ -57,10 +60,8 @@ def continue_training(config: Config) -> int:
         )
     trained = load_config(folder / "config.yaml")
     config = config.continuing(trained, folder).resolved()
-    result = read_result(folder)
-    if result.get("status") == "finished" and (result.get("stopped_early") or config.epochs == trained.epochs):
-        further = "it stopped early" if result.get("stopped_early") else "with more --epochs it is trained further"
-        print(f"{printable(folder)} is finished; {further}")
+    if read_result(folder).get("status") == "finished" and (reason := finished_because(folder, config, trained)):
+        print(f"{printable(folder)} is finished; {reason}")
         return 0
     for name in names_of("train", part="arithmetic"):
         if getattr(config, name) != getattr(trained, name):
@@ -80,7 +81,10 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
+    if resume:
+        check_classes(resume, train_set.classes)
     has_weights = resume is not None and (resume / "last.safetensors").exists()
+    config = config if has_weights else with_kernel_sizes(config)
     classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
     optimizer = build_optimizer(
         classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
@@ -97,7 +101,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
             facts.update(restore(folder, state, lists, len(train_loader), config.epochs))
         if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
-        with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts) as recorder:
+        unbalanced = is_unbalanced(Counter(sample.label for sample in val_set.samples).values())
+        with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts, unbalanced) as recorder:
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
                 f"{device}, {config.threads} threads; run folder {printable(folder)}"
@@ -128,5 +133,5 @@ def build_classifier(config: Config, num_classes: int, resumed: bool = False) ->
     print(f"Constructing {NETWORKS[config.net].__name__}......")
     network = build_network(config.net, num_classes, **config.network_options())
     if (config.init_from or config.pretrained) and not resumed:
-        print(*start_from(config.init_from or pretrained_file(config.net), network), sep="\n")
+        print(*start_from(config.init_from or pretrained_file(config.net), network, config.allow_partial), sep="\n")
     return Classifier(network, config.mean, config.std)

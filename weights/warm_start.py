@@ -20,7 +20,7 @@ Layers with random initial gates (SE, CBAM, ECA, Shuffle Attention with the gate
 computes something else.
 """
 
-import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Union
 
@@ -28,86 +28,113 @@ import numpy as np
 from paddle import nn
 
 from attention.base import Attention
+from attention.simam import SimAM
+from attention.squeeze_excitation import SqueezeExcitation
 from sa_resnet import ResidualBlock
+from weights.kernel_sizes import as_text, eca_kernel_sizes
+from weights.our_names import has_simam_of_its_authors, in_our_names
 from weights.weight_files import WeightFileError, read_weights
 
 MIN_SHARE = 0.1  # of the network's tensors that a file must have
+MAX_RANDOM = 0.1  # of the values that the network learns: the largest share that may stay random unless the user insists
 MAX_SHOWN = 3  # names in a line of the report
-DROPPED = "num_batches_tracked"
-NORM_NAMES = {"running_mean": "_mean", "running_var": "_variance"}
-RENAMED = (
-    (r"\.se\.fc\.0\.", ".se.fc1."),
-    (r"\.se\.fc\.2\.", ".se.fc2."),
-    (r"\.cbam\.ChannelGate\.mlp\.1\.", ".cbam.fc1."),
-    (r"\.cbam\.ChannelGate\.mlp\.3\.", ".cbam.fc2."),
-    (r"\.cbam\.SpatialGate\.spatial\.", ".cbam."),
-)
-"""(pattern, our name) for names in PyTorch's SE-ResNets and the CBAM authors' code; SA-Net, EPSANet, ECA and SGE use ours."""
+SIMAM_OF_IMAGENET = 0.1  # lambda in the SimAM authors' commands for ImageNet
 
 
-def start_from(path: Union[str, Path], network: nn.Layer) -> list[str]:
+def start_from(path: Union[str, Path], network: nn.Layer, allow_partial: bool = False) -> list[str]:
     """Load the weights in the file ``path`` into ``network``, a new one; returns the lines of a report.
 
     Parameters that the file lacks keep their random values, and so does a head for another number of classes. Raises
     WeightFileError, and leaves the network unchanged, if the file cannot be read, belongs to another network, or has a tensor
-    of the wrong shape or type or with values that are not finite.
+    of the wrong shape or type or with values that are not finite; without ``allow_partial`` also if more than a tenth of the
+    values that the network learns would stay random. The head does not count, nor does attention where the file's blocks have
+    none.
     """
     weights = read_weights(path)
     expected = network.state_dict()
-    arrays, unreadable = _in_our_layout(weights, network)
+    arrays, unreadable, notes = in_our_names(weights, network)
     found = {name: array for name, array in arrays.items() if name in expected}
     for name in unreadable.keys() & expected.keys():
         raise WeightFileError(f"{path}: {name} is {unreadable[name]}, which cannot be read: save it there as plain float32")
-    if len(found) < MIN_SHARE * len(expected):
+    if not found or (len(found) < MIN_SHARE * len(expected) and not allow_partial):
         raise WeightFileError(
             f"{path} holds weights of another network: only {len(found)} of this network's {len(expected)} tensors are in it; "
             f"it has {_some(arrays)}, the network {_some(expected)}: choose the --net that it belongs to"
         )
     head = _other_head(found, network)
     loaded = {name: _checked(path, name, array, expected[name]) for name, array in found.items() if name not in head}
-    lines = [f"weights of {path}: {len(loaded)} of the network's {len(expected)} tensors loaded", *weights.notes]
+    lines = [f"weights of {path}: {len(loaded)} of the network's {len(expected)} tensors loaded", *weights.notes, *notes]
     lines += [
         f"left out: {name} {found[name].shape}, a head for other classes: the network's is {_shape(expected[name])}"
         for name in head
     ]
+    without_bias = _zero_biases_of_se(network, loaded)
+    if without_bias:
+        lines.append(f"set to zero: {len(without_bias)} that the file's SE does not have: {_some(without_bias)}")
     extra, missing = [name for name in arrays if name not in expected], [name for name in expected if name not in loaded]
+    if not allow_partial:
+        _check_share(path, network, missing, extra)
     if extra:
         lines.append(f"left out: {len(extra)} that this network does not have: {_some(extra)}")
     if missing:
         lines.append(f"kept random: {len(missing)} that were not loaded: {_some(missing)}")
-    lines += _absorb_attention(network, loaded, extra, head)
+    kernel_sizes = eca_kernel_sizes(path, loaded)
+    if kernel_sizes:
+        lines.append(f"kernel sizes of ECA in the four stages, as in the file: {as_text(kernel_sizes)}")
+    if has_simam_of_its_authors(weights):
+        lines += _simam_of_its_authors(network)
+    else:
+        lines += _absorb_attention(network, loaded, extra, head)
     for name, array in loaded.items():
         expected[name].set_value(array)
     return [lines[0], *(f"  {line}" for line in lines[1:])]
 
 
-def _in_our_layout(weights, network):
-    """(arrays, unreadable) of ``weights``, with the names of our networks and in Paddle's layout."""
-    if weights.framework == "paddle":
-        return weights.arrays, weights.unreadable
-    linear = {f"{path}.weight" for path, layer in network.named_sublayers() if isinstance(layer, nn.Linear)}
-    ours = {_our_name(name): name for name in weights.arrays if not name.endswith(DROPPED)}
-    arrays = {}
-    for name, theirs in ours.items():
-        array = weights.arrays[theirs]
-        if name in linear:
-            if array.ndim == 4 and array.shape[2:] == (1, 1):
-                # SE's linear layers can be 1x1 convolutions in PyTorch: [out, in, 1, 1] -> [out, in]
-                array = array[:, :, 0, 0]
-            array = array.T  # [out, in] -> [in, out]
-        elif theirs.endswith("SpatialGate.spatial.conv.weight"):
-            array = array[:, ::-1]  # [1, 2, k, k]: the authors of CBAM put the maximum before the mean, we after it
-        elif re.search(r"\.sge\.(weight|bias)$", name) and array.shape[3:] == (1,):
-            array = array[..., 0]  # [1, groups, 1, 1] -> [1, groups, 1]
-        arrays[name] = array
-    return arrays, {_our_name(name): why for name, why in weights.unreadable.items()}
+def _check_share(path, network, missing, extra):
+    """Raise WeightFileError if more than MAX_RANDOM of what counts is ``missing``; ``extra``: what only the file has."""
+    exempt = tuple(f"{layer}." for layer in _exempt(network, extra))
+    sizes = {
+        name: int(np.prod(parameter.shape))
+        for name, parameter in network.named_parameters()
+        if not (parameter.stop_gradient or name.startswith(exempt))
+    }
+    random = [name for name in missing if name in sizes]
+    share = sum(sizes[name] for name in random) / max(sum(sizes.values()), 1)
+    if share > MAX_RANDOM:
+        instead = f"; the file has {_some(extra)} instead" if extra else ""
+        raise WeightFileError(
+            f"{path}: {share:.0%} of the values that this network learns would stay random, more than {MAX_RANDOM:.0%}: "
+            f"{_some(random)}{instead}: choose the --net that it belongs to, or insist with --allow_partial"
+        )
 
 
-def _our_name(name):
-    for pattern, ours in RENAMED:
-        name = re.sub(pattern, ours, name)
-    prefix, dot, last = name.rpartition(".")
-    return prefix + dot + NORM_NAMES.get(last, last)
+def _exempt(network, extra):
+    """The layers whose parameters a file may lack: the head, and attention unless ``extra``, the file's own, is in blocks."""
+    linear = [path for path, layer in network.named_sublayers() if isinstance(layer, nn.Linear)]
+    attention = [path for path, layer in network.named_sublayers() if isinstance(layer, Attention)]
+    blocks = tuple(f"{path.rpartition('.')[0]}." for path in attention)
+    return [*linear[-1:], *([] if any(name.startswith(blocks) for name in extra) else attention)]
+
+
+def _zero_biases_of_se(network, loaded):
+    """Add biases of zero to ``loaded`` where it has only the weights of SE's linear layers; returns their names."""
+    added = []
+    for path, layer in network.named_sublayers():
+        for part in ("fc1", "fc2") if isinstance(layer, SqueezeExcitation) else ():
+            if f"{path}.{part}.weight" in loaded and f"{path}.{part}.bias" not in loaded:
+                added.append(f"{path}.{part}.bias")
+                loaded[added[-1]] = np.zeros(getattr(layer, part).bias.shape, "float32")
+    return added
+
+
+def _simam_of_its_authors(network):
+    """Lines on a file of the SimAM authors' network: with which lambda, and whether this network has SimAM at all."""
+    layers = [layer for layer in network.sublayers() if isinstance(layer, SimAM)]
+    if not layers:
+        return ["the file's network has SimAM, this one does not, so it computes something else"]
+    if layers[0].e_lambda == SIMAM_OF_IMAGENET:
+        return []
+    return [f"the authors trained for ImageNet with --e_lambda {SIMAM_OF_IMAGENET}, this network has {layers[0].e_lambda}"]
 
 
 def _other_head(found, network):
@@ -197,6 +224,6 @@ def _shape(parameter):
     return tuple(parameter.shape)
 
 
-def _some(names):
+def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:MAX_SHOWN]) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "")

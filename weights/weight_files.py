@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from machine.regular_file import sha256_of
 from messages.quoting import named
+from messages.reason import reason_of
 from messages.user_error import UserError
 from pickles.pickled_arrays import PlainArray
 from pickles.plain_pickle import Opaque, read_plain_pickle
@@ -80,7 +81,7 @@ def read_weights(path: Union[str, Path]) -> Weights:
     except UNREADABLE as error:
         reason = str(error)
         if not isinstance(error, UnreadableWeights):  # an error from a library may quote the file
-            reason = named(" ".join(reason.split())) or type(error).__name__
+            reason = reason_of(error, path)
             reason += "; it is damaged or cut: download it again, or from another place"
         raise WeightFileError(f"{path} cannot be read: {reason}") from None
     return _without_prefixes(weights)

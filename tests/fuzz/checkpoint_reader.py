@@ -24,7 +24,10 @@ HEADER = {
 POSITION = {
     "history": [{**dict.fromkeys(COLUMNS, 0.5), "epoch": 1}],
     "step": 3,
-    "so_far": {"seconds": 0.5, "metrics": {"mean_loss": [7.5, 3], "acc": [[1.0], [3]]}},
+    "so_far": {
+        "seconds": 0.5,
+        "metrics": {"mean_loss": [7.5, 3], "acc": [[1.0], [3]], "balanced_acc": [[1.0, 0.0, 0.0], [1.0, 2.0, 0.0]]},
+    },
     "seconds": 1.5,
     "peak_memory_mb": 100.0,
 }

@@ -13,12 +13,16 @@ SEEDS = (
     b"cat\ndog" + BETWEEN + b"cat/1.jpg 0\ncat/a b.jpg 0\ndog/1.jpg 1\n",
     "\ufeffcat\r\n狗\r\n".encode() + BETWEEN + "\ufeffcat/1.jpg 0\r\n狗/二.jpg 1\r\n".encode(),
     b"cat\ndog\n\n  \n" + BETWEEN + b"\ncat/./1.jpg 0\n\n",
+    b"cat\r\ndog\r\n" + BETWEEN + b"cat\\1.jpg 0\r\n.\\dog\\1.jpg 1\r\n",
+    "cat\r\n狗\r\n".encode("gbk") + BETWEEN + "cat/1.jpg 0\r\n狗/二.jpg 1\r\n".encode("gbk"),
+    "cat\r\n狗\r\n".encode("utf-16") + BETWEEN + "cat/1.jpg 0\r\n狗\\二.jpg 1\r\n".encode("utf-16"),
 )
 WORDS = (
     b"cat/1.jpg 0\n", b"dog/1.jpg", b" 1", b" -1", b" 2", b" 00", b" 999999999", b" 9999999999", b" " + b"9" * 5000, b" 1e3",
     " ٣".encode(), " ²".encode(), b"\t", b"\0", b"\r", b"\x0b", b"\x85", "\u2028".encode(), "\u3000".encode(),
     "\ufeff".encode(), b"../", b"/", b"/etc/passwd", b"./" * 3000, b"a" * 300, b"a" * 5000, b"\xff\xfe", b"\xed\xa0\x80",
-    b"cat\n", BETWEEN,
+    b"\\", b"..\\", b"\xfe\xff", b"\xff\xfe\0\0", "狗".encode("gbk"), b"\x81\x30\x81\x30", b"\x84\x31\xa4\x37",
+    b"\xd8\0", b"\0\xd8", b"cat\n", BETWEEN,
 )  # fmt: skip
 
 

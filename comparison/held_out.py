@@ -1,0 +1,47 @@
+"""The test list that all runs of a comparison are evaluated on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+from comparison.run_groups import ComparisonError
+from config import load_config
+from data.data_sets import open_side, open_test_set
+from data.data_source import DataSource
+from data.lists import DataError
+from evaluation.report import is_evaluated, read_metrics
+
+
+def digest_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = None) -> str:
+    """SHA-256 of the test list of ``runs``, or of ``source``, the current place of the photographs of all of them.
+
+    Without ``source``, where the list of a run cannot be read any more, that of an earlier evaluation counts. Raises DataError
+    where there is no usable list, ComparisonError where the runs have different ones, FormatError.
+    """
+    if source:
+        return open_test_set(source, image_size=1).digest()
+    sources = {run: load_config(run / "config.yaml").data_source() for run in runs}
+    found = {place: _digest(place, [run for run in runs if sources[run] == place]) for place in set(sources.values())}
+    first = runs[0]
+    for run in runs:
+        if found[sources[run]] != found[sources[first]]:
+            raise ComparisonError(f"{run} and {first} cannot be tested on the same photographs: their test lists differ")
+    return found[sources[first]]
+
+
+def _digest(source, runs):
+    try:
+        return open_test_set(source, image_size=1).digest()
+    except DataError:  # deleted since the evaluation; a comparison of finished runs does not need the data
+        recorded = {read_metrics(run, "test").get("list_sha256") if is_evaluated(run, "test") else None for run in runs}
+        if len(recorded) > 1 or None in recorded:
+            raise
+        return recorded.pop()
+
+
+def has_test_list(source: DataSource) -> bool:
+    """Whether ``source`` has a test list that can be used."""
+    try:
+        return len(open_side(source, "test", image_size=1)) > 0
+    except DataError:
+        return False

@@ -1,0 +1,49 @@
+"""A temporary folder of the process and those that it starts. It is removed when the process ends, unless by SIGKILL."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Optional, Union
+
+from machine.cache_folder import NAME, is_mine
+
+VARIABLE = "SA_NET_PADDLE_TEMPORARY"  # environment variable: tells the processes that this one starts where the folder is
+_made: Optional[Path] = None
+_maker = 0  # id of the process that made the folder and removes it: forked readers of photographs must not
+
+
+def temporary_folder(last_resort: Union[str, os.PathLike[str], None] = None) -> Path:
+    """The folder, which nobody else can read; the first call makes it.
+
+    Where no place of the system for temporary files can be written, it is made in the folder ``last_resort``, and everything
+    else that this process and its compilers write for a while goes there too. Raises OSError.
+    """
+    global _made, _maker
+    if _made is not None and _maker == os.getpid():
+        return _made
+    inherited = os.environ.get(VARIABLE)
+    if inherited and os.path.isdir(inherited) and is_mine(Path(inherited)):
+        return Path(inherited)
+    try:
+        _made = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))
+    except FileNotFoundError:  # tempfile tried all places, the current folder the last
+        if last_resort is None:
+            raise
+        os.makedirs(last_resort, exist_ok=True)
+        _made = Path(tempfile.mkdtemp(prefix=".temporary-", dir=os.path.abspath(last_resort)))
+        tempfile.tempdir = os.environ["TMPDIR"] = str(_made)
+    os.environ[VARIABLE] = str(_made)
+    _maker = os.getpid()
+    atexit.register(remove_temporary_folder)
+    return _made
+
+
+def remove_temporary_folder() -> None:
+    """Remove the folder if this process made it. Call it before os._exit, which skips what a process does at its end."""
+    global _made
+    if _made is not None and _maker == os.getpid():
+        shutil.rmtree(_made, ignore_errors=True)
+        os.environ.pop(VARIABLE, None)
+        _made = None
