@@ -19,7 +19,7 @@ from PIL import Image
 from data.checksums import png_pixels_are_whole
 from data.color_profiles import transform_to_srgb
 from data.jpeg_segments import count_scans, decodes_in_one_pass
-from data.photograph_errors import WRONG_PIXELS, PhotographError, reason_of
+from data.photograph_errors import WRONG_HEADER, WRONG_PIXELS, PhotographError, reason_of
 from data.photograph_formats import FORMATS, HEIC, read_kind, why_unreadable
 from data.tiff_pixels import check_tiff, eight_bits
 from machine.regular_file import open_regular
@@ -187,6 +187,8 @@ def _decode(path, finish):
     except PhotographError:
         raise
     except Image.UnidentifiedImageError:
+        if kind in ("PNG", "GIF", "WebP"):  # Pillow reads all there is of these
+            raise PhotographError(WRONG_HEADER) from None
         raise PhotographError(f"damaged, or a rare kind of {kind} that is not read: convert it to JPEG or PNG") from None
     except Image.DecompressionBombError:
         raise PhotographError(f"more than {max_pixels():,} pixels: make it smaller") from None

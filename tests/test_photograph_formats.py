@@ -74,6 +74,13 @@ def test_heic_and_avif_are_turned_upright_once(tmp_path, kind, name, orientation
     assert difference(part, upright.resize((16, 16), Image.Resampling.BILINEAR, box=box)) < 6
 
 
+def test_a_heic_that_its_reader_turned_is_not_turned_by_the_exif_data_it_left(tmp_path, monkeypatch):
+    photo = random_photograph(1, (96, 64))
+    photo.save(tmp_path / "a.heic", encoder("HEIC"), quality=95)
+    monkeypatch.setattr(Image.Image, "getexif", lambda image: {ORIENTATION_TAG: 6})
+    assert difference(read_photograph(tmp_path / "a.heic"), photo) < 5
+
+
 @pytest.mark.parametrize("kind", ["HEIC", "AVIF"])
 def test_a_cut_heic_or_avif_is_refused(tmp_path, kind):
     file = io.BytesIO()
@@ -179,7 +186,8 @@ def test_camera_raw_is_named_and_its_thumbnail_not_taken(tmp_path, name):
         (OTHER_FORMATS["zip"], "not an image: an archive"),
         (OTHER_FORMATS["jpeg 2000"], "JPEG 2000, which is not read: convert it to JPEG or PNG"),
         (b"\xff\x0a" + bytes(40), "JPEG XL, which is not read: convert it to JPEG or PNG"),
-        (b"GIF89a", "damaged, or a rare kind of GIF that is not read: convert it to JPEG or PNG"),
+        (b"GIF89a", "damaged: its header is wrong or incomplete"),
+        (b"II*\0\x08\0\0\0", "damaged, or a rare kind of TIFF that is not read: convert it to JPEG or PNG"),
     ],
 )
 def test_what_is_no_readable_photograph_is_named(tmp_path, content, expected):
