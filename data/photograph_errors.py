@@ -7,6 +7,7 @@ from machine.regular_file import NotRegularError
 _TOO_SHORT = re.compile(r"truncated|not enough image data|not large enough|requires a buffer|unexpected end|premature", re.I)
 
 WRONG_PIXELS = "damaged: its pixels are wrong or incomplete"
+WRONG_HEADER = "damaged: its header is wrong or incomplete"
 
 
 class PhotographError(ValueError):
@@ -30,4 +31,4 @@ def reason_of(error: BaseException, opened: bool) -> str:
         return "damaged: the file ends too early"
     if "text chunk" in text.lower() or "MAX_TEXT_CHUNK" in text:
         return "damaged: a text inside it is too large"
-    return WRONG_PIXELS if opened else "damaged: its header is wrong or incomplete"
+    return WRONG_PIXELS if opened else WRONG_HEADER

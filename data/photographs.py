@@ -19,8 +19,8 @@ from PIL import Image
 from data.checksums import png_pixels_are_whole
 from data.color_profiles import transform_to_srgb
 from data.jpeg_segments import count_scans, decodes_in_one_pass
-from data.photograph_errors import WRONG_PIXELS, PhotographError, reason_of
-from data.photograph_formats import FORMATS, read_kind, why_unreadable
+from data.photograph_errors import WRONG_HEADER, WRONG_PIXELS, PhotographError, reason_of
+from data.photograph_formats import FORMATS, HEIC, read_kind, why_unreadable
 from data.tiff_pixels import check_tiff, eight_bits
 from machine.regular_file import open_regular
 
@@ -165,7 +165,7 @@ def _crop(image, orientation, choose_box, image_size, flip):
 
 
 def _decode(path, finish):
-    opened = False
+    opened, kind = False, None
     try:
         with open_regular(path, MAX_BYTES) as file:
             kind = read_kind(file)
@@ -187,10 +187,14 @@ def _decode(path, finish):
     except PhotographError:
         raise
     except Image.UnidentifiedImageError:
+        if kind in ("PNG", "GIF", "WebP"):  # Pillow reads all there is of these
+            raise PhotographError(WRONG_HEADER) from None
         raise PhotographError(f"damaged, or a rare kind of {kind} that is not read: convert it to JPEG or PNG") from None
     except Image.DecompressionBombError:
         raise PhotographError(f"more than {max_pixels():,} pixels: make it smaller") from None
     except Exception as error:  # Pillow's decoders raise nearly every type of error on damaged files
+        if kind == HEIC and isinstance(error, AttributeError):  # in a plugin that was written for another Pillow
+            raise PhotographError("HEIC: this pillow-heif does not fit Pillow: pip install --upgrade pillow-heif") from error
         raise PhotographError(reason_of(error, opened)) from error
 
 

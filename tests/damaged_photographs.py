@@ -10,7 +10,12 @@ import struct
 import zlib
 
 from conftest import random_photograph
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
+
+try:
+    import pillow_heif
+except ImportError:  # users need not have it, nor has every Python a version of it
+    pillow_heif = None
 
 SIZE = (48, 40)
 ENCODINGS = {  # name -> (suffix, options of PIL.Image.save)
@@ -25,7 +30,15 @@ ENCODINGS = {  # name -> (suffix, options of PIL.Image.save)
     "lzw": (".tif", {"compression": "tiff_lzw"}),
     "deflate": (".tiff", {"compression": "tiff_adobe_deflate"}),
 }
-KINDS = {".jpg": "JPEG", ".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+if features.check("avif"):
+    ENCODINGS["avif"] = (".avif", {"quality": 90})
+if pillow_heif:
+    pillow_heif.register_heif_opener()
+    ENCODINGS["heic"] = (".heic", {"quality": 90})
+KINDS = {
+    ".jpg": "JPEG", ".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
+    ".avif": "AVIF", ".heic": "HEIF",
+}  # fmt: skip
 OTHER_FORMATS = {  # how files begin that photographs are taken for, or that Pillow would read
     "text": b"no photograph at all\n", "html": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
     "json": b'{"error": "not found"}', "zeros": bytes(4096), "ones": b"\xff" * 4096, "one byte": b"\xff",

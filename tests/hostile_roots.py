@@ -441,7 +441,7 @@ def _pipe(folder):
     return "cat/pipe.png 0\n"
 
 
-@listed("damaged.png: not an image")
+@listed("damaged.png: damaged: its header is wrong")
 def lists_of_damaged_photographs(folder):
     with_lists(folder)
     for file in (TRAIN_LIST, VAL_LIST):
