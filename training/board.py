@@ -12,7 +12,7 @@ try:
 except Exception as error:  # it makes folders in the home, and fails with protobuf and NumPy newer than itself
     _obstacle = error
 
-SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "learning_rate")
+SCALARS = ("train_loss", "train_acc", "val_loss", "val_acc", "val_balanced_acc", "learning_rate")
 
 
 class Board:
@@ -37,7 +37,8 @@ class Board:
     def show(self, row: dict) -> None:
         """Add the row of an epoch."""
         for name in SCALARS if self.writer else ():
-            self.writer.add_scalar(name, row[name], row["epoch"])
+            if row[name] is not None:  # an epoch of an older version lacks it
+                self.writer.add_scalar(name, row[name], row["epoch"])
 
     def close(self) -> None:
         """Write what is left."""
