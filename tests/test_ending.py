@@ -22,6 +22,7 @@ AT_WORK = {  # script: a module that it imports in the midst of its work
     "eval": "numpy",
     "compare": "numpy",
     "gradcam": "numpy",
+    "predict": "numpy",
     "train_val_split": "PIL.PngImagePlugin",  # which the processes import that read photographs
     "show_photographs": "matplotlib",
     "sample_animals": "PIL.JpegImagePlugin",
@@ -83,15 +84,17 @@ def interrupted_at(script, module, *arguments):
 @pytest.mark.parametrize("script", AT_WORK)
 def test_ctrl_c_gives_one_line_in_every_script(script, listed_folder, tmp_path):
     arguments = ["--data", listed_folder]
-    if script == "sample_animals":
+    if script == "predict":
+        arguments = ["--images", listed_folder]
+    elif script == "sample_animals":
         arguments = ["--data", tmp_path / "new", "--per_class", "1000"]
     elif script == "train_val_split":  # of photographs that take some time to be read
         for number in range(4):
             Image.new("RGB", (6000, 4000), (50 * number, 0, 0)).save(
                 listed_folder / "cat" / f"large_{number}.png", compress_level=1
             )
-    hint = "; the same command continues with what is missing" if script == "compare" else ""
-    assert interrupted_at(script, AT_WORK[script], *arguments) == (130, [f"{script}.py: interrupted{hint}"])
+    hints = {"compare": "; the same command continues with what is missing", "predict": "; --continue goes on"}
+    assert interrupted_at(script, AT_WORK[script], *arguments) == (130, [f"{script}.py: interrupted{hints.get(script, "")}"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
