@@ -93,8 +93,8 @@ def test_ctrl_c_gives_one_line_in_every_script(script, listed_folder, tmp_path):
             Image.new("RGB", (6000, 4000), (50 * number, 0, 0)).save(
                 listed_folder / "cat" / f"large_{number}.png", compress_level=1
             )
-    hints = {"compare": "; the same command continues with what is missing", "predict": "; --continue goes on"}
-    assert interrupted_at(script, AT_WORK[script], *arguments) == (130, [f"{script}.py: interrupted{hints.get(script, "")}"])
+    hint = {"compare": "; the same command continues with what is missing", "predict": "; --continue goes on"}.get(script, "")
+    assert interrupted_at(script, AT_WORK[script], *arguments) == (130, [f"{script}.py: interrupted{hint}"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
