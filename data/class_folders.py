@@ -10,6 +10,7 @@ from data.folder_layout import Layout, layout_of, look_like_parts, visible_folde
 from data.folder_walk import OUTSIDE
 from data.found_photographs import FoundPhotographs, SplitError
 from data.lists import LABELS, SIDES
+from data.paddlex import PADDLEX_FILES
 from data.photograph_formats import may_be_photograph
 from data.split_record import REPORT
 
@@ -180,7 +181,7 @@ def _too_few_classes(root, base, classes):
 
 def _or_labels(root):
     """A hint at --labels if a table lies in ``root``."""
-    own = {*SIDES.values(), LABELS, REPORT}
+    own = {*SIDES.values(), LABELS, REPORT, *PADDLEX_FILES}
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLES and path.name not in own)
     named = [path for path in tables if any(word in path.stem.lower() for word in TABLE_WORDS)]
     named += [path for path in tables if path.suffix.lower() != ".txt"]  # a text file can be anything

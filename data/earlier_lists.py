@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from data.class_folders import composed, sort_key
+from data.class_folders import composed
 from data.data_folder import DataFolder
 from data.found_photographs import SplitError
 from data.lists import LABELS, LISTS, DataError, origin_of
@@ -62,8 +62,8 @@ def kept_class_order(folder: DataFolder, found: Iterable[str], overwrite: bool =
         return [by_name[name] for name in names]
     if is_bound:
         raise SplitError(
-            f"{named(folder.lists / LABELS)} {_difference(names, by_name)} of {named(folder.root)}: correct it, or let "
-            f"--overwrite write it anew and keep this one as {LABELS}.old"
+            f"{named(folder.lists / LABELS)} {_difference(names, by_name, folder.root)}: correct it, or let --overwrite write "
+            f"it anew and keep this one as {LABELS}.old"
         )
     return in_order
 
@@ -98,11 +98,11 @@ def _check_place(folder):
         raise SplitError(f"--lists_dir {named(folder.lists_dir)}: {reason}: choose another folder") from None
 
 
-def _difference(names, found):
-    extra, missing = [name for name in names if name not in found], sorted(set(found) - set(names), key=sort_key)
-    parts = [f"names {_some(extra)}, but there is no such class"] if extra else []
-    parts += [f"lacks {_some(missing)}, a class"] if missing else []
-    return " and ".join(parts)
+def _difference(names, found, root):
+    extra, missing = [name for name in names if name not in found], [name for name in found if name not in names]
+    if not extra:
+        return f"lacks {_some(missing)}, a class of {named(root)}"
+    return f"names {_some(extra)}, no class of {named(root)}{f', and lacks {_some(missing)}' if missing else ''}"
 
 
 def _some(names):

@@ -10,8 +10,8 @@ from conftest import CLASSES, random_photograph
 import train_val_split
 from config import parse_config
 from data import splitting
-from data.class_folders import SplitError
 from data.data_folder import DataFolder
+from data.found_photographs import SplitError
 from data.lists import DataError, write_lists
 from data.splitting import split_folder
 from settings.format_number import FormatError
@@ -166,6 +166,14 @@ def test_a_test_list_comes_and_goes_with_the_split_that_has_one(tmp_path):
     assert not (tmp_path / "test_list.txt").exists()
 
 
+def test_a_split_without_a_test_list_removes_that_of_the_split_before(folder, capsys):
+    split_folder(folder, test_fraction=0.2)
+    assert (folder / "test_list.txt").is_file()
+    split_folder(folder)
+    assert not (folder / "test_list.txt").exists()
+    assert f"removed from {folder}, because this split has none: test_list.txt" in capsys.readouterr().out
+
+
 # The order of the classes
 
 
@@ -175,19 +183,19 @@ def test_the_order_of_the_user_s_labels_is_the_order_of_the_classes(folder, caps
     for _ in range(2):
         split_folder(folder)
         out = capsys.readouterr().out.splitlines()
-        assert [line.split()[0] for line in out[1:4]] == ["sheep", "cat", "dog"]
+        assert [line.split()[0] for line in out if line.startswith(CLASSES)] == ["sheep", "cat", "dog"]
         assert f"{folder / 'labels.txt'} stays: its order is the order of the classes" in out
         assert (folder / "labels.txt").read_bytes() == mine
         assert all(path.startswith(name) for path, name in DataFolder(folder).class_of_paths().items())
         assert (folder / "train_list.txt").read_text().startswith("sheep/sheep_1.jpg 0\n")
     add_class(folder, "ant")  # a class more must not bring another order by itself
-    assert "lacks ant, a class" in refusal(folder)
+    assert f"lacks ant, a class of {folder}: correct it" in refusal(folder)
 
 
 def test_labels_of_other_classes_are_refused_with_the_difference(folder):
     (folder / "labels.txt").write_text("cat\nfish\ndog\n")
     assert refusal(folder) == (
-        f"{folder / 'labels.txt'} names fish, but there is no such class and lacks sheep, a class of {folder}: "
+        f"{folder / 'labels.txt'} names fish, no class of {folder}, and lacks sheep: "
         f"correct it, or let --overwrite write it anew and keep this one as labels.txt.old"
     )
     split_folder(folder, overwrite=True)
@@ -208,7 +216,7 @@ def test_labels_that_cannot_be_used_are_refused_with_the_reason(folder, text):
 def test_many_other_names_are_not_all_told(folder):
     (folder / "labels.txt").write_text("".join(f"class {number}\n" for number in range(1000)))
     line = refusal(folder)
-    assert "names class 0, class 1, class 2 and 997 more, but" in line
+    assert "names class 0, class 1, class 2 and 997 more, no class of " in line
     assert len(line) < 500
 
 
@@ -222,7 +230,8 @@ def test_paddlex_gets_its_own_files_beside_ours(folder):
         assert (folder / ours).read_text() == (folder / theirs).read_text()
     assert not (folder / "test.txt").exists()
     assert len(DataFolder(folder).class_of_paths()) == 18
-    split_folder(folder, list_format="paddlex3", seed=1)
+    split_folder(folder, list_format="paddlex3", test_fraction=0.2)
+    assert (folder / "test_list.txt").read_text() == (folder / "test.txt").read_text() != ""
     split_folder(folder)  # files of another split would mislead
     assert files(folder).keys() == {*LISTS, "split.json", "split_report.csv"}
 
