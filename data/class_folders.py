@@ -1,6 +1,7 @@
 """Finds the photographs of each class in a folder of class folders, before they are read, and the files that are unusable."""
 
 import os
+import shlex
 import unicodedata
 from pathlib import Path
 from typing import Optional
@@ -81,6 +82,10 @@ def _find_in_parts(folder, layout: Layout, resplit):
         found.sides = {}
         found.notes.append(f"the split into {_listed(layout.parts)} is given up for a new one (--resplit)")
         return found
+    if len(sizes) == 1:
+        found.notes.append(f"the class folders are in {layout.parts['train'].relative_to(folder.root)}")
+        found.sides = {}
+        return found
     counts = ", ".join(f"{size:,} for {side}" for side, size in sizes.items())
     found.notes.append(f"split already into {_listed(layout.parts)}: {counts}; --resplit draws a new split")
     return found
@@ -98,7 +103,7 @@ def _left_out(folder, layout):
             yield f"left out: {error.filename} cannot be read: {error.strerror}"
             continue
         if count:
-            yield f"left out: {count:,} photograph{'s' * (count != 1)} of {path.name}, which has none of the class folders"
+            yield f"left out: {count:,} photograph{'s' * (count != 1)} of {path.name}, which is no part of the split"
 
 
 def _listed(names):
@@ -185,4 +190,4 @@ def _or_labels(root):
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLES and path.name not in own)
     named = [path for path in tables if any(word in path.stem.lower() for word in TABLE_WORDS)]
     named += [path for path in tables if path.suffix.lower() != ".txt"]  # a text file can be anything
-    return f", or name the file that holds the labels, such as --labels {named[0]}" if named else ""
+    return f", or name the file that holds the labels, such as --labels {shlex.quote(str(named[0]))}" if named else ""

@@ -35,9 +35,10 @@ def check_may_write(folder: DataFolder, overwrite: bool = False, list_format: st
     record = SplitRecord(folder.lists)
     users = [name for name in to_write if name != LABELS and origin_of(record, name) == Origin.USERS]
     if users and not overwrite:
+        use = "the scripts use such a list as it is; " if set(users) & set(LISTS) else ""
         raise SplitError(
-            f"{named(folder.lists)} holds {', '.join(users)}, not as this toolkit wrote it: the scripts use such a list as it "
-            f"is; --overwrite splits anew and keeps the old one as {users[0]}.old"
+            f"{named(folder.lists)} holds {', '.join(users)}, not as this toolkit wrote it: {use}--overwrite splits anew and "
+            f"keeps the old one as {users[0]}.old"
         )
 
 

@@ -4,6 +4,7 @@ ROOT/CLASS/PHOTOGRAPH, or ROOT/PART/CLASS/PHOTOGRAPH with parts such as train, v
 Kaggle have it. Single folders around either are passed over.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,14 +32,17 @@ class Layout(NamedTuple):
 
 def layout_of(folder: DataFolder) -> Layout:
     """The layout of ``folder``, which exists; raises SplitError where two folders could be the same part, OSError."""
-    base = _unwrapped(folder.root)
-    parts = {side: _unwrapped(path) for side, path in _parts(base).items()}
-    if "train" not in parts:
+    base = _unwrapped(folder, folder.root)
+    parts = {side: _unwrapped(folder, path) for side, path in _parts(base).items()}
+    if "train" not in parts or len(parts) == 1:
         return Layout(base, {})
-    classes = {side: {entry.name for entry in _folders(path)} for side, path in parts.items()}
-    labelled = {side: path for side, path in parts.items() if classes[side] & classes["train"]}
-    split = len(classes["train"]) > 1 and len(labelled) > 1
-    return Layout(base, {side: labelled[side] for side in NAMES if side in labelled} if split else {})
+    classes = {side: _names_of_folders(path) for side, path in parts.items()}
+    labelled = {side: parts[side] for side in NAMES if side in parts and classes[side] & classes["train"]}
+    if len(classes["train"]) < 2:
+        return Layout(base, {})
+    if len(labelled) == 1 and not look_like_parts(path.name for path in _with_photographs(folder, base)):
+        return Layout(base, {})  # a class that is called train, among others
+    return Layout(base, labelled)
 
 
 def side_of(name: str) -> Optional[str]:
@@ -60,36 +64,62 @@ def visible_folders(folder: Path) -> list[Path]:
 
 
 def _parts(base):
+    """{side: its folder}, of the folders whose names say so."""
     found: dict[str, list[Path]] = {}
     for path in visible_folders(base):
         side = side_of(path.name)
         if side:
             found.setdefault(side, []).append(path)
-    for side, paths in found.items():
-        exact = [path for path in paths if path.name.lower() in NAMES[side]]
-        if len(exact) == 1:
-            paths[:] = exact
-        elif len(paths) > 1 and "train" in found and len(found) > 1:
-            raise SplitError(
-                f"{base} holds {len(paths)} folders that could be the {side} part of a split: "
-                f"{', '.join(path.name for path in paths)}; keep one there"
-            )
-    return {side: paths[0] for side, paths in found.items()}
+    return {side: path for side in found if (path := _only_part(base, side, found))}
 
 
-def _unwrapped(folder):
-    """``folder``, or the first folder below it that holds several folders, past single folders that hold nothing else."""
-    inner = folder
+def _only_part(base, side, found):
+    """The folder of this side: the one with the plain name, else the one that has class folders in common with other sides."""
+    paths = found[side]
+    exact = [path for path in paths if path.name.lower() in NAMES[side]]
+    if len(paths) == 1 or len(exact) == 1:
+        return (exact or paths)[0]
+    others = {name for other, members in found.items() if other != side for path in members for name in _names_of_folders(path)}
+    alike = [path for path in paths if _names_of_folders(path) & others]
+    if len(alike) > 1:
+        raise SplitError(
+            f"{base} holds {len(alike)} folders that could be the {side} part of a split: "
+            f"{', '.join(path.name for path in alike)}; keep one there"
+        )
+    return alike[0] if alike else None
+
+
+def _unwrapped(folder, place):
+    """``place``, or the first folder below it that holds several folders of photographs, past single ones."""
+    inner = place
     while True:
-        inside = _folders(inner)
+        inside = list(itertools.islice(_with_photographs(folder, inner), 2))
         if len(inside) > 1:
             return inner
         if len(inside) != 1 or any(may_be_photograph(path) for path in inner.iterdir() if path.is_file()):
-            return folder
+            return place
         inner = inside[0]
 
 
-def _folders(folder):
+def _with_photographs(folder, place):
+    """The folders in ``place`` that hold a photograph at any depth, or that cannot be read."""
+    return (path for path in visible_folders(place) if _has_photograph(folder, path))
+
+
+def _has_photograph(folder, place):
+    if folder.leads_out(place):
+        return True  # it will be named
+    try:
+        return any(problem is not None or may_be_photograph(path) for path, problem in folder.files_below(place))
+    except OSError:
+        return True
+
+
+def _names_of_folders(place):
+    return {path.name for path in _folders(place)}
+
+
+def _folders(place):
     """Folders that links lead to count only for the search of classes, which checks where they lead."""
-    found = [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    found = [path for path in place.iterdir() if path.is_dir() and not is_hidden(path.name)]
     return [path for path in found if not is_output(path)]

@@ -13,13 +13,17 @@ from typing import NamedTuple, Optional
 
 from data.class_folders import composed, name_problem, sort_key
 from data.data_folder import DataFolder
+from data.folder_layout import side_of
 from data.found_photographs import FoundPhotographs, SplitError
 from data.list_text import NotTextError, read_lines
-from data.lists import MAX_CLASSES, MAX_LIST_BYTES
+from data.lists import LISTS, MAX_CLASSES, MAX_LIST_BYTES, SIDES
+from data.paddlex import PADDLEX_FILES
 from data.photograph_formats import may_be_photograph
+from data.split_record import RECORD, REPORT
 from messages.quoting import named, quoted
 from messages.reason import reason_of
 
+WRITTEN = frozenset({*LISTS, *PADDLEX_FILES, RECORD, REPORT})
 DELIMITERS = ("\t", ",", ";")
 MAX_ROWS_TO_GUESS = 2000  # rows that the columns are guessed from
 MAX_LETTERS = 255  # of a label: the name of a class folder has no more
@@ -40,15 +44,22 @@ class Row(NamedTuple):
 
 
 def find_in_table(
-    folder: DataFolder, table: str, file_column: Optional[str] = None, label_column: Optional[str] = None
+    folder: DataFolder,
+    table: str,
+    file_column: Optional[str] = None,
+    label_column: Optional[str] = None,
+    resplit: bool = False,
 ) -> FoundPhotographs:
     """The photographs of ``folder`` that the file ``table`` gives a label; raises SplitError.
 
     ``table``: a path, also one in the folder. ``file_column``, ``label_column``: names of columns; by default they are guessed
-    where only one column can be meant. Labels that are whole numbers are in the order of their values, others alphabetical.
+    where only one column can be meant. Photographs that all lie in folders such as train and val keep that split, unless
+    ``resplit``. Labels that are whole numbers are in the order of their values, others alphabetical.
     Problems are photographs without a label or with two, and rows without a photograph.
     """
     path = Path(table) if Path(table).exists() else folder.root / table
+    if path.name in WRITTEN and path.resolve().parent == folder.lists.resolve():
+        raise SplitError(f"{path}: the split writes a file of this name there: rename the table")
     try:
         photographs, problems = _photographs_below(folder)
     except OSError as error:
@@ -56,7 +67,7 @@ def find_in_table(
     index = _Index(photographs, path.parent, folder.root)
     header, rows = _read(path, index)
     column = _file_column(path, header, rows, index, folder.root, file_column)
-    label_of = _label_reader(path, header, rows, column, label_column)
+    label_of, where = _label_reader(path, header, rows, column, label_column)
     labels: dict[str, dict[str, int]] = defaultdict(dict)  # photograph -> {label: line}
     for row in rows:
         if len(row.values) != len(header):
@@ -72,13 +83,31 @@ def find_in_table(
     explained = labels.keys() | {name for name, _ in problems}
     found.problems += [(name, f"no label in {path}") for name in photographs if name not in explained]
     found.places = {name: f"{path}, label {named(name)}" for name in found.classes}
-    found.notes.append(_note(path, header, column, found, len(photographs)))
+    used = sum(map(len, found.classes.values()))
+    found.notes.append(
+        f"labels of {used:,} of {len(photographs):,} photographs from {path}: files in column {quoted(header[column])}, {where}"
+    )
+    _keep_split(found, resplit)
     return found
 
 
-def _note(path, header, column, found, total):
-    used = sum(map(len, found.classes.values()))
-    return f"labels of {used:,} of {total:,} photographs from {path}: files in column {quoted(header[column])}"
+def _keep_split(found, resplit):
+    """Take over the split of photographs that all lie in folders such as train, val and test, unless ``resplit``."""
+    sides = {path: _side_of_path(path) for members in found.classes.values() for path in members}
+    parts = [side for side in SIDES if side in sides.values()]
+    if None in sides.values() or "train" not in parts or len(parts) < 2:
+        return
+    missing = [name for name, members in found.classes.items() if all(sides[path] != "train" for path in members)]
+    if resplit or missing:
+        reason = "--resplit" if resplit else f"no photograph of {named(missing[0])} is there to train on"
+        found.notes.append(f"the split into {', '.join(parts)} by folders is given up for a new one ({reason})")
+        return
+    found.sides = sides
+    found.notes.append(f"split already by folders into {', '.join(parts)}; --resplit draws a new split")
+
+
+def _side_of_path(path):
+    return next((side for side in map(side_of, path.split("/")[:-1]) if side), None)
 
 
 def _by_class(path, labels, problems):
@@ -90,6 +119,9 @@ def _by_class(path, labels, problems):
             problems.append((photograph, f"two labels in {path}: {lines}; left out"))
         else:
             classes[next(iter(labels[photograph]))].append(photograph)
+    if not classes:
+        first = f"; the first problem: {problems[0][0]}: {problems[0][1]}" if problems else ""
+        raise SplitError(f"{path} gives no photograph a label{first}")
     if not 2 <= len(classes) <= MAX_CLASSES:
         found = f": {quoted(next(iter(classes)))}" if len(classes) == 1 else ""
         raise SplitError(
@@ -121,12 +153,18 @@ class _Index:
             if path in self.paths:
                 return path, None
         name = text.rpartition("/")[2]
-        found = self.by_name.get(name) or self.by_stem.get(name) or []
+        found = [path for path in self.by_name.get(name, ()) if _ends_alike(path, text)]
+        found = found or [path for path in self.by_stem.get(name, ()) if _ends_alike(os.path.splitext(path)[0], text)]
         if len(found) == 1:
             return found[0], None
         if found:
             return None, f"{len(found)} photographs have this name: {found[0]}, {found[1]}; the table must name the folder too"
         return None, "there is no such photograph"
+
+
+def _ends_alike(path, text):
+    """Whether the two agree as far as the shorter one goes: of photographs with one name in two folders only one is meant."""
+    return f"/{text}".endswith(f"/{path}") or f"/{path}".endswith(f"/{text}")
 
 
 def _photographs_below(folder):
@@ -227,16 +265,17 @@ def _file_column(path, header, rows, index, root, wanted):
 
 
 def _label_reader(path, header, rows, file_column, wanted):
-    """A function from a row to (its label or None, the problem)."""
+    """(a function from a row to (its label or None, the problem), what it reads, for the user)."""
     others = [column for column, name in enumerate(header) if column != file_column and name]
     if wanted is not None:
         column = _column(path, header, "label_column", wanted)
     elif len(others) == 1:
         column = others[0]
-    elif _is_one_hot(header, rows, others):
-        return lambda row: _from_one_hot(header, row, others)
     else:
         known = [column for column in others if header[column].lower() in LABEL_NAMES]
+        if not known and _is_one_hot(header, rows, others):
+            names = _columns([header[column] for column in others])
+            return (lambda row: _from_one_hot(header, row, others)), f"one column for each class: {names}"
         if len(known) != 1:
             raise SplitError(
                 f"several columns of {path} could hold the label: {_columns([header[column] for column in others])}; choose "
@@ -247,7 +286,7 @@ def _label_reader(path, header, rows, file_column, wanted):
     def from_column(row):
         return _checked_label(row.values[column])
 
-    return from_column
+    return from_column, f"labels in column {quoted(header[column])}"
 
 
 def _checked_label(text):

@@ -23,8 +23,6 @@ TRAIN_LIST, VAL_LIST, TEST_LIST, LABELS = "train_list.txt", "val_list.txt", "tes
 SIDES = {"train": TRAIN_LIST, "val": VAL_LIST, "test": TEST_LIST}
 """The parts of a data set: photographs to train on, to choose the best epoch by, and for a final figure that chose nothing."""
 LISTS = (LABELS, *SIDES.values())
-LIST_FORMATS = ("paddleclas", "paddlex3")
-"""paddleclas: only the lists above; paddlex3: besides them those of data/paddlex.py."""
 OLDER_LISTS = (LABELS, TRAIN_LIST, VAL_LIST)  # what versions without split.json wrote
 
 LABEL = re.compile("-?[0-9]{1,9}")  # int() takes hours for a million digits, or refuses them
@@ -76,7 +74,7 @@ def write_lists(
     """Write the lists of a split into ``folder``; returns what the user should know of it, a line each.
 
     ``train``, ``val`` and ``test`` hold (relative path, label) pairs; without ``test`` there is no test list. ``list_format``:
-    one of LIST_FORMATS. ``photographs``: the folder that the paths are relative to, by default ``folder``.
+    one of data.paddlex.LIST_FORMATS. ``photographs``: the folder that the paths are relative to, by default ``folder``.
 
     A list of the user's that must give way is kept as a copy, NAME.old; a labels.txt that names the same classes stays as it
     is. Lists that the toolkit wrote earlier and that this split does not have are removed. Raises OSError, FormatError.

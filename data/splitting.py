@@ -8,7 +8,6 @@ import concurrent.futures
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Optional, Union
@@ -84,15 +83,17 @@ def split_folder(
     by_class = _group_duplicates(found, digests)
     shares, own = {"test": test_fraction, "val": val_fraction}, set(found.sides.values())
     drawn = {side: share for side, share in shares.items() if side in sides and side not in own}
+    if test_fraction and "test" in own:
+        found.notes.append("--test_fraction has no effect: your split has a part to test on; --resplit draws a new one")
     if own and drawn:
         found.notes.append(f"{' and '.join(f'{side}_list.txt' for side in drawn)} drawn from the part to train on")
     lists: dict[str, list[tuple[str, int]]] = {side: [] for side in sides}
     for label, name in enumerate(names):
         groups = by_class[name]
         _check_class(found, name, groups, needed=1 + len(drawn))
-        found.problems += _duplicates(groups, found.sides, left_out=max_per_class is not None)
-        groups = _first_photographs(_in_drawn_order(groups, seed), found.sides, max_per_class)
-        for side, paths in _divide(groups, found.sides, drawn).items():
+        used = _first_photographs(_in_drawn_order(groups, seed), found.sides, max_per_class)
+        found.problems += _duplicates(groups, found.sides, {path for group in used for path in group})
+        for side, paths in _divide(used, found.sides, drawn).items():
             lists[side].extend((path, label) for path in sorted(paths, key=sort_key))
     notes = write_lists(folder.lists, names, **lists, list_format=list_format, photographs=folder.root)
     report = folder.lists / REPORT
@@ -116,7 +117,9 @@ def _find(folder, resplit, labels, file_column, label_column):
             f"there is no folder {folder.root}: give a folder that holds one folder of photographs for each class "
             f"(--data FOLDER), or draw a sample: python sample_animals.py --data {folder.root}"
         )
-    return find_in_table(folder, str(labels), file_column, label_column) if labels else find_in_folders(folder, resplit)
+    if labels:
+        return find_in_table(folder, str(labels), file_column, label_column, resplit)
+    return find_in_folders(folder, resplit)
 
 
 def _sides(found: FoundPhotographs, test_fraction: float) -> list[str]:
@@ -178,18 +181,23 @@ def _group_duplicates(found, digests):
     return by_class
 
 
-def _duplicates(groups, sides, left_out):
-    """[(path, problem), ...] of the photographs that appear more than once under one label; ``sides``: the user's own split."""
+def _duplicates(groups, sides, used):
+    """[(path, problem), ...] of the photographs that appear more than once under one label.
+
+    ``sides``: the user's own split; ``used``: the paths that go into a list, which are fewer under --max_per_class.
+    """
     problems = []
     for group in groups:
-        for place, path in enumerate(group):
-            others = [other for other in group if other != path]
+        for path in group if len(group) > 1 else ():
+            others = [other for other in group if other != path and other in used]
             across = [other for other in others if sides.get(other) != sides.get(path)]
-            if across:
-                problems.append((path, f"{ACROSS}: {', '.join(across)}"))
-            elif others and left_out and place:
+            if not others:
+                continue
+            if path not in used:
                 problems.append((path, f"duplicate, left out with --max_per_class: {', '.join(others)}"))
-            elif others:
+            elif across:
+                problems.append((path, f"{ACROSS}: {', '.join(across)}"))
+            else:
                 problems.append((path, f"{TOGETHER}: {', '.join(others)}"))
     return problems
 
@@ -220,10 +228,11 @@ def _first_photographs(groups, sides, limit):
     # Under a limit a group of duplicates counts once: more copies would only take the places of other photographs
     taken, kept = Counter(), []
     for group in groups:
-        side = sides.get(group[0])
-        taken[side] += 1
-        if taken[side] <= limit:
-            kept.append(group[:1])
+        firsts = {sides.get(path): path for path in reversed(group)}  # of each part of the user's split the first
+        taken.update(firsts.keys())
+        members = [path for path in group if firsts[sides.get(path)] == path and taken[sides.get(path)] <= limit]
+        if members:
+            kept.append(members)
     return kept
 
 
@@ -242,12 +251,16 @@ def _divide(groups, sides, shares):
     total = sum(map(len, free))
     for others, (side, share) in zip(range(len(shares), 0, -1), shares.items()):  # so many lists are still to be filled
         wanted = min(max(int(total * share + 0.5), 1), total - 1)
-        drawn: list[Sequence[str]] = []
+        drawn, rest, size = [], [], 0
         for group in free:
-            if sum(map(len, drawn)) + len(group) <= wanted and len(free) - len(drawn) > others:
+            if size + len(group) <= wanted and len(free) - len(drawn) > others:
                 drawn.append(group)
-        drawn = drawn or [min(free, key=len)]  # every group is larger than the list should be
-        free = [group for group in free if group not in drawn]
+                size += len(group)
+            else:
+                rest.append(group)
+        if not drawn:  # every group is larger than the list should be
+            drawn.append(rest.pop(min(range(len(rest)), key=lambda place: len(rest[place]))))
+        free = rest
         divided[side] += [path for group in drawn for path in group]
     divided["train"] += [path for group in free for path in group]
     return divided

@@ -13,7 +13,7 @@ from data.data_folder import DataFolder
 from data.folder_layout import side_of
 from data.found_photographs import SplitError
 from data.lists import LABELS, SIDES
-from data.splitting import split_folder
+from data.splitting import _divide, split_folder
 from train_val_split import main
 
 ANIMALS = ("cat", "dog")
@@ -130,8 +130,8 @@ def test_a_part_without_class_folders_is_left_out_and_named(tmp_path, capsys):
     fill(tmp_path, ["test/1.png", "test/2.png", "seg_pred/3.png"], 50)
     assert split_folder(tmp_path) == dict.fromkeys(ANIMALS, (3, 1))
     out = capsys.readouterr().out.splitlines()
-    assert "left out: 2 photographs of test, which has none of the class folders" in out
-    assert "left out: 1 photograph of seg_pred, which has none of the class folders" in out
+    assert "left out: 2 photographs of test, which is no part of the split" in out
+    assert "left out: 1 photograph of seg_pred, which is no part of the split" in out
 
 
 def test_two_folders_for_one_part_are_refused(tmp_path, capsys):
@@ -233,3 +233,79 @@ def test_balanced_classes_are_not_marked(photo_folder, capsys):
 def test_callers_get_an_error_of_the_split(tmp_path):
     with pytest.raises(SplitError, match="there is no folder"):
         split_folder(tmp_path / "nowhere")
+
+
+def test_a_train_folder_of_classes_beside_a_flat_test_folder_is_split(tmp_path, capsys):
+    parts(tmp_path, train=5)
+    fill(tmp_path, ["test/1.png", "test/2.png"], 50)
+    assert split_folder(tmp_path) == dict.fromkeys(ANIMALS, (4, 1))
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["left out: 2 photographs of test, which is no part of the split", "the class folders are in train"]
+
+
+def test_classes_with_train_and_test_in_their_names_are_classes(tmp_path):
+    names = ("bus", "freight train", "passenger train", "test car")
+    fill(tmp_path, [f"{name}/{number}.png" for name in names for number in range(2)])
+    assert tuple(split_folder(tmp_path)) == names
+
+
+def test_of_two_folders_for_one_part_the_one_with_the_classes_is_meant(tmp_path):
+    parts(tmp_path, my_train=3, my_val=2)
+    fill(tmp_path, ["train_masks/1.png", "train_masks/2.png"], 50)
+    assert split_folder(tmp_path) == dict.fromkeys(ANIMALS, (3, 2))
+
+
+def test_what_lies_beside_a_single_folder_does_not_hide_it(tmp_path):
+    fill(tmp_path / "Animals", [f"{name}/{number}.png" for name in ANIMALS for number in range(4)])
+    (tmp_path / "empty").mkdir()
+    fill(tmp_path, ["runs/sa_resnet/001/curves.png"], 50)
+    (tmp_path / "runs/sa_resnet/001/config.yaml").touch()
+    for _ in range(2):  # the second time beside its own lists
+        assert split_folder(tmp_path, lists_dir=tmp_path / "lists") == dict.fromkeys(ANIMALS, (3, 1))
+
+
+def test_under_a_limit_the_report_tells_what_is_in_the_lists(tmp_path):
+    parts(tmp_path, train=3, val=2)
+    shutil.copy(tmp_path / "train/cat/0.png", tmp_path / "val/cat/0again.png")
+    for name in ("train/dog/1.png", "train/dog/2.png"):
+        shutil.copy(tmp_path / "train/dog/0.png", tmp_path / name)
+    split_folder(tmp_path, max_per_class=2)
+    listed = {*paths(tmp_path, "train"), *paths(tmp_path, "val")}
+    with open(tmp_path / "split_report.csv", encoding="utf-8", newline="") as file:
+        reported = dict(list(csv.reader(file))[1:])
+    assert {path for path, problem in reported.items() if ", kept" in problem} <= listed
+    assert not {path for path, problem in reported.items() if "left out" in problem} & listed
+    assert sum(path.startswith("train/dog/") for path in listed) == 1
+    assert sum(path.startswith("train/dog/") and "left out" in problem for path, problem in reported.items()) == 2
+
+
+def test_a_share_for_a_part_that_is_there_has_no_effect_and_says_so(tmp_path, capsys):
+    parts(tmp_path, train=3, val=1, test=2)
+    assert split_folder(tmp_path, test_fraction=0.3) == dict.fromkeys(ANIMALS, (3, 1, 2))
+    assert "--test_fraction has no effect: your split has a part to test on" in capsys.readouterr().out
+
+
+def test_drawing_takes_time_in_proportion_to_the_photographs():
+    def calls(count):
+        groups = [Counted([str(number)]) for number in range(count)]
+        Counted.calls = 0
+        _divide(groups, {}, {"test": 0.2, "val": 0.2})
+        return Counted.calls
+
+    assert calls(2000) < 3 * calls(1000)
+
+
+class Counted(list):
+    """A group that counts how often its length is asked for or it is compared."""
+
+    calls = 0
+
+    def __len__(self):
+        Counted.calls += 1
+        return super().__len__()
+
+    def __eq__(self, other):
+        Counted.calls += 1
+        return super().__eq__(other)
+
+    __hash__ = None

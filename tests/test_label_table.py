@@ -85,7 +85,7 @@ def test_the_command_reads_a_table_in_the_data_folder_and_says_what_it_took(flat
     written(flat, FORMS["kaggle"])
     assert main(Config(data=str(flat), labels="train.csv")) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"labels of 6 of 7 photographs from {flat / 'train.csv'}: files in column 'id'"
+    assert out[0] == f"labels of 6 of 7 photographs from {flat / 'train.csv'}: files in column 'id', labels in column 'breed'"
     assert labelled(flat) == EXPECTED
 
 
@@ -180,3 +180,73 @@ def test_a_flat_folder_beside_a_table_is_told_of_the_option(flat, capsys):
 def test_labels_with_a_test_list(flat):
     counts = split_folder(flat, labels=written(flat, FORMS["kaggle"]), test_fraction=0.3)
     assert counts == dict.fromkeys(("beagle", "collie"), (1, 1, 1))
+
+
+def test_a_photograph_of_the_same_name_in_another_folder_is_not_meant(flat, capsys):
+    rows = [["file", "label"], *((f"birds/{name}.jpg", "bird") for name in ("a1", "b2")),
+            *((f"/kaggle/input/train/{name}.jpg", BREEDS[name]) for name in ("c3", "d4", "e5", "f6"))]  # fmt: skip
+    table = written(flat, rows)
+    split_folder(flat, labels=table)
+    assert set(labelled(flat).values()) == {"beagle", "collie"}
+    assert report(flat)["birds/a1.jpg"] == f"{table} line 2: there is no such photograph"
+
+
+def test_a_column_called_label_is_the_label_even_where_others_look_like_classes(flat, capsys):
+    rows = [(name, int(name in "a1 b2"), int(breed == "collie")) for name, breed in BREEDS.items()]
+    split_folder(flat, labels=written(flat, [["id", "smoker", "target"], *rows]))
+    assert DataFolder(flat).read_classes() == ["0", "1"]
+    assert "labels in column 'target'" in capsys.readouterr().out
+
+
+def test_one_column_for_each_class_is_said(flat, capsys):
+    split_folder(flat, labels=written(flat, FORMS["one-hot"]))
+    assert "one column for each class: beagle, collie" in capsys.readouterr().out
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """A folder with train/ and valid/, without class folders, and a table of both."""
+    folder = tmp_path / "parts"
+    rows = [["file", "label"]]
+    for place, (part, count) in enumerate((("train", 8), ("valid", 4))):
+        for number in range(count):
+            path = folder / part / f"{part}{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            random_photograph((place, number), (16, 12)).save(path)
+            rows.append([path.relative_to(folder), "cat" if number % 2 else "dog"])
+    return folder, str(written(folder, rows))
+
+
+def test_photographs_of_a_table_keep_the_split_of_their_folders(parts, capsys):
+    folder, table = parts
+    assert split_folder(folder, labels=table) == {"cat": (4, 2), "dog": (4, 2)}
+    assert "split already by folders into train, val; --resplit draws a new split" in capsys.readouterr().out
+    lists = DataFolder(folder)
+    assert all(sample.name.startswith("valid/") for sample in lists.read_list("val_list.txt", 2))
+    assert split_folder(folder, 0.5, labels=table, resplit=True) == {"cat": (3, 3), "dog": (3, 3)}
+    assert "is given up for a new one (--resplit)" in capsys.readouterr().out
+
+
+def test_a_class_that_is_not_there_to_train_on_gives_the_split_of_folders_up(parts, capsys):
+    folder, _ = parts
+    rows = [(f"train/train{number}.png", "cat" if number % 2 else "dog") for number in range(8)]
+    rows += [(f"valid/valid{number}.png", "fox") for number in range(4)]
+    assert split_folder(folder, 0.5, labels=written(folder, [["file", "label"], *rows]))["fox"] == (2, 2)
+    assert "given up for a new one (no photograph of fox is there to train on)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "train_list.txt", "split_report.csv"])
+def test_a_table_that_the_split_would_replace_is_refused(flat, capsys, name):
+    table = written(flat, FORMS["kaggle"], name)
+    before = table.read_bytes()
+    assert main(Config(data=str(flat), labels=str(table), overwrite=True)) == 2
+    assert "the split writes a file of this name there: rename the table" in capsys.readouterr().err
+    assert table.read_bytes() == before
+
+
+def test_a_table_that_labels_nothing_says_what_is_wrong_first(flat, capsys):
+    table = flat / "train.csv"
+    table.write_text('id,label\na1,"cat\nb2,dog\nc3,dog\n')
+    line = refusal(flat, capsys, labels=str(table))
+    assert "gives no photograph a label; the first problem: " in line
+    assert "line break in its label" in line
