@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 from data.archive import unpacked
 from data.folder_walk import files_below, leads_out
@@ -86,13 +86,15 @@ class DataFolder:
         """Whether ``path`` must not be used: with all links resolved it lies outside the folder, and links are not allowed."""
         return not self.follow_links and leads_out(path, self.root)
 
-    def files_below(self, folder: Union[str, os.PathLike]) -> Iterator[tuple[str, Optional[str]]]:
+    def files_below(
+        self, folder: Union[str, os.PathLike], on_error: Optional[Callable[[OSError], None]] = None
+    ) -> Iterator[tuple[str, Optional[str]]]:
         """Yield (path, problem) of every visible file below ``folder``, a folder in this one: see folder_walk.files_below.
 
         What a split writes into the folder of the lists does not count: that folder may lie among the class folders.
         """
         lists = os.path.abspath(self.lists)
-        for path, problem in files_below(folder, self.root, self.follow_links):
+        for path, problem in files_below(folder, self.root, self.follow_links, on_error):
             place, name = os.path.split(path)
             if name.split(OLD)[0] not in WRITTEN_BY_US or os.path.abspath(place) != lists:
                 yield path, problem

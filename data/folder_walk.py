@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 OUTSIDE = "a link that leads out of the data folder; --follow_links follows it"
 SEEN = "a link to a folder that was read already"
@@ -34,25 +34,36 @@ def leads_out(path: Union[str, os.PathLike], root: Union[str, os.PathLike]) -> b
 
 
 def files_below(
-    folder: Union[str, os.PathLike], root: Union[str, os.PathLike], follow_links: bool = False
+    folder: Union[str, os.PathLike],
+    root: Union[str, os.PathLike],
+    follow_links: bool = False,
+    on_error: Optional[Callable[[OSError], None]] = None,
 ) -> Iterator[tuple[str, Optional[str]]]:
     """Yield (path, problem) of every visible file below ``folder``, at any depth; problem: None, or why the file is left out.
 
     Passes over hidden files and folders, those of the system and what this toolkit wrote.
     Follows links that stay in ``root``, with ``follow_links`` all links. Reads each folder once, even if several links lead to
     it, and by its own name if it has one here; never reads ``root`` again. So loops of links end, and the result is independent
-    of the file system's order. Raises OSError for a folder that cannot be read.
+    of the file system's order. Calls ``on_error`` for a folder that cannot be read and goes on; without it raises the OSError.
     """
     folders, links = [os.fspath(folder)], []
     seen = set() if os.fspath(folder) == os.fspath(root) else {_identity(root)}
     while folders or links:
         here = folders.pop() if folders else links.pop(0)
-        if _identity(here) in seen:
-            yield here, SEEN
+        try:
+            identity = _identity(here)
+            if identity in seen:
+                yield here, SEEN
+                continue
+            seen.add(identity)
+            with os.scandir(here) as entries:
+                found = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
+        except OSError as error:
+            if on_error is None:
+                raise
+            error.filename = error.filename or here  # an error in the middle of a folder names none
+            on_error(error)
             continue
-        seen.add(_identity(here))
-        with os.scandir(here) as entries:
-            found = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
         for entry in found:
             if entry.is_symlink() and not follow_links and leads_out(entry.path, root):
                 yield entry.path, OUTSIDE

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
-from data.photographs import PhotographError, read_photograph
+from data.photographs import PhotographError, read_crop, whole_box
 from machine.whole_file import write_text
+from messages.progress import ProgressBar
 from messages.terminal import printable
 from plots.embedded import data_uri
 from prediction.predictions import Prediction
@@ -25,9 +27,12 @@ def write_contact_sheet(page: Path, records: Iterable[Prediction], total: int, t
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    text = templates.get_template("contact_sheet.html").render(
-        title=title, total=total, figures=[_figure(record) for _, record in shown]
-    )
+    bar, figures = ProgressBar(len(shown), "small photographs"), []
+    for _, record in shown:
+        figures.append(_figure(record))
+        bar.update(len(figures))
+    bar.close()
+    text = templates.get_template("contact_sheet.html").render(title=title, total=total, figures=figures)
     write_text(page, text)
 
 
@@ -40,8 +45,15 @@ def _figure(record):
 
 def _thumbnail(path):
     """A small JPEG as a data URI; None where the photograph has gone since."""
+    sides = []
+
+    def choose_box(width, height):
+        sides.extend((width, height))
+        return whole_box(width, height)
+
     try:
-        image = read_photograph(path)
+        square = read_crop(path, choose_box, MAX_SIDE)  # decodes a JPEG at a part of its size, unlike read_photograph
     except PhotographError:
         return None
-    return data_uri(image, MAX_SIDE)
+    scale = min(1, MAX_SIDE / max(sides))
+    return data_uri(square.resize([max(1, round(side * scale)) for side in sides], Image.Resampling.BILINEAR), MAX_SIDE)

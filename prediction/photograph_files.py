@@ -1,10 +1,11 @@
 """The photographs to predict: files and folders that the user names, as a data set whose unreadable files end nothing."""
 
 import functools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -15,15 +16,17 @@ from data.photographs import PhotographError, read_crop
 STANDARD_INPUT = "-"
 
 
-def photograph_paths(images: tuple[str, ...]) -> Iterator[str]:
-    """The files that ``images`` names, in order: a file itself, the photographs in a folder, see photographs_in, and for ``-``
-    the paths that standard input has, one a line.
+def photograph_paths(images: tuple[str, ...], on_error: Callable[[OSError], None]) -> Iterator[str]:
+    """The files that ``images`` names, in order: a file itself, the photographs in a folder, and for ``-`` the paths that
+    standard input has, one a line, in any bytes that a file name may hold.
+
+    Calls ``on_error`` for each folder that cannot be read: see photographs_in.
     """
     for given in images:
         if given == STANDARD_INPUT:
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip())
         else:
-            yield from map(str, photographs_in(Path(given)))
+            yield from map(str, photographs_in(Path(given), on_error))
 
 
 class PhotographFiles(PhotographDataset):

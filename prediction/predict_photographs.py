@@ -3,21 +3,23 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from config import Config, ConfigError, names_of
+from data.given_photographs import name_unreadable
 from data.lists import DataError
 from data.loader import PhotographLoader
 from machine.device import select_device
 from machine.regular_file import sha256_of
 from messages.progress import ProgressBar
+from messages.reason import reason_of
 from messages.terminal import columns_of, printable
 from ops import fused
 from prediction.contact_sheet import write_contact_sheet
 from prediction.photograph_files import PhotographFiles, photograph_paths
-from prediction.predictions import SUFFIXES, Journal, Prediction
+from prediction.places import chosen_places
+from prediction.predictions import Journal, Prediction, PredictionError
 from prediction.sorting import sort_photographs
 from trained.trained_run import TrainedRun
 
@@ -30,37 +32,61 @@ def predict_photographs(config: Config) -> int:
     images = config.images
     if not images:
         raise ConfigError("images: name photographs or folders to predict, as in --images holiday/; - reads paths from a pipe")
+    places = chosen_places(config)
     run = TrainedRun.chosen(config)
     config = config.inherit(run.settings, names_of(inherited_by="predict")).resolved()
     select_device(config.device)
     fused.set_mode(config.fused)
-    output = Path(config.output or f"predictions{SUFFIXES[config.table_format]}")
     top = min(config.top, len(run.classes))
-    journal = Journal(output, _origin(run, top, config))
-    paths = list(dict.fromkeys(photograph_paths(images)))
+    journal = Journal(places.output, _origin(run, top, config))
+    folders: list[OSError] = []  # that cannot be read
+    paths = list(dict.fromkeys(photograph_paths(images, folders.append)))
+    for error in folders:
+        name_unreadable(error)
     if not paths:
         raise DataError(f"no photographs in {', '.join(images)}: give photographs or folders of them")
-    with journal.begun(config.go_on) as done:
+    with journal.begun(config.go_on, paths) as done:
+        total = len(done.union(paths))  # one that has gone since it was predicted keeps its record
         if done:
-            print(f"going on after {len(done):,} of {len(paths):,} photographs")
+            print(f"going on after {len(done):,} of {total:,} photographs")
         left = [path for path in paths if path not in done]
-        bar = ProgressBar(len(paths), "photographs")
+        bar = ProgressBar(total, "photographs")
         for records in _predictions(run, left, top, config):
             journal.append(records)
-            bar.update(len(paths) - len(left) + len(records))
+            bar.update(total - len(left) + len(records))
             left = left[len(records) :]
         bar.close()
-    unreadable = _report(journal, len(paths))
-    if config.sort_into:
-        placed = sort_photographs(journal.records(), Path(config.sort_into), run.classes, copy=config.sort_with == "copy")
-        print(f"{sum(placed.values()):,} photographs in {len(placed)} folders of {printable(config.sort_into)}")
-    if config.page:
-        page = output.with_suffix(".html")
-        write_contact_sheet(page, journal.records(), len(paths), f"Predictions of {run.name}")
-        print(f"contact sheet: {printable(page)}")
-    journal.finish(config.table_format, top)
-    print(f"predictions: {printable(output)}")
-    return UNREADABLE if unreadable and config.strict else 0
+    unreadable = _report(journal, total, len(folders))
+    journal.write(places.form, top)
+    print(f"predictions: {printable(places.output)}")
+    try:
+        lost = _sort(journal, places.sorted_into, run.classes, config.sort_with)
+        if places.page:
+            write_contact_sheet(places.page, journal.records(), total, f"Predictions of {run.name}")
+            print(f"contact sheet: {printable(places.page)}")
+    except OSError as error:
+        raise PredictionError(
+            f"{reason_of(error)}; the predictions are in {places.output}, and --continue does what is left"
+        ) from None
+    journal.remove()
+    return UNREADABLE if config.strict and (unreadable or folders or lost) else 0
+
+
+def _sort(journal, folder, classes, sort_with):
+    """Sort the photographs into ``folder``, if there is one; returns how many cannot be sorted, and names the first of them."""
+    if folder is None:
+        return 0
+    lost = []
+
+    def left_out(path, reason):
+        lost.append(path)
+        if len(lost) <= MAX_ROWS:
+            print(f"left out of {printable(folder)}: {printable(path)}: {printable(reason)}", file=sys.stderr)
+
+    placed = sort_photographs(journal.records(), folder, classes, copy=sort_with == "copy", left_out=left_out)
+    ending = f", {len(lost):,} left out" if lost else ""
+    print(f"{sum(placed.values()):,} photographs in {len(placed)} folders of {printable(folder)}{ending}")
+    return len(lost)
 
 
 def _origin(run, top, config):
@@ -102,8 +128,11 @@ def _record(path, probabilities, classes, top, unsure_below):
     return Prediction(path, [(classes[label], float(probabilities[label])) for label in best], unsure=unsure)
 
 
-def _report(journal, total):
-    """Print the table of a few photographs, the counts and what cannot be read; returns how many that are."""
+def _report(journal, total, folders):
+    """Print the table of a few photographs, the counts and what cannot be read, such as ``folders`` folders.
+
+    Returns the number of unreadable photographs.
+    """
     counts: Counter[str] = Counter()
     unreadable = unsure = 0
     width = max(columns_of(printable(record.path)) for record in journal.records()) if total <= MAX_ROWS else 0
@@ -125,5 +154,6 @@ def _report(journal, total):
         print(f"{sum(counts.values()) - sum(count for _, count in counts.most_common(MAX_ROWS)):8,}  of other classes")
     endings = [f"{unsure:,} unsure"] if journal.origin["unsure_below"] is not None else []
     endings += [f"{unreadable:,} unreadable"] if unreadable else []
+    endings += [f"{folders:,} folder{'s' * (folders != 1)} unreadable"] if folders else []
     print(", ".join([f"{total:8,}  photographs", *endings]))
     return unreadable

@@ -2,18 +2,20 @@
 
 While photographs are read, each record goes to ``OUTPUT.unfinished``, one JSON object a line, after a line that says which
 network and settings made them. So a process that is interrupted or killed loses none, and ``--continue`` goes on after the last
-whole line. At the end the file becomes OUTPUT, whole or not at all.
+whole line. At the end OUTPUT is made of it, whole or not at all, and it is removed once nothing is left to do.
 """
 
 import contextlib
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from machine.regular_file import open_regular
 from machine.whole_file import whole_file
+from messages.quoting import named
 from messages.user_error import UserError
 
 SUFFIXES = {"csv": ".csv", "json": ".json", "jsonl": ".jsonl"}
@@ -49,7 +51,8 @@ class Prediction(NamedTuple):
 
 
 class Journal:
-    """The unfinished file of ``output``: ``append`` records to it, read them with ``records``, then ``finish`` it.
+    """The unfinished file of ``output``: ``append`` records to it, read them with ``records``, ``write`` the output, then
+    ``remove`` it.
 
     ``origin``: what made the records, plain values; only the same origin may go on with them.
     """
@@ -60,16 +63,18 @@ class Journal:
         self._file: Any = None
 
     @contextlib.contextmanager
-    def begun(self, go_on: bool) -> Iterator[set[str]]:
+    def begun(self, go_on: bool, paths: Iterable[str]) -> Iterator[set[str]]:
         """Open the file, and close it at the end of the block; yields the paths that it has records of.
 
-        ``go_on``: with the records that are there; otherwise there must be none. Raises PredictionError, OSError.
+        ``go_on``: with the records that are there; otherwise there must be none. ``paths``: the photographs to predict; they
+        must include those that have a record already, except for files that have gone since. Raises PredictionError, OSError.
         """
         if self.path.exists() and not go_on:
             raise PredictionError(f"{self.path} holds unfinished predictions: --continue goes on with them, or delete the file")
         if not self.output.parent.is_dir():
             raise PredictionError(f"there is no folder {self.output.parent} to write {self.output.name} into")
         done, end = self._read_back() if self.path.exists() else (set(), 0)
+        self._check_same_photographs(done, set(paths))
         with open(self.path, "ab") as self._file:
             self._file.truncate(end)
             if not end:
@@ -93,6 +98,16 @@ class Journal:
                 end += len(line)
         return done, end
 
+    def _check_same_photographs(self, done, paths):
+        """Raise PredictionError where the records are of other photographs: two jobs would end in one file."""
+        others = done - paths
+        other = next((path for path in sorted(others) if len(others) == len(done) or os.path.lexists(path)), None)
+        if other is not None:
+            raise PredictionError(
+                f"{self.path} has predictions of other photographs, such as {named(other)}: give the same --images, "
+                f"another --output, or delete the file"
+            )
+
     def append(self, records: Iterable[Prediction]) -> None:
         """Add records; they reach the file before this returns."""
         self._write(record._asdict() for record in records)
@@ -105,11 +120,14 @@ class Journal:
                 record = json.loads(line)
                 yield Prediction(**{**record, "classes": [(name, value) for name, value in record["classes"]]})
 
-    def finish(self, form: str, top: int) -> None:
-        """Write the output in the format ``form``, with ``top`` classes for each photograph; remove the unfinished file."""
+    def write(self, form: str, top: int) -> None:
+        """Write the output in the format ``form``, with ``top`` classes for each photograph."""
         with_unsure = self.origin["unsure_below"] is not None
         with whole_file(self.output) as temporary, _for_text(temporary) as file:
             WRITERS[form](file, self.records(), top, with_unsure)
+
+    def remove(self) -> None:
+        """Remove the unfinished file: nothing is left that ``--continue`` could do."""
         self.path.unlink()
 
     def _write(self, values):

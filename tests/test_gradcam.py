@@ -558,7 +558,7 @@ def test_networks_are_named_in_one_way_only(trained, capsys):
     assert "holds resnet, not sa_resnet" in refusal(capsys, settings(trained, run=run, net="sa_resnet"))
     assert "a run is given twice" in refusal(capsys, settings(trained, runs=(run, run)))
     assert "there is no checkpoint" in refusal(capsys, settings(trained, run=str(trained)))
-    assert "python train.py --net vgg19 makes one" in refusal(capsys, settings(trained, net="vgg19"))
+    assert "python train.py --net vgg19 --runs_dir" in refusal(capsys, settings(trained, net="vgg19"))
 
 
 def test_another_validation_list_is_refused_unless_asked_for(trained, tmp_path, drawn, capsys):

@@ -31,7 +31,9 @@ def test_newest_finished_run_passes_over_the_others(tmp_path):
         if status:
             write_result(run, {"status": status})
     assert newest_finished_run(tmp_path, "resnet").name == "002"
-    with pytest.raises(RunError, match=r"no finished run of sa_resnet .* python train.py --net sa_resnet makes one"):
+    with pytest.raises(
+        RunError, match=r"no finished run of sa_resnet .* python train.py --net sa_resnet --runs_dir .* makes one"
+    ):
         newest_finished_run(tmp_path, "sa_resnet")
 
 

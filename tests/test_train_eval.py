@@ -414,7 +414,7 @@ def test_missing_lists_and_missing_runs_say_what_to_do(tmp_path, capsys):
     assert "python train_val_split.py --data" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists(), "no run folder for a training that could not begin"
     assert run_eval(config) == 2
-    assert "python train.py --net resnet makes one" in capsys.readouterr().err
+    assert "python train.py --net resnet --runs_dir" in capsys.readouterr().err
 
 
 def test_summary_needs_no_data(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """A run is a folder ``runs/<net>/<NNN>/``; a new run gets the next number, so nothing is overwritten."""
 
+import shlex
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Optional, Union
 
 import yaml
 
-from config import FORMAT
+from config import FORMAT, Config
 from machine.locks import ClaimedError, claim
 from machine.whole_file import write_text
 from trained.result import read_result
@@ -46,7 +47,9 @@ def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:
     """The run that was trained last, of ``net`` or of any network; raises RunError if there is none."""
     runs = [config.parent for config in Path(runs_dir).glob(f"{net or '*'}/*/config.yaml") if config.parent.name.isdecimal()]
     if not runs:
-        raise RunError(f"there is no run{f' of {net}' if net else ''} in {runs_dir}: python train.py starts one")
+        raise RunError(
+            f"there is no run{f' of {net}' if net else ''} in {runs_dir}: {_train_command(runs_dir, net)} starts one"
+        )
 
     def trained_at(run):
         files = [run / name for name in ("config.yaml", "last.safetensors")]
@@ -68,7 +71,14 @@ def newest_finished_run(runs_dir: Union[str, Path], net: str) -> Path:
         raise RunError(f"no finished run of {net} in {parent}; {usable} is {status}: --run {usable} uses it")
     others = sorted({e.parent.parent.name for e in Path(runs_dir).glob("*/*/result.json")} - {net, "compare"})
     hint = f"; there are runs of {', '.join(others)}" if others else ""
-    raise RunError(f"no finished run of {net} in {parent}: python train.py --net {net} makes one{hint}")
+    raise RunError(f"no finished run of {net} in {parent}: {_train_command(runs_dir, net)} makes one{hint}")
+
+
+def _train_command(runs_dir, net):
+    """The command that trains a run of ``net`` (None: of the default network) in ``runs_dir``, for messages."""
+    of_net = f" --net {net}" if net else ""
+    place = "" if str(runs_dir) == Config.runs_dir else f" --runs_dir {shlex.quote(str(runs_dir))}"
+    return f"python train.py{of_net}{place}"
 
 
 def best_checkpoint(run: Union[str, Path]) -> Path:
