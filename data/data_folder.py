@@ -172,11 +172,15 @@ class DataFolder:
         return samples
 
     def class_of_paths(self) -> dict[str, str]:
-        """{relative path: class name} of all photographs in both lists, empty without labels.txt; raises DataError."""
+        """{relative path: class name} of all photographs in the lists, empty without labels.txt; raises DataError.
+
+        The test list counts where there is one.
+        """
         if not self.has_classes():
             return {}
         classes = self.read_classes()
-        samples = [sample for name in (TRAIN_LIST, VAL_LIST) for sample in self.read_list(name, len(classes))]
+        names = [TRAIN_LIST, VAL_LIST, *([TEST_LIST] if (self.lists / TEST_LIST).is_file() else [])]
+        samples = [sample for name in names for sample in self.read_list(name, len(classes))]
         return {sample.name: classes[sample.label] for sample in samples}
 
     def _unconfirmed(self, text):

@@ -1,5 +1,6 @@
 """Where the photographs of a training come from: the settings of the part "data", together."""
 
+import shlex
 from typing import NamedTuple, Optional
 
 
@@ -13,3 +14,9 @@ class DataSource(NamedTuple):
     data: str
     follow_links: bool = False
     lists_dir: Optional[str] = None
+
+    @property
+    def options(self) -> str:
+        """The options of a command that name this place, for messages."""
+        lists = "" if self.lists_dir is None else f" --lists_dir {shlex.quote(self.lists_dir)}"
+        return f"--data {shlex.quote(self.data)}{lists}"

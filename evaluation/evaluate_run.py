@@ -10,7 +10,7 @@ from machine.device import select_device
 from messages.progress import ProgressBar
 from messages.terminal import printable
 from ops import fused
-from trained.trained_run import TrainedRun
+from trained.trained_run import TrainedRun, names_lists
 from training.epoch_metrics import EPOCH_METRICS, PredictionRecorder
 from training.model import TrainingModel
 
@@ -55,11 +55,11 @@ def evaluate_run(config: Config) -> dict[str, Any]:
 
 def _open_list(run: TrainedRun, config: Config) -> tuple[PhotographDataset, bool]:
     """The photographs to evaluate on, and whether the run's training had the same lists; raises a UserError."""
-    source, asked_for = run.source(config), "data" in config.given
+    source, asked_for = run.source(config), names_lists(config)
     if config.split == "test":
         test_set = run.open_test_set(source)
         run.check_classes(test_set)
         return test_set, run.check_lists_beside(test_set, source, asked_for)
     val_set = run.open_validation_set(source)
     run.check_classes(val_set)
-    return val_set, run.check_val_list(val_set, asked_for)
+    return val_set, run.check_val_list(val_set, source, asked_for)

@@ -18,7 +18,7 @@ from data.given_photographs import photographs_in
 from data.lists import DataError
 from messages.quoting import named
 from messages.terminal import printable
-from trained.trained_run import TrainedRun
+from trained.trained_run import TrainedRun, names_lists
 
 MAX_REASONS = 3  # that one line gives
 
@@ -39,9 +39,10 @@ def validation_photographs(config: Config, runs: list[TrainedRun]) -> list[Photo
 
     Raises DataError where the list cannot be read, CheckpointError where a run was validated on another list.
     """
-    datasets = [run.open_validation_set(runs[0].source(config)) for run in runs]
+    source = runs[0].source(config)
+    datasets = [run.open_validation_set(source) for run in runs]
     for run, dataset in zip(runs, datasets):
-        run.check_val_list(dataset, asked_for="data" in config.given)
+        run.check_val_list(dataset, source, asked_for=names_lists(config))
     first = datasets[0]
     drawn = _draw(range(len(first)), config.sample, config.seed)
     print(f"{len(drawn)} of {len(first)} photographs of {printable(first.source)}")
@@ -83,8 +84,9 @@ def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph
 def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Path]], Optional[str]]:
     """A function from a path to the name of its class: by the lists of the data folder ``source``, else by its class folders.
 
-    It returns None for a photograph that is in no list and in no class folder named in ``names``. Data sets that are no
-    folders, such as CIFAR-10, say nothing about files.
+    It returns None for a photograph that is in no list and in no class folder named in ``names``; class folders may lie in
+    other folders, as in a folder that is split already. Data sets that are no folders, such as CIFAR-10, say nothing about
+    files.
     """
     listed, root = {}, Path(source.data)
     try:
@@ -100,7 +102,9 @@ def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Pa
             place, base = Path(form(path)), Path(form(root))
             if place != base and place.is_relative_to(base):
                 inside = place.relative_to(base)
-                return listed.get(inside.as_posix(), inside.parts[0] if inside.parts[0] in names else None)
+                # the outermost: photographs belong to their class at any depth, so cat/dog/1.jpg is a cat
+                class_folder = next((part for part in inside.parts[:-1] if part in names), None)
+                return listed.get(inside.as_posix(), class_folder)
         return None
 
     return known

@@ -60,13 +60,13 @@ HELP = {
     "early_stop": "早停：验证准确率连续这么多轮没有提高就停止训练（0 表示从不）",
     "save_best_above": "验证准确率高于此值时才保存 best.safetensors（0 表示没有要求）",
     "seed": "随机种子，决定数据划分、权重初始化、打乱顺序、数据增强以及其他随机抽取",
-    "resume": "继续一次中断的训练：给出它的运行文件夹，或 latest，即 --net（未指定时为任何网络）最近训练的一次运行；"
+    "resume": "继续一次中断的训练：给出它的运行目录，或 latest，即 --net（未指定时为任何网络）最近训练的一次运行；"
     "沿用该次运行的设置，--epochs 和 --early_stop 可以加大",
     "save_every_steps": "除每轮结束时以外，在一轮之内每隔这么多步也保存一次训练状态（0 表示只在每轮结束时保存）",
     "seeds": "每个网络训练多少次，随机种子依次为 seed、seed + 1……",
     "runs_dir": "保存所有运行的文件夹",
-    "run": "网络的运行文件夹",
-    "runs": "直接比较这些已完成的运行文件夹，代替 --nets",
+    "run": "网络的运行目录",
+    "runs": "直接比较这些已完成的运行目录，代替 --nets",
     "picture": "照片网格图保存到的文件",
     "output": "预测结果写入的文件",
     "table_format": "预测结果的格式：表格、JSON 列表，或每行一个 JSON 对象",
@@ -106,7 +106,7 @@ DEFAULTS = {
     "learning_rate": "0.1 × batch_size / 256；adam 和 adamw 为 0.001",
     "warmup_epochs": "5，但不超过 --epochs 的十分之一",
     "run": "--net 最新的一次已完成的运行",
-    "picture": "photographs.png；gradcam.py 为运行文件夹中的 gradcam.png",
+    "picture": "photographs.png；gradcam.py 为运行目录中的 gradcam.png",
     "threads": "全部核心",
     "num_workers": "Linux 上为核心数 - 1，最多 8；其他系统为 0",
 }

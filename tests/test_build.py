@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from machine import temporary_folder
 from ops import build
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,6 +198,14 @@ def test_on_insists(tmp_path, run_step):
     assert "fused = 'on': no C++ compiler" in own[-1]
 
 
+@pytest.fixture
+def temporary_build():
+    """What is built in a temporary folder is gone after the test, as it is when a process ends."""
+    yield
+    temporary_folder.remove_temporary_folder()
+
+
+@pytest.mark.usefixtures("temporary_build")
 def test_a_folder_of_another_user_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = build.cache_root() / build.BuildCommands().digest()

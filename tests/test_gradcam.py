@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 from cifar10_archive import contents, write_archive
+from conftest import CLASSES as CLASSES_THERE
 from conftest import random_photograph
 from paddle import nn
 from PIL import Image
@@ -22,6 +23,7 @@ from config import Config
 from data.data_folder import DataFolder
 from data.data_source import DataSource
 from data.lists import write_lists
+from data.splitting import split_folder
 from explanation import explain_photographs
 from explanation.class_activation import grad_cam
 from explanation.photograph_choice import true_classes
@@ -585,6 +587,44 @@ def test_another_validation_list_is_refused_unless_asked_for(trained, tmp_path, 
 
 def test_the_data_folder_itself_has_no_class(listed_folder):
     assert true_classes(DataSource("folder", str(listed_folder)), {"cat"})(listed_folder) is None
+
+
+def split_already(listed_folder):
+    """The photographs of listed_folder in PART/CLASS, with one in a folder that no list has."""
+    root = listed_folder.with_name("split already")
+    for name in CLASSES_THERE:
+        for number in range(6):
+            part = ("train", "train", "valid", "test", "test", "unlisted")[number]
+            (root / part / name / "dog").mkdir(parents=True, exist_ok=True)
+            shutil.copy(listed_folder / name / f"{name}_{number}.jpg", root / part / name)
+    return root
+
+
+def test_the_classes_of_a_folder_that_is_split_already_are_known(listed_folder, capsys):
+    root = split_already(listed_folder)
+    split_folder(root)
+    classes = DataFolder(root).class_of_paths()
+    assert sum(path.startswith("test/") for path in classes) == 6
+    known = true_classes(DataSource("folder", str(root)), set(CLASSES_THERE))
+    for part, number in (("train", 0), ("valid", 2), ("test", 4), ("unlisted", 5)):
+        for name in CLASSES_THERE:
+            assert known(root / part / name / f"{name}_{number}.jpg") == name
+    # class folders alone: the folder of a class may be below others, and has the photographs at any depth
+    assert known(root / "test" / "cat" / "dog" / "new.jpg") == "cat"
+    assert known(root / "test" / "new.jpg") is None
+    assert known(root / "test" / "cat") is None, "a file with the name of a class"
+
+
+def test_a_class_known_from_the_test_list_needs_no_class_folder(listed_folder):
+    (listed_folder / "others").mkdir()
+    (listed_folder / "cat" / "cat_5.jpg").rename(listed_folder / "others" / "1.jpg")
+    listed = listed_folder / "val_list.txt"
+    listed.write_text(listed.read_text().replace("cat/cat_5.jpg 0\n", ""))
+    known = true_classes(DataSource("folder", str(listed_folder)), set(CLASSES_THERE))
+    assert known(listed_folder / "others" / "1.jpg") is None
+    (listed_folder / "test_list.txt").write_text("others/1.jpg 0\n")
+    known = true_classes(DataSource("folder", str(listed_folder)), set(CLASSES_THERE))
+    assert known(listed_folder / "others" / "1.jpg") == "cat"
 
 
 def test_class_folders_of_an_archive_count_where_its_lists_are_bad(photo_folder, tmp_path, monkeypatch, capsys):

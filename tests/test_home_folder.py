@@ -31,6 +31,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems n
 def home(tmp_path, monkeypatch):
     """A home that can be written, and no variables that name other folders; afterwards no temporary folder is left."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(temporary_folder, "_made", None)  # this process may have one from an earlier test
     monkeypatch.setattr(tempfile, "tempdir", None)
     for name in VARIABLES:
         os.environ.pop(name, None)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import shutil
 import sys
 import zipfile
@@ -178,3 +179,42 @@ def test_every_script_takes_it_and_a_run_remembers_it(read_only, tmp_path, monke
     assert run("compare", *data, *runs, *TINY, "--nets", "resnet", "resnet18") == 0
     assert capsys.readouterr().out.count("is there already") == 2
     assert names(read_only) == before
+
+
+@pytest.fixture
+def trained(photo_folder, tmp_path, monkeypatch, register_tiny_network):
+    """A run of a tiny network on photo_folder with the lists in ``my lists``, a test list too; the current folder has both."""
+    monkeypatch.chdir(tmp_path)
+    assert run("train_val_split", "--data", "photographs", "--lists_dir", "my lists", "--test_fraction", 0.2) == 0
+    data = "--data", "photographs", "--lists_dir", "my lists"
+    assert run("train", *data, "--runs_dir", "runs", *TINY, "--net", "resnet") == 0
+    return "--run", "runs/resnet/001"
+
+
+def test_a_place_given_on_resume_is_that_of_eval_and_gradcam(trained, tmp_path, capsys, quick_pictures):
+    best = tmp_path / "runs" / "resnet" / "001" / "best.safetensors"
+    content = best.read_bytes()
+    (tmp_path / "my lists").rename(tmp_path / "lists")
+    (tmp_path / "photographs").rename(tmp_path / "moved")
+    assert run("train", "--resume", trained[1], "--epochs", 2, "--data", "moved", "--lists_dir", "lists") == 0
+    best.write_bytes(content)  # as where the first epoch stays the best
+    assert run("eval", *trained, "--num_workers", 0) == 0
+    assert run("eval", *trained, "--num_workers", 0, "--split", "test") == 0
+    capsys.readouterr()
+    assert run("gradcam", *trained, "--sample", 2) == 0
+    assert "2 of 3 photographs of lists/val_list.txt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [("eval", "--num_workers", 0), ("eval", "--num_workers", 0, "--split", "test"),
+                                       ("gradcam", "--sample", 2)])  # fmt: skip
+def test_other_lists_are_refused_with_options_that_use_them(trained, capsys, quick_pictures, arguments):
+    assert run("train_val_split", "--data", "photographs", "--lists_dir", "my lists", "--test_fraction", 0.2, "--seed", 5) == 0
+    capsys.readouterr()
+    script, *options = arguments
+    assert run(script, *trained, *options) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    remedy = line.split("Train again, or use it anyway with ")[1]
+    assert remedy == "--data photographs --lists_dir 'my lists'"
+    assert run(script, *trained, *options, *shlex.split(remedy)) == 0
+    assert run(script, *trained, *options, "--lists_dir", "my lists") == 0, "who names the lists asks for them"
+    assert run(script, *trained, *options, "--data", "photographs") == 2, "--data alone: the lists lie in it"

@@ -2,10 +2,12 @@
 
 import csv
 import dataclasses
+import shutil
 
 import numpy as np
 import paddle
 import pytest
+import yaml
 from conftest import CLASSES, random_photograph
 
 import eval as eval_script
@@ -15,7 +17,7 @@ from data.data_source import DataSource
 from data.lists import DataError, write_lists
 from networks.classifier import Classifier
 from trained.checkpoint import CheckpointError, load_network_state
-from trained.run_folder import RunError, newest_finished_run
+from trained.run_folder import RunError, newest_finished_run, write_config
 from trained.trained_run import TrainedRun
 
 
@@ -78,12 +80,13 @@ def test_a_validation_set_can_be_elsewhere(place, run, tmp_path):
     (tmp_path / "dog").mkdir()
     random_photograph(1).save(tmp_path / "dog" / "1.png")
     write_lists(tmp_path, CLASSES, [("dog/1.png", 1)], [("dog/1.png", 1)])
-    own, other = run.open_validation_set(), run.open_validation_set(DataSource("folder", str(tmp_path)))
+    source = DataSource("folder", str(tmp_path))
+    own, other = run.open_validation_set(), run.open_validation_set(source)
     assert (len(own), len(other)) == (6, 1)
-    assert run.check_val_list(own, asked_for=False)
-    assert not run.check_val_list(other, asked_for=True)
+    assert run.check_val_list(own, run.settings.data_source(), asked_for=False)
+    assert not run.check_val_list(other, source, asked_for=True)
     with pytest.raises(CheckpointError, match="it may hold photographs that the run was trained on"):
-        run.check_val_list(other, asked_for=False)
+        run.check_val_list(other, source, asked_for=False)
     run.check_classes(other)
     write_lists(tmp_path, CLASSES[::-1], [("dog/1.png", 1)], [("dog/1.png", 1)])
     with pytest.raises(DataError, match=r"trained on 3 classes, .* has 3 \(the same names in another order\)"):
@@ -101,3 +104,20 @@ def test_the_run_is_chosen_by_its_folder_or_is_the_newest_of_its_network(place, 
         TrainedRun.newest(place / "runs", "vgg19")
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         TrainedRun.open(place)
+
+
+def test_the_data_are_where_config_yaml_says_and_the_rest_is_of_the_checkpoint(place, tmp_path):
+    copy = tmp_path / "001"
+    shutil.copytree(place / "runs" / "resnet" / "001", copy)
+    before = TrainedRun.open(copy).settings
+    written = yaml.safe_load((copy / "config.yaml").read_text())
+    moved = {"data": "new", "follow_links": True, "lists_dir": "new lists"}
+    write_config(copy, {**written, **moved, "eval_crop": "center", "runs_dir": "elsewhere"})
+    settings = TrainedRun.open(copy).settings
+    assert settings == dataclasses.replace(before, **moved)
+    assert settings.data_source() == DataSource("folder", "new", True, "new lists")
+    for unusable in (b"data: [", b"format: 999\n", b"data: 5\n"):
+        (copy / "config.yaml").write_bytes(unusable)
+        assert TrainedRun.open(copy).settings == before
+    (copy / "config.yaml").unlink()
+    assert TrainedRun.open(copy).settings == before

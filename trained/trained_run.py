@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from config import Config, config_of_checkpoint
+from config import Config, ConfigError, config_of_checkpoint, load_config, names_of
 from data.data_sets import digests, find_data, open_side, open_test_set
 from data.data_source import DataSource
 from data.lists import DataError
@@ -18,6 +19,7 @@ from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographError, read_crop
 from networks import build_network
 from networks.classifier import Classifier
+from settings.format_number import FormatError
 from trained.checkpoint import CheckpointError, load_network_state, read_header
 from trained.run_folder import best_checkpoint, newest_finished_run
 
@@ -26,9 +28,10 @@ class TrainedRun:
     """The network of a run's best epoch: open it with ``open``, ``newest`` or ``chosen``.
 
     ``folder``: of the run. ``checkpoint``: the file of the best epoch; ``header``: its header, see trained.header.
-    ``settings``: the Config of its training. ``net``: its name in networks.NETWORKS. ``classes``: names in label order.
-    ``epoch``: the best epoch, from 1. ``view``: how the network sees photographs, as arguments of
-    data.photograph_dataset.PhotographDataset. ``classifier`` reads the weights at its first call, onto Paddle's current device.
+    ``settings``: the Config of its training, with the newest place of its data. ``net``: its name in networks.NETWORKS.
+    ``classes``: names in label order. ``epoch``: the best epoch, from 1. ``view``: how the network sees photographs, as
+    arguments of data.photograph_dataset.PhotographDataset. ``classifier`` reads the weights at its first call, onto Paddle's
+    current device.
     """
 
     def __init__(self, folder: Path, checkpoint: Path, header: dict[str, Any], settings: Config):
@@ -47,7 +50,7 @@ class TrainedRun:
         folder = Path(folder)
         checkpoint = best_checkpoint(folder)
         header = read_header(checkpoint)
-        return cls(folder, checkpoint, header, config_of_checkpoint(header, checkpoint))
+        return cls(folder, checkpoint, header, _with_place(folder, config_of_checkpoint(header, checkpoint)))
 
     @classmethod
     def newest(cls, runs_dir: str | Path, net: str) -> TrainedRun:
@@ -133,8 +136,8 @@ class TrainedRun:
             difference = "the same names in another order"
         raise DataError(f"{self.folder} was trained on {len(own)} classes, {dataset.data} has {len(found)} ({difference})")
 
-    def check_val_list(self, dataset: PhotographDataset, asked_for: bool) -> bool:
-        """Whether ``dataset`` has the list that the run was validated on.
+    def check_val_list(self, dataset: PhotographDataset, source: DataSource, asked_for: bool) -> bool:
+        """Whether ``dataset``, of ``source``, has the list that the run was validated on.
 
         Raises CheckpointError if it has another one and the user has not ``asked_for`` it.
         """
@@ -142,7 +145,7 @@ class TrainedRun:
         if not same and not asked_for:
             raise CheckpointError(
                 f"{dataset.source} is not the list that {self.folder} was validated on: it may hold photographs that the run "
-                f"was trained on. Train again, or use it anyway with --data {dataset.data}"
+                f"was trained on. Train again, or use it anyway with {source.options}"
             )
         return same
 
@@ -156,6 +159,19 @@ class TrainedRun:
         if not same and not asked_for:
             raise CheckpointError(
                 f"{test_set.source} lies beside other lists than {self.folder} was trained and validated on: it may hold "
-                f"photographs that the run was trained on. Train again, or use it anyway with --data {test_set.data}"
+                f"photographs that the run was trained on. Train again, or use it anyway with {source.options}"
             )
         return same
+
+
+def names_lists(config: Config) -> bool:
+    """Whether the user named the lists: then those that a run has not had are used as well."""
+    return bool({"data", "lists_dir"} & config.given)
+
+
+def _with_place(folder, trained):
+    """``trained``, the settings in a checkpoint, with the place of the data in config.yaml: --resume may have given a new one,
+    after the best epoch."""
+    with contextlib.suppress(ConfigError, FormatError):
+        return trained.inherit(load_config(folder / "config.yaml"), names_of(part="data", affects="place"))
+    return trained
