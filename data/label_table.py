@@ -214,7 +214,7 @@ def _delimiter(path, lines):
 def _path_and_label(lines):
     """[Row, ...] of lines "path label", where the last space parts the two, as in our own lists."""
     parts = [(number, *line.strip().rpartition(" ")[::2]) for number, line in enumerate(lines, start=1)]
-    return [Row(number, [path.strip(), label]) for number, path, label in parts if path]
+    return [Row(number, [path.strip(), label.strip()]) for number, path, label in parts if path]
 
 
 def _parsed(path, lines, delimiter):

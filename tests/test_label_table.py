@@ -76,7 +76,7 @@ def test_columns_are_found_by_what_is_in_them(flat, form, delimiter, encoding):
 
 def test_lines_of_a_path_and_a_label_are_read(flat):
     table = flat / "all.txt"
-    table.write_text("".join(f"train/{name}.jpg {breed}\n" for name, breed in BREEDS.items()))
+    table.write_text("".join(f"train/{name}.jpg \u2028{breed}\n" for name, breed in BREEDS.items()), encoding="utf-8")
     split_folder(flat, labels=table)
     assert labelled(flat) == EXPECTED
 
