@@ -49,7 +49,7 @@ def holiday(tmp_path):
 def predicted(run, tmp_path, *words, code=0):
     """Run the script; the rows of predictions.csv."""
     output = tmp_path / "predictions.csv"
-    arguments = ["--run", run.folder, "--output", output, "--num_workers", 0, "--threads", 2, *words]
+    arguments = ["--run", run.folder, "--output", output, "--num_workers", 0, "--threads", 2, "--device", "cpu", *words]
     assert predict.main(parse_config([*map(str, arguments)], "predict")) == code
     with open(output, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -444,7 +444,7 @@ def test_places_that_cannot_be_used_are_refused_before_the_first_photograph(
     (tmp_path / "link").symlink_to(holiday)
     monkeypatch.setattr(TrainedRun, "predict", lambda *arguments: pytest.fail("a photograph was predicted"))
     before = sorted(tmp_path.rglob("*"))
-    arguments = ["--run", str(run.folder), "--images", "holiday", "--num_workers", "0", *words]
+    arguments = ["--run", str(run.folder), "--images", "holiday", "--num_workers", "0", "--device", "cpu", *words]
     assert predict.main(parse_config(arguments, "predict")) == 2
     error = capsys.readouterr().err
     assert text in error

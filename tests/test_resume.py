@@ -469,7 +469,7 @@ def test_classes_that_came_or_went_are_named(interrupted, data, tmp_path, capsys
     other = with_classes(data, tmp_path / "other", CHANGES[complaint])
     capsys.readouterr()
     before = files(copy)
-    assert resume(copy, "--data", other) == 2
+    assert resume(copy, "--data", other, "--device", "cpu") == 2
     error = capsys.readouterr().err
     assert f"{copy} cannot be continued: {complaint} give --data with the classes that it has, or train anew" in error
     assert error.count("\n") == 1
