@@ -4,8 +4,8 @@
 # The Python for .venv, as in `make PYTHON=python3.10 test`; by default the first suitable one.
 PYTHON =
 
-# How many processes share the tests, as in `make JOBS=1 test`.
-JOBS = 2
+# How many processes share the tests, as in `make JOBS=2 test`; without it, one.
+JOBS =
 
 # Arguments for `make fuzz`, as in `make FUZZ="--inputs 5000 recipes" fuzz`.
 FUZZ =
@@ -64,10 +64,10 @@ demo: setup
 	@ls -1 $(DEMO_PICTURES)
 
 test: setup-dev
-	$(VENV_PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(VENV_PYTHON) -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
 
 test-matrix:
-	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py --numprocesses $(JOBS) --dist loadfile
+	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py
 
 # Installs the fuzzer only here, to save time in every other .venv: the short form in `make test` does not need it.
 fuzz: setup-dev
