@@ -204,6 +204,8 @@ def _open(file, kind):
         from PIL import PngImagePlugin
 
         PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT_BYTES  # such a PNG would be refused for something that is not its pixels
+    if kind == "WebP":
+        _check_canvas(file)
     try:
         return Image.open(file, formats=(FORMATS[kind],))
     except Image.DecompressionBombError:
@@ -213,6 +215,19 @@ def _open(file, kind):
         if _is_jpeg(image) and width * height <= LARGEST_JPEG * max_pixels() and decodes_in_one_pass(_content(file)):
             return image
         raise PhotographError(f"{width:,} x {height:,} pixels, more than {max_pixels():,} in all: make it smaller") from None
+
+
+def _check_canvas(file):
+    """Raise PhotographError for an extended WebP whose canvas is too large.
+
+    Its decoder allocates eight bytes for each pixel of it before Pillow looks at the size.
+    """
+    head = file.read(30)
+    file.seek(0)
+    if head[12:16] == b"VP8X" and len(head) == 30:
+        width, height = (1 + int.from_bytes(head[place : place + 3], "little") for place in (24, 27))
+        if width * height > max_pixels():
+            raise PhotographError(f"{width:,} x {height:,} pixels, more than {max_pixels():,} in all: make it smaller")
 
 
 def _is_jpeg(image):

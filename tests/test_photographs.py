@@ -366,3 +366,15 @@ def test_a_png_with_a_long_text_is_read(tmp_path):
     text.add_text("Comment", "x" * 3_000_000, zip=True)
     random_photograph(1).save(tmp_path / "photo.png", pnginfo=text)
     assert difference(read_photograph(tmp_path / "photo.png"), random_photograph(1)) == 0
+
+
+def test_a_webp_of_a_huge_canvas_is_refused_before_its_decoder_is_asked(tmp_path, monkeypatch):
+    file = tmp_path / "canvas.webp"
+    random_photograph(1).save(file, save_all=True, append_images=[random_photograph(2)])
+    content = bytearray(file.read_bytes())
+    assert content[12:16] == b"VP8X"
+    content[24:30] = (59_999).to_bytes(3, "little") * 2
+    file.write_bytes(content)
+    monkeypatch.setattr(Image, "open", lambda *arguments, **options: pytest.fail("it would allocate 29 GB"))
+    with pytest.raises(PhotographError, match="60,000 x 60,000 pixels, more than 178,956,970 in all"):
+        read_photograph(file)
