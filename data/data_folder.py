@@ -30,6 +30,7 @@ from data.paddlex import PADDLEX_FILES
 from data.split_record import OLD, RECORD, REPORT
 from machine.regular_file import NotRegularError
 from messages.quoting import named
+from messages.reason import reason_of
 
 WRITTEN_BY_US = {*LISTS, *PADDLEX_FILES, RECORD, REPORT}
 SAVE_AS_UTF8 = "save the file as UTF-8"
@@ -211,10 +212,9 @@ class DataFolder:
         except NotRegularError as error:
             raise DataError(f"{path}: {error}; {self.split_command} writes it again") from None
         except NotTextError as error:
-            where = path if error.line is None else f"{path} line {error.line}"
-            raise DataError(f"{where} cannot be read: {error}: {SAVE_AS_UTF8}") from None
+            raise DataError(f"{error.where(path)} cannot be read: {error}: {SAVE_AS_UTF8}") from None
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error}; {self.split_command} writes it again") from None
+            raise DataError(f"{path} cannot be read: {reason_of(error, path)}; {self.split_command} writes it again") from None
 
 
 class _Problem(NamedTuple):

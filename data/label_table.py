@@ -236,8 +236,7 @@ def _lines_of(path):
     except FileNotFoundError:
         raise SplitError(f"there is no {path}: --labels names a file of labels, CSV or text") from None
     except NotTextError as error:
-        where = path if error.line is None else f"{path} line {error.line}"
-        raise SplitError(f"{where} cannot be read: {error}: save it as CSV in UTF-8") from None
+        raise SplitError(f"{error.where(path)} cannot be read: {error}: save it as CSV in UTF-8") from None
     except OSError as error:
         raise SplitError(f"{path} cannot be read: {reason_of(error, path)}") from None
     return [line.replace("\0", "").replace("\ufeff", "").replace("\r", "") for line in lines]

@@ -24,6 +24,10 @@ class NotTextError(ValueError):
         super().__init__(reason)
         self.line = line
 
+    def where(self, path: Union[str, os.PathLike]) -> str:
+        """The file ``path`` and, if it is known, the line in it, for messages."""
+        return f"{path}" if self.line is None else f"{path} line {self.line}"
+
 
 class ListText(NamedTuple):
     """The lines of a list, without their ends, and the encoding that they were read in.

@@ -3,6 +3,7 @@
 import re
 
 from machine.regular_file import NotRegularError
+from messages.reason import reason_of
 
 _TOO_SHORT = re.compile(r"truncated|not enough image data|not large enough|requires a buffer|unexpected end|premature", re.I)
 
@@ -14,7 +15,7 @@ class PhotographError(ValueError):
     """A file that cannot be read as a photograph; the message is the reason alone, without the path."""
 
 
-def reason_of(error: BaseException, opened: bool) -> str:
+def reading_problem(error: BaseException, opened: bool) -> str:
     """The reason for an error that the system or Pillow raised; ``opened``: the file's header was read without one."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
@@ -24,7 +25,7 @@ def reason_of(error: BaseException, opened: bool) -> str:
         return "too large for the memory"
     # an error from the system has a number, one from Pillow's decoders has none
     if isinstance(error, NotRegularError) or getattr(error, "errno", None):
-        return "cannot be read: " + " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        return f"cannot be read: {reason_of(error, getattr(error, 'filename', None))}"
     # Pillow's decoders raise nearly every type of error on damaged files, with messages for programmers
     text = str(error)
     if _TOO_SHORT.search(text):

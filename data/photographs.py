@@ -19,7 +19,7 @@ from PIL import Image
 from data.checksums import png_pixels_are_whole
 from data.color_profiles import transform_to_srgb
 from data.jpeg_segments import count_scans, decodes_in_one_pass
-from data.photograph_errors import WRONG_HEADER, WRONG_PIXELS, PhotographError, reason_of
+from data.photograph_errors import WRONG_HEADER, WRONG_PIXELS, PhotographError, reading_problem
 from data.photograph_formats import FORMATS, HEIC, read_kind, why_unreadable
 from data.tiff_pixels import check_tiff, eight_bits
 from machine.regular_file import open_regular
@@ -195,7 +195,7 @@ def _decode(path, finish):
     except Exception as error:  # Pillow's decoders raise nearly every type of error on damaged files
         if kind == HEIC and isinstance(error, AttributeError):  # in a plugin that was written for another Pillow
             raise PhotographError("HEIC: this pillow-heif does not fit Pillow: pip install --upgrade pillow-heif") from error
-        raise PhotographError(reason_of(error, opened)) from error
+        raise PhotographError(reading_problem(error, opened)) from error
 
 
 def _open(file, kind):

@@ -15,6 +15,26 @@ def random_photograph(seed, size=(48, 40), cells=6):
     return blotches.resize(size, Image.Resampling.BICUBIC)
 
 
+def fill(folder, names, first_seed=0):
+    """Write a different photograph under each name; returns the folder."""
+    for seed, name in enumerate(names, start=first_seed):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        random_photograph(seed, (16, 12)).save(path)
+    return folder
+
+
+def write_listed_photographs(folder, classes=CLASSES, of_each_class=6, suffix=".png"):
+    """Write photographs of ``classes`` and their lists into ``folder``: the first four of each class are to train on."""
+    sides = [], []
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(of_each_class):
+            random_photograph((label, number)).save(folder / name / f"{number}{suffix}")
+            sides[number >= 4].append((f"{name}/{number}{suffix}", label))
+    write_lists(folder, classes, *sides)
+
+
 def resize_then_crop(image, image_size):
     """The crop of evaluation in two separate steps: shorter side to image_size * 256 / 224, then the central square."""
     scale = image_size * 256 / 224 / min(image.size)
@@ -93,13 +113,7 @@ def tiny_run_place(tmp_path_factory):
     from config import Config
 
     folder = tmp_path_factory.mktemp("trained")
-    sides = [], []
-    for label, name in enumerate(CLASSES):
-        (folder / "data" / name).mkdir(parents=True)
-        for number in range(6):
-            random_photograph((label, number)).save(folder / "data" / name / f"{number}.png")
-            sides[number >= 4].append((f"{name}/{number}.png", label))
-    write_lists(folder / "data", CLASSES, *sides)
+    write_listed_photographs(folder / "data")
     config = Config(
         net="resnet", data=str(folder / "data"), runs_dir=str(folder / "runs"), image_size=32, epochs=1, batch_size=4,
         num_workers=0, threads=2, eval_crop="resize", mean=(0.5, 0.25, 0.75), std=(0.5, 0.25, 1.0),

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, random_photograph
+from conftest import CLASSES, fill
 
 from config import Config, ConfigError
 from data.data_folder import DataFolder
@@ -17,15 +17,6 @@ from data.splitting import _divide, split_folder
 from train_val_split import main
 
 ANIMALS = ("cat", "dog")
-
-
-def fill(folder, names, first_seed=0):
-    """Write a different photograph under each name."""
-    for seed, name in enumerate(names, start=first_seed):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        random_photograph(seed, (16, 12)).save(path)
-    return folder
 
 
 def parts(root, first_seed=0, classes=ANIMALS, **counts):

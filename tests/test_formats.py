@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import yaml
-from conftest import CLASSES, random_photograph
+from conftest import write_listed_photographs
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -17,7 +17,6 @@ import networks
 import train
 from comparison import run_plan
 from config import Config, parse_config
-from data.lists import write_lists
 from trained import header, history, result
 from trained.checkpoint import read_header
 from trained.history import read_history
@@ -49,13 +48,7 @@ def run(script, *arguments):
 def place(tmp_path_factory):
     """A folder with ``data`` and an evaluated run of either network in ``runs``."""
     folder = tmp_path_factory.mktemp("formats")
-    sides = [], []
-    for label, name in enumerate(CLASSES):
-        (folder / "data" / name).mkdir(parents=True)
-        for number in range(6):
-            random_photograph((label, number)).save(folder / "data" / name / f"{number}.png")
-            sides[number >= 4].append((f"{name}/{number}.png", label))
-    write_lists(folder / "data", CLASSES, *sides)
+    write_listed_photographs(folder / "data")
     with pytest.MonkeyPatch.context() as patch:
         register(patch)
         for net in NETS:

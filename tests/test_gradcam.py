@@ -10,7 +10,7 @@ import paddle.nn.functional as F
 import pytest
 from cifar10_archive import contents, write_archive
 from conftest import CLASSES as CLASSES_THERE
-from conftest import random_photograph
+from conftest import random_photograph, write_listed_photographs
 from paddle import nn
 from PIL import Image
 from safetensors.numpy import load_file
@@ -326,13 +326,7 @@ def register(monkeypatch):
 def trained(tmp_path_factory):
     """A data folder of three classes with lists, and the folder of a run of either network on it."""
     folder = tmp_path_factory.mktemp("gradcam")
-    sides = [], []
-    for label, name in enumerate(CLASSES):
-        (folder / "data" / name).mkdir(parents=True)
-        for number in range(8):
-            random_photograph((label, number)).save(folder / "data" / name / f"{number}.jpg")
-            sides[number >= 4].append((f"{name}/{number}.jpg", label))
-    write_lists(folder / "data", CLASSES, *sides)
+    write_listed_photographs(folder / "data", CLASSES, of_each_class=8, suffix=".jpg")
     with pytest.MonkeyPatch.context() as patch:
         register(patch)
         for net in ("resnet", "sa_resnet"):

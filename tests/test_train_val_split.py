@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, random_photograph
+from conftest import CLASSES, fill, random_photograph
 from PIL import Image
 
 from config import Config
@@ -35,15 +35,6 @@ def threads_for_processes(monkeypatch):
     """Read in threads, which see what a test patches, and start faster. Processes run in the tests of the command."""
     executor = splitting.concurrent.futures
     monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
-
-
-def fill(folder, names, first_seed=0):
-    """Write a different photograph under each name."""
-    for seed, name in enumerate(names, start=first_seed):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        random_photograph(seed, (16, 12)).save(path)
-    return folder
 
 
 def numbered(name, count, suffix=".png"):
