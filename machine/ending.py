@@ -17,7 +17,7 @@ from machine.home_folder import provide_home
 from machine.interruption import INTERRUPTED, TERMINATED, Terminated
 from machine.processor import configure
 from machine.temporary_folder import remove_temporary_folder
-from messages.terminal import print_error
+from messages.terminal import print_error, print_line
 from messages.user_error import UserError
 
 _main_process = 0  # id of the process that handles SIGTERM
@@ -46,7 +46,7 @@ def run(
     except KeyboardInterrupt as interruption:
         terminated = isinstance(interruption, Terminated)
         how = "terminated" if terminated else "interrupted"
-        print(f"{script}.py: {how}{hint and '; '}{hint}", file=sys.stderr)
+        print_line(f"{script}.py: {how}{hint and '; '}{hint}")
         return TERMINATED if terminated else INTERRUPTED
 
 
@@ -106,7 +106,7 @@ def _end_in_time(arrived, wakes, patience):
     time.sleep(patience)
     for worker in multiprocessing.active_children():
         worker.kill()
-    print("ended in the middle of an operation; finished files are on the disk", file=sys.stderr, flush=True)
+    print_line("ended in the middle of an operation; finished files are on the disk")
     remove_temporary_folder()
     os._exit(codes[received])
 
@@ -116,7 +116,7 @@ def _report_interruption(kind, error, traceback):
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
         return
-    print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr, flush=True)
+    print_line(f"{Path(sys.argv[0]).name}: interrupted")
     remove_temporary_folder()
     os._exit(INTERRUPTED)
 

@@ -28,4 +28,10 @@ def columns_of(text: str) -> int:
 def print_error(script: str, error: BaseException) -> None:
     """Print ``SCRIPT.py: error: ...`` in one line on stderr."""
     text = reason_of(error) if isinstance(error, OSError) else printable(error)
-    print(f"{script}.py: error: {text}", file=sys.stderr)
+    print_line(f"{script}.py: error: {text}")
+
+
+def print_line(text: str) -> None:
+    """Print the line on stderr in a single write, so that nothing which another thread or process prints splits it."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -1,6 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 
-from messages.terminal import print_error, printable
+from messages.terminal import print_error, print_line, printable
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,11 @@ def test_what_a_terminal_would_take_for_a_command_is_escaped(text, shown, capsys
     assert printable(text) == shown
     print_error("train", ValueError(text))
     assert capsys.readouterr().err == f"train.py: error: {shown}\n"
+
+
+def test_a_line_is_written_at_once_so_that_another_thread_cannot_split_it(monkeypatch):
+    written = []
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    print_line("train.py: interrupted")
+    print_error("train", ValueError("epochs = 0"))
+    assert written == ["train.py: interrupted\n", "train.py: error: epochs = 0\n"]
