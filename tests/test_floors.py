@@ -14,7 +14,7 @@ FLOORS = (  # rooms of one floor do not import each other
     ("evaluation",),
     ("training",),
     ("plots",),
-    ("weights", "drawing"),
+    ("inference", "weights", "drawing"),
     ("trained",),
     ("config",),
     ("animal_dataset", "networks"),

@@ -31,13 +31,14 @@ class TrainedRun:
     ``settings``: the Config of its training, with the newest place of its data. ``net``: its name in networks.NETWORKS.
     ``classes``: names in label order. ``epoch``: the best epoch, from 1. ``view``: how the network sees photographs, as
     arguments of data.photograph_dataset.PhotographDataset. ``classifier`` reads the weights at its first call, onto Paddle's
-    current device.
+    current device. ``temperature``: what logits are divided by before softmax, so that confidence means something.
     """
 
     def __init__(self, folder: Path, checkpoint: Path, header: dict[str, Any], settings: Config):
         self.folder, self.checkpoint, self.header, self.settings = folder, checkpoint, header, settings
         self.net, self.classes, self.epoch = settings.net, header["classes"], header["epoch"]
         self.view = settings.part("view")
+        self.temperature = 1.0
         self._classifier: Classifier | None = None
 
     @classmethod
@@ -82,11 +83,15 @@ class TrainedRun:
         NetworkError if that cannot be built.
         """
         if self._classifier is None:
-            classifier = Classifier(build_network(self.net, len(self.classes), **self.settings.network_options()))
-            load_network_state(self.checkpoint, classifier)
-            classifier.eval()
-            self._classifier = classifier
+            self._classifier = self.load_classifier()
         return self._classifier
+
+    def load_classifier(self) -> Classifier:
+        """As ``classifier``, but a new object at every call, which the caller may change."""
+        classifier = Classifier(build_network(self.net, len(self.classes), **self.settings.network_options()))
+        load_network_state(self.checkpoint, classifier)
+        classifier.eval()
+        return classifier
 
     def read_photograph(self, path: str | Path) -> np.ndarray:
         """uint8 [3, image_size, image_size] of a photograph's file, as evaluation shows it to this network.
@@ -107,7 +112,7 @@ class TrainedRun:
         with paddle.no_grad():
             for start in range(0, len(images), batch_size):
                 logits = classifier(paddle.to_tensor(images[start : start + batch_size]))
-                found.append(F.softmax(logits.astype("float32"), axis=1).numpy())
+                found.append(F.softmax(logits.astype("float32") / self.temperature, axis=1).numpy())
         return np.concatenate(found)
 
     def source(self, config: Config) -> DataSource:

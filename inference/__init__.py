@@ -1,0 +1,1 @@
+"""A trained network outside training: as a program that Paddle Inference and exports run."""
