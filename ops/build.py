@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Optional
 
 import paddle
 
@@ -28,7 +27,6 @@ from machine.temporary_folder import temporary_folder
 from messages.reason import reason_of
 
 SOURCES = Path(__file__).parent / "csrc"
-LIBRARY = "block_end.so"
 LOG_LINES = 3  # last lines of a failed compiler's output in the message; the log file has all
 TIMEOUT = 600  # seconds for one compiler command
 
@@ -62,37 +60,66 @@ def find_compiler() -> list[str]:
     raise BuildError("no C++ compiler (g++, c++ or clang++) on PATH")
 
 
-def cuda_folder() -> Path:
-    """The folder of the CUDA toolkit, found by the nvcc on PATH. Raises BuildError if there is none."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        raise BuildError("no nvcc on PATH to build the CUDA kernels with")
-    return Path(nvcc).resolve().parents[1]
+def find_nvcc() -> str:
+    """CUDA's compiler: nvcc on PATH, else in $CUDA_HOME or $CUDA_PATH, else in /usr/local/cuda. Raises BuildError if none."""
+    folders = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    places = [os.path.join(folder, "bin", "nvcc") for folder in folders if folder]
+    found = next(filter(None, map(shutil.which, ["nvcc", *places])), None)
+    if found is None:
+        raise BuildError(f"no nvcc to build the CUDA kernels with: neither on PATH nor at {' or '.join(places)}")
+    return found
 
 
-class BuildCommands:
-    """The commands that build the library for this Paddle, this compiler and, where given, this CUDA architecture.
+class Library:
+    """A shared library to build: the commands for it, and what its content depends on."""
 
-    ``cuda_arch``: such as "sm_80", to build the CUDA kernels too, with the nvcc on PATH; None: for the CPU alone. Raises
-    BuildError without a compiler.
-    """
-
-    def __init__(self, cuda_arch: Optional[str] = None):
-        self.compiler = find_compiler()
-        self.cuda_arch = cuda_arch
-        self.package = Path(paddle.__file__).parent
-        self.paddle = f"{paddle.__version__} {paddle.version.commit}"
-        self.levels = [GENERIC, *X86_LEVELS] if os.uname().machine in ("x86_64", "amd64") else [GENERIC]
+    name: str
+    """Of its file."""
+    built_for: str
+    """What it serves, in words."""
 
     def compile_commands(self, folder: Path) -> list[list[str]]:
         """One command for each object file in ``folder``; they are independent of each other."""
+        raise NotImplementedError
+
+    def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
+        """The command that links ``objects`` to the library in ``folder``."""
+        raise NotImplementedError
+
+    def versions(self) -> list[str]:
+        """What the compilers call themselves, and what else decides the result. Raises BuildError where one does not start."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A hash of everything that determines the library. Raises BuildError where a compiler does not start."""
+        nowhere = Path("build")
+        parts = [*self.versions(), repr(self.compile_commands(nowhere)), repr(self.link_command(nowhere, []))]
+        digest = hashlib.sha256("\0".join(parts).encode())
+        for source in sorted(SOURCES.iterdir()):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+        return digest.hexdigest()[:20]
+
+
+class Operators(Library):
+    """The operators with their CPU kernels, for this Paddle and this compiler. Raises BuildError without a compiler.
+
+    On a GPU they call the functions of a ``CudaKernels``, which may be missing.
+    """
+
+    name = "block_end.so"
+
+    def __init__(self):
+        self.compiler = find_compiler()
+        self.package = Path(paddle.__file__).parent
+        self.levels = [GENERIC, *X86_LEVELS] if os.uname().machine in ("x86_64", "amd64") else [GENERIC]
+        self.built_for = f"CPU ({', '.join(name for name, _ in self.levels)})"
+
+    def compile_commands(self, folder: Path) -> list[list[str]]:
         levels = ["-DHAVE_X86_LEVELS"] if len(self.levels) > 1 else []
         include = self.package / "include"
         # -isystem: no warnings about Paddle's headers; PADDLE_NO_PYTHON: a pip install lacks the headers for Python
         with_paddle = ["-isystem", str(include), "-isystem", str(include / "third_party")]
         with_paddle += ["-DPADDLE_WITH_CUSTOM_KERNEL", "-DPADDLE_NO_PYTHON"]
-        if self.cuda_arch:
-            with_paddle += ["-DPADDLE_WITH_CUDA", "-isystem", str(cuda_folder() / "include")]
         compiler = [*self.compiler, *BASE_FLAGS, *levels]
         commands = []
 
@@ -102,45 +129,47 @@ class BuildCommands:
         for name, flags in self.levels:
             compile_to(name, [*compiler, "-fopenmp-simd", f"-DLEVEL={name}", *flags], "cpu_kernels.cc")
         compile_to("paddle_cpu", [*compiler, "-fopenmp", *with_paddle], "paddle_cpu.cc")
+        compile_to("paddle_gpu", [*compiler, *with_paddle], "paddle_gpu.cc")
         compile_to("paddle_ops", [*compiler, *with_paddle], "paddle_ops.cc")
-        if self.cuda_arch:
-            nvcc = ["nvcc", "-O3", "-std=c++17", "--expt-relaxed-constexpr", f"-arch={self.cuda_arch}", "-Xcompiler", "-fPIC"]
-            host = next(word for word in self.compiler if "ccache" not in word)  # nvcc needs the compiler itself
-            compile_to("paddle_cuda", [*nvcc, "-ccbin", host, *with_paddle], "paddle_cuda.cu")
         return commands
 
     def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
-        """The command that links ``objects`` to the library in ``folder``."""
         libraries = ["-l:libpaddle.so"]
         # Paddle computes with the OpenMP that it ships; the threads of a second OpenMP would compete for the same cores
         libraries += ["-l:libiomp5.so"] if (self.package / "libs" / "libiomp5.so").exists() else ["-fopenmp"]
-        if self.cuda_arch:
-            libraries += ["-L", str(cuda_folder() / "lib64"), "-lcudart"]
         folders = []
         for name in ("base", "libs"):
             folders += ["-L", str(self.package / name), f"-Wl,-rpath,{self.package / name}"]
-        return [*self.compiler, "-shared", *objects, "-o", str(folder / LIBRARY), *folders, *libraries]
+        return [*self.compiler, "-shared", *objects, "-o", str(folder / self.name), *folders, *libraries]
 
-    def digest(self) -> str:
-        """A hash of everything that determines the library. Raises BuildError where a compiler does not start."""
-        nowhere = Path("build")
-        parts = [
-            self.paddle,
-            repr(self.compile_commands(nowhere)),
-            repr(self.link_command(nowhere, [])),
-            version(self.compiler),
-        ]
-        if self.cuda_arch:
-            parts.append(version(["nvcc"]))
-        digest = hashlib.sha256("\0".join(parts).encode())
-        for source in sorted(SOURCES.iterdir()):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-        return digest.hexdigest()[:20]
+    def versions(self) -> list[str]:
+        return [f"{paddle.__version__} {paddle.version.commit}", version(self.compiler)]
 
-    def describe(self) -> str:
-        """The kinds of processor that the library supports, in words."""
-        cpu = "CPU (" + ", ".join(name for name, _ in self.levels) + ")"
-        return f"{cpu} and CUDA ({self.cuda_arch})" if self.cuda_arch else cpu
+
+class CudaKernels(Library):
+    """The CUDA kernels for GPUs of one architecture, such as "sm_80". Raises BuildError without nvcc.
+
+    They know nothing of Paddle, and the CUDA runtime is linked into them: neither Paddle's headers nor the place of CUDA's
+    libraries matter.
+    """
+
+    name = "block_end_cuda.so"
+
+    def __init__(self, architecture: str):
+        self.nvcc, self.architecture = find_nvcc(), architecture
+        self.built_for = f"GPUs ({architecture})"
+        compiler = find_compiler()
+        host = next(word for word in compiler if "ccache" not in word)  # nvcc needs the compiler itself
+        self.command = [self.nvcc, "-O3", "-std=c++17", f"-arch={architecture}", "-ccbin", host, "-Xcompiler", "-fPIC"]
+
+    def compile_commands(self, folder: Path) -> list[list[str]]:
+        return [[*self.command, "-c", str(SOURCES / "block_end_capi.cu"), "-o", str(folder / "kernels.o")]]
+
+    def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
+        return [*self.command, "-shared", "-cudart", "static", *objects, "-o", str(folder / self.name)]
+
+    def versions(self) -> list[str]:
+        return [version([self.nvcc]), version([self.command[self.command.index("-ccbin") + 1]])]
 
 
 def version(compiler: Sequence[str]) -> str:
@@ -164,63 +193,63 @@ def run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def library(cuda_arch: Optional[str] = None) -> Path:
-    """The path of the library, which is built if it is not in the cache. Raises BuildError.
+def built(library: Library) -> Path:
+    """The path of ``library``, which is built if it is not in the cache. Raises BuildError.
 
     Where the cache folder cannot be used, the build goes to a temporary folder, for this process and those that it starts.
     """
     if sys.platform != "linux":
         raise BuildError(f"they are built on Linux only, this is {sys.platform}")
     try:
-        commands = BuildCommands(cuda_arch)
-        name = commands.digest()
+        digest = library.digest()
     except OSError as error:
         raise BuildError(reason_of(error)) from None
     try:
-        return _cached_library(cache_root() / name, commands)
+        return _cached(cache_root() / digest, library)
     except OSError as error:
         obstacle = error
-    folder = temporary_folder() / name
-    if not (folder / LIBRARY).is_file():  # else the process that started this one has built it
+    folder = temporary_folder() / digest
+    if not (folder / library.name).is_file():  # else the process that started this one has built it
         if cache_folder.VARIABLE not in os.environ:  # else home_folder has said that what is built will not last
             print(
                 f"the cache folder cannot be used ({reason_of(obstacle)}); the build is for this process alone", file=sys.stderr
             )
         folder.mkdir(exist_ok=True)
-        build(commands, folder, keep_log=False)
-    return folder / LIBRARY
+        build(library, folder, keep_log=False)
+    return folder / library.name
 
 
-def _cached_library(folder, commands):
+def _cached(folder, library):
     """The path of the library in ``folder``, built if it is not there. Raises BuildError, OSError."""
-    if not ((folder / LIBRARY).is_file() and is_mine(folder)):
+    path = folder / library.name
+    if not (path.is_file() and is_mine(folder)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_mine(folder):
             raise PermissionError(f"{folder} belongs to another user")
         with locked(folder / "lock"):
-            if not (folder / LIBRARY).is_file():
-                build(commands, folder)
-    return folder / LIBRARY
+            if not path.is_file():
+                build(library, folder)
+    return path
 
 
-def build(commands: BuildCommands, folder: Path, keep_log: bool = True) -> None:
+def build(library: Library, folder: Path, keep_log: bool = True) -> None:
     """Compile and link in a subfolder, then move the library to ``folder`` in one step. Raises BuildError, OSError.
 
     ``keep_log``: write down there what a compiler that fails has said.
     """
-    print(f"building the fused operators for {commands.describe()}, once for this Paddle and compiler ...", file=sys.stderr)
+    print(f"building the fused operators for {library.built_for}, once for this Paddle and compiler ...", file=sys.stderr)
     started = time.monotonic()
     for left in folder.glob("building-*"):  # from a killed build: the lock is held, so no other build is running
         shutil.rmtree(left, ignore_errors=True)
     log = folder / "build.log"
     work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
     try:
-        compilations = commands.compile_commands(work)
+        compilations = library.compile_commands(work)
         compile_all(compilations)
-        run(commands.link_command(work, [command[-1] for command in compilations]))
-        with open(work / LIBRARY, "rb") as file:
+        run(library.link_command(work, [command[-1] for command in compilations]))
+        with open(work / library.name, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(work / LIBRARY, folder / LIBRARY)
+        os.replace(work / library.name, folder / library.name)
     except BuildError as error:
         if not keep_log:
             raise
@@ -228,7 +257,7 @@ def build(commands: BuildCommands, folder: Path, keep_log: bool = True) -> None:
         raise BuildError(f"{error} (all of it: {log})") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"built in {time.monotonic() - started:.0f} s: {folder / LIBRARY}", file=sys.stderr)
+    print(f"built in {time.monotonic() - started:.0f} s: {folder / library.name}", file=sys.stderr)
 
 
 def compile_all(commands: Sequence[Sequence[str]]) -> None:

@@ -6,10 +6,11 @@ applies to the whole process, like Paddle's device.
 """
 
 import contextlib
+import ctypes
 import functools
-import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable, Optional
 
 import paddle
@@ -17,13 +18,12 @@ from paddle import Tensor
 
 from messages.reason import reason_of
 from messages.user_error import UserError
-from ops import build
+from ops import build, self_test
 
 MODES = ("auto", "on", "off")
 _mode = "auto"
 _suspended = 0
-_runner: Optional[Callable[..., Any]] = None  # calls an operator by its name; set when the library is loaded
-_obstacle: Optional[str] = None  # why the library cannot be loaded
+_runner: Optional[Callable[..., Any]] = None  # calls an operator by its name; set when the operators are loaded
 _reported: set[str] = set()
 
 
@@ -34,15 +34,15 @@ class FusedError(UserError):
 def set_mode(mode: str) -> None:
     """Choose when the fused operators run. "auto": where possible; "on": always; "off": never.
 
-    "on" builds and loads them now and raises FusedError where that fails; "auto" does so at their first use. Raises ValueError
-    for another mode.
+    "on" builds and loads them for Paddle's current device now and raises FusedError where that fails; "auto" does so at their
+    first use. Raises ValueError for another mode.
     """
     global _mode
     if mode not in MODES:
         raise ValueError(f"mode = {mode!r}: expected one of {', '.join(MODES)}")
     _mode = mode
-    if mode == "on":
-        _load()
+    if mode == "on" and (obstacle := _obstacle(on_gpu=paddle.get_device().startswith("gpu"))):
+        _refuse(obstacle)
 
 
 @contextlib.contextmanager
@@ -69,9 +69,8 @@ def usable(x: Tensor) -> bool:
     types = (paddle.float32, paddle.float16, paddle.bfloat16) if on_gpu else (paddle.float32, paddle.float64)
     if x.dtype not in types:
         return _refuse(f"they have no code for {x.dtype} on {'a GPU' if on_gpu else 'a CPU'}")
-    if on_gpu and _cuda_arch() is None:
-        return _refuse("no nvcc on PATH to build the CUDA kernels with")
-    return _load()
+    obstacle = _obstacle(on_gpu)
+    return obstacle is None or _refuse(obstacle)
 
 
 def run(name: str, *arguments: Any) -> Tensor:
@@ -91,26 +90,46 @@ def _refuse(reason: str) -> bool:
     return False
 
 
-def _load() -> bool:
-    """Build and load the library once; whether that succeeded."""
-    global _runner, _obstacle
-    if _runner is None and _obstacle is None:
-        try:
-            path = build.library(_cuda_arch())
-            # Here and not at the top: a private module, which another version of Paddle may lack
-            from paddle.utils.cpp_extension.extension_utils import load_op_meta_info_and_register_op
+@functools.cache
+def _obstacle(on_gpu: bool) -> Optional[str]:
+    """Why the fused operators cannot run on a GPU, or on a CPU; None if they can. The first call builds, loads and tries them.
 
-            load_op_meta_info_and_register_op(str(path))
-            # Paddle 3 moved it
-            _runner = getattr(paddle._C_ops, "_run_custom_op", None) or paddle.base.core.eager._run_custom_op
-        except (OSError, RuntimeError, ImportError, AttributeError) as error:  # BuildError is a RuntimeError
-            _obstacle = reason_of(error)
-    return _refuse(_obstacle) if _obstacle else True
+    Without kernels for the GPU, and even where these fail, the operators run on the CPU.
+    """
+    try:
+        operators = _load_operators()
+        if on_gpu:
+            _load_kernels(operators)
+        return self_test.fault(run)
+    except (OSError, RuntimeError, ImportError, AttributeError) as error:  # BuildError is a RuntimeError
+        return reason_of(error)
 
 
 @functools.cache
-def _cuda_arch() -> Optional[str]:
-    """The architecture to build CUDA kernels for, such as "sm_80"; None to build for the CPU alone."""
-    if not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0 or shutil.which("nvcc") is None:
-        return None
-    return "sm_{}{}".format(*paddle.device.cuda.get_device_capability())
+def _load_operators() -> Path:
+    global _runner
+    path = build.built(build.Operators())
+    # Here and not at the top: a private module, which another version of Paddle may lack
+    from paddle.utils.cpp_extension.extension_utils import load_op_meta_info_and_register_op
+
+    load_op_meta_info_and_register_op(str(path))
+    # Paddle 3 moved it
+    _runner = getattr(paddle._C_ops, "_run_custom_op", None) or paddle.base.core.eager._run_custom_op
+    return path
+
+
+def _load_kernels(operators):
+    """Let the loaded ``operators`` use kernels for the current GPU."""
+    major, minor = paddle.device.cuda.get_device_capability()
+    kernels = ctypes.CDLL(str(build.built(build.CudaKernels(f"sm_{major}{minor}"))))
+    use_kernels(operators, kernels)
+
+
+def use_kernels(operators: Path, kernels: Optional[ctypes.CDLL], on_cpu: bool = False) -> None:
+    """Let the library ``operators`` call the functions of ops/csrc/block_end_capi.h in ``kernels``; None: no longer.
+
+    ``on_cpu``: for tensors in the host's memory too, as kernels that run on the CPU want it.
+    """
+    names = ("forward", "backward", "forward_workspace", "backward_workspace", "error")
+    functions = [kernels and ctypes.cast(getattr(kernels, f"block_end_{name}"), ctypes.c_void_p) for name in names]
+    ctypes.CDLL(str(operators)).block_end_use_kernels(*functions, int(on_cpu))

@@ -115,7 +115,7 @@ def compiler_in_no_time(tmp_path_factory):
         f"""#!/bin/sh
 [ "$1" = --version ] && exec {shutil.which("g++")} --version
 for word; do [ "$before" = -o ] && target=$word; before=$word; done
-[ "$1" = -shared ] && exec cp '{build.library()}' "$target"
+[ "$1" = -shared ] && exec cp '{build.built(build.Operators())}' "$target"
 sleep 0.5
 touch "$target"
 """
@@ -143,7 +143,7 @@ def test_eight_cold_processes_build_once_and_all_run_fused(tmp_path, run_step, e
     started = time.monotonic()
     monkey = pytest.MonkeyPatch()
     monkey.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build.library().name == "block_end.so"
+    assert build.built(build.Operators()).name == "block_end.so"
     assert time.monotonic() - started < 2, "a second start must not build again"
     monkey.undo()
 
@@ -208,13 +208,13 @@ def temporary_build():
 @pytest.mark.usefixtures("temporary_build")
 def test_a_folder_of_another_user_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = build.cache_root() / build.BuildCommands().digest()
+    folder = build.cache_root() / build.Operators().digest()
     folder.mkdir(parents=True)
-    (folder / build.LIBRARY).write_text("not a library")
+    (folder / build.Operators.name).write_text("not a library")
     monkeypatch.setattr(build.os, "geteuid", lambda: folder.stat().st_uid + 1)
-    monkeypatch.setattr(build, "build", lambda commands, folder, **options: (folder / build.LIBRARY).write_text("built"))
-    assert build.library().read_text() == "built"
-    assert (folder / build.LIBRARY).read_text() == "not a library"
+    monkeypatch.setattr(build, "build", lambda commands, folder, **options: (folder / build.Operators.name).write_text("built"))
+    assert build.built(build.Operators()).read_text() == "built"
+    assert (folder / build.Operators.name).read_text() == "not a library"
 
 
 @pytest.mark.parametrize("change", ["source", "header", "flag", "paddle", "compiler"])
@@ -222,8 +222,8 @@ def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, c
     sources = tmp_path / "csrc"
     shutil.copytree(build.SOURCES, sources)
     monkeypatch.setattr(build, "SOURCES", sources)
-    before = build.BuildCommands().digest()
-    assert build.BuildCommands().digest() == before
+    before = build.Operators().digest()
+    assert build.Operators().digest() == before
     if change in ("source", "header"):
         with open(sources / {"source": "cpu_kernels.cc", "header": "block_end.h"}[change], "a") as file:
             file.write("\n// changed\n")
@@ -235,7 +235,7 @@ def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, c
         monkeypatch.setattr(paddle, "__version__", "9.9.9")
     else:
         monkeypatch.setattr(build, "version", lambda compiler: "g++ 99")
-    assert build.BuildCommands().digest() != before
+    assert build.Operators().digest() != before
 
 
 def test_the_compiler_of_the_environment_is_taken(monkeypatch):
@@ -244,3 +244,18 @@ def test_the_compiler_of_the_environment_is_taken(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(build.BuildError, match="CXX = 'no-such-compiler': there is no such compiler"):
         build.find_compiler()
+
+
+@pytest.mark.parametrize("variable", ["CUDA_HOME", "CUDA_PATH"])
+def test_nvcc_is_found_where_people_have_it(tmp_path, monkeypatch, variable):
+    folder = tmp_path / "cuda"
+    nvcc = folder / "bin" / "nvcc"
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(folder))
+    monkeypatch.setattr(build.shutil, "which", lambda path: path if path == str(nvcc) and nvcc.is_file() else None)
+    with pytest.raises(build.BuildError, match=f"neither on PATH nor at {nvcc} or /usr/local/cuda/bin/nvcc"):
+        build.find_nvcc()
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text("")
+    assert build.find_nvcc() == str(nvcc)

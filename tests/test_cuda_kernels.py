@@ -1,5 +1,7 @@
 """The CUDA kernels without a GPU: nvcc compiles them, and their source, run on CPU threads, agrees with NumPy in float64.
 
+The same kernels on CPU threads, called by Paddle through the binding, agree with the CPU's own.
+
 tests/cuda_emulation/ is what runs them. Speed, and what only a GPU does, is left to benchmarks/cuda_block_end.py.
 """
 
@@ -15,9 +17,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from machine.cache_folder import cache_root, is_mine
+from ops import build, fused, self_test
 
 pytestmark = pytest.mark.version_independent
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,7 +192,7 @@ def cached(name, command, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def compilation(tmp_path_factory):
-    """nvcc at work beside the tests: (its process, the empty file that will say that it was content); None if that is there."""
+    """nvcc at work beside the tests: (its process, or None if it is done; the library). Without nvcc None."""
     if NVCC is None:
         yield None
         return
@@ -197,15 +201,18 @@ def compilation(tmp_path_factory):
     assert chosen
     # The kernels ask for nothing newer than the oldest, so its intermediate code serves all: half the time
     target = f"-gencode=arch=compute_80,code=[{','.join(chosen)}]"
-    command = [NVCC, "-c", str(CAPI), "-std=c++17", "-O3", "-Xcompiler", "-Wall,-Wextra", "--threads", "2", target]
-    content = cached("nvcc was content", command, tmp_path_factory)
-    if content.exists():
-        yield None
+    recipe = build.CudaKernels("sm_80")
+    command = recipe.link_command(Path("unfinished"), [str(CAPI)])
+    command = [target if word == "-arch=sm_80" else word for word in command[:-2]]  # without -o and its file
+    command += ["-Xcompiler", "-Wall,-Wextra", "--threads", "2"]
+    built = cached(recipe.name, command, tmp_path_factory)
+    if built.exists():
+        yield None, built
         return
-    command += ["-o", str(tmp_path_factory.mktemp("nvcc") / "kernels.o")]
+    command += ["-o", str(tmp_path_factory.mktemp("nvcc") / "kernels.so")]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
-        yield process, content
+        yield process, built
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # with the compilers that it started
 
@@ -229,11 +236,7 @@ def library(tmp_path_factory):
             assert built.returncode == 0, built.stderr[-4000:]
         objects.unlink()
         os.replace(unfinished, target)
-    loaded = ctypes.CDLL(str(target))
-    for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
-        getattr(loaded, name).restype = ctypes.c_int64
-    loaded.block_end_error.restype = ctypes.c_char_p
-    return loaded
+    return open_kernels(target)
 
 
 def aligned(values, offset=0):
@@ -493,11 +496,132 @@ def test_a_shape_that_cannot_be_is_refused(library):
 
 
 @needs_nvcc
-def test_nvcc_compiles_the_kernels_for_gpus_of_three_generations(compilation):
-    if compilation is None:
-        return  # these sources, as this nvcc was asked to: the same again
-    process, content = compilation
-    errors = process.communicate()[1]
-    assert process.returncode == 0, errors[-4000:]
-    assert not re.search("block_end.*warning", errors), errors[-4000:]
-    content.touch()
+def test_nvcc_builds_the_kernels_for_gpus_of_three_generations_and_they_load_without_cuda(compilation):
+    process, built = compilation
+    if process is not None:
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors[-4000:]
+        assert not re.search("block_end.*warning", errors), errors[-4000:]
+        os.replace(process.args[-1], built)
+    needed = subprocess.run(["readelf", "--dynamic", built], capture_output=True, text=True, check=True).stdout
+    assert "libcudart" not in needed, "the CUDA runtime is linked into it"
+    assert open_kernels(built).block_end_error(35).startswith(b"CUDA driver version is insufficient")
+
+
+# ---- Through Paddle
+
+
+def open_kernels(path):
+    loaded = ctypes.CDLL(str(path))
+    for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
+        getattr(loaded, name).restype = ctypes.c_int64
+    loaded.block_end_error.restype = ctypes.c_char_p
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def operators():
+    """The library of the operators, loaded."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ to build with")
+    assert fused._obstacle(on_gpu=False) is None
+    return fused._load_operators()
+
+
+@pytest.fixture
+def used(operators):
+    """A function that lets Paddle's tensors in the host's memory use the kernels that it gets."""
+    yield lambda kernels: fused.use_kernels(operators, kernels, on_cpu=True)
+    fused.use_kernels(operators, None)
+
+
+def step_of(inputs, norm, attention, residual):
+    """The output of the operator and the gradients of its inputs, as float32, and the running statistics that it leaves."""
+    x, added, *parameters = inputs
+    for tensor in inputs:
+        tensor.stop_gradient = False
+    absent = paddle.empty([0])
+    running = [paddle.zeros([8]), paddle.ones([8])] if norm else [absent] * 2
+    chosen = [*(parameters[:2] if norm else [absent] * 2), *running, *(parameters[2:] if attention else [absent] * 6)]
+    half = 2 if attention else 0
+    if residual:
+        out = fused.run("block_end", x, added, *chosen, half, norm == "batch", 0.9, 1e-5)
+    else:
+        out = fused.run("block_norm", x, *chosen, half, True, norm == "batch", 0.9, 1e-5)
+    weights = paddle.to_tensor(np.cos(np.arange(out.size, dtype=np.float32)).reshape(out.shape))
+    asked = [x, *([added] if residual else []), *(parameters[:2] if norm else []), *(parameters[2:] if attention else [])]
+    gradients = paddle.grad((out.astype("float32") * weights).sum(), asked)
+    return [tensor.astype("float32").numpy() for tensor in (out.detach(), *gradients, *(running if norm else []))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("norm", "attention", "residual"),
+    [("batch", True, True), ("running", True, True), (None, True, True), ("batch", True, False), ("batch", False, True),
+     ("batch", False, False), ("running", False, False), (None, True, False)],
+)  # fmt: skip
+def test_paddle_passes_the_kernels_what_they_expect(operators, library, dtype, norm, attention, residual):
+    draw_from = np.random.default_rng(7)
+    shape = (3, 8, 5, 7)
+    shapes = [shape, shape, [8], [8], *[[1, 2, 1, 1]] * 4, [2], [2]]
+    inputs = [paddle.to_tensor(draw_from.standard_normal(size).astype(np.float32)) for size in shapes]
+    cast = [value.astype(dtype) for value in inputs[:2]]
+    expected = step_of([*[value.astype("float32") for value in cast], *inputs[2:]], norm, attention, residual)
+    if norm == "batch":  # a GPU puts the unbiased variance into the running one, as cuDNN does
+        values = 3 * 5 * 7
+        expected[-1] = 0.9 + (expected[-1] - 0.9) * values / (values - 1)
+    fused.use_kernels(operators, library, on_cpu=True)
+    try:
+        found = step_of([*cast, *inputs[2:]], norm, attention, residual)
+    finally:
+        fused.use_kernels(operators, None)
+    rounding = {"float32": 2e-5, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
+    for value, wanted in zip(found, expected):
+        np.testing.assert_allclose(value, wanted, rtol=0, atol=rounding * max(1, np.abs(wanted).max()))
+
+
+FAILING = """
+extern "C" {{
+long long block_end_forward_workspace(const long long *) {{ return 4096; }}
+long long block_end_backward_workspace(const long long *) {{ return 4096; }}
+const char *block_end_error(int) {{ return "CUDA driver version is insufficient for CUDA runtime version"; }}
+int block_end_forward(int, const long long *, int, int, const double *, void **, float *, void *) {{ return {forward}; }}
+int block_end_backward(int, const long long *, int, int, const double *, void **, float *, void *) {{ return {backward}; }}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "said"),
+    [
+        (35, 0, "CUDA driver version is insufficient for CUDA runtime version"),
+        (0, 35, "CUDA driver version is insufficient for CUDA runtime version"),
+        (0, 0, "other values than the plain operators"),
+    ],
+)
+def test_kernels_that_fail_or_err_are_found_before_a_training_uses_them(tmp_path, used, forward, backward, said):
+    source, built = tmp_path / "failing.cc", tmp_path / "failing.so"
+    source.write_text(FAILING.format(forward=forward, backward=backward))
+    subprocess.run(["g++", "-shared", "-fPIC", source, "-o", built], check=True)
+    used(open_kernels(built))
+    fault = self_test.fault(fused.run)
+    assert fault.startswith("a first step with them")
+    assert said in fault
+
+
+def test_a_gpu_whose_kernels_cannot_be_built_leaves_those_of_the_cpu(operators, tmp_path, monkeypatch, capsys):
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text(
+        '#!/bin/sh\n[ $1 = --version ] && echo release 13 && exit 0\necho "unsupported gpu architecture" >&2; exit 1\n'
+    )
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (12, 0))
+    fused._obstacle.cache_clear()
+    try:
+        assert "unsupported gpu architecture" in fused._obstacle(on_gpu=True)
+        assert "for GPUs (sm_120)" in capsys.readouterr().err
+        assert fused.usable(paddle.ones([1, 2, 3, 3]))
+    finally:
+        fused._obstacle.cache_clear()

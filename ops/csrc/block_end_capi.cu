@@ -1,9 +1,6 @@
-// A C interface to the CUDA kernels, for programs without Paddle: tests and benchmarks call it through ctypes.
-//
-// dtype: 0 float32, 1 float16, 2 bfloat16. shape: images, channels, plane, half. relu and batch_statistics: 0 or 1. values:
-// momentum, batch norm's epsilon, the attention's epsilon. pointers: the members of Forward or Backward in order, with the six
-// members of an Attention in its place; null where block_end.h says so. stream: a cudaStream_t. The functions return
-// cudaError_t values.
+// The C interface to the CUDA kernels.
+#include "block_end_capi.h"
+
 #include "block_end.cuh"
 
 namespace {
@@ -84,10 +81,8 @@ int block_end_backward(int dtype, const int64_t *shape, int relu, int batch_stat
   return cudaErrorInvalidValue;
 }
 
-// Floats that the caller allocates for the workspace.
 int64_t block_end_forward_workspace(const int64_t *shape) { return block_end::forward_workspace(shape_of(shape)); }
 int64_t block_end_backward_workspace(const int64_t *shape) { return block_end::backward_workspace(shape_of(shape)); }
 
-// The message for a return value of the functions above.
 const char *block_end_error(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
 }

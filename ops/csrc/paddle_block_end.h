@@ -27,6 +27,9 @@ struct BackwardTensors {
   bool has_residual;
 };
 
+// Whether the kernels for GPUs are to process x; throws where x needs them and they are not loaded.
+bool for_kernels(const paddle::Tensor &x);
+
 // {out, plane_stats, channel_stats}; the running statistics are updated in place.
 std::vector<paddle::Tensor> forward_cpu(const Shape &, const Options &, const ForwardTensors &);
 std::vector<paddle::Tensor> forward_gpu(const Shape &, const Options &, const ForwardTensors &);

@@ -42,17 +42,13 @@ std::vector<Tensor> forward(const Tensor &x, const Tensor &residual, const Tenso
   }
   const block_end::ForwardTensors tensors = {x,       residual, norm_weight, norm_bias, running_mean, running_variance,
                                              cweight, cbias,    sweight,     sbias,     gamma,        beta};
-#ifdef PADDLE_WITH_CUDA
-  if (x.is_gpu()) return block_end::forward_gpu(shape, options, tensors);
-#endif
+  if (block_end::for_kernels(x)) return block_end::forward_gpu(shape, options, tensors);
   PD_CHECK(x.is_cpu(), "block_end: no kernel for this device");
   return block_end::forward_cpu(shape, options, tensors);
 }
 
 std::vector<Tensor> backward(const Shape &shape, const Options &options, const block_end::BackwardTensors &tensors) {
-#ifdef PADDLE_WITH_CUDA
-  if (tensors.x.is_gpu()) return block_end::backward_gpu(shape, options, tensors);
-#endif
+  if (block_end::for_kernels(tensors.x)) return block_end::backward_gpu(shape, options, tensors);
   return block_end::backward_cpu(shape, options, tensors);
 }
 

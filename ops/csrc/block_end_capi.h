@@ -1,0 +1,25 @@
+// A C interface to the CUDA kernels, which knows neither Paddle nor CUDA: the binding to Paddle calls it, and tests and
+// benchmarks do through ctypes.
+//
+// dtype: 0 float32, 1 float16, 2 bfloat16. shape: images, channels, plane, half. relu and batch_statistics: 0 or 1. values:
+// momentum, batch norm's epsilon, the attention's epsilon. pointers: the members of Forward or Backward in order, with the six
+// members of an Attention in its place; null where block_end.h says so. stream: a cudaStream_t. The functions return
+// cudaError_t values: 0 for none.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+int block_end_forward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
+                      void *const *pointers, float *workspace, void *stream);
+int block_end_backward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
+                       void *const *pointers, float *workspace, void *stream);
+
+// Floats that the caller allocates for the workspace.
+int64_t block_end_forward_workspace(const int64_t *shape);
+int64_t block_end_backward_workspace(const int64_t *shape);
+
+// The message for what block_end_forward and block_end_backward return.
+const char *block_end_error(int error);
+}

@@ -1,0 +1,66 @@
+"""A tiny training step through the fused operator, compared with plain ones, before the operator is trusted on this machine.
+
+A library can load and still not run: kernels for another GPU, a driver older than the compiler, a compiler that errs.
+"""
+
+from typing import Callable, Optional
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor
+
+IMAGES, CHANNELS, HEIGHT, WIDTH, HALF = 2, 8, 3, 5, 2
+EPSILON = 1e-5
+TOLERANCE = 1e-3  # of the largest value: only a defect is that far off
+
+
+def fault(run: Callable[..., Tensor]) -> Optional[str]:
+    """What is wrong with the operator ``block_end`` on Paddle's current device, in words; None if nothing.
+
+    ``run(name, *arguments)`` calls an operator and returns its first output.
+    """
+    shape = [IMAGES, CHANNELS, HEIGHT, WIDTH]
+    sizes = [shape, shape, [CHANNELS], [CHANNELS], *[[1, HALF, 1, 1]] * 4, [HALF], [HALF]]
+    with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
+        inputs = [_varied(size, place) for place, size in enumerate(sizes)]
+        weights = _varied(shape, len(sizes))
+        x, residual, *parameters = inputs
+        running = paddle.zeros([CHANNELS]), paddle.ones([CHANNELS])
+        try:
+            fused = run("block_end", x, residual, *parameters[:2], *running, *parameters[2:], HALF, True, 0.9, EPSILON)
+            found = [fused.detach(), *paddle.grad((fused * weights).sum(), inputs)]
+            values = [tensor.numpy() for tensor in found]  # waits for a GPU, whose errors come late
+        except (RuntimeError, OSError) as error:  # Paddle has no narrower class for what an operator throws
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return f"a first step with them fails: {next((line for line in lines if 'block_end' in line), lines[-1])}"
+        plain = _plain(x, residual, *parameters)
+        expected = [plain.detach(), *paddle.grad((plain * weights).sum(), inputs)]
+    for value, wanted in zip(values, (tensor.numpy() for tensor in expected)):
+        if not np.abs(value - wanted).max() <= TOLERANCE * np.abs(wanted).max():  # "not": NaN is wrong too
+            return "a first step with them gives other values than the plain operators"
+    return None
+
+
+def _varied(shape, place):
+    """A tensor of different values, around zero; no random ones, so that training draws the same with and without the test."""
+    values = np.sin(np.arange(1, np.prod(shape) + 1) * (1.3 + 0.1 * place)).astype(np.float32)
+    return paddle.to_tensor(values.reshape(shape), stop_gradient=False)
+
+
+def _plain(x, residual, norm_weight, norm_bias, cweight, cbias, sweight, sbias, gamma, beta) -> Tensor:
+    """relu(shuffle attention(batch norm(x)) + residual): ops/csrc/block_end.h, one step after the other."""
+    mean = x.mean(axis=[0, 2, 3], keepdim=True)
+    variance = (x - mean).square().mean(axis=[0, 2, 3], keepdim=True)
+    z = (x - mean) * paddle.rsqrt(variance + EPSILON)
+    z = z * norm_weight.reshape([1, CHANNELS, 1, 1]) + norm_bias.reshape([1, CHANNELS, 1, 1])
+    z = z.reshape([-1, 2, HALF, HEIGHT, WIDTH])  # [N * groups, branch, C / (2 * groups), H, W]
+    z_channel, z_spatial = z[:, 0], z[:, 1]
+    y_channel = z_channel * F.sigmoid(cweight * z_channel.mean(axis=[2, 3], keepdim=True) + cbias)
+    centred = z_spatial - z_spatial.mean(axis=[2, 3], keepdim=True)
+    normal = centred * paddle.rsqrt(centred.square().mean(axis=[2, 3], keepdim=True) + EPSILON)
+    normal = normal * gamma.reshape([1, HALF, 1, 1]) + beta.reshape([1, HALF, 1, 1])
+    y_spatial = z_spatial * F.sigmoid(sweight * normal + sbias)
+    y = paddle.stack([y_channel, y_spatial], axis=1).reshape([-1, 2, CHANNELS // 2, HEIGHT, WIDTH])
+    y = y.transpose([0, 2, 1, 3, 4]).reshape([-1, CHANNELS, HEIGHT, WIDTH])  # the channel shuffle
+    return F.relu(y + residual)
