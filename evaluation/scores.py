@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, from probabilities and labels."""
+"""The metrics of an evaluation, from what a network says and labels."""
 
 import math
 import statistics
@@ -32,9 +32,9 @@ def per_class(matrix: np.ndarray, classes: list[str]) -> dict[str, dict[str, Any
     }
 
 
-def top_k_accuracy(probabilities: np.ndarray, labels: ArrayLike, k: int) -> float:
-    """Share of photographs whose label is among the ``k`` most probable classes; probabilities [N, C], labels int [N]."""
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+def top_k_accuracy(scores: np.ndarray, labels: ArrayLike, k: int) -> float:
+    """Share of photographs whose label is among the ``k`` classes with the highest scores; scores [N, C], labels int [N]."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(axis=1).mean())
 
 
@@ -92,11 +92,11 @@ class Reliability(NamedTuple):
 
 def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> Reliability:
     """The Reliability of predictions: ``confidences`` [N] in 0..1, ``correct`` bool [N]. A bin includes its upper edge."""
-    confidences, correct = np.asarray(confidences, float), np.asarray(correct, float)
-    index = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    certain, right = np.nan_to_num(np.asarray(confidences, float)), np.asarray(correct, float)
+    index = np.clip(np.ceil(certain * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(index, weights=values, minlength=bins) / counts for values in (confidences, correct)]
+        means = [np.bincount(index, weights=values, minlength=bins) / counts for values in (certain, right)]
     return Reliability(counts, *means)
 
 
@@ -106,10 +106,9 @@ def error_of_calibrated(confidences: ArrayLike, bins: int = 15, draws: int = 200
     It is above 0, the more so the fewer photographs: a bin's accuracy scatters about its confidence. From ``draws`` random
     outcomes, always the same: Broecker and Smith, "Increasing the Reliability of Reliability Diagrams", 2007.
     """
-    confidences = np.asarray(confidences, float)
-    random = np.random.default_rng(0)
-    outcomes = (random.random(len(confidences)) < confidences for _ in range(draws))
-    return float(np.mean([reliability(confidences, outcome, bins).error for outcome in outcomes]))
+    certain, random = np.asarray(confidences, float), np.random.default_rng(0)
+    outcomes = (random.random(len(certain)) < certain for _ in range(draws))
+    return float(np.mean([reliability(certain, outcome, bins).error for outcome in outcomes]))
 
 
 def _ratio(part, whole):

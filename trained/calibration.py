@@ -43,17 +43,16 @@ def fit_temperature(logits: np.ndarray, labels: ArrayLike) -> float:
     Photographs with a logit that is not finite are left out. 1.0 where nothing can be learned: without photographs, or if all
     logits of each are equal.
     """
-    logits, labels = np.asarray(logits), np.asarray(labels)
     usable = np.isfinite(logits).all(axis=1)
-    logits, labels = logits[usable], labels[usable]
+    logits, known = logits[usable], np.asarray(labels)[usable]
     # The cross-entropy is convex in b = 1 / temperature, so its slope has one root: Newton's method in log b, which the bounds
     # of the root keep in check
     place, low, high = 0.0, -math.log(HIGHEST), -math.log(LOWEST)
-    slope, bend = _derivatives(logits, labels, place) if len(labels) else (0.0, 0.0)
+    slope, bend = _derivatives(logits, known, place) if len(known) else (0.0, 0.0)
     if slope == 0:
         return 1.0
     bound = low if slope > 0 else high
-    if _derivatives(logits, labels, bound)[0] * slope >= 0:
+    if _derivatives(logits, known, bound)[0] * slope >= 0:
         return LOWEST if bound == high else HIGHEST
     for _ in range(STEPS):
         low, high = (low, place) if slope > 0 else (place, high)
@@ -61,7 +60,7 @@ def fit_temperature(logits: np.ndarray, labels: ArrayLike) -> float:
         place, before = (newton if low < newton < high else (low + high) / 2), place
         if abs(place - before) < 1e-9:
             break
-        slope, bend = _derivatives(logits, labels, place)
+        slope, bend = _derivatives(logits, known, place)
     return float(f"{math.exp(-place):.6g}")
 
 
@@ -70,13 +69,13 @@ def cross_fitted(logits: np.ndarray, labels: ArrayLike, folds: int = FOLDS) -> n
 
     A temperature fitted on the same photographs would flatter itself. The photographs of each class go to the folds in turn.
     """
-    labels = np.asarray(labels)
-    fold = np.empty(len(labels), int)
-    fold[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % folds
+    known = np.asarray(labels)
+    fold = np.empty(len(known), int)
+    fold[np.argsort(known, kind="stable")] = np.arange(len(known)) % folds
     found = np.empty(logits.shape)
     for number in range(folds):
         own = fold == number
-        found[own] = probabilities_of(logits[own], fit_temperature(logits[~own], labels[~own]))
+        found[own] = probabilities_of(logits[own], fit_temperature(logits[~own], known[~own]))
     return found
 
 
