@@ -1,11 +1,13 @@
 """How far confidences can be believed: the calibration error before and after temperature scaling."""
 
+from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from evaluation.scores import Reliability, error_of_calibrated, reliability
-from trained.calibration import FOLDS, cross_fitted, probabilities_of
+from plots.reliability import draw_reliability
+from trained.calibration import FOLDS, confidences_of, cross_fitted
 from trained.trained_run import TrainedRun
 
 
@@ -51,14 +53,22 @@ def calibration_of(run: TrainedRun, logits: np.ndarray, labels: np.ndarray, fitt
 
     ``fitted_here``: the photographs are those that the run's temperature was fitted on; it would flatter itself there.
     """
-    found = probabilities_of(logits)
+    before = after = confidences_of(logits)
     if run.is_calibrated:
-        found = cross_fitted(logits, labels) if fitted_here else probabilities_of(logits, run.temperature)
+        after = confidences_of(logits, cross_fitted(logits, labels) if fitted_here else run.temperature)
     correct = logits.argmax(axis=1) == labels
     return Calibration(
         run.temperature if run.is_calibrated else None,
         run.is_calibrated and fitted_here,
-        reliability(probabilities_of(logits).max(axis=1), correct),
-        reliability(found.max(axis=1), correct) if run.is_calibrated else None,
-        error_of_calibrated(found.max(axis=1)),
+        reliability(before, correct),
+        reliability(after, correct) if run.is_calibrated else None,
+        error_of_calibrated(after),
     )
+
+
+def draw_calibration(calibration: Calibration, path: Path, title: str) -> None:
+    """Draw the reliability diagram, before and after temperature scaling. Raises OSError."""
+    panels = [("before temperature scaling", calibration.before)]
+    if calibration.after:
+        panels.append((f"after temperature scaling, T = {calibration.temperature:.3f}", calibration.after))
+    draw_reliability(panels, path, title)

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.class_balance import is_unbalanced
 from data.photograph_dataset import PhotographDataset
-from evaluation.confidence import Calibration
+from evaluation.confidence import Calibration, draw_calibration
 from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per_class, top_k_accuracy, wilson_interval
 from evaluation.strangers import FILE as STRANGERS_FILE
 from evaluation.strangers import Strangers, outcome_of, write_strangers
@@ -21,9 +21,8 @@ from machine.whole_file import write_csv, write_text
 from messages.reason import reason_of
 from messages.user_error import UserError
 from plots.figures import draw_confusion_matrix
-from plots.reliability import draw_reliability
 from settings.format_number import FormatError
-from trained.calibration import is_temperature, probabilities_of
+from trained.calibration import confidences_of, is_temperature
 from trained.json_file import read_values
 from trained.result import read_result
 from trained.rules import is_count, is_dict, is_digest, is_flag, is_number, is_pair_of_shares, is_positive_or_zero, is_text
@@ -84,7 +83,7 @@ def write_evaluation(
     """
     classes = dataset.classes
     predictions = logits.argmax(axis=1)
-    probabilities = probabilities_of(logits, calibration.temperature or 1.0)
+    confidences = confidences_of(logits, calibration.temperature or 1.0)
     matrix = confusion_matrix(labels, predictions, len(classes))
     figures = per_class(matrix, classes)
     balanced = balanced_accuracy(predictions == labels, labels)
@@ -95,7 +94,7 @@ def write_evaluation(
         metrics["acc_top5"] = top_k_accuracy(logits, labels, 5)
     metrics.update(calibration.entries())
     if strangers:
-        metrics["strangers"] = outcome_of(strangers, probabilities.max(axis=1))
+        metrics["strangers"] = outcome_of(strangers, confidences)
     metrics.update(per_class=figures, photographs=len(labels), split=split, list=dataset.source, list_sha256=dataset.digest())
     metrics.update(epoch=epoch, same_list_as_in_training=same_list)
     folder = run / FOLDERS[split]
@@ -104,17 +103,15 @@ def write_evaluation(
         (folder / name).unlink(missing_ok=True)
     write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
     rows = (
-        (sample.name, classes[label], classes[guess], f"{float(row[guess]):.6f}")
-        for sample, label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
+        (sample.name, classes[label], classes[guess], f"{confidence:.6f}")
+        for sample, label, guess, confidence in zip(dataset.samples, labels, predictions, confidences)
     )
     write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
     beside = f", balanced accuracy {balanced:.4f}" if is_unbalanced(matrix.sum(axis=1).tolist()) else ""
     kind = "test photographs" if split == "test" else "photographs"
     title = f"{net}: accuracy {acc:.4f}{beside} on {len(labels)} {kind}"
     draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
-    panels = [("before", calibration.before), ("after temperature scaling", calibration.after)]
-    panels = panels if calibration.after else panels[:1]
-    draw_reliability(panels, folder / "reliability.png", f"{net}: confidence on {len(labels)} {kind}")
+    draw_calibration(calibration, folder / "reliability.png", f"{net}: confidence on {len(labels)} {kind}")
     if strangers:
         write_strangers(folder, strangers)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from evaluation.scores import error_of_calibrated, reliability, wilson_interval
-from trained.calibration import HIGHEST, LOWEST, cross_fitted, fit_temperature, is_temperature, probabilities_of
+from trained.calibration import (
+    HIGHEST,
+    LOWEST,
+    confidences_of,
+    cross_fitted,
+    fit_temperature,
+    is_temperature,
+    probabilities_of,
+)
 
 
 def drawn(photographs, classes=10, scale=1.0, seed=0):
@@ -101,16 +109,33 @@ def test_the_temperature_of_a_photograph_is_fitted_on_others():
     """One photograph among five of its class is wrong, and sure of it: only the others learn from it."""
     logits, labels = drawn(50, classes=2)
     logits[7] = [9, -9] if labels[7] else [-9, 9]
-    scaled = cross_fitted(logits, labels)
     right = logits.copy()
     right[7] = -logits[7]
-    changed = cross_fitted(right, labels)
-    margin, margin_of_changed = (np.abs(np.diff(np.log(found), axis=1)).ravel() for found in (scaled, changed))
-    assert margin[7] == pytest.approx(margin_of_changed[7]), "its own label has no part in its temperature"
-    others = np.delete(np.arange(50), 7)
-    assert (margin[others] == pytest.approx(margin_of_changed[others])) is False
-    assert scaled.sum(axis=1) == pytest.approx(np.ones(50))
-    assert (scaled.argmax(axis=1) == logits.argmax(axis=1)).all()
+    temperatures, of_right = cross_fitted(logits, labels), cross_fitted(right, labels)
+    same = temperatures == of_right
+    assert same[7], "its own label has no part in its temperature"
+    assert same.sum() == 10, "of its fold, and of no other"
+    assert temperatures[~same].min() > of_right[~same].max(), "who has seen the mistake trusts the network less"
+    for number in (0, 1):
+        assert same[labels == number].sum() == pytest.approx(sum(labels == number) / 5, abs=1), "each class in every fold"
+
+
+def test_confidences_are_the_highest_probabilities(monkeypatch):
+    logits, _ = drawn(60)
+    for temperature in (1.0, 0.3, 4.0):
+        expected = probabilities_of(logits, temperature).max(axis=1)
+        assert confidences_of(logits, temperature) == pytest.approx(expected, rel=1e-6)
+    each = np.linspace(0.5, 2, 60)
+    expected = [probabilities_of(logits[i : i + 1], each[i]).max() for i in range(60)]
+    monkeypatch.setattr("trained.calibration.CHUNK", 70)
+    assert confidences_of(logits, each) == pytest.approx(expected, rel=1e-6)
+    assert confidences_of(logits[:0]).shape == (0,)
+
+
+def test_of_very_many_photographs_every_second_counts(monkeypatch):
+    logits, labels = drawn(400)
+    monkeypatch.setattr("trained.calibration.MAX_LOGITS", 1000)
+    assert fit_temperature(logits, labels) == fit_temperature(logits[::4], labels[::4])
 
 
 def test_calibration_error_by_hand():

@@ -18,7 +18,7 @@ import predict
 from config import parse_config
 from evaluation.strangers import threshold_for
 from explanation import explain_photographs
-from trained.calibration import cross_fitted, fit_temperature, probabilities_of
+from trained.calibration import confidences_of, cross_fitted, fit_temperature, probabilities_of
 from trained.checkpoint import read_header
 from trained.trained_run import TrainedRun
 from training.state import Position
@@ -116,14 +116,14 @@ def test_eval_shows_the_error_of_temperatures_from_other_photographs(folder, cap
     metrics = metrics_of(folder)
     lines = capsys.readouterr().out.splitlines()
 
-    def error(probabilities):
+    def error(temperatures):
         """As the papers define it."""
-        confidences, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+        confidences, correct = confidences_of(logits, temperatures), logits.argmax(axis=1) == labels
         bins = np.ceil(15 * confidences)
         gaps = [(sum(bins == one), abs(np.mean(confidences[bins == one] - correct[bins == one]))) for one in set(bins)]
         return sum(number * gap for number, gap in gaps) / len(labels)
 
-    assert metrics["calibration_error"] == pytest.approx(error(probabilities_of(logits)), abs=1e-4)
+    assert metrics["calibration_error"] == pytest.approx(error(1.0), abs=1e-4)
     assert metrics["calibration_error_after"] == pytest.approx(error(cross_fitted(logits, labels)), abs=1e-3)
     assert (metrics["temperature"], metrics["cross_fitted"]) == (0.07, True)
     low, high = metrics["acc_interval"]

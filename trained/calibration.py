@@ -6,7 +6,7 @@ Calibration of Modern Neural Networks", ICML 2017, section 4.2.
 """
 
 import math
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,9 @@ from trained.rules import is_number
 LOWEST, HIGHEST = 0.05, 20.0
 """The bounds of a temperature."""
 FOLDS = 5
+MAX_LOGITS = 2**22
+"""That a temperature is fitted on: all, or those of every second, fourth, ... photograph. One number needs no more, and memory
+and time are bounded: of 1000 classes, 4194 photographs."""
 CHUNK = 2**20  # logits in float64 at once
 STEPS = 60  # at most: halving the bounds alone would take 33
 
@@ -32,6 +35,16 @@ def probabilities_of(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray
     return scaled / scaled.sum(axis=1, keepdims=True)
 
 
+def confidences_of(logits: np.ndarray, temperature: Union[float, np.ndarray] = 1.0) -> np.ndarray:
+    """The probability of the most probable class: float64 [N] of logits [N, C]; ``temperature``: of all, or [N], of each."""
+    temperatures = np.broadcast_to(np.asarray(temperature, np.float64), len(logits))
+    rows = max(1, CHUNK // logits.shape[1])
+    parts = ((logits[start : start + rows], temperatures[start : start + rows]) for start in range(0, len(logits), rows))
+    # What probabilities_of gives the class with the highest logit: exp(0) by the sum
+    found = [1 / np.exp((part - part.max(axis=1, keepdims=True)) / own[:, None]).sum(axis=1) for part, own in parts]
+    return np.concatenate([np.empty(0), *found])
+
+
 def fit_temperature(logits: np.ndarray, labels: ArrayLike) -> float:
     """The temperature, within LOWEST and HIGHEST, at which the cross-entropy of logits [N, C] with labels int [N] is least.
 
@@ -40,11 +53,16 @@ def fit_temperature(logits: np.ndarray, labels: ArrayLike) -> float:
     errs; among many, one makes no difference. It is the correction of J. Platt, "Probabilistic Outputs for Support Vector
     Machines", 1999, section 2.2, for several classes.
 
-    Photographs with a logit that is not finite are left out. 1.0 where nothing can be learned: without photographs, or if all
+    Only every second, fourth, ... photograph counts where there are more than MAX_LOGITS logits. Photographs with a logit that
+    is not finite are left out. 1.0 where nothing can be learned: without photographs, or if all
     logits of each are equal.
     """
+    every = 1
+    while len(logits) > every * max(1, MAX_LOGITS // max(1, logits.shape[1])):
+        every *= 2
+    logits, known = logits[::every], np.asarray(labels)[::every]
     usable = np.isfinite(logits).all(axis=1)
-    logits, known = logits[usable], np.asarray(labels)[usable]
+    logits, known = logits[usable], known[usable]
     # The cross-entropy is convex in b = 1 / temperature, so its slope has one root: Newton's method in log b, which the bounds
     # of the root keep in check
     place, low, high = 0.0, -math.log(HIGHEST), -math.log(LOWEST)
@@ -65,18 +83,15 @@ def fit_temperature(logits: np.ndarray, labels: ArrayLike) -> float:
 
 
 def cross_fitted(logits: np.ndarray, labels: ArrayLike, folds: int = FOLDS) -> np.ndarray:
-    """Calibrated probabilities float64 [N, C], those of each photograph with a temperature that was fitted on others.
+    """A temperature for each photograph that was fitted on others: float64 [N], of logits [N, C] and labels int [N].
 
     A temperature fitted on the same photographs would flatter itself. The photographs of each class go to the folds in turn.
     """
     known = np.asarray(labels)
     fold = np.empty(len(known), int)
     fold[np.argsort(known, kind="stable")] = np.arange(len(known)) % folds
-    found = np.empty(logits.shape)
-    for number in range(folds):
-        own = fold == number
-        found[own] = probabilities_of(logits[own], fit_temperature(logits[~own], known[~own]))
-    return found
+    of_folds = [fit_temperature(logits[fold != number], known[fold != number]) for number in range(folds)]
+    return np.array(of_folds)[fold]
 
 
 def _derivatives(logits, labels, place):

@@ -15,13 +15,10 @@ from paddle import Tensor
 from config import Config
 from data.loader import PhotographLoader
 from messages.progress import ProgressBar
-from trained.calibration import fit_temperature
+from trained.calibration import MAX_LOGITS, fit_temperature
 from training.epoch_metrics import LogitRecorder
 from training.recorder import RunRecorder
 from training.state import TrainingDiverged, TrainingState, seed_generators
-
-MAX_LOGITS = 2**22
-"""That the temperature is fitted on, so that memory and time are bounded: of 1000 classes, 4000 photographs' at most."""
 
 
 class TrainingModel(paddle.Model):
