@@ -15,6 +15,7 @@ from PIL import Image
 import eval as eval_script
 import gradcam
 import predict
+import train
 from config import parse_config
 from evaluation.strangers import threshold_for
 from explanation import explain_photographs
@@ -107,6 +108,24 @@ def test_a_best_epoch_of_an_older_version_gets_no_temperature_of_a_later_epoch()
     worse = older.after_epoch(row(2, 0.4), 0.0, refuse)
     assert (worse.best["epoch"], worse.temperature) == (1, None)
     assert worse.after_epoch(row(3, 0.6), 0.0, lambda: 1.5).temperature == 1.5
+
+
+@pytest.mark.parametrize("best_so_far", [0.0, 1.0])
+def test_a_run_of_an_older_version_that_is_trained_further_has_a_temperature_from_its_next_best_epoch_on(folder, best_so_far):
+    def change(header):
+        del header["temperature"]
+        for entry in [header["best"], *header.get("history", [])]:
+            entry.update(val_acc=best_so_far, val_loss=100.0 if best_so_far == 0 else 0.0)
+
+    for name in ("best", "last"):
+        change_header(folder / f"{name}.safetensors", change)
+    assert train.main(parse_config(["--resume", str(folder), "--epochs", "2", "--device", "cpu"], "train")) == 0
+    run = TrainedRun.open(folder)
+    assert run.epoch == (2 if best_so_far == 0 else 1)
+    assert run.is_calibrated == (best_so_far == 0)
+    assert read_header(folder / "last.safetensors")["temperature"] == read_header(folder / "best.safetensors")["temperature"]
+    if run.is_calibrated:
+        assert run.temperature == pytest.approx(fit_temperature(*what_it_says(run)), rel=1e-3)
 
 
 def test_eval_shows_the_error_of_temperatures_from_other_photographs(folder, capsys):
