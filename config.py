@@ -114,6 +114,10 @@ class Config:
         "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
                "training never reads",
         choices=("val", "test"), group="data", part="evaluation", affects="nothing", scripts="eval compare")
+    strangers: Optional[str] = setting(
+        None, "folder of photographs that show none of the classes: how many of them are taken for one",
+        metavar="FOLDER", default_text="none",
+        group="data", part="evaluation", affects="nothing", scripts="eval")
     images: Optional[tuple[str, ...]] = setting(
         None, "photographs to explain or predict, or folders of them; predict.py reads paths from - (a pipe)",
         metavar="FILE", default_text="gradcam.py: the validation list",

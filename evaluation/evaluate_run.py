@@ -5,19 +5,23 @@ from typing import Any
 from config import Config, names_of
 from data.loader import PhotographLoader
 from data.photograph_dataset import PhotographDataset
+from evaluation.confidence import calibration_of
 from evaluation.report import write_evaluation
+from evaluation.strangers import lines_of, predict_strangers, stranger_paths
 from machine.device import select_device
 from messages.progress import ProgressBar
 from messages.terminal import printable
 from ops import fused
 from trained.trained_run import TrainedRun, names_lists
-from training.epoch_metrics import EPOCH_METRICS, PredictionRecorder
+from training.epoch_metrics import EPOCH_METRICS, LogitRecorder
 from training.model import TrainingModel
 
 OTHER_LISTS = {
     "val": "is not the list that the run was validated on during training",
     "test": "lies beside other lists than the run was trained on: it may hold photographs that the run was trained on",
 }
+
+LIST_NAMES = {"val": "validation", "test": "test"}
 
 
 def evaluate_run(config: Config) -> dict[str, Any]:
@@ -31,25 +35,36 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     fused.set_mode(config.fused)
     dataset, same_list = _open_list(run, config)
 
-    recorder = PredictionRecorder()
+    unknown = stranger_paths(config.strangers) if config.strangers else []
+
+    recorder = LogitRecorder()
     model = TrainingModel(run.classifier())
-    model.prepare(metrics=[*(metric() for metric in EPOCH_METRICS), recorder])
+    model.prepare(metrics=[metric() for metric in EPOCH_METRICS])
     loader = PhotographLoader(dataset, config.batch_size, config.num_workers or 0)
     print("Eval begin...")
     bar = ProgressBar(len(loader), "step")
-    means = model.evaluate(loader, lambda step: bar.update(step + 1, model.figures))
+    means = model.evaluate(loader, lambda step: bar.update(step + 1, model.figures), recorder)
     bar.close()
     print(f"Eval samples: {len(dataset)}")
     loss, acc = means["mean_loss"], means["acc"]
-    probabilities, labels = recorder.results()
+    logits, labels = recorder.results()
+    calibration = calibration_of(run, logits, labels, fitted_here=config.split == "val" and same_list)
+    strangers = predict_strangers(run, config.strangers, unknown, config.batch_size) if config.strangers else None
     folder, metrics = write_evaluation(
-        run.folder, dataset, probabilities, labels,
+        run.folder, dataset, logits, labels, calibration=calibration, strangers=strangers,
         split=config.split, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list,
     )  # fmt: skip
     if not same_list:
         print(f"note: {printable(dataset.source)} {OTHER_LISTS[config.split]}")
+    low, high = metrics["acc_interval"]
+    print(f"accuracy {acc:.4f} (95% interval {low:.4f} to {high:.4f})")
     print(f"balanced accuracy (mean recall of the classes) {metrics['balanced_acc']:.4f}, macro F1 {metrics['macro_f1']:.4f}")
-    print(f"confusion matrix, per-class figures and predictions: {printable(folder)}")
+    print(calibration.line())
+    if run.calibration_note:
+        print(run.calibration_note)
+    if strangers:
+        print(*lines_of(metrics["strangers"], len(dataset), LIST_NAMES[config.split]), sep="\n")
+    print(f"confusion matrix, reliability diagram, per-class figures and predictions: {printable(folder)}")
     return {"loss": [loss], "acc": acc}
 
 

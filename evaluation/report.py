@@ -1,4 +1,5 @@
-"""The files of an evaluation, in ``eval/`` or ``eval_test/``: metrics.json, confusion_matrix.png and .csv, predictions.csv."""
+"""The files of an evaluation, in ``eval/`` or ``eval_test/``: metrics.json, confusion_matrix.png and .csv, reliability.png,
+predictions.csv, and strangers.csv if strangers were shown."""
 
 import csv
 import io
@@ -11,16 +12,20 @@ import numpy as np
 
 from data.class_balance import is_unbalanced
 from data.photograph_dataset import PhotographDataset
-from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per_class, top_k_accuracy
+from evaluation.confidence import Calibration, draw_calibration
+from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per_class, top_k_accuracy, wilson_interval
+from evaluation.strangers import FILE as STRANGERS_FILE
+from evaluation.strangers import Strangers, outcome_of, write_strangers
 from machine.regular_file import open_regular
 from machine.whole_file import write_csv, write_text
 from messages.reason import reason_of
 from messages.user_error import UserError
 from plots.figures import draw_confusion_matrix
 from settings.format_number import FormatError
+from trained.calibration import confidences_of, is_temperature
 from trained.json_file import read_values
 from trained.result import read_result
-from trained.rules import is_count, is_digest, is_flag, is_number, is_text
+from trained.rules import is_count, is_dict, is_digest, is_flag, is_number, is_pair_of_shares, is_positive_or_zero, is_text
 
 FORMAT = 2
 """Of metrics.json. 1: without a number; 2: with ``format``."""
@@ -30,7 +35,14 @@ MAX_BYTES = 2**31  # of predictions.csv: ten million photographs
 RULES: dict[str, Callable[[Any], bool]] = {
     "loss": is_number,
     "acc": is_number,
+    "acc_interval": is_pair_of_shares,
     "acc_top5": is_number,
+    "temperature": is_temperature,
+    "calibration_error": is_positive_or_zero,
+    "calibration_error_after": is_positive_or_zero,
+    "calibration_error_by_chance": is_positive_or_zero,
+    "cross_fitted": is_flag,
+    "strangers": is_dict,
     "list": is_text,
     "list_sha256": is_digest,
     "epoch": is_count,
@@ -47,9 +59,11 @@ class EvaluationError(UserError):
 def write_evaluation(
     run: Path,
     dataset: PhotographDataset,
-    probabilities: np.ndarray,
+    logits: np.ndarray,
     labels: np.ndarray,
     *,
+    calibration: Calibration,
+    strangers: Optional[Strangers] = None,
     split: str,
     loss: float,
     acc: float,
@@ -59,36 +73,47 @@ def write_evaluation(
 ) -> tuple[Path, dict[str, Any]]:
     """Write the folder of an evaluation, see FOLDERS, and return it with the content of metrics.json; raises OSError.
 
-    ``probabilities``: [N, C], ``labels``: [N], in the order of ``dataset.samples``; ``split``: the side that ``dataset`` is;
-    ``epoch``: of the evaluated weights; ``same_list``: whether the run was validated on this list during training, or, for the
-    test list, trained and validated on the lists beside it. metrics.json holds loss, acc, balanced_acc, macro_f1, acc_top5
-    (with more than five classes), per_class (precision, recall, f1, support), the list, its SHA-256 and the epoch. It is
-    removed first and written last, so that it exists only beside files of the same evaluation.
+    ``logits``: [N, C], ``labels``: [N], in the order of ``dataset.samples``; ``calibration``: of these; the confidences in
+    predictions.csv are those of the run's temperature. ``split``: the side that ``dataset`` is; ``epoch``: of the evaluated
+    weights; ``same_list``: whether the run was validated on this list during training, or, for the test list, trained and
+    validated on the lists beside it. metrics.json holds loss, acc and its 95% interval, balanced_acc, macro_f1, acc_top5 (with
+    more than five classes), what Calibration.entries and ``outcome_of`` tell, per_class (precision, recall, f1, support), the
+    list, its SHA-256 and the epoch. It is removed first and written last, so that it exists only beside files of the same
+    evaluation.
     """
     classes = dataset.classes
-    predictions = probabilities.argmax(axis=1)
+    predictions = logits.argmax(axis=1)
+    confidences = confidences_of(logits, calibration.temperature or 1.0)
     matrix = confusion_matrix(labels, predictions, len(classes))
     figures = per_class(matrix, classes)
     balanced = balanced_accuracy(predictions == labels, labels)
-    metrics: dict[str, Any] = {"format": FORMAT, "loss": loss, "acc": acc, "balanced_acc": balanced}
-    metrics["macro_f1"] = macro_f1(figures)
+    metrics: dict[str, Any] = {"format": FORMAT, "loss": loss, "acc": acc}
+    metrics["acc_interval"] = list(wilson_interval(int((predictions == labels).sum()), len(labels)))
+    metrics.update(balanced_acc=balanced, macro_f1=macro_f1(figures))
     if len(classes) > 5:
-        metrics["acc_top5"] = top_k_accuracy(probabilities, labels, 5)
+        metrics["acc_top5"] = top_k_accuracy(logits, labels, 5)
+    metrics.update(calibration.entries())
+    if strangers:
+        metrics["strangers"] = outcome_of(strangers, confidences)
     metrics.update(per_class=figures, photographs=len(labels), split=split, list=dataset.source, list_sha256=dataset.digest())
     metrics.update(epoch=epoch, same_list_as_in_training=same_list)
     folder = run / FOLDERS[split]
     folder.mkdir(exist_ok=True)
-    (folder / "metrics.json").unlink(missing_ok=True)
+    for name in ("metrics.json", STRANGERS_FILE):
+        (folder / name).unlink(missing_ok=True)
     write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
     rows = (
-        (sample.name, classes[label], classes[guess], f"{float(row[guess]):.6f}")
-        for sample, label, guess, row in zip(dataset.samples, labels, predictions, probabilities)
+        (sample.name, classes[label], classes[guess], f"{confidence:.6f}")
+        for sample, label, guess, confidence in zip(dataset.samples, labels, predictions, confidences)
     )
     write_csv(folder / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
     beside = f", balanced accuracy {balanced:.4f}" if is_unbalanced(matrix.sum(axis=1).tolist()) else ""
     kind = "test photographs" if split == "test" else "photographs"
     title = f"{net}: accuracy {acc:.4f}{beside} on {len(labels)} {kind}"
     draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
+    draw_calibration(calibration, folder / "reliability.png", f"{net}: confidence on {len(labels)} {kind}")
+    if strangers:
+        write_strangers(folder, strangers)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     return folder, metrics
 

@@ -18,14 +18,19 @@ GLOBAL_POOLINGS = (nn.AdaptiveAvgPool2D, nn.AdaptiveMaxPool2D)
 
 
 def grad_cam(
-    classifier: nn.Layer, images: np.ndarray, classes: Union[Sequence[int], np.ndarray, None] = None
+    classifier: nn.Layer,
+    images: np.ndarray,
+    classes: Union[Sequence[int], np.ndarray, None] = None,
+    temperature: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Grad-CAM for one class a photograph: (maps float32 [N, H, W] in 0..1, probabilities float32 [N, C]).
 
     ``classifier``: a layer from images [N, 3, H, W] to logits [N, C]. ``images``: uint8 [N, 3, H, W]. ``classes``: N class
-    indices; None: the predicted class of each photograph. With the K feature maps A of the last stage and the logit y of the
-    class c, equation 1: alpha_k = mean over the positions of dy / dA_k; equation 2: map = relu(sum over k of alpha_k A_k), here
-    enlarged to H x W bilinearly and divided by its maximum. A map of zeros: nothing at the last stage speaks for the class.
+    indices; None: the predicted class of each photograph. ``temperature``: of the probabilities, see trained.calibration.
+
+    With the K feature maps A of the last stage and the logit y of the class c, equation 1: alpha_k = mean over the positions of
+    dy / dA_k; equation 2: map = relu(sum over k of alpha_k A_k), here enlarged to H x W bilinearly and divided by its maximum.
+    A map of zeros: nothing at the last stage speaks for the class.
 
     The output of the last stage is the input of the network's last adaptive pooling; without such a pooling, the last output
     of a layer with the shape [N, K, h, w] and more than one position. Runs in evaluation mode and leaves parameters, gradients,
@@ -35,7 +40,7 @@ def grad_cam(
     with evaluation_mode(classifier), paddle.set_grad_enabled(True), _watched(classifier) as seen:
         # The input requires a gradient, so that networks with frozen parameters have gradients too
         logits = classifier(paddle.to_tensor(np.asarray(images, "float32"), stop_gradient=False))
-        probabilities = F.softmax(logits.detach(), axis=1).numpy()
+        probabilities = F.softmax(logits.detach() / temperature, axis=1).numpy()
         chosen = _checked(probabilities.argmax(axis=1) if classes is None else classes, *logits.shape)
         features = _last_feature_maps(seen)
         # In evaluation mode a photograph's logits depend on that photograph alone: one backward pass serves them all

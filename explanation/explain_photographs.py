@@ -37,7 +37,8 @@ def explain_photographs(config: Config) -> Path:
     networks, gates = [], []
     for run, name, images in zip(runs, names, pixels):
         classifier = run.classifier()
-        explanations = explain(classifier, images, [photograph.true_class for photograph in photographs], run.classes)
+        true_classes = [photograph.true_class for photograph in photographs]
+        explanations = explain(classifier, images, true_classes, run.classes, run.temperature)
         networks.append((name, images.transpose(0, 2, 3, 1), explanations))  # [N, 3, H, W] -> [N, H, W, 3]
         gates.append(stage_gates(classifier, images, BATCH))
         print(_summary(name, explanations))
@@ -88,17 +89,22 @@ def trained_runs(config: Config) -> list[TrainedRun]:
 
 
 def explain(
-    classifier: paddle.nn.Layer, images: np.ndarray, true_classes: Sequence[Optional[str]], classes: list[str]
+    classifier: paddle.nn.Layer,
+    images: np.ndarray,
+    true_classes: Sequence[Optional[str]],
+    classes: list[str],
+    temperature: float = 1.0,
 ) -> list[Explanation]:
     """The ``Explanation`` of every photograph of ``images``, uint8 [N, 3, H, W].
 
-    ``true_classes``: N names, None where the class is not known; ``classes``: the network's own names, in label order.
+    ``true_classes``: N names, None where the class is not known; ``classes``: the network's own names, in label order;
+    ``temperature``: of its probabilities.
     """
     explanations = []
     labels = [classes.index(name) if name in classes else None for name in true_classes]
     for start in range(0, len(images), BATCH):
         batch, batch_labels = images[start : start + BATCH], labels[start : start + BATCH]
-        heat, probabilities = grad_cam(classifier, batch)
+        heat, probabilities = grad_cam(classifier, batch, temperature=temperature)
         predicted = probabilities.argmax(axis=1).tolist()
         wrong = {i: label for i, label in enumerate(batch_labels) if label is not None and label != predicted[i]}
         true_maps = {}

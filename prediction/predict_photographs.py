@@ -34,6 +34,8 @@ def predict_photographs(config: Config) -> int:
         raise ConfigError("images: name photographs or folders to predict, as in --images holiday/; - reads paths from a pipe")
     places = chosen_places(config)
     run = TrainedRun.chosen(config)
+    if run.calibration_note:
+        print(run.calibration_note, file=sys.stderr)
     config = config.inherit(run.settings, names_of(inherited_by="predict")).resolved()
     select_device(config.device)
     fused.set_mode(config.fused)

@@ -163,6 +163,7 @@ WRONG = {
         ("epoch", 1.5), ("val_acc", None), ("val_acc", float("nan")), ("val_loss", float("inf")), ("seconds", 10**400)))),
     "list_sha256": (3, None, "0" * 64, {"train": "0" * 64}, {"train": "0" * 64, "val": 3},
                     {"train": "0" * 64, "val": "g" * 64}),
+    "temperature": ("1", 0, -1.0, 0.01, 30, True, float("nan"), [1.0]),
     "versions": ("3.3.1", None),
     "history": (None, {}, [ROW, ROW], [{**ROW, "epoch": 2}], [{"epoch": 1}], [{**ROW, "val_acc": None}], [3]),
     "step": (None, -1, 1.5, "x"),
@@ -223,6 +224,7 @@ def test_half_a_position_is_none(tmp_path, key):
         {},
         {"so_far": None, "step": 0},
         {"best": None},
+        {"temperature": 1.25},
         {"peak_memory_mb": 3.5},
         {"added": "later"},
         {"format": 2},
@@ -233,7 +235,7 @@ def test_good_headers_are_read(tmp_path, changes):
     path = tmp_path / "last.safetensors"
     header = {**HEADER, **POSITION, **changes}
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
-    assert read_header(path) == {"format": 1, "versions": {}, **header}
+    assert read_header(path) == {"format": 1, "versions": {}, "temperature": None, **header}
 
 
 def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch):

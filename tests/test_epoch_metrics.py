@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from training.epoch_metrics import Accuracy, BalancedAccuracy, MeanCrossEntropy, PredictionRecorder, TrainingLoss
+from training.epoch_metrics import Accuracy, BalancedAccuracy, LogitRecorder, MeanCrossEntropy, TrainingLoss
 
 
 def feed(metric, logits, labels, sizes, *weights):
@@ -30,15 +30,29 @@ def test_mean_loss_is_that_of_all_photographs(sizes):
     assert metric.accumulate() == pytest.approx(-log_probabilities[0, labels[0]], rel=1e-6)
 
 
-def test_recorder_keeps_all_predictions_in_order():
+def recorded(logits, labels, sizes, limit=None):
+    recorder, start = LogitRecorder(limit), 0
+    for size in sizes:
+        recorder.add(paddle.to_tensor(logits[start : start + size]), paddle.to_tensor(labels[start : start + size]))
+        start += size
+    return recorder.results()
+
+
+def test_recorder_keeps_all_logits_in_order():
     rng = np.random.default_rng(1)
     logits, labels = rng.normal(size=(5, 3)).astype("float32"), np.arange(5) % 3
-    recorder = PredictionRecorder()
-    feed(recorder, logits, labels, (2, 2, 1))
-    probabilities, kept = recorder.results()
-    np.testing.assert_array_equal(kept, labels)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
+    for found, given in zip(recorded(logits, labels, (2, 2, 1)), (logits, labels)):
+        np.testing.assert_array_equal(found, given)
+        assert found.dtype == given.dtype
+
+
+@pytest.mark.parametrize("sizes", [(40,), (7, 7, 7, 7, 7, 5), (1,) * 40], ids=str)
+def test_recorder_keeps_photographs_at_even_distances_up_to_its_limit(sizes):
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(40, 3)).astype("float32"), np.arange(40) // 4
+    for limit, every in ((120, 1), (119, 2), (31, 4), (30, 4), (1, 64)):
+        for found, given in zip(recorded(logits, labels, sizes, limit), (logits, labels)):
+            np.testing.assert_array_equal(found, given[::every])
 
 
 def drawn(photographs=6, classes=4):

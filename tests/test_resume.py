@@ -122,6 +122,18 @@ def test_an_interrupted_training_ends_as_if_nothing_had_happened(
     assert load_config(run / "config.yaml") == settings(data, tmp_path, **changes).resolved()
 
 
+def test_weights_that_are_saved_after_an_interruption_have_their_temperature(data, tmp_path, monkeypatch, whole):
+    changes = {"epochs": 1, "save_every_steps": 0}
+    with monkeypatch.context() as patch:
+        interrupt(patch, run_recorder, "save_checkpoint")
+        assert train.main(settings(data, tmp_path, **changes)) == 130
+    run = tmp_path / "resnet" / "001"
+    assert not (run / "best.safetensors").exists()
+    assert resume(run) == 0
+    assert outcome(run) == whole(**changes)
+    assert outcome(run)["temperatures"]["best"] is not None
+
+
 def test_a_training_is_interrupted_again_and_again(data, tmp_path, monkeypatch, whole):
     run = tmp_path / "resnet" / "001"
     codes = []

@@ -58,6 +58,7 @@ def outcome(run) -> dict:
         "history": [{key: value for key, value in row.items() if key not in TIMES} for row in read_history(run)],
         "result": result,
         "epochs": {name: read_header(run / f"{name}.safetensors")["epoch"] for name in tensors},
+        "temperatures": {name: read_header(run / f"{name}.safetensors")["temperature"] for name in tensors},
     }
 
 

@@ -9,6 +9,7 @@ from messages.quoting import quoted
 from messages.user_error import UserError
 from settings.format_number import check_format
 from trained import history
+from trained.calibration import HIGHEST, LOWEST, is_temperature
 from trained.rules import NEEDED, Rule, is_count, is_dict, is_number, is_pair_of_digests, is_positive_or_zero, is_text
 
 FORMAT = 2
@@ -146,6 +147,10 @@ def _filled_part_of_epoch(value):
     return {**value, "metrics": {name: found.get(name, copy.deepcopy(default)) for name, default in METRICS.items()}}
 
 
+def _is_temperature(value):
+    return value is None or is_temperature(value)
+
+
 def _is_memory(value):
     return value is None or is_positive_or_zero(value)
 
@@ -160,6 +165,7 @@ KEYS = {
     "epoch": Key(is_count, "a whole number, at least 0"),
     "best": Key(history.is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),
     "list_sha256": Key(is_pair_of_digests, "a dict of the SHA-256 of train and val"),
+    "temperature": Key(_is_temperature, f"nothing, or a number from {LOWEST:g} to {HIGHEST:g}", default=None),
     "versions": Key(is_dict, "a dict", default={}),
     "history": _of_position(
         _is_history, f"a list of dicts of numbers, one per epoch: {', '.join(history.COLUMNS)}", fill=_filled_history

@@ -24,6 +24,11 @@ def is_positive_or_zero(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
+def is_pair_of_shares(value: object) -> bool:
+    """Whether it is a list of two numbers in 0..1, the lower first."""
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and 0 <= value[0] <= value[1] <= 1
+
+
 def is_flag(value: object) -> bool:
     """Whether it is true or false."""
     return isinstance(value, bool)

@@ -17,6 +17,7 @@ from data.data_source import DataSource
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographError, read_crop
+from messages.terminal import printable
 from networks import build_network
 from networks.classifier import Classifier
 from settings.format_number import FormatError
@@ -31,14 +32,16 @@ class TrainedRun:
     ``settings``: the Config of its training, with the newest place of its data. ``net``: its name in networks.NETWORKS.
     ``classes``: names in label order. ``epoch``: the best epoch, from 1. ``view``: how the network sees photographs, as
     arguments of data.photograph_dataset.PhotographDataset. ``classifier`` reads the weights at its first call, onto Paddle's
-    current device. ``temperature``: what logits are divided by before softmax, so that confidence means something.
+    current device. ``temperature``: what logits are divided by before softmax, so that confidence means something: see
+    trained.calibration; 1 where the run, of an older version, has none. ``is_calibrated``: whether it has one.
     """
 
     def __init__(self, folder: Path, checkpoint: Path, header: dict[str, Any], settings: Config):
         self.folder, self.checkpoint, self.header, self.settings = folder, checkpoint, header, settings
         self.net, self.classes, self.epoch = settings.net, header["classes"], header["epoch"]
         self.view = settings.part("view")
-        self.temperature = 1.0
+        self.is_calibrated = header["temperature"] is not None
+        self.temperature: float = header["temperature"] if self.is_calibrated else 1.0
         self._classifier: Classifier | None = None
 
     @classmethod
@@ -75,6 +78,16 @@ class TrainedRun:
     def name(self) -> str:
         """The names of network and run folder, such as "sa_resnet 003"."""
         return f"{self.net} {self.folder.resolve().name}"
+
+    @property
+    def calibration_note(self) -> str:
+        """A line for users where the run has no temperature; empty where it has one."""
+        if self.is_calibrated:
+            return ""
+        return (
+            f"note: {printable(self.folder)} has no temperature, as an older version trained it: its confidences are not "
+            f"calibrated; a training from now on has one"
+        )
 
     def classifier(self) -> Classifier:
         """The network with its weights, mean and std, in evaluation mode: uint8 [N, 3, H, W] -> logits [N, C].

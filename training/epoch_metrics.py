@@ -154,29 +154,34 @@ EPOCH_METRICS = (MeanCrossEntropy, Accuracy, BalancedAccuracy)
 """What training and evaluation report of an epoch."""
 
 
-class PredictionRecorder(paddle.metric.Metric):
-    """Keeps the class probabilities and labels of all photographs seen since the last reset."""
+class LogitRecorder:
+    """Keeps logits and labels of photographs: of all, or above ``limit`` logits of every second, fourth, ... photograph.
 
-    def __init__(self):
-        super().__init__()
-        self.reset()
+    So those of a list that is sorted by class are of all classes. They stay on the device until there are too many.
+    """
 
-    def name(self) -> str:
-        return "recorded"
+    def __init__(self, limit: Optional[int] = None):
+        self.limit, self._every, self._seen, self._held = limit, 1, 0, 0
+        self._batches: list[tuple] = []  # (the photographs' numbers, logits, labels)
 
-    def reset(self) -> None:
-        self._probabilities, self._labels = [], []
-
-    def compute(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
-        return F.softmax(logits.astype("float32")), labels
-
-    def update(self, probabilities: Tensor, labels: Tensor) -> None:
-        self._probabilities.append(np.array(probabilities))
-        self._labels.append(np.array(labels).reshape(-1))  # [N] or [N, 1] -> [N]
-
-    def accumulate(self) -> float:
-        return float(sum(map(len, self._labels)))
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Keep a batch: [N, C] logits, labels [N]."""
+        numbers = np.arange(self._seen, self._seen + len(logits))
+        self._batches.append((numbers, logits.astype("float32"), labels.reshape([-1])))  # [N] or [N, 1] -> [N]
+        self._seen += len(logits)
+        self._held += len(logits) * logits.shape[1]
+        if self.limit and self._held > 2 * self.limit:
+            self.results()
 
     def results(self) -> tuple[np.ndarray, np.ndarray]:
-        """(probabilities float32 [N, C], labels int64 [N])."""
-        return np.concatenate(self._probabilities), np.concatenate(self._labels)
+        """(logits float32 [N, C], labels int64 [N]) of the photographs that are kept, in order."""
+        if not self._batches:
+            return np.empty((0, 0), np.float32), np.empty(0, np.int64)
+        numbers, logits, labels = (np.concatenate(list(map(np.asarray, parts))) for parts in zip(*self._batches))
+        kept = numbers % self._every == 0
+        while self.limit and kept.sum() > max(1, self.limit // logits.shape[1]):
+            self._every *= 2
+            kept = numbers % self._every == 0
+        logits, labels = logits[kept], labels[kept]
+        self._batches, self._held = [(numbers[kept], logits, labels)], logits.size
+        return logits, labels

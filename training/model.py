@@ -15,6 +15,8 @@ from paddle import Tensor
 from config import Config
 from data.loader import PhotographLoader
 from messages.progress import ProgressBar
+from trained.calibration import MAX_LOGITS, fit_temperature
+from training.epoch_metrics import LogitRecorder
 from training.recorder import RunRecorder
 from training.state import TrainingDiverged, TrainingState, seed_generators
 
@@ -67,12 +69,22 @@ class TrainingModel(paddle.Model):
         for metric in self._metrics:
             metric.update(*metric.compute(logits, *(labels or [])))
 
-    def evaluate(self, eval_data: Iterable, on_batch: Optional[Callable[[int], Any]] = None) -> dict[str, Any]:
-        """{name of a metric: its value over all batches of ``eval_data``}; calls ``on_batch(step)`` after each batch."""
+    def evaluate(
+        self,
+        eval_data: Iterable,
+        on_batch: Optional[Callable[[int], Any]] = None,
+        seen: Optional[LogitRecorder] = None,
+    ) -> dict[str, Any]:
+        """{name of a metric: its value over all batches of ``eval_data``}; calls ``on_batch(step)`` after each batch.
+
+        ``seen``: keeps the logits and labels.
+        """
         for metric in self._metrics:
             metric.reset()
         for step, (images, *labels) in enumerate(eval_data):
-            self.eval_batch(images, labels)
+            logits = self.eval_batch(images, labels)
+            if seen:
+                seen.add(logits, labels[0])
             if on_batch:
                 on_batch(step)
         return self._values()
@@ -89,7 +101,7 @@ class TrainingModel(paddle.Model):
             row = self._train_epoch(train_data, state, recorder, config)
             row.update(self._validate(eval_data, state.position.epoch))
             row.update(seconds=state.epoch_clock.seconds)
-            recorder.record(state.position.after_epoch(row, config.save_best_above))
+            recorder.record(state.position.after_epoch(row, config.save_best_above, self._temperature))
         if state.position.has_stopped_early(config.early_stop):
             print(f"no better validation accuracy for {config.early_stop} epochs: stopping early")
 
@@ -121,7 +133,8 @@ class TrainingModel(paddle.Model):
     def _validate(self, loader, epoch) -> dict:
         """The validation columns of the row of ``epoch``."""
         bar = ProgressBar(len(loader), "validation")
-        values = self.evaluate(loader, lambda step: bar.update(step + 1, self.figures))
+        self._validated = LogitRecorder(MAX_LOGITS)
+        values = self.evaluate(loader, lambda step: bar.update(step + 1, self.figures), self._validated)
         bar.close()
         if not math.isfinite(values["mean_loss"]):
             raise TrainingDiverged(
@@ -129,6 +142,10 @@ class TrainingModel(paddle.Model):
                 f"training has diverged; a lower --learning_rate (a tenth, say) usually helps"
             )
         return self._columns("val", values)
+
+    def _temperature(self) -> float:
+        """Of the weights that were validated last: fitted now, while their logits are known, and saved with them."""
+        return fit_temperature(*self._validated.results())
 
     def figures(self) -> str:
         """Loss and accuracy so far, as text for a progress bar; copies them to the host."""

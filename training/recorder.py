@@ -37,9 +37,9 @@ class RunRecorder:
         self.unbalanced = unbalanced
 
     def __enter__(self) -> "RunRecorder":
-        best = self.state.position.best
-        if best and best_is_behind(self.run, self.state.position):  # before result.json names it
-            self.save_best(best)
+        position = self.state.position
+        if position.best and best_is_behind(self.run, position):  # before result.json names it
+            self.save_best(position.best, position.temperature)
         write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
         self._write_result("unfinished")
         if self.state.position.history:
@@ -56,11 +56,11 @@ class RunRecorder:
         """
         row, state = position.history[-1], self.state
         is_best = position.best is row
-        best_before = state.position.best
+        before = state.position
         self._save_last(position)
-        state.position = Position(position.history, best_before)
+        state.position = Position(position.history, before.best, temperature=before.temperature)
         if is_best:
-            self.save_best(row)
+            self.save_best(row, position.temperature)
         state.position = position
         self._write_history(position)
         self.board.show(row)
@@ -77,9 +77,10 @@ class RunRecorder:
         """Write last.safetensors at ``position``, within an epoch."""
         self._save_last(position)
 
-    def save_best(self, row: dict) -> None:
-        """Write the current weights to best.safetensors, as those of the epoch ``row``."""
-        save_checkpoint(self.run / "best.safetensors", self.state.classifier, self._header(epoch=row["epoch"], best=row))
+    def save_best(self, row: dict, temperature: Optional[float]) -> None:
+        """Write the current weights, and their temperature, to best.safetensors, as those of the epoch ``row``."""
+        header = self._header(epoch=row["epoch"], best=row, temperature=temperature)
+        save_checkpoint(self.run / "best.safetensors", self.state.classifier, header)
 
     def __exit__(self, kind, error, trace) -> None:
         with contextlib.closing(self.board):

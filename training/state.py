@@ -4,7 +4,7 @@ import dataclasses
 import random
 import time
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
@@ -37,21 +37,25 @@ class Position:
 
     ``history``: the rows of the finished epochs, see trained.history; ``best``: the row of the epoch whose weights
     best.safetensors holds, or None; ``step``: number of finished steps in the current epoch; ``so_far``: the seconds and the
-    metrics' sums of these steps, None at the start of an epoch.
+    metrics' sums of these steps, None at the start of an epoch; ``temperature``: of the best epoch's weights, see
+    trained.calibration, None where an older version trained them.
     """
 
     history: list[dict] = field(default_factory=list)
     best: Optional[dict] = None
     step: int = 0
     so_far: Optional[dict] = None
+    temperature: Optional[float] = None
 
     @property
     def epoch(self) -> int:
         """The current epoch, from 0."""
         return len(self.history)
 
-    def after_epoch(self, row: dict, save_best_above: float = 0.0) -> "Position":
-        """The position after the current epoch has ended with ``row``.
+    def after_epoch(
+        self, row: dict, save_best_above: float = 0.0, temperature: Callable[[], Optional[float]] = lambda: None
+    ) -> "Position":
+        """The position after the current epoch has ended with ``row``; ``temperature()``: of its weights, if it is the best.
 
         The best epoch has the highest validation accuracy; among equals, the lowest validation loss. No epoch counts as best
         until its accuracy is above ``save_best_above`` (0: any accuracy counts).
@@ -59,7 +63,9 @@ class Position:
         history = [*self.history, row]
         best = best_epoch(history)
         good_enough = not save_best_above or best["val_acc"] > save_best_above
-        return Position(history, best if good_enough else None)
+        if not good_enough:
+            return Position(history)
+        return Position(history, best, temperature=temperature() if best is row else self.temperature)
 
     def is_over(self, epochs: int, early_stop: int = 0) -> bool:
         """Whether training has reached its end: all ``epochs`` are done, or it has stopped early."""
@@ -109,6 +115,7 @@ class TrainingState:
         return {
             "epoch": position.epoch,
             "best": position.best,
+            "temperature": position.temperature,
             "history": position.history,
             "step": position.step,
             "so_far": position.so_far,
@@ -118,7 +125,7 @@ class TrainingState:
 
     def restore(self, header: dict) -> None:
         """Continue from the ``header`` of a last.safetensors."""
-        self.position = Position(header["history"], header["best"], header["step"], header["so_far"])
+        self.position = Position(header["history"], header["best"], header["step"], header["so_far"], header["temperature"])
         self.run_clock, self.peak_before = Stopwatch(header["seconds"]), header["peak_memory_mb"]
 
 
