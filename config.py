@@ -296,8 +296,8 @@ class Config:
         choices=("auto", "on", "off"),
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
     engine: str = setting(
-        "auto", "what runs the network on a CPU: dynamic, as in evaluation; or inference, Paddle Inference with oneDNN, which is "
-                "faster but takes seconds to start; auto chooses by the number of photographs",
+        "auto", "what runs the network on a CPU: dynamic, as in evaluation; or inference, Paddle Inference with oneDNN, which "
+                "is faster but takes seconds to start; auto chooses by the number of photographs",
         choices=("auto", "dynamic", "inference"),
         group="machine", part="inference", affects="speed", scripts="predict")
     deterministic: bool = setting(
