@@ -108,13 +108,13 @@ def test_dynamic_is_the_network(run):
 def wrong(monkeypatch):
     answers = ProgramPredictor.predict
     monkeypatch.setattr(ProgramPredictor, "predict", lambda self, images: answers(self, images) + np.float32(1e-3))
-    return "their probabilities differ by 0.001, more than 1e-06"
+    return "their probabilities differ by 0.001, more than 1e-05"
 
 
 def without_numbers(monkeypatch):
     answers = ProgramPredictor.predict
     monkeypatch.setattr(ProgramPredictor, "predict", lambda self, images: answers(self, images) * np.float32("nan"))
-    return "their probabilities differ by nan, more than 1e-06"
+    return "their probabilities differ by nan, more than 1e-05"
 
 
 def unable(monkeypatch):
@@ -197,3 +197,19 @@ def test_the_fused_operators_are_not_built_for_a_program(run, cache, monkeypatch
     monkeypatch.setattr(fused, "_load", lambda: pytest.fail("they were built"))
     with fused.plain_operators():
         open_predictor(run, settings(engine="inference")).predict(pixels(1))
+
+
+def test_an_interruption_while_the_program_is_made_leaves_nothing_and_stderr_as_it_was(run, cache, monkeypatch, capfd):
+    def interrupted(of, folder):
+        (folder / "half").write_text("")
+        os.write(2, b"a note of Paddle's")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program_cache, "save_program", interrupted)
+    monkeypatch.setattr(run, "temperature", 3.0)
+    with pytest.raises(KeyboardInterrupt):
+        open_predictor(run, settings(engine="inference")).predict(pixels(2))
+    assert not list(cache.glob(f"{program_cache.PREFIX}*"))
+    assert not (cache / program_cache.program_key(run)).exists()
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
