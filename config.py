@@ -299,6 +299,11 @@ class Config:
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
+    engine: str = setting(
+        "auto", "what runs the network on a CPU: dynamic, as in evaluation; or inference, Paddle Inference with oneDNN, which "
+                "is faster but takes seconds to start; auto chooses by the number of photographs",
+        choices=("auto", "dynamic", "inference"),
+        group="machine", part="inference", affects="speed", scripts="predict")
     deterministic: bool = setting(
         False, "on a GPU: use only cuDNN algorithms that give the same bits every time, which may be slower; training on a CPU "
                "always does",

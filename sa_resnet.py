@@ -14,7 +14,9 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
+import numpy as np
 import paddle
+import paddle.nn.functional as F
 from paddle import Tensor, nn
 from paddle.nn.initializer import KaimingNormal
 
@@ -101,12 +103,21 @@ def block_attention(name: str, **options: Any) -> Optional[BlockAttention]:
 class ResidualBlock(nn.Layer):
     """What both kinds of block share: the shortcut, and the places for an attention layer.
 
-    A subclass has ``last_conv`` and ``last_norm``, its last convolution and batch norm, and calls ``add_ends`` at the end of
-    its constructor.
+    A subclass calls ``add_ends`` at the end of its constructor.
     """
 
     expansion: int
     """The output has ``expansion`` times as many channels as the 3x3 convolutions."""
+    ends: tuple[str, str]
+    """The names of its last convolution and last batch norm."""
+
+    @property
+    def last_conv(self) -> nn.Conv2D:
+        return getattr(self, self.ends[0])
+
+    @property
+    def last_norm(self) -> BatchNorm2D:
+        return getattr(self, self.ends[1])
 
     def add_ends(
         self,
@@ -135,6 +146,29 @@ class ResidualBlock(nn.Layer):
         """``x``, the output of the block's 3x3 convolution, after the attention layer that belongs there, if any."""
         return x if self.inside is None else getattr(self, self.inside)(x)
 
+    def use_export_form(self, order: np.ndarray) -> np.ndarray:
+        """Let the trained block compute the same in the form of ``Attention.end_form``; returns the order of its output.
+
+        ``order``: from now on, channel i of the block's input is channel order[i] of what it was. The returned one says the
+        same of the output.
+        """
+        reorder_inputs(self.conv1, order)
+        if self.downsample is not None:
+            reorder_inputs(self.downsample[0], order)
+            order = self.end_order()
+            reorder_outputs(self.downsample[0], self.downsample[1], order)
+        if self.at_end is not None:
+            attention, self.at_end = getattr(self, self.at_end), None
+            conv, norm = self.ends
+            setattr(self, conv, attention.end_form(self.last_conv, self.last_norm))
+            setattr(self, norm, AddResidual())
+        return order
+
+    def end_order(self) -> np.ndarray:
+        """The order of the output that the block's own form for export prefers, as ``use_export_form`` returns it."""
+        channels = self.last_norm.weight.shape[0]
+        return np.arange(channels) if self.at_end is None else getattr(self, self.at_end).end_order(channels)
+
     def end(self, out: Tensor, x: Tensor) -> Tensor:
         """relu(attention(last_norm(out)) + shortcut(x)); ``out``: of the block's last convolution, ``x``: the block's input."""
         identity = x if self.downsample is None else self.downsample(x)
@@ -143,10 +177,29 @@ class ResidualBlock(nn.Layer):
         return getattr(self, self.at_end).end_block(out, self.last_norm, identity)
 
 
+class AddResidual(nn.Layer):
+    """relu(x + residual): what remains of a block's last batch norm where the convolution before it has taken it in."""
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return F.relu(x + residual)
+
+
+def reorder_inputs(conv: nn.Conv2D, order: np.ndarray) -> None:
+    """Let ``conv`` compute the same of an input whose channel i is channel order[i] of what it was."""
+    conv.weight.set_value(paddle.index_select(conv.weight, paddle.to_tensor(order), axis=1))
+
+
+def reorder_outputs(conv: nn.Conv2D, norm: BatchNorm2D, order: np.ndarray) -> None:
+    """Let channel i of ``norm``(``conv``(x)) be channel order[i] of what it was."""
+    for values in (conv.weight, norm.weight, norm.bias, norm._mean, norm._variance):
+        values.set_value(paddle.index_select(values, paddle.to_tensor(order), axis=0))
+
+
 class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions with batch norm: [N, in, H, W] -> [N, planes, H / stride, W / stride]."""
 
     expansion = 1
+    ends = "conv2", "bn2"
 
     def __init__(
         self,
@@ -163,14 +216,6 @@ class BasicBlock(ResidualBlock):
         self.bn2 = BatchNorm2D(planes)
         self.add_ends(in_channels, planes, stride, attention, planes)
 
-    @property
-    def last_conv(self) -> nn.Conv2D:
-        return self.conv2
-
-    @property
-    def last_norm(self) -> BatchNorm2D:
-        return self.bn2
-
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn1(self.conv1(x), relu=True)
         return self.end(self.attend_inside(self.conv2(out)), x)
@@ -180,6 +225,7 @@ class Bottleneck(ResidualBlock):
     """1x1, 3x3, 1x1 convolutions with batch norm: [N, in, H, W] -> [N, 4 * planes, H / stride, W / stride]."""
 
     expansion = 4
+    ends = "conv3", "bn3"
 
     def __init__(
         self,
@@ -198,14 +244,6 @@ class Bottleneck(ResidualBlock):
         self.conv3 = conv(planes, out_channels, 1)
         self.bn3 = BatchNorm2D(out_channels)
         self.add_ends(in_channels, out_channels, stride, attention, planes)
-
-    @property
-    def last_conv(self) -> nn.Conv2D:
-        return self.conv3
-
-    @property
-    def last_norm(self) -> BatchNorm2D:
-        return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn1(self.conv1(x), relu=True)
@@ -256,6 +294,20 @@ class ResNet(nn.Layer):
         x = self.maxpool(self.bn1(self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 512 * expansion, H / 32, W / 32]
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] -> [N, C]
+
+    def export_form(self) -> "ResNet":
+        """The network itself, changed: its blocks have the form of ``Attention.end_form``.
+
+        The order of channels that suits them goes into the weights of the layers around: all else works channel by channel.
+        """
+        first = self.layer1[0]
+        order = first.end_order() if first.downsample is None else np.arange(self.bn1.weight.shape[0])
+        reorder_outputs(self.conv1, self.bn1, order)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                order = block.use_export_form(order)
+        self.fc.weight.set_value(paddle.index_select(self.fc.weight, paddle.to_tensor(order), axis=0))  # [C, num_classes]
+        return self
 
 
 def resnet(

@@ -33,6 +33,21 @@ class Attention(nn.Layer):
         """relu(attention(norm(x)) + residual), the end of a residual block; ``norm``: the block's last batch norm."""
         return F.relu(self(norm(x)) + residual)
 
+    def export_form(self) -> "Attention":
+        """A layer that computes the same in evaluation mode, from operators that other runtimes have and run fast.
+
+        That is: of four dimensions at most, without regrouping reshapes, for any N. Here: the layer itself.
+        """
+        return self
+
+    def end_form(self, conv: nn.Conv2D, norm: BatchNorm2D) -> nn.Layer:
+        """The same for attention(norm(conv(x))); channel i of the output is channel end_order(C)[i] of what that gives."""
+        return nn.Sequential(conv, norm, self.export_form())
+
+    def end_order(self, channels: int) -> np.ndarray:
+        """The order in which ``end_form`` gives the C = ``channels`` channels: int [C]."""
+        return np.arange(channels)
+
     def initial_map(self, channels: int) -> InitialMap:
         """The ``InitialMap`` of the layer for C = ``channels``; here: each channel maps to itself, the factor is unknown."""
         return InitialMap(np.arange(channels), None)

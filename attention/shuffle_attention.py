@@ -14,6 +14,7 @@ from paddle import Tensor, nn
 from paddle.nn.initializer import Constant
 
 from attention.base import Attention, InitialMap
+from attention.fixed_convolution import convolution_with_norm, fixed_convolution
 from ops import fused
 from ops.batch_norm import BatchNorm2D
 from ops.shuffle_functional import EPSILON, check_groups, shuffle_attention
@@ -60,6 +61,17 @@ class ShuffleAttention(Attention):
         y = self._conv_gate(x)
         return y if residual is None else F.relu(y + residual)
 
+    def export_form(self) -> "ShuffledBranches":
+        return ShuffledBranches(self)
+
+    def end_form(self, conv: nn.Conv2D, norm: BatchNorm2D) -> "BranchesOfConvolution":
+        return BranchesOfConvolution(conv, norm, self)
+
+    def end_order(self, channels: int) -> np.ndarray:
+        """First the channels of the channel branch, then those of the spatial branch, as the shuffle numbers them."""
+        shuffled = np.argsort(self.initial_map(channels).order)  # where the shuffle puts each channel
+        return shuffled[np.concatenate(self.branch_channels(channels))]
+
     def initial_map(self, channels: int) -> InitialMap:
         """The channel shuffle; the factor of the gate "scale" is sigmoid(0 * mean + 1) = sigmoid(0 * GN(x) + 1).
 
@@ -68,6 +80,12 @@ class ShuffleAttention(Attention):
         """
         order = np.arange(channels).reshape(2, channels // 2).T.reshape(-1)  # [branch, C / 2] -> [C / 2, branch]
         return InitialMap(order, 1 / (1 + math.exp(-1)) if self.gate == "scale" else None)
+
+    def branch_channels(self, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """(channels of the channel branch, of the spatial branch), each [C / 2], among C = ``channels`` of the input."""
+        half = channels // (2 * self.groups)
+        grouped = np.arange(channels).reshape(self.groups, 2, half)  # [groups, branch, C / (2 * groups)]
+        return grouped[:, 0].reshape(-1), grouped[:, 1].reshape(-1)  # each [groups, C / (2 * groups)] -> [C / 2]
 
     def _conv_gate(self, x: Tensor) -> Tensor:
         """The layer with the gate "conv": [N, C, H, W] -> the same shape."""
@@ -79,3 +97,75 @@ class ShuffleAttention(Attention):
         y_spatial = x_spatial * F.sigmoid(self.affine2(self.gn(x_spatial)))
         y = paddle.stack([y_channel, y_spatial], axis=1)  # [N * groups, branch, C / (2 * groups), H, W]
         return F.channel_shuffle(y.reshape([-1, channels, height, width]), groups=2)  # from [N * groups, branch, ...]
+
+
+class Branches(nn.Layer):
+    """Both branches of a trained layer, on a tensor each: two tensors [N, C / 2, H, W] -> two of the same shape.
+
+    Export form: all work plane by plane or in groups of a 1x1 convolution, so that no group needs a dimension of its own.
+    GN(x) = gamma * n + beta with n = (x - mean) * rstd: gamma and beta go into the convolution that follows. The weights of the
+    gate "scale" are a convolution with one channel a group.
+    """
+
+    def __init__(self, trained: ShuffleAttention):
+        super().__init__()
+        half, gamma, beta = trained.gn.weight.shape[0], trained.gn.weight, trained.gn.bias
+        if trained.gate == "scale":
+            mixed = 1
+            weights = [weight.reshape([half, 1, 1, 1]) for weight in (trained.cweight, trained.sweight)]
+            biases = [bias.flatten() for bias in (trained.cbias, trained.sbias)]
+            gamma, from_beta = gamma.reshape([half, 1, 1, 1]), weights[1].flatten() * beta
+        else:
+            mixed = half
+            weights, biases = [trained.affine1.weight, trained.affine2.weight], [trained.affine1.bias, trained.affine2.bias]
+            gamma, from_beta = gamma.reshape([1, half, 1, 1]), weights[1].flatten(1) @ beta
+        weights[1], biases[1] = weights[1] * gamma, biases[1] + from_beta
+        self.channel_gate, self.spatial_gate = (
+            fixed_convolution(
+                paddle.tile(weight, [trained.groups, 1, 1, 1]),
+                paddle.tile(bias, [trained.groups]),
+                trained.groups * half // mixed,
+            )
+            for weight, bias in zip(weights, biases)
+        )
+
+    def forward(self, channel: Tensor, spatial: Tensor) -> tuple[Tensor, Tensor]:
+        """Equations 1 and 2 for the channel branch, equation 3 for the spatial branch."""
+        channel = channel * F.sigmoid(self.channel_gate(F.adaptive_avg_pool2d(channel, 1)))
+        centred = spatial - F.adaptive_avg_pool2d(spatial, 1)
+        rstd = paddle.rsqrt(F.adaptive_avg_pool2d(centred * centred, 1) + EPSILON)
+        return channel, spatial * F.sigmoid(self.spatial_gate(centred * rstd))
+
+
+class BranchesOfConvolution(nn.Layer):
+    """A block's last convolution ``conv``, its ``norm`` and the ``trained`` attention after it: [N, in, H, W] -> [N, C, H, W].
+
+    Export form: each branch has a convolution of its own, made of those rows of the weights, so nothing is cut or shuffled. The
+    output has the branches one after the other, in the order of ``ShuffleAttention.end_order``.
+    """
+
+    def __init__(self, conv: nn.Conv2D, norm: BatchNorm2D, trained: ShuffleAttention):
+        super().__init__()
+        channels = conv.weight.shape[0]
+        channel, spatial = trained.branch_channels(channels)
+        self.channel, self.spatial = convolution_with_norm(conv, norm, channel), convolution_with_norm(conv, norm, spatial)
+        self.branches = Branches(trained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return paddle.concat(self.branches(self.channel(x), self.spatial(x)), axis=1)
+
+
+class ShuffledBranches(Attention):
+    """The ``trained`` layer's export form where no convolution precedes it: [N, C, H, W] -> the same shape."""
+
+    def __init__(self, trained: ShuffleAttention):
+        super().__init__()
+        channels = 2 * trained.groups * trained.gn.weight.shape[0]
+        self.branches = Branches(trained)
+        for name, order in zip(("channel", "spatial"), trained.branch_channels(channels)):
+            self.register_buffer(name, paddle.to_tensor(order))
+        self.register_buffer("shuffled", paddle.to_tensor(np.argsort(trained.end_order(channels))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        halves = self.branches(paddle.index_select(x, self.channel, axis=1), paddle.index_select(x, self.spatial, axis=1))
+        return paddle.index_select(paddle.concat(halves, axis=1), self.shuffled, axis=1)

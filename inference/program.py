@@ -6,6 +6,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from inference.export_form import use_export_forms
 from networks.classifier import Classifier
 from ops import fused
 from trained.trained_run import TrainedRun
@@ -37,6 +38,7 @@ def save_program(run: TrainedRun, folder: Path, dtype: str = "uint8") -> None:
     size = run.settings.image_size
     images = paddle.static.InputSpec([None, 3, size, size], dtype, name=INPUT)
     with paddle.no_grad(), fused.plain_operators():
+        use_export_forms(network)
         traced = paddle.jit.to_static(network, input_spec=[images], full_graph=True)
         paddle.jit.save(traced, str(folder / NAME))
 

@@ -10,6 +10,7 @@ from config import Config, ConfigError, names_of
 from data.given_photographs import name_unreadable
 from data.lists import DataError
 from data.loader import PhotographLoader
+from inference.predictor import open_predictor
 from machine.device import select_device
 from machine.regular_file import sha256_of
 from messages.progress import ProgressBar
@@ -106,13 +107,14 @@ def _predictions(run, paths, top, config) -> Iterator[list[Prediction]]:
     if not paths:
         return
     dataset = PhotographFiles(paths, **run.view)
+    predictor = open_predictor(run, config, len(paths) * (1 + config.test_time_flip))
     start = 0
     for images, readable in PhotographLoader(dataset, config.batch_size, config.num_workers or 0):
         usable = readable.numpy().astype(bool)
         pixels = images.numpy()[usable]
-        probabilities = run.predict(pixels, config.batch_size)
+        probabilities = predictor.predict(pixels)
         if config.test_time_flip:
-            flipped = run.predict(np.ascontiguousarray(pixels[:, :, :, ::-1]), config.batch_size)
+            flipped = predictor.predict(np.ascontiguousarray(pixels[:, :, :, ::-1]))
             probabilities = (probabilities + flipped) / 2
         answers = iter(probabilities)
         yield [

@@ -15,6 +15,7 @@ from PIL import Image, JpegImagePlugin
 
 import eval as eval_script
 import predict
+from machine import cache_folder
 from config import Config, parse_config
 from data import folder_walk
 from prediction import predict_photographs as work
@@ -106,6 +107,24 @@ def test_it_agrees_with_eval_whatever_the_batch_and_the_workers(run, tmp_path):
         for row, (name, confidence) in zip(rows, expected.values()):
             assert row["prediction"] == name
             assert abs(float(row["confidence"]) - confidence) < 2e-6
+
+
+def test_paddle_inference_agrees_with_eval_to_a_hundred_thousandth(run, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path / "cache"))
+    assert eval_script.main(Config(run=str(run.folder), num_workers=0, given=frozenset({"run"}))) == 0
+    with open(run.folder / "eval" / "predictions.csv", newline="") as file:
+        expected = {row["path"]: (row["prediction"], float(row["confidence"])) for row in csv.DictReader(file)}
+    data = run.folder.parents[2] / "data"
+    capfd.readouterr()
+    for words in (("--batch_size", 1), ("--batch_size", 4, "--num_workers", 2)):
+        rows = predicted(run, tmp_path, "--engine", "inference", "--images", *(data / name for name in expected), *words)
+        for row, (name, confidence) in zip(rows, expected.values()):
+            assert row["prediction"] == name
+            assert abs(float(row["confidence"]) - confidence) < 1.1e-5
+    assert list((tmp_path / "cache" / "programs").glob("*/*.pdiparams"))
+    out, err = capfd.readouterr()
+    assert not err
+    assert "OneDNN" not in out
 
 
 def test_turned_cmyk_and_other_forms_of_a_photograph_are_seen_as_in_evaluation(run, tmp_path):

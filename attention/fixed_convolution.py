@@ -1,0 +1,34 @@
+"""Convolutions made of trained parameters, for the forms in which networks are exported."""
+
+from typing import Optional
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from ops.batch_norm import BatchNorm2D
+
+
+def fixed_convolution(
+    weight: Tensor, bias: Optional[Tensor] = None, groups: int = 1, stride: int = 1, padding: int = 0
+) -> nn.Conv2D:
+    """The convolution with ``weight`` [out, in / ``groups``, height, width] and ``bias`` [out]; None: without bias."""
+    outputs, inputs, height, width = weight.shape
+    made = nn.Conv2D(
+        inputs * groups, outputs, [height, width], stride, padding, groups=groups, bias_attr=False if bias is None else None
+    )
+    made.weight.set_value(weight)
+    if bias is not None:
+        made.bias.set_value(bias)
+    return made
+
+
+def convolution_with_norm(conv: nn.Conv2D, norm: BatchNorm2D, channels: np.ndarray) -> nn.Conv2D:
+    """The output ``channels`` of ``norm``(``conv``(x)) in evaluation mode, in that order, as one convolution."""
+    kept = paddle.to_tensor(channels)
+    factor = norm.weight * paddle.rsqrt(norm._variance + norm._epsilon)  # [C]
+    bias = norm.bias - norm._mean * factor
+    if conv.bias is not None:
+        bias = bias + conv.bias * factor
+    weight = conv.weight * factor.reshape([-1, 1, 1, 1])  # from [C]
+    return fixed_convolution(weight[kept], bias[kept], conv._groups, conv._stride, conv._padding)
