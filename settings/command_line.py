@@ -68,9 +68,9 @@ def _complaint(config_class, script, unknown):
         return f"unexpected {unknown[0]!r}: settings are written --name value; --help lists them all"
     name = flags[0][2:].removeprefix("no-")
     names = [flag_of(item) for item in settings_of(config_class, script)] + ["config", "help"]
-    elsewhere = {flag_of(item): item for item in settings_of(config_class) if flag_of(item) not in names}
-    if name in elsewhere:
-        owners = ", ".join(f"{owner}.py" for owner in elsewhere[name].metadata["scripts"])
+    elsewhere = [item for item in settings_of(config_class) if flag_of(item) == name and name not in names]
+    if elsewhere:
+        owners = ", ".join(f"{owner}.py" for item in elsewhere for owner in item.metadata["scripts"])
         return f"--{name} is no option of {script}.py, but of {owners}"
     return f"unknown option {flags[0]}{nearest(name, names, prefix='--')}; --help lists them all"
 
@@ -87,6 +87,7 @@ def _build_parser(config_class, script, description):
         description=textwrap.fill(" ".join((description or "").split()), wide),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=wide),
         allow_abbrev=False,
+        conflict_handler="error" if script else "resolve",  # settings of two scripts may have the same flag
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--config", metavar="FILE.yaml", help="recipe: settings in YAML; the command line wins")
