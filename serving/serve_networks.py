@@ -29,7 +29,7 @@ def serve_networks(config: Config) -> None:
     config = config.resolved()
     select_device(config.device)
     fused.set_mode(config.fused)
-    networks = [ServedNetwork(run, name, config) for run, name in zip(runs, names_of_runs(runs))]
+    networks = [ServedNetwork(run, name, config) for run, name in zip(runs, distinct_names(names_of_runs(runs)))]
     for network in networks:
         network.warm_up()
     queue = ModelQueue(MAX_WAITING, config.batch_size)
@@ -46,3 +46,10 @@ def serve_networks(config: Config) -> None:
     served = ", ".join(run.name for run in runs)
     print(f"serving {printable(served)} on {url_of(config.host, port)} (Ctrl-C ends)", flush=True)
     queue.run()
+
+
+def distinct_names(names: list[str]) -> list[str]:
+    """The names; one that occurs again gets a number, since the folders of the runs are not for everybody to see."""
+    return [
+        name if names.index(name) == place else f"{name} ({names[: place + 1].count(name)})" for place, name in enumerate(names)
+    ]
