@@ -31,7 +31,7 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile torture lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile hostile-serve browser torture lint format docs bench clean
 .NOTPARALLEL:
 
 help:
@@ -41,11 +41,13 @@ help:
 	@echo 'make clients run an exported network in ONNX Runtime, Paddle Inference, OpenVINO and PaddleX, each in .venv-clients/'
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints, weights, archives with 100,000 damaged inputs each; on Linux'
 	@echo 'make hostile run every script on hostile data folders and damaged photographs: about ten minutes'
+	@echo 'make hostile-serve  send serve.py 2,000 hostile uploads: a few minutes; on Linux'
+	@echo 'make browser use the page of serve.py in a headless Chromium, where there is one; screenshots go to work/browser'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
 	@echo 'make lint    check style with ruff, the order of imports with import-linter, types with mypy'
 	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
-	@echo 'make bench   time data loading, a training step and the cost of attention'
+	@echo 'make bench   time data loading, a training step, the cost of attention and serving'
 	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
 	@echo 'make clean   remove the demo and caches; .venv, work/dataset and runs/ stay'
 
@@ -85,6 +87,12 @@ fuzz: setup-dev
 hostile: setup-dev
 	PYTHONPATH=.:tests $(VENV_PYTHON) tests/hostile_runs.py
 
+hostile-serve: setup-dev
+	PYTHONPATH=.:tests $(VENV_PYTHON) tests/hostile_serve.py
+
+browser: setup-dev
+	$(VENV_PYTHON) tests/browser_runs.py
+
 torture: setup-dev
 	$(VENV_PYTHON) tests/torture/torture.py --kills 200
 	$(VENV_PYTHON) tests/torture/same_again.py
@@ -106,6 +114,7 @@ bench: setup
 	$(VENV_PYTHON) benchmarks/input_pipeline.py
 	$(VENV_PYTHON) benchmarks/train_step.py
 	$(VENV_PYTHON) benchmarks/attention_cost.py
+	$(VENV_PYTHON) benchmarks/serving.py --net resnet18 --rounds 1
 
 clean:
 	rm -rf $(DEMO) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

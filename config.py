@@ -22,7 +22,9 @@ from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
 
-SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict", "export")
+SCRIPTS = (
+    "sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict", "export", "serve"
+)  # fmt: skip
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
 
@@ -130,11 +132,12 @@ class Config:
 
     net: str = setting(
         "sa_resnet", "network",
-        choices=tuple(NETWORKS), group="network", part="start", affects="result", scripts="train eval gradcam predict export")
+        choices=tuple(NETWORKS), group="network", part="start", affects="result",
+        scripts="train eval gradcam predict export serve")
     nets: tuple[str, ...] = setting(
         ("sa_resnet", "resnet"), "networks to compare; compare.py trains those that are not trained yet",
-        default_text="sa_resnet resnet; one network with gradcam.py", choices=tuple(NETWORKS),
-        group="network", part="comparison", affects="nothing", scripts="compare gradcam")
+        default_text="sa_resnet resnet; one network with gradcam.py and serve.py", choices=tuple(NETWORKS),
+        group="network", part="comparison", affects="nothing", scripts="compare gradcam serve")
     attention: Optional[str] = setting(
         None, "attention layer in every block of a resnet or of tower_net",
         choices=("none", *ATTENTIONS), default_text="the network's own",
@@ -181,7 +184,7 @@ class Config:
         low=1, may_grow=True, group="training", part="training", affects="result", scripts="train compare")
     batch_size: int = setting(
         32, "photographs in a batch",
-        low=1, group="training", part="training", affects="result", scripts="train eval compare predict",
+        low=1, group="training", part="training", affects="result", scripts="train eval compare predict serve",
         inherited_by="eval predict")
     optimizer: str = setting(
         "momentum", "SGD with momentum, Adam or AdamW",
@@ -243,14 +246,14 @@ class Config:
 
     runs_dir: str = setting(
         "runs", "folder of all runs",
-        metavar="FOLDER", group="output", part="run", affects="place", scripts="train eval compare gradcam predict export")
+        metavar="FOLDER", group="output", part="run", affects="place", scripts="train eval compare gradcam predict export serve")
     run: Optional[str] = setting(
         None, "run folder of the network",
         default_text="newest finished run of --net", metavar="FOLDER",
-        group="output", part="run", affects="place", scripts="eval gradcam predict export")
+        group="output", part="run", affects="place", scripts="eval gradcam predict export serve")
     runs: Optional[tuple[str, ...]] = setting(
         None, "finished run folders to compare as they are, instead of --nets",
-        metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam")
+        metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam serve")
     picture: str = setting(
         "photographs.png", "file to draw the grid of photographs into",
         metavar="FILE.png", default_text="photographs.png; gradcam.py: gradcam.png in the run folder",
@@ -269,7 +272,7 @@ class Config:
         low=1, high=1000, group="output", part="prediction", affects="nothing", scripts="predict")
     unsure_below: Optional[float] = setting(
         None, "mark predictions with a confidence below this as unsure",
-        above=0, high=1, default_text="none", group="output", part="prediction", affects="nothing", scripts="predict")
+        above=0, high=1, default_text="none", group="output", part="prediction", affects="nothing", scripts="predict serve")
     test_time_flip: bool = setting(
         False, "average the prediction of each photograph with that of its mirror image, which takes twice the time",
         group="data", part="prediction", affects="nothing", scripts="predict")
@@ -301,15 +304,15 @@ class Config:
     device: str = setting(
         "auto", "device to compute on; auto uses the GPU if Paddle can",
         choices=("auto", "cpu", "gpu"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict serve")
     threads: Optional[int] = setting(
         None, "CPU threads for the network's arithmetic",
         low=1, default_text="all cores", high=1024,
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve")
     fused: str = setting(
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve")
     engine: str = setting(
         "auto", "what runs the network on a CPU: dynamic, as in evaluation; or inference, Paddle Inference with oneDNN, which "
                 "is faster but takes seconds to start; auto chooses by the number of photographs",
@@ -323,6 +326,16 @@ class Config:
         None, "processes that read photographs; 0 reads in the main process",
         default_text="cores - 1, at most 8, on Linux; 0 elsewhere", low=0, high=256,
         group="machine", part="loading", affects="speed", scripts="train eval compare predict")
+    host: str = setting(
+        "127.0.0.1", "address to serve on; 127.0.0.1 is for this machine alone, 0.0.0.0 lets other machines in as well",
+        metavar="ADDRESS", group="machine", part="serving", affects="nothing", scripts="serve")
+    port: int = setting(
+        8060, "port to serve on (0: any that is free)",
+        low=0, high=65535, group="machine", part="serving", affects="nothing", scripts="serve")
+    allow_hosts: Optional[tuple[str, ...]] = setting(
+        None, "further names by which browsers may call the server, such as that of a proxy before it",
+        metavar="NAME", default_text="the address itself; with 127.0.0.1 also localhost",
+        group="machine", part="serving", affects="nothing", scripts="serve")
     # fmt: on
 
     given: frozenset = field(default=frozenset(), compare=False, repr=False)

@@ -41,7 +41,7 @@ def zlib_parts_are_whole(file: BinaryIO, offsets: Sequence[int], lengths: Sequen
     ``file`` stays.
     """
     place = file.tell()
-    unread = os.fstat(file.fileno()).st_size
+    unread = size_of(file)
     try:
         for offset, length in zip(offsets, lengths):
             file.seek(offset)
@@ -58,6 +58,14 @@ def zlib_parts_are_whole(file: BinaryIO, offsets: Sequence[int], lengths: Sequen
         return False
     finally:
         file.seek(place)
+
+
+def size_of(file: BinaryIO) -> int:
+    """The bytes of an open file, on the disk or in memory; its position stays."""
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return size
 
 
 def _pieces(file: BinaryIO, length: int) -> Iterator[bytes]:

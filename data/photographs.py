@@ -7,16 +7,17 @@ over white, the camera's orientation (EXIF) is applied, and an animation is redu
 
 import contextlib
 import ctypes
+import io
 import logging
 import math
 import os
 import struct
 import warnings
-from typing import TYPE_CHECKING, Callable, Union
+from typing import TYPE_CHECKING, BinaryIO, Callable, NamedTuple, Union
 
 from PIL import Image
 
-from data.checksums import png_pixels_are_whole
+from data.checksums import png_pixels_are_whole, size_of
 from data.color_profiles import transform_to_srgb
 from data.jpeg_segments import count_scans, decodes_in_one_pass
 from data.photograph_errors import WRONG_HEADER, WRONG_PIXELS, PhotographError, reading_problem
@@ -48,6 +49,17 @@ Box = tuple[float, float, float, float]
 ChooseBox = Callable[[int, int], Box]
 """(width, height) of an upright photograph in pixels -> the part to show."""
 
+
+class PhotographBytes(NamedTuple):
+    """The bytes of a photograph's file in memory, and the name that its sender gave it."""
+
+    name: str
+    content: bytes
+
+
+Source = Union[str, os.PathLike, PhotographBytes]
+"""A photograph's file: its path, or its bytes."""
+
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,7 +73,7 @@ _UPRIGHT = {
 _MIRRORS_X, _MIRRORS_Y, _SWAPS_SIDES = (2, 3, 6, 7), (3, 4, 7, 8), (5, 6, 7, 8)
 
 
-def read_photograph(path: Union[str, os.PathLike]) -> Image.Image:
+def read_photograph(path: Source) -> Image.Image:
     """The whole photograph as an upright RGB image; raises PhotographError with the reason.
 
     A JPEG of more pixels than max_pixels() is decoded at half its width and height.
@@ -69,7 +81,7 @@ def read_photograph(path: Union[str, os.PathLike]) -> Image.Image:
     return _decode(path, _whole)
 
 
-def read_crop(path: Union[str, os.PathLike], choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
+def read_crop(path: Source, choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
     """A part of a photograph, resized to ``image_size`` x ``image_size`` pixels, as an RGB image.
 
     ``choose_box(width, height)`` takes the size of the upright photograph in pixels and returns the part as (left, top, right,
@@ -167,9 +179,9 @@ def _crop(image, orientation, choose_box, image_size, flip):
 def _decode(path, finish):
     opened, kind = False, None
     try:
-        with open_regular(path, MAX_BYTES) as file:
+        with _file_of(path) as file:
             kind = read_kind(file)
-            if reason := why_unreadable(kind, path):
+            if reason := why_unreadable(kind, path.name if isinstance(path, PhotographBytes) else path):
                 raise PhotographError(reason)
             with _open(file, kind) as image:
                 opened = True
@@ -196,6 +208,19 @@ def _decode(path, finish):
         if kind == HEIC and isinstance(error, AttributeError):  # in a plugin that was written for another Pillow
             raise PhotographError("HEIC: this pillow-heif does not fit Pillow: pip install --upgrade pillow-heif") from error
         raise PhotographError(reading_problem(error, opened)) from error
+
+
+def _file_of(source: Source) -> BinaryIO:
+    return io.BytesIO(source.content) if isinstance(source, PhotographBytes) else open_regular(source, MAX_BYTES)
+
+
+def claimed_pixels(photograph: PhotographBytes) -> int:
+    """The pixels that a photograph has by its header, without decoding them; 0 where it cannot be read."""
+    try:
+        with _file_of(photograph) as file, _open(file, read_kind(file)) as image:
+            return image.width * image.height
+    except Exception:  # _decode gives the reason
+        return 0
 
 
 def _open(file, kind):
@@ -240,7 +265,7 @@ def _smallest_reduction(image):
 
 def _check_scans(file, pixels):
     """Raise PhotographError for a JPEG that would keep the decoder busy; leaves the position in ``file`` unchanged."""
-    if os.fstat(file.fileno()).st_size // MIN_SCAN_BYTES * pixels < QUICK:
+    if size_of(file) // MIN_SCAN_BYTES * pixels < QUICK:
         return
     content = _content(file)
     if content.count(b"\xff\xda") <= MAX_SCANS:  # quick, and never too few

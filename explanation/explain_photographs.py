@@ -28,7 +28,7 @@ def explain_photographs(config: Config) -> Path:
     Raises a UserError where runs or photographs cannot be used.
     """
     runs = trained_runs(config)
-    names = _names(runs)
+    names = names_of_runs(runs)
     config = config.inherit(runs[0].settings, names_of(inherited_by="gradcam")).resolved()
     select_device(config.device)
     fused.set_mode(config.fused)
@@ -119,8 +119,8 @@ def explain(
     return explanations
 
 
-def _names(runs):
-    """The names of the networks in the picture: with the number of the run only where several runs are of one network."""
+def names_of_runs(runs: Sequence[TrainedRun]) -> list[str]:
+    """The names of networks side by side: with the number of the run only where several runs are of one network."""
     nets = [run.net for run in runs]
     return [run.net if nets.count(run.net) == 1 else run.name for run in runs]
 

@@ -20,7 +20,7 @@ from ops import fused
 from prediction.contact_sheet import write_contact_sheet
 from prediction.photograph_files import PhotographFiles, photograph_paths
 from prediction.places import chosen_places
-from prediction.predictions import Journal, Prediction, PredictionError
+from prediction.predictions import Journal, Prediction, PredictionError, prediction_of
 from prediction.sorting import sort_photographs
 from trained.trained_run import TrainedRun
 
@@ -118,18 +118,12 @@ def _predictions(run, paths, top, config) -> Iterator[list[Prediction]]:
             probabilities = (probabilities + flipped) / 2
         answers = iter(probabilities)
         yield [
-            _record(paths[start + place], next(answers), run.classes, top, config.unsure_below)
+            prediction_of(paths[start + place], next(answers), run.classes, top, config.unsure_below)
             if ok
             else Prediction(paths[start + place], [], dataset.problem(start + place))
             for place, ok in enumerate(usable)
         ]
         start += len(usable)
-
-
-def _record(path, probabilities, classes, top, unsure_below):
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    unsure = None if unsure_below is None else bool(probabilities[best[0]] < unsure_below)
-    return Prediction(path, [(classes[label], float(probabilities[label])) for label in best], unsure=unsure)
 
 
 def _report(journal, total, folders):

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+import numpy as np
+
 from machine.regular_file import open_regular
 from machine.whole_file import whole_file
 from messages.quoting import named
@@ -48,6 +50,15 @@ class Prediction(NamedTuple):
     def confidence(self) -> float:
         """The probability of the predicted class; 0 where the photograph cannot be read."""
         return self.classes[0][1] if self.classes else 0.0
+
+
+def prediction_of(
+    path: str, probabilities: np.ndarray, classes: list[str], top: int, unsure_below: Optional[float]
+) -> Prediction:
+    """The record of a photograph with the ``probabilities`` [C] of ``classes``; of these it keeps the ``top`` best."""
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    unsure = None if unsure_below is None else bool(probabilities[best[0]] < unsure_below)
+    return Prediction(path, [(classes[label], float(probabilities[label])) for label in best], unsure=unsure)
 
 
 class Journal:
@@ -173,7 +184,8 @@ def _write_json(file, records, top, with_unsure):
     file.write("[]\n" if between == "[\n" else "\n]\n")
 
 
-def _json(record, with_unsure):
+def plain_record(record: Prediction, with_unsure: bool) -> dict[str, Any]:
+    """The record as a JSON object; ``with_unsure``: whether there is a threshold."""
     content: dict[str, Any] = {"path": record.path}
     if record.classes:
         content.update(prediction=record.name, confidence=round(record.confidence, DIGITS))
@@ -181,7 +193,11 @@ def _json(record, with_unsure):
         content.update(unsure=record.unsure) if with_unsure else None
     else:
         content["reason"] = record.reason
-    return json.dumps(content, ensure_ascii=False)
+    return content
+
+
+def _json(record, with_unsure):
+    return json.dumps(plain_record(record, with_unsure), ensure_ascii=False)
 
 
 WRITERS = {"csv": _write_csv, "json": _write_json, "jsonl": _write_jsonl}

@@ -88,6 +88,9 @@ HELP = {
     "auto 按照片数量自动选择",
     "deterministic": "在 GPU 上要求 cuDNN 使用每次结果逐位相同的算法，可能较慢；在 CPU 上训练结果总是逐位相同",
     "num_workers": "读取照片的进程数；0 表示在主进程中读取",
+    "host": "服务监听的地址；127.0.0.1 只供本机访问，0.0.0.0 也允许其他机器访问",
+    "port": "服务监听的端口；0 表示任选一个空闲端口",
+    "allow_hosts": "浏览器还可以用哪些主机名访问本服务，例如前置代理的域名",
 }
 
 DEFAULTS = {
@@ -104,7 +107,7 @@ DEFAULTS = {
     "mean": "ImageNet 的均值",
     "std": "ImageNet 的标准差",
     "images": "gradcam.py 为验证列表",
-    "nets": "sa_resnet resnet；gradcam.py 为一个网络",
+    "nets": "sa_resnet resnet；gradcam.py 和 serve.py 为一个网络",
     "attention": "网络自带的",
     "sa_groups": "64，与论文一致",
     "sa_gate": "scale",
@@ -116,5 +119,6 @@ DEFAULTS = {
     "run": "--net 最新的一次已完成的运行",
     "picture": "photographs.png；gradcam.py 为运行目录中的 gradcam.png",
     "threads": "全部核心",
+    "allow_hosts": "监听的地址本身；监听 127.0.0.1 时还有 localhost",
     "num_workers": "Linux 上为核心数 - 1，最多 8；其他系统为 0",
 }

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "eval", "compare", "gradcam", "predict", "export", "train_val_split", "show_photographs", "sample_animals")
+SCRIPTS = (
+    "train", "eval", "compare", "gradcam", "predict", "export", "serve",
+    "train_val_split", "show_photographs", "sample_animals",
+)  # fmt: skip
 FLOORS = (  # rooms of one floor do not import each other
     SCRIPTS,
+    ("serving",),
     ("comparison", "explanation", "prediction", "exported"),
     ("evaluation",),
     ("training",),

@@ -1,0 +1,1 @@
+"""Trained networks behind a page and an HTTP interface."""

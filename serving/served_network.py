@@ -1,0 +1,64 @@
+"""A trained network as the server uses it; only the thread that owns Paddle calls what computes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from config import Config
+from data.photograph_dataset import PhotographDataset
+from data.photographs import PhotographBytes, read_crop
+from explanation.class_activation import grad_cam
+from explanation.pictures import HEAT
+from trained.trained_run import TrainedRun
+
+
+class Explained(NamedTuple):
+    """A heat map as a picture [S, S]; ``empty``: nothing speaks for the class."""
+
+    heat: Image.Image
+    empty: bool
+
+
+class ServedNetwork:
+    """The network of ``run`` under the name that users see.
+
+    ``view``: what tells apart how networks see photographs, for use as a key.
+    """
+
+    def __init__(self, run: TrainedRun, name: str, config: Config):
+        self.run, self.name, self.classes = run, name, list(run.classes)
+        self.view = tuple(sorted(run.view.items()))
+        self._batch_size = config.batch_size
+        self._dataset = PhotographDataset(train=False, **run.view)
+
+    def pixels(self, photograph: PhotographBytes) -> np.ndarray:
+        """uint8 [3, S, S] of a photograph, as evaluation shows it to this network; from any thread. Raises PhotographError."""
+
+        def cut(choose_box, image_size, flip):
+            return read_crop(photograph, choose_box, image_size, flip)
+
+        return self._dataset.show(cut, 0)
+
+    def predict(self, pixels: list[np.ndarray]) -> np.ndarray:
+        """Class probabilities float32 [N, C] of N photographs uint8 [3, S, S]."""
+        return self.run.predict(np.stack(pixels), self._batch_size)
+
+    def explain(self, items: list[tuple[np.ndarray, int]]) -> list[Explained]:
+        """The heat maps of N photographs uint8 [3, S, S] for one class each, given by its label."""
+        pixels, labels = zip(*items)
+        maps, _ = grad_cam(self.run.classifier(), np.stack(pixels), list(labels))
+        return [Explained(_coloured(heat), not heat.any()) for heat in maps]
+
+    def warm_up(self) -> None:
+        """Load the network and let it compute once, so that the first visitor does not wait for it."""
+        size = self.run.settings.image_size
+        self.predict([np.zeros((3, size, size), np.uint8)])
+
+
+def _coloured(heat):
+    """The RGB picture of a map [S, S] of 0..1, in the colours of gradcam.py."""
+    return Image.fromarray(matplotlib.colormaps[HEAT](heat, bytes=True)[:, :, :3].copy())
