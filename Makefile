@@ -10,6 +10,9 @@ JOBS =
 # Arguments for `make fuzz`, as in `make FUZZ="--inputs 5000 recipes" fuzz`.
 FUZZ =
 
+# Arguments for `make notebook`, as in `make NOTEBOOK="--output executed.ipynb" notebook`.
+NOTEBOOK =
+
 # The demo writes only to this folder: work/dataset and runs/ belong to the user.
 DEMO           := work/demo
 DEMO_DATA      := $(DEMO)/dataset
@@ -28,7 +31,7 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test test-matrix fuzz hostile torture lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-matrix fuzz hostile torture notebook lint format docs bench clean
 .NOTPARALLEL:
 
 help:
@@ -38,6 +41,7 @@ help:
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints, weights, archives with 100,000 damaged inputs each; on Linux'
 	@echo 'make hostile run every script on hostile data folders and damaged photographs: about ten minutes'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
+	@echo 'make notebook  run docs/ai_studio.ipynb, the notebook in Chinese, in a temporary copy: less than ten minutes'
 	@echo 'make lint    check style with ruff, the order of imports with import-linter, types with mypy'
 	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
@@ -80,6 +84,12 @@ hostile: setup-dev
 torture: setup-dev
 	$(VENV_PYTHON) tests/torture/torture.py --kills 200
 	$(VENV_PYTHON) tests/torture/same_again.py
+
+# Installs the packages that run a notebook only here, as `make fuzz` does its own.
+notebook: setup-dev
+	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check -r requirements-notebook.txt
+	$(VENV_PYTHON) -m pytest tests/test_notebook.py
+	$(VENV_PYTHON) docs/run_notebook.py $(NOTEBOOK)
 
 lint: setup-dev
 	$(VENV_PYTHON) -m ruff check .
