@@ -22,7 +22,7 @@ from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
 
-SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict")
+SCRIPTS = ("sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict", "export")
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
 
@@ -40,16 +40,18 @@ class Config:
                         "CIFAR-10 cifar-10-python.tar.gz or its folder, which Paddle downloads by default",
         metavar="PATH",
         group="data", part="data", affects="place",
-        scripts="sample_animals train_val_split show_photographs train eval compare gradcam", inherited_by="eval gradcam")
+        scripts="sample_animals train_val_split show_photographs train eval compare gradcam export",
+        inherited_by="eval gradcam export")
     follow_links: bool = setting(
         False, "also use photographs outside the data folder if links or lists lead to them",
-        group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
-        inherited_by="eval gradcam")
+        group="data", part="data", affects="place",
+        scripts="train_val_split show_photographs train eval compare gradcam export", inherited_by="eval gradcam export")
     lists_dir: Optional[str] = setting(
         None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
         metavar="FOLDER", default_text="the data folder",
-        group="data", part="data", affects="place", scripts="train_val_split show_photographs train eval compare gradcam",
-        inherited_by="eval gradcam", belongs_to="data")
+        group="data", part="data", affects="place",
+        scripts="train_val_split show_photographs train eval compare gradcam export", inherited_by="eval gradcam export",
+        belongs_to="data")
     per_class: int = setting(
         40, "pictures to draw for each class",
         low=2, high=100_000, group="data", part="drawing", affects="result", scripts="sample_animals")
@@ -124,7 +126,7 @@ class Config:
 
     net: str = setting(
         "sa_resnet", "network",
-        choices=tuple(NETWORKS), group="network", part="start", affects="result", scripts="train eval gradcam predict")
+        choices=tuple(NETWORKS), group="network", part="start", affects="result", scripts="train eval gradcam predict export")
     nets: tuple[str, ...] = setting(
         ("sa_resnet", "resnet"), "networks to compare; compare.py trains those that are not trained yet",
         default_text="sa_resnet resnet; one network with gradcam.py", choices=tuple(NETWORKS),
@@ -237,11 +239,11 @@ class Config:
 
     runs_dir: str = setting(
         "runs", "folder of all runs",
-        metavar="FOLDER", group="output", part="run", affects="place", scripts="train eval compare gradcam predict")
+        metavar="FOLDER", group="output", part="run", affects="place", scripts="train eval compare gradcam predict export")
     run: Optional[str] = setting(
         None, "run folder of the network",
         default_text="newest finished run of --net", metavar="FOLDER",
-        group="output", part="run", affects="place", scripts="eval gradcam predict")
+        group="output", part="run", affects="place", scripts="eval gradcam predict export")
     runs: Optional[tuple[str, ...]] = setting(
         None, "finished run folders to compare as they are, instead of --nets",
         metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam")
@@ -283,6 +285,15 @@ class Config:
         False, "go on with predictions that were interrupted",
         flag="continue", group="output", part="prediction", affects="nothing", scripts="predict")
 
+    export_formats: tuple[str, ...] = setting(
+        ("onnx", "paddle", "paddlex"), "forms to export the network in: an ONNX file, a program for Paddle Inference, a folder "
+                                       "for PaddleX 3",
+        choices=("onnx", "paddle", "paddlex"), flag="format", default_text="onnx paddle paddlex",
+        group="output", part="export", affects="nothing", scripts="export")
+    licence: Optional[str] = setting(
+        None, "licence of the exported network, for its model card", metavar="TEXT", default_text="not stated",
+        group="output", part="export", affects="nothing", scripts="export")
+
     device: str = setting(
         "auto", "device to compute on; auto uses the GPU if Paddle can",
         choices=("auto", "cpu", "gpu"),
@@ -290,11 +301,11 @@ class Config:
     threads: Optional[int] = setting(
         None, "CPU threads for the network's arithmetic",
         low=1, default_text="all cores", high=1024,
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export")
     fused: str = setting(
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export")
     deterministic: bool = setting(
         False, "on a GPU: use only cuDNN algorithms that give the same bits every time, which may be slower; training on a CPU "
                "always does",

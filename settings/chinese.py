@@ -78,6 +78,8 @@ HELP = {
     "page": "在预测结果旁边写一个 HTML 页面，显示照片的缩略图，置信度最低的排在最前",
     "strict": "有照片无法读取时，以退出码 3 结束",
     "go_on": "继续被中断的预测",
+    "export_formats": "导出成哪些形式：ONNX 文件、供 Paddle Inference 使用的模型、供 PaddleX 3 使用的文件夹",
+    "licence": "导出网络的许可证，写入模型卡片",
     "device": "运行设备：auto 表示飞桨能使用 GPU 时就用 GPU",
     "threads": "网络计算使用的 CPU 线程数",
     "fused": "融合算子：auto 表示能构建就使用，on 表示必须使用，off 表示从不使用",
@@ -88,6 +90,8 @@ HELP = {
 DEFAULTS = {
     "output": "predictions.csv、.json 或 .jsonl",
     "unsure_below": "不标记",
+    "export_formats": "onnx paddle paddlex",
+    "licence": "不注明",
     "labels": "类别文件夹的名称",
     "file_column": "自动判断",
     "label_column": "自动判断，也可以是每个类别一列",

@@ -68,9 +68,9 @@ def _complaint(config_class, script, unknown):
         return f"unexpected {unknown[0]!r}: settings are written --name value; --help lists them all"
     name = flags[0][2:].removeprefix("no-")
     names = [flag_of(item) for item in settings_of(config_class, script)] + ["config", "help"]
-    elsewhere = {flag_of(item): item for item in settings_of(config_class) if flag_of(item) not in names}
-    if name in elsewhere:
-        owners = ", ".join(f"{owner}.py" for owner in elsewhere[name].metadata["scripts"])
+    elsewhere = [item for item in settings_of(config_class) if flag_of(item) == name and name not in names]
+    if elsewhere:
+        owners = ", ".join(f"{owner}.py" for item in elsewhere for owner in item.metadata["scripts"])
         return f"--{name} is no option of {script}.py, but of {owners}"
     return f"unknown option {flags[0]}{nearest(name, names, prefix='--')}; --help lists them all"
 

@@ -23,6 +23,7 @@ AT_WORK = {  # script: a module that it imports in the midst of its work
     "compare": "numpy",
     "gradcam": "numpy",
     "predict": "numpy",
+    "export": "numpy",
     "train_val_split": "PIL.PngImagePlugin",  # which the processes import that read photographs
     "show_photographs": "matplotlib",
     "sample_animals": "PIL.JpegImagePlugin",

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "eval", "compare", "gradcam", "predict", "train_val_split", "show_photographs", "sample_animals")
+SCRIPTS = ("train", "eval", "compare", "gradcam", "predict", "export", "train_val_split", "show_photographs", "sample_animals")
 FLOORS = (  # rooms of one floor do not import each other
     SCRIPTS,
-    ("comparison", "explanation", "prediction"),
+    ("comparison", "explanation", "prediction", "exported"),
     ("evaluation",),
     ("training",),
     ("plots",),

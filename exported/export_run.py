@@ -1,0 +1,71 @@
+"""The work of export.py: a trained network as files for other programs."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import paddle
+
+from config import Config, names_of
+from exported.equality import Difference, check_equal, sample_of
+from exported.model_card import facts_of, write_labels, write_model_card
+from exported.onnx_model import find_python, write_onnx
+from exported.paddle_program import write_program
+from exported.paddlex_folder import write_inference_yml
+from machine.temporary_folder import temporary_folder
+from machine.whole_folder import whole_folder
+from messages.terminal import printable
+from ops import fused
+from trained.trained_run import TrainedRun
+
+FOLDER = "export"
+EXAMPLE = Path(__file__).with_name("example.py")
+
+
+def export_run(config: Config) -> Path:
+    """Write the folder ``export`` of the run that ``config`` chooses, and return it.
+
+    It appears, in the place of an older one, once every form in it has answered photographs as the network does. Raises a
+    UserError where it cannot.
+    """
+    run = TrainedRun.chosen(config)
+    config = config.inherit(run.settings, names_of(inherited_by="export")).resolved()
+    paddle.set_device("cpu")  # where every form can be run
+    fused.set_mode(config.fused)
+    python = find_python() if "onnx" in config.export_formats else sys.executable  # fails before any work is done
+    sample = sample_of(run, run.source(config))
+    checks: dict[str, Difference] = {}
+    with tempfile.TemporaryDirectory(dir=temporary_folder(config.runs_dir)) as place:
+        scratch = Path(place)
+        with whole_folder(run.folder / FOLDER) as folder:
+            for form in dict.fromkeys(config.export_formats):
+                model = FORMS[form](run, folder, scratch, python)
+                runner = python if form == "onnx" else sys.executable
+                checks[form] = check_equal(sample, run.classes, form, model, scratch, runner, config.threads or 1)
+                print(f"{form}: {checks[form]}")
+            write_labels(run, folder)
+            write_model_card(run, folder, checks, config.licence)
+    print(f"exported: {printable(run.folder / FOLDER)}")
+    return run.folder / FOLDER
+
+
+def _write_onnx(run, folder, scratch, python):
+    program = write_program(run, scratch / "program")
+    write_onnx(program, folder / "model.onnx", facts_of(run), scratch, python)
+    shutil.copyfile(EXAMPLE, folder / EXAMPLE.name)
+    return folder / "model.onnx"
+
+
+def _write_paddle(run, folder, scratch, python):
+    return write_program(run, folder / "paddle")
+
+
+def _write_paddlex(run, folder, scratch, python):
+    program = write_program(run, folder / "paddlex", "float32")
+    write_inference_yml(run, folder / "paddlex")
+    return program
+
+
+FORMS = {"onnx": _write_onnx, "paddle": _write_paddle, "paddlex": _write_paddlex}
+"""For each form, the function that writes it and returns its file that a runtime opens."""
