@@ -104,7 +104,7 @@ def test_the_steps_of_the_original_project_come_in_order():
     steps = [step for step in steps if step in SCRIPTS and step != "sample_animals"]
     first = ["train_val_split", "show_photographs", "train", "eval", "train", "eval", "compare"]
     assert steps[: len(first)] == first
-    assert set(steps[len(first) :]) == {"predict", "gradcam"}
+    assert set(steps[len(first) :]) == {"predict", "export", "gradcam"}
 
 
 def test_linked_documents_exist():
