@@ -10,6 +10,9 @@ JOBS =
 # Arguments for `make fuzz`, as in `make FUZZ="--inputs 5000 recipes" fuzz`.
 FUZZ =
 
+# Arguments for `make clients`, as in `make CLIENTS="--run runs/sa_resnet/001" clients`.
+CLIENTS =
+
 # Arguments for `make notebook`, as in `make NOTEBOOK="--output executed.ipynb" notebook`.
 NOTEBOOK =
 
@@ -31,13 +34,14 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test test-matrix fuzz hostile torture notebook lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile torture notebook lint format docs bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    draw ten kinds of animals, train two networks on them, evaluate and compare: $(DEMO)'
 	@echo 'make test    run all tests'
 	@echo 'make test-matrix  run the tests on Python 3.10, on Python 3.12 and with Paddle 2.6.2, each in a folder .venv-...'
+	@echo 'make clients run an exported network in ONNX Runtime, Paddle Inference, OpenVINO and PaddleX, each in .venv-clients/'
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints, weights, archives with 100,000 damaged inputs each; on Linux'
 	@echo 'make hostile run every script on hostile data folders and damaged photographs: about ten minutes'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
@@ -72,6 +76,10 @@ test: setup-dev
 
 test-matrix:
 	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py
+
+# The programs that an exported network is for; PaddleX requires exact versions of many packages, so each has its own folder.
+clients: setup-dev
+	$(VENV_PYTHON) tests/clients/run_clients.py $(CLIENTS)
 
 # Installs the fuzzer only here, to save time in every other .venv: the short form in `make test` does not need it.
 fuzz: setup-dev

@@ -2,6 +2,7 @@
 
     python3 install.py              the packages for training
     python3 install.py --dev        those for tests and lint as well
+    python3 install.py --export     those for `export.py --format onnx` as well
     python3 install.py --dry_run    prints the commands without running them
     python3 install.py --venv .venv-2.6.2 --paddle gpu-2.6.2
                                     another folder and another build of Paddle
@@ -84,6 +85,8 @@ INDEXES = (  # newest first; Paddle's builds contain no PTX, so a card outside t
 )
 PADDLE_2 = Index("the ordinary index", (11, 8), (6, 1), (8, 9))  # paddlepaddle-gpu 2.6.2
 PADDLE_2_PIN = "paddlepaddle-gpu==2.6.2"
+EXPORT, DEV = "requirements-export.txt", "requirements-dev.txt"
+INCLUDED = {DEV: [EXPORT]}  # requirement files that one names with -r
 BUILDS = ("cpu", "gpu-2.6.2")  # choices of --paddle, whatever nvidia-smi says
 
 
@@ -341,20 +344,23 @@ def shown(command):
     return " ".join(map(shlex.quote, command))
 
 
-def wanted_digests(version, indexes, requirements, dev):
+def wanted_digests(version, indexes, requirements, extras):
     """Return the digests that the stamp must contain for .venv to be up to date.
 
-    ``indexes``: all usable ones, not the one that answered, so that the digests are the same offline.
+    ``indexes``: all usable ones, not the one that answered, so that the digests are the same offline. ``extras``: the other
+    requirement files.
     """
     wanted = [digest(version, *(index.name for index in indexes), Path(requirements).read_text(encoding="utf-8"))]
-    if dev:
-        wanted.append(digest(wanted[0], Path("requirements-dev.txt").read_text(encoding="utf-8")))
+    for extra in extras:
+        texts = [Path(name).read_text(encoding="utf-8") for name in [extra, *INCLUDED.get(extra, ())]]
+        wanted.append(digest(wanted[0], *texts))
     return wanted
 
 
-def install(target, dev=False, dry_run=False, python=None, paddle=None):
+def install(target, extras=(), dry_run=False, python=None, paddle=None):
     """Install into ``target`` what the machine and the requirement files need; do nothing if it is up to date.
 
+    ``extras``: the requirement files besides those for training.
     ``python``: the command that creates the environment; ``paddle``: one of BUILDS. By default, what suits the machine.
     """
     gpu, indexes, line = examine_machine(paddle)
@@ -364,7 +370,7 @@ def install(target, dev=False, dry_run=False, python=None, paddle=None):
     if venv and python and find_python(python, target)[1] != venv.version:
         venv = None
     done = target.stamp.read_text(encoding="utf-8").split() if venv and target.stamp.exists() else []
-    if venv and set(wanted_digests(venv.version, indexes, requirements, dev)) <= set(done):
+    if venv and set(wanted_digests(venv.version, indexes, requirements, extras)) <= set(done):
         print(f"{line}. {target.folder} is up to date.")
         return
 
@@ -376,11 +382,10 @@ def install(target, dev=False, dry_run=False, python=None, paddle=None):
         venv, done = None, []
         python, version = find_python(python, target)
         commands.append([python, "-m", "venv", "--clear", str(target.folder)])
-    wanted = wanted_digests(version, indexes, requirements, dev)
+    wanted = wanted_digests(version, indexes, requirements, extras)
     if wanted[0] not in done:
         commands += paddle_commands(target, venv, gpu, indexes, requirements)
-    if dev:
-        commands.append(target.pip("install", "-r", "requirements-dev.txt"))
+    commands += [target.pip("install", "-r", extra) for extra in extras]
 
     if dry_run:
         print("\n".join(map(shown, commands)))
@@ -390,6 +395,7 @@ def install(target, dev=False, dry_run=False, python=None, paddle=None):
         target.stamp.unlink()
     for command in commands:
         run(command)
+    wanted += [found for found in wanted_digests(version, indexes, requirements, [EXPORT, DEV])[1:] if found in done]
     target.stamp.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     print(f"{target.folder} is ready.")
 
@@ -397,6 +403,9 @@ def install(target, dev=False, dry_run=False, python=None, paddle=None):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dev", action="store_true", help="install requirements-dev.txt as well")
+    parser.add_argument(
+        "--export", action="store_true", help="install requirements-export.txt as well, for export.py --format onnx"
+    )
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="print the commands without running them")
     parser.add_argument(
         "--python",
@@ -412,8 +421,9 @@ def main(argv=None):
     )
     options = parser.parse_args(argv)
     os.chdir(str(ROOT))
+    extras = [name for name, wanted in ((EXPORT, options.export), (DEV, options.dev)) if wanted]
     try:
-        install(Venv(Path(options.venv)), options.dev, options.dry_run, options.python, options.paddle)
+        install(Venv(Path(options.venv)), extras, options.dry_run, options.python, options.paddle)
     except InstallError as error:
         sys.exit(f"install.py: {error}")
     except KeyboardInterrupt:

@@ -12,11 +12,15 @@ import numpy as np
 
 
 def main(runtime, model, images, answers, threads, *batches):
-    answer = (_with_onnx_runtime if runtime == "onnx" else _with_paddle)(Path(model), int(threads))
-    pixels = np.load(images)
+    np.save(answers, answers_of(runtime, Path(model), np.load(images), int(threads), *map(int, batches)))
+
+
+def answers_of(runtime, model, pixels, threads, *batches):
+    """float32 [number of batches, N, C], the probabilities of ``pixels`` uint8 [N, 3, S, S]; see above."""
+    answer = (_with_onnx_runtime if runtime == "onnx" else _with_paddle)(model, threads)
     pixels = pixels.astype(np.float32) if runtime == "paddlex" else pixels
-    found = [[answer(pixels[start : start + size]) for start in range(0, len(pixels), size)] for size in map(int, batches)]
-    np.save(answers, np.stack([np.concatenate(parts) for parts in found]))
+    found = [[answer(pixels[start : start + size]) for start in range(0, len(pixels), size)] for size in batches]
+    return np.stack([np.concatenate(parts) for parts in found])
 
 
 def _with_onnx_runtime(model, threads):

@@ -87,6 +87,7 @@ def _build_parser(config_class, script, description):
         description=textwrap.fill(" ".join((description or "").split()), wide),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=wide),
         allow_abbrev=False,
+        conflict_handler="error" if script else "resolve",  # settings of two scripts may have the same flag
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--config", metavar="FILE.yaml", help="recipe: settings in YAML; the command line wins")

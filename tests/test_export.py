@@ -4,25 +4,31 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
-from conftest import CLASSES
+from conftest import CLASSES, random_photograph
+from PIL import Image
 
 import eval as eval_script
 import export
 import networks
 from config import Config, parse_config
 from evaluation.scores import wilson_interval
-from exported import apart, onnx_model
+from exported import export_run, onnx_model
+from exported.answer import answers_of
+from exported.equality import Difference, Sample, check_equal
 from exported.export_error import ExportError
 from exported.model_card import facts_of, write_labels, write_model_card
 from exported.paddlex_folder import write_inference_yml
 from inference.program import program_file
 from machine.regular_file import sha256_of
+from machine.whole_folder import whole_folder
 from trained.trained_run import TrainedRun
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,20 +82,14 @@ def photographs_of(run, count=4):
     return np.stack([dataset[index][0] for index in range(count)])
 
 
-def answers_of(runtime, model, pixels, tmp_path, *batches):
-    np.save(tmp_path / "images.npy", pixels)
-    apart.run_apart("answer", [runtime, model, tmp_path / "images.npy", tmp_path / "out.npy", 1, *batches], tmp_path, "it")
-    return np.load(tmp_path / "out.npy")
-
-
-def test_every_form_answers_as_the_network_does_for_any_batch(whole_export, tmp_path):
+def test_every_form_answers_as_the_network_does_for_any_batch(whole_export):
     run, folder = whole_export
     pixels = photographs_of(run)
     forms = {"paddle": program_file(folder / "paddle"), "paddlex": program_file(folder / "paddlex")}
     if WITH_ONNX:
         forms["onnx"] = folder / "model.onnx"
     for runtime, model in forms.items():
-        for found in answers_of(runtime, model, pixels, tmp_path, 1, 4):
+        for found in answers_of(runtime, model, pixels, 1, 1, 4):
             np.testing.assert_allclose(found, run.predict(pixels), atol=1e-5)
 
 
@@ -192,3 +192,243 @@ def test_hostile_class_names_survive(run, tmp_path):
     assert len(lines) == len(HOSTILE) + 1
     assert json.loads(facts_of(run)["classes"]) == HOSTILE
     assert all(value.isascii() and value.isprintable() for value in facts_of(run).values())
+
+
+def top_of_example(folder, photograph, tmp_path):
+    """{class: probability} of what the example prints, in a home of its own, which must stay empty."""
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    done = subprocess.run(
+        [sys.executable, folder / "example.py", photograph], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert list(home.rglob("*")) == []
+    return {name: float(share.rstrip("%")) / 100 for share, name in map(str.split, done.stdout.splitlines())}
+
+
+@needs_onnx
+@pytest.mark.parametrize("kind", ["plain", "turned", "transparent", "large JPEG", "palette", "grey"])
+def test_the_example_prepares_photographs_as_evaluation_does(whole_export, tmp_path, kind):
+    run, folder = whole_export
+    picture, path, options = random_photograph(3, (90, 61)), tmp_path / "photograph.png", {}
+    if kind == "turned":
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = 6
+    elif kind == "transparent":
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    elif kind == "large JPEG":  # decoded at a fraction of its size, and turned
+        picture, path = random_photograph(3, (701, 530)), tmp_path / "photograph.jpg"
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = 8
+    elif kind in ("palette", "grey"):
+        picture = picture.convert("P" if kind == "palette" else "L")
+    picture.save(path, **options)
+    expected = run.predict(run.read_photograph(path)[None])[0]
+    found = top_of_example(folder, path, tmp_path)
+    assert list(found) == [CLASSES[label] for label in np.argsort(-expected)]
+    np.testing.assert_allclose([found[name] for name in CLASSES], expected, atol=2e-3)  # it prints tenths of a per cent
+
+
+def test_the_example_is_short():
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 128
+
+
+@needs_onnx
+def test_an_onnx_file_says_what_it_needs_and_takes_any_number_of_images(whole_export):
+    import onnx
+
+    _, folder = whole_export
+    model = onnx.load(folder / "model.onnx")
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    assert (json.loads(facts["classes"]), facts["image_size"], facts["crop_share"]) == (list(CLASSES), "32", "0.0")
+    (images,), (probabilities,) = model.graph.input, model.graph.output
+    assert (images.name, images.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
+    assert [d.dim_param or d.dim_value for d in images.type.tensor_type.shape.dim] == ["N", 3, 32, 32]
+    assert probabilities.name == "probabilities"
+    assert [d.dim_param or d.dim_value for d in probabilities.type.tensor_type.shape.dim] == ["N", 3]
+    assert not [node for node in model.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+
+
+class Wrong:
+    """Answers in the place of an exported model's process: ``change`` is made to the network's own."""
+
+    def __init__(self, probabilities, change):
+        self.probabilities, self.change = probabilities, change
+
+    def __call__(self, module, arguments, scratch, what, python=sys.executable):
+        answers = np.stack([self.probabilities] * 2)
+        np.save(arguments[3], self.change(answers))
+
+
+def checked(monkeypatch, tmp_path, change):
+    probabilities = np.float32([[0.7, 0.2, 0.1], [0.1, 0.50004, 0.49996], [0.3, 0.3, 0.4]])
+    sample = Sample(["a.jpg", "b.jpg", "c.jpg"], np.zeros((3, 3, 8, 8), np.uint8), probabilities)
+    monkeypatch.setattr("exported.equality.run_apart", Wrong(probabilities, change))
+    return check_equal(sample, list(CLASSES), "onnx", tmp_path / "model.onnx", tmp_path, sys.executable, 1)
+
+
+def shifted(batch, photograph, *amounts):
+    def change(answers):
+        answers[batch, photograph] += np.float32(amounts)
+        return answers
+
+    return change
+
+
+def test_equal_answers_and_those_within_the_tolerance_pass(monkeypatch, tmp_path):
+    found = checked(monkeypatch, tmp_path, shifted(1, 0, -9e-5, 9e-5, 0))
+    assert (found.same, found.total, round(found.largest, 6)) == (3, 3, 9e-5)
+
+
+def test_a_tie_may_fall_either_way(monkeypatch, tmp_path):
+    assert checked(monkeypatch, tmp_path, shifted(0, 1, 0, -6e-5, 6e-5)).same == 3
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+def test_one_wrong_answer_in_one_batch_is_an_error_that_names_the_worst_photograph(monkeypatch, tmp_path, batch):
+    with pytest.raises(ExportError) as caught:
+        checked(monkeypatch, tmp_path, shifted(batch, 2, 0.2, 0, -0.2))
+    assert str(caught.value) == (
+        f"model.onnx does not answer as the network does: 0.2 apart, at most 0.0001 is allowed. Worst is c.jpg, "
+        f"{(1, 3)[batch]} at once: cat 50.00%, not sheep 40.00%. Nothing was written; --format can leave this form out"
+    )
+
+
+@pytest.mark.parametrize("change", [lambda a: a * np.nan, lambda a: a[:, :, :2], lambda a: a[:, :2]])
+def test_answers_that_are_no_numbers_or_of_another_shape_are_an_error(monkeypatch, tmp_path, change):
+    with pytest.raises(ExportError, match="othing was written"):
+        checked(monkeypatch, tmp_path, change)
+
+
+@pytest.fixture
+def quick_program(monkeypatch):
+    """Programs that take no time to write, and answer as the network does."""
+
+    def write_program(run, folder, dtype="uint8"):
+        folder.mkdir()
+        (folder / "inference.json").write_text("{}")
+        return folder / "inference.json"
+
+    monkeypatch.setattr(export_run, "write_program", write_program)
+    monkeypatch.setattr(export_run, "check_equal", lambda sample, *rest: Difference(0.0, 6, 6))
+
+
+def test_what_is_not_equal_is_not_written_and_an_older_export_stays(run, monkeypatch, quick_program, capsys):
+    before = files_of(exported(run, "--format", "paddle"))
+
+    def fail(*arguments):
+        raise ExportError("not equal")
+
+    monkeypatch.setattr(export_run, "check_equal", fail)
+    capsys.readouterr()
+    folder = exported(run, "--format", "paddle", "paddlex", code=2)
+    assert capsys.readouterr().err == "export.py: error: not equal\n"
+    assert files_of(folder) == before
+    assert [entry.name for entry in run.folder.iterdir() if "export" in entry.name] == ["export"]
+
+
+def test_a_new_export_replaces_the_whole_older_one(run, quick_program):
+    exported(run, "--format", "paddle", "paddlex")
+    assert not (exported(run, "--format", "paddlex") / "paddle").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_an_interruption_and_a_full_disk_leave_nothing(run, monkeypatch, quick_program, capsys, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(export_run, "write_model_card", fail)
+    before = files_of(run.folder)
+    exported(run, "--format", "paddle", code=130 if isinstance(error, KeyboardInterrupt) else 2)
+    assert files_of(run.folder) == before
+    said = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: No space left on device: {run.folder / 'export'}"
+    assert capsys.readouterr().err == f"export.py: {said}\n"
+
+
+def test_photographs_that_have_gone_are_an_error_that_names_the_remedy(run, tiny_run_place, tmp_path, capsys, quick_program):
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_run_place / "data", moved)
+    settings = (run.folder / "config.yaml").read_text().replace(str(tiny_run_place / "data"), str(tmp_path / "gone"))
+    (run.folder / "config.yaml").write_text(settings)
+    exported(run, "--format", "paddle", code=2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "gone") in line
+    assert "--data FOLDER names another place" in line
+    assert not (run.folder / "export").exists()
+    exported(run, "--format", "paddle", "--data", moved)
+    for photograph in moved.glob("*/*.png"):  # the lists are left, the photographs are not
+        photograph.unlink()
+    exported(run, "--format", "paddle", "--data", moved, code=2)
+    assert "--data FOLDER names another place" in capsys.readouterr().err
+
+
+def test_missing_packages_are_named_with_the_command_that_installs_them(run, monkeypatch, capsys):
+    monkeypatch.setattr(onnx_model, "PACKAGES", ("onnx", "no_such_package"))
+    monkeypatch.setattr(onnx_model.paddle, "__version__", "3.3.1")
+    exported(run, "--format", "onnx", code=2)
+    line = capsys.readouterr().err
+    assert f"{sys.executable} -m pip install -r {ROOT / 'requirements-export.txt'}" in line
+    monkeypatch.setattr(onnx_model.paddle, "__version__", "2.6.2")
+    exported(run, "--format", "onnx", code=2)
+    assert f"{ROOT / 'install.py'} --export --venv .venv-export --paddle cpu" in capsys.readouterr().err
+    assert not (run.folder / "export").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_converter_that_aborts_its_process_is_one_line(tmp_path, monkeypatch):
+    stub = tmp_path / "paddle2onnx.py"
+    stub.write_text("import os\ndef export(*a, **k):\n    print('[ERROR] Oops: operator maxout', flush=True)\n    os.abort()\n")
+    (tmp_path / "onnx.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ExportError) as caught:
+        onnx_model.write_onnx(tmp_path / "inference.json", tmp_path / "model.onnx", {}, tmp_path, sys.executable)
+    assert str(caught.value) == (
+        "converting the network to ONNX (paddle2onnx) failed: its process ended with SIGABRT; [ERROR] Oops: operator maxout"
+    )
+
+
+def test_what_a_killed_export_left_goes_and_what_another_is_making_stays(tmp_path):
+    target = tmp_path / "export"
+    dead = tmp_path / ".new-export-dead"
+    dead.mkdir()
+    (dead / "part").write_text("half")
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER_EXPORT, str(target)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "ready\n"
+        with whole_folder(target) as new:
+            (new / "file").write_text("mine")
+        assert not dead.exists()
+        assert files_of(target) == ["file"]
+        other.communicate("\n", timeout=60)
+    finally:
+        other.kill()
+    assert other.returncode == 0
+    assert (target / "file").read_text() == "theirs"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
+
+
+OTHER_EXPORT = """
+import sys
+from pathlib import Path
+from machine.whole_folder import whole_folder
+with whole_folder(Path(sys.argv[1])) as new:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    (new / "file").write_text("theirs")
+"""
+
+
+def test_an_older_folder_that_a_killed_export_set_aside_comes_back(tmp_path):
+    aside = tmp_path / ".old-export-x"
+    aside.mkdir()
+    (aside / "file").write_text("older")
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "export"):
+        raise KeyboardInterrupt
+    assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
+    assert (tmp_path / "export" / "file").read_text() == "older"

@@ -24,6 +24,7 @@ CLOSED_PORT = "http://127.0.0.1:9/stable"  # "discard": nothing listens there
 CPU_INSTALL = "install -r requirements-cpu.txt"
 GPU_INSTALL = "install -r requirements.txt"
 DEV_INSTALL = "install -r requirements-dev.txt"
+EXPORT_INSTALL = "install -r requirements-export.txt"
 STUB_PIP = """
 import pathlib, sys
 if sys.argv[1:] != ["--version"]:
@@ -44,7 +45,14 @@ class Toolkit:
         self.folder = folder
         self.commands = folder / "commands"
         self.commands.mkdir()
-        for name in ("install.py", "requirements.txt", "requirements-cpu.txt", "requirements-dev.txt", "Makefile"):
+        for name in (
+            "install.py",
+            "requirements.txt",
+            "requirements-cpu.txt",
+            "requirements-export.txt",
+            "requirements-dev.txt",
+            "Makefile",
+        ):
             shutil.copy(ROOT / name, folder)
 
     def command(self, name, script):
@@ -375,8 +383,31 @@ def test_dev_after_demo_installs_only_what_dev_adds(toolkit):
     assert toolkit.pip_calls() == [DEV_INSTALL]
 
 
+def test_what_export_needs_is_installed_where_it_is_asked_for_and_remembered_beside_the_rest(toolkit):
+    toolkit.make_venv()
+    toolkit.run("--dev")
+    toolkit.pip_calls()
+    toolkit.run("--export")
+    assert toolkit.pip_calls() == [EXPORT_INSTALL]
+    for words in (["--export"], ["--dev"], ["--dev", "--export"]):
+        toolkit.run(*words)
+        assert toolkit.pip_calls() == []
+
+
+def test_the_command_that_export_names_makes_a_folder_with_paddle_3_beside_the_gpu_build(toolkit, paddle_index):
+    toolkit.nvidia_smi("12.8", "8.6")
+    output, commands = toolkit.plan("--export", "--venv", ".venv-export", "--paddle", "cpu", folder=".venv-export")
+    assert "-m venv --clear .venv-export" in output
+    assert commands == [CPU_INSTALL, EXPORT_INSTALL]
+
+
 @pytest.mark.parametrize(
-    ("name", "calls"), [("requirements-cpu.txt", [CPU_INSTALL, DEV_INSTALL]), ("requirements-dev.txt", [DEV_INSTALL])]
+    ("name", "calls"),
+    [
+        ("requirements-cpu.txt", [CPU_INSTALL, DEV_INSTALL]),
+        ("requirements-dev.txt", [DEV_INSTALL]),
+        ("requirements-export.txt", [DEV_INSTALL]),  # which includes it
+    ],
 )
 def test_changed_requirements_install_again(toolkit, name, calls):
     toolkit.make_venv()
@@ -547,8 +578,8 @@ def test_make_alone_lists_the_targets(toolkit):
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
     assert listed == [
-        "demo", "test", "test-matrix", "fuzz", "hostile", "torture", "notebook", "lint", "format", "docs", "bench", "setup",
-        "clean",
+        "demo", "test", "test-matrix", "clients", "fuzz", "hostile", "torture", "notebook", "lint", "format", "docs", "bench",
+        "setup", "clean",
     ]  # fmt: skip
 
 
