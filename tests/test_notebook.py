@@ -85,6 +85,17 @@ def test_every_script_takes_its_line(line, monkeypatch):
         assert all((ROOT / name).is_file() for name in requirements)
 
 
+def test_the_settings_that_the_text_suggests_can_be_put_in(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    [text] = re.findall(r"\*\*`settings`\*\*.*", "\n".join(cells("markdown")))
+    suggested = re.findall(r"`(--[^`]*)`", text)
+    for settings in [*suggested, " ".join(suggested)]:
+        for line in shell_lines():
+            if "{settings}" in line:
+                parsed(line, zip_file="photographs.zip", settings=settings)
+    assert parsed("python train.py {settings}", settings=suggested[0]).image_size == 224
+
+
 def test_a_line_that_the_script_does_not_take_is_found(capsys):
     with pytest.raises(SystemExit):
         parsed("python train.py --net sa_resnet --images {new}", new="work/new")
