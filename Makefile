@@ -13,6 +13,9 @@ FUZZ =
 # Arguments for `make clients`, as in `make CLIENTS="--run runs/sa_resnet/001" clients`.
 CLIENTS =
 
+# Arguments for `make notebook`, as in `make NOTEBOOK="--output executed.ipynb" notebook`.
+NOTEBOOK =
+
 # The demo writes only to this folder: work/dataset and runs/ belong to the user.
 DEMO           := work/demo
 DEMO_DATA      := $(DEMO)/dataset
@@ -31,7 +34,8 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 	$$python -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$python && break; done)
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile hostile-serve browser torture lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile hostile-serve browser torture notebook lint format docs \
+        bench clean
 .NOTPARALLEL:
 
 help:
@@ -44,6 +48,7 @@ help:
 	@echo 'make hostile-serve  send serve.py 2,000 hostile uploads: a few minutes; on Linux'
 	@echo 'make browser use the page of serve.py in a headless Chromium, where there is one; screenshots go to work/browser'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
+	@echo 'make notebook  run docs/ai_studio.ipynb, the notebook in Chinese, in a temporary copy: less than ten minutes'
 	@echo 'make lint    check style with ruff, the order of imports with import-linter, types with mypy'
 	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
@@ -96,6 +101,12 @@ browser: setup-dev
 torture: setup-dev
 	$(VENV_PYTHON) tests/torture/torture.py --kills 200
 	$(VENV_PYTHON) tests/torture/same_again.py
+
+# Installs the packages that run a notebook only here, as `make fuzz` does its own.
+notebook: setup-dev
+	$(VENV_PYTHON) -m pip install -q --disable-pip-version-check -r requirements-notebook.txt
+	$(VENV_PYTHON) -m pytest tests/test_notebook.py
+	$(VENV_PYTHON) docs/run_notebook.py $(NOTEBOOK)
 
 lint: setup-dev
 	$(VENV_PYTHON) -m ruff check .

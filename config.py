@@ -246,7 +246,8 @@ class Config:
 
     runs_dir: str = setting(
         "runs", "folder of all runs",
-        metavar="FOLDER", group="output", part="run", affects="place", scripts="train eval compare gradcam predict export serve")
+        metavar="FOLDER", group="output", part="run", affects="place",
+        scripts="train eval compare gradcam predict export serve")
     run: Optional[str] = setting(
         None, "run folder of the network",
         default_text="newest finished run of --net", metavar="FOLDER",

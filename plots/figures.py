@@ -7,6 +7,7 @@ They suit print: labelled axes, a legend, colours that are distinct for colour-b
 import functools
 import logging
 import math
+import os
 import statistics
 import sys
 import warnings
@@ -19,9 +20,12 @@ from machine.home_folder import provide_home
 
 provide_home()  # a script without Paddle has not done it yet
 
+# A notebook's kernel hands down a backend of its own, which matplotlib refuses at its import where it is not installed
+os.environ["MPLBACKEND"] = "Agg"
+
 import matplotlib  # noqa: E402
 
-matplotlib.use("Agg")
+matplotlib.use("Agg")  # where something else has imported matplotlib before
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # VisualDL turns on its notes about fonts
 
 from matplotlib import font_manager  # noqa: E402
