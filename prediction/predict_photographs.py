@@ -53,11 +53,11 @@ def predict_photographs(config: Config) -> int:
         if done:
             print(f"going on after {len(done):,} of {total:,} photographs")
         left = [path for path in paths if path not in done]
-        bar = ProgressBar(total, "photographs")
+        bar, finished = ProgressBar(total, "photographs"), total - len(left)
         for records in _predictions(run, left, top, config):
             journal.append(records)
-            bar.update(total - len(left) + len(records))
-            left = left[len(records) :]
+            finished += len(records)
+            bar.update(finished)
         bar.close()
     unreadable = _report(journal, total, len(folders))
     journal.write(places.form, top)

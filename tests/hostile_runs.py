@@ -1,9 +1,10 @@
 """The long form of test_hostile_roots.py and test_damaged_photographs.py, each script in a process of its own: `make hostile`.
 
-Every hostile data folder goes through train_val_split, train, eval, compare, gradcam and show_photographs; lists of damaged
-photographs through all but the first, with 0 and with 2 workers; the largest photographs through both ways of reading. What
-must not be: a hang, a traceback, a killed process, a raw control character on the terminal, a refusal of more than one line, a
-wrong label. The last lines are the figures; the exit code is 1 where anything of this was.
+Every hostile data folder goes through train_val_split, train, eval, compare, gradcam, predict and show_photographs; lists of
+damaged photographs through all but the first and the last, with 0 and with 2 workers, and all damaged photographs through
+predict; the largest photographs through both ways of reading. What must not be: a hang, a traceback, a killed process, a raw
+control character on the terminal, a refusal of more than one line, a wrong label, a photograph that predict moves or leaves
+without an answer and a reason. The last lines are the figures; the exit code is 1 where anything of this was.
 """
 
 import collections
@@ -29,6 +30,7 @@ import compare
 import eval as eval_script
 import gradcam
 import plots.figures  # noqa: F401
+import predict
 import show_photographs
 import train
 import train_val_split
@@ -39,7 +41,7 @@ from data.photographs import PhotographError, read_photograph
 
 SCRIPTS = {
     "train_val_split": train_val_split, "train": train, "eval": eval_script, "compare": compare, "gradcam": gradcam,
-    "show_photographs": show_photographs,
+    "predict": predict, "show_photographs": show_photographs,
 }  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 120  # seconds for a script; what takes longer counts as a hang
@@ -144,6 +146,30 @@ def check_labels(record, name, data, run):
             record.fault("wrong label", name, "in the evaluation")
 
 
+def check_predictions(record, name, images, run, folder, *words):
+    """Predict ``images``, sort them and show them: every photograph has an answer or a reason, and none has moved."""
+    before = files_below(images)
+    output, place = folder / "predicted" / "predictions.csv", folder / "sorted"
+    output.parent.mkdir()
+    options = ("--output", output, "--sort_into", place, "--unsure_below", "0.5", "--page", *PLAIN, *words)
+    code = record.run(name, "predict", "--images", images, "--run", run, *options)
+    if files_below(images) != before:
+        record.fault("photographs changed", name, "predict")
+    if code == 0:
+        with open(output, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or any(bool(row["prediction"]) == bool(row["reason"]) for row in rows):
+            record.fault("neither answer nor reason", name, f"predict, {len(rows)} rows")
+    elif any(output.parent.iterdir()) or place.exists():
+        record.fault("something is left", name, f"predict {code}")
+
+
+def files_below(folder):
+    """{path: (size, time of the last change)} of what is in a folder."""
+    found = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
+    return {path: (os.lstat(path).st_size, os.lstat(path).st_mtime_ns) for path in found}
+
+
 def try_root(record, root, number, folder, trained):
     """All scripts on one hostile folder: evaluation of a run of its own where it can be trained on, else of ``trained``."""
     data = root.build(folder / "data") or folder / "data"
@@ -160,6 +186,7 @@ def try_root(record, root, number, folder, trained):
     run = own if code == 0 else trained
     record.run(root.name, "eval", "--data", data, "--run", run, "--num_workers", "0", *PLAIN)
     record.run(root.name, "gradcam", "--data", data, "--run", run, *PLAIN, "--picture", folder / "gradcam.png")
+    check_predictions(record, root.name, data, run, folder)
     record.run(root.name, "show_photographs", "--data", data, "--picture", folder / "grid.png")
     if code or number % 4 == 0:  # where nothing is refused, two trainings and two evaluations
         record.run(root.name, "compare", "--data", data, "--nets", NET, "resnet34", *runs, "--num_workers", "0", *TRAINING)
@@ -187,6 +214,7 @@ def try_damaged(record, folder, trained, workers, refused, seed):
     }
     if ends != {"train": 2, "eval": 2, "gradcam": 0, "compare": 2}:
         record.fault("unexpected", name, str(ends))
+    check_predictions(record, name, data, trained, folder, *flags)
 
 
 def measure_big(record, folder):
@@ -234,6 +262,10 @@ def main():
             print(f"{number + 1}/{len(roots)} {root.name}", flush=True)
         (place / "corpus").mkdir()
         refused = damaged_and_refused(place / "corpus")
+        for workers in (0, 2):
+            (place / f"corpus {workers}").mkdir()
+            flags = ("--num_workers", str(workers))
+            check_predictions(record, "all damaged photographs", place / "corpus", trained, place / f"corpus {workers}", *flags)
         for number in range(LISTS_OF_DAMAGED):
             (place / f"list {number}").mkdir()
             try_damaged(record, place / f"list {number}", trained, 2 * (number % 2), refused, number)
