@@ -110,3 +110,9 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     # Never map a block separately, and never trim the heap
     return all(mallopt(parameter, value) for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)))
+
+
+def return_freed_memory() -> None:
+    """Give back to the system what ``keep_freed_memory`` has kept so far, after something that took much and is rare."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data.photographs import PhotographBytes, claimed_pixels
-from machine.processor import available_cores
+from machine.processor import available_cores, return_freed_memory
 from serving.served_network import ServedNetwork
 
 LARGE = 25_000_000  # pixels: a photograph of more is decoded alone
@@ -26,12 +26,16 @@ class Decoder:
 
     def pixels(self, photograph: PhotographBytes, networks: list[ServedNetwork]) -> list[np.ndarray]:
         """uint8 [3, S, S] for each of ``networks``; networks of the same view share one. Raises PhotographError."""
-        slots = self._slots if claimed_pixels(photograph) > LARGE else 1
+        large = claimed_pixels(photograph) > LARGE
         seen: dict[object, np.ndarray] = {}
-        with self._taken(slots):
-            for network in networks:
-                if network.view not in seen:
-                    seen[network.view] = network.pixels(photograph)
+        with self._taken(self._slots if large else 1):
+            try:
+                for network in networks:
+                    if network.view not in seen:
+                        seen[network.view] = network.pixels(photograph)
+            finally:
+                if large:
+                    return_freed_memory()
         return [seen[network.view] for network in networks]
 
     @contextlib.contextmanager

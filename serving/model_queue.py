@@ -15,6 +15,9 @@ Work = Callable[[list[Any]], Any]
 """Computes a batch: a list of items -> as many results, as a list or an array."""
 
 
+WAKE_SECONDS = 0.3  # after which a waiting ``run`` sees Ctrl-C at the latest
+
+
 class BusyError(UserError):
     """The queue is full: the sender must try again later."""
 
@@ -63,7 +66,9 @@ class ModelQueue:
         """Compute until ``stop``; an interruption of this thread, such as Ctrl-C, passes through."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._tasks or self._stopped)
+                # Not for ever: a signal that the system hands to another thread does not wake this one, which acts on it
+                while not (self._tasks or self._stopped):
+                    self._changed.wait(WAKE_SECONDS)
                 if self._stopped:
                     return
                 work, batch = self._next_batch()

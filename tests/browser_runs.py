@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from chromium import Chromium, find_chromium
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 QUIET = ("--device", "cpu", "--fused", "off")
@@ -154,6 +155,18 @@ def try_pasting(page, url):
     check(page.evaluate(f"{LAST}.querySelector('h2').textContent") == "pasted.png", "a pasted photograph")
 
 
+def try_tiff(page, url, photograph, folder):
+    """Browsers show no TIFF, so the page shows what the network sees of it."""
+    page.open(url)
+    with Image.open(photograph) as image:
+        image.save(folder / "photograph.tif")
+    page.choose("#files", [folder / "photograph.tif"])
+    page.wait_for(f"{LAST}?.querySelector('section li') && {LAST}.querySelector('.photograph').naturalWidth > 0")
+    check(
+        page.evaluate(f"{LAST}.querySelector('.photograph').src.startsWith('data:')"), "a TIFF is shown as the network sees it"
+    )
+
+
 def main():
     program = find_chromium()
     if not program:
@@ -172,6 +185,7 @@ def main():
             try_two_networks(page, url, photographs, shots)
             try_keyboard(page, url)
             try_pasting(page, url)
+            try_tiff(page, url, photographs[0], place)
             try_phone_and_dark(page, url, photographs, shots)
             check(page.faults == [], f"no fault in the console: {page.faults}")
             try_faults(page, url, place)

@@ -85,7 +85,7 @@ def ask(address, raw, timeout):
                 answer += part
         except TimeoutError:
             return None
-    return answer
+    return answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def memory(process):

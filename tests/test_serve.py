@@ -340,7 +340,8 @@ def test_a_large_photograph_is_decoded_alone(run, monkeypatch):
     monkeypatch.setattr(decoding, "LARGE", 3000)
     small, large = (PhotographBytes("", encoded(1, size=size)) for size in ((48, 40), (80, 60)))
     assert [claimed_pixels(small), claimed_pixels(large), claimed_pixels(PhotographBytes("", b"x"))] == [1920, 4800, 0]
-    decoder, inside, most = decoding.Decoder(slots=3), [], {"small": 0, "large": 0}
+    decoder, inside, most, trimmed = decoding.Decoder(slots=3), [], {"small": 0, "large": 0}, []
+    monkeypatch.setattr(decoding, "return_freed_memory", lambda: trimmed.extend(inside or ["large"]))
 
     class Watched:
         view = ()
@@ -356,6 +357,7 @@ def test_a_large_photograph_is_decoded_alone(run, monkeypatch):
         for done in [pool.submit(decoder.pixels, photograph, [Watched()]) for photograph in [small, small, large] * 8]:
             done.result(60)
     assert most["large"] == 1
+    assert trimmed == ["large"] * 8
     assert most["small"] <= 3
 
 
@@ -486,7 +488,8 @@ def test_the_script_serves_until_ctrl_c_and_ends_in_one_line(run, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert err.splitlines() == [
+    assert "Traceback" not in err
+    assert [line for line in err.splitlines() if line.startswith(("warning", "serve.py"))] == [  # Paddle may say more
         f"warning: every machine that reaches port {address[1]} can send photographs: there is no password and no encryption; "
         f"--host 127.0.0.1 is for this machine alone",
         "serve.py: interrupted",
