@@ -13,6 +13,7 @@ from exported.model_card import facts_of, write_labels, write_model_card
 from exported.onnx_model import find_python, write_onnx
 from exported.paddle_program import write_program
 from exported.paddlex_folder import write_inference_yml
+from inference.program import program_file
 from machine.temporary_folder import temporary_folder
 from machine.whole_folder import whole_folder
 from messages.terminal import printable
@@ -50,15 +51,22 @@ def export_run(config: Config) -> Path:
     return run.folder / FOLDER
 
 
+def _program(run, scratch):
+    """The file of the program that takes raw pixels; written at the first call: tracing a network takes long."""
+    folder = scratch / "program"
+    return program_file(folder) if folder.exists() else write_program(run, folder)
+
+
 def _write_onnx(run, folder, scratch, python):
-    program = write_program(run, scratch / "program")
-    write_onnx(program, folder / "model.onnx", facts_of(run), scratch, python)
+    write_onnx(_program(run, scratch), folder / "model.onnx", facts_of(run), scratch, python)
     shutil.copyfile(EXAMPLE, folder / EXAMPLE.name)
     return folder / "model.onnx"
 
 
 def _write_paddle(run, folder, scratch, python):
-    return write_program(run, folder / "paddle")
+    program = _program(run, scratch)
+    shutil.copytree(program.parent, folder / "paddle")
+    return folder / "paddle" / program.name
 
 
 def _write_paddlex(run, folder, scratch, python):

@@ -24,9 +24,9 @@ def write_program(run: TrainedRun, folder: Path, dtype: str = "uint8") -> Path:
 
 def _forget_this_machine(program: Path) -> None:
     """Remove the stack, with paths of files, that Paddle 2.6 notes beside every operator of a .pdmodel."""
-    content = paddle.static.deserialize_program(program.read_bytes())
-    for block in content.blocks:
-        for operator in block.ops:
+    content = paddle.base.core.ProgramDesc(program.read_bytes())
+    for block in map(content.block, range(content.num_blocks())):
+        for operator in map(block.op, range(block.op_size())):
             if operator.has_attr("op_callstack"):
-                operator._remove_attr("op_callstack")
-    program.write_bytes(content.desc.serialize_to_string())
+                operator.remove_attr("op_callstack")
+    program.write_bytes(content.serialize_to_string())

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from color_profile_files import rgb_profile
 from conftest import CLASSES, random_photograph
 from PIL import Image
 
@@ -209,7 +210,7 @@ def top_of_example(folder, photograph, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("kind", ["plain", "turned", "transparent", "large JPEG", "palette", "grey"])
+@pytest.mark.parametrize("kind", ["plain", "turned", "transparent", "large JPEG", "Adobe RGB", "palette", "grey"])
 def test_the_example_prepares_photographs_as_evaluation_does(whole_export, tmp_path, kind):
     run, folder = whole_export
     picture, path, options = random_photograph(3, (90, 61)), tmp_path / "photograph.png", {}
@@ -222,6 +223,8 @@ def test_the_example_prepares_photographs_as_evaluation_does(whole_export, tmp_p
         picture, path = random_photograph(3, (701, 530)), tmp_path / "photograph.jpg"
         options["exif"] = Image.Exif()
         options["exif"][0x0112] = 8
+    elif kind == "Adobe RGB":
+        options["icc_profile"] = rgb_profile()
     elif kind in ("palette", "grey"):
         picture = picture.convert("P" if kind == "palette" else "L")
     picture.save(path, **options)
