@@ -6,8 +6,9 @@ from paddle import Tensor, nn
 from paddle.nn.initializer import Constant, KaimingNormal
 
 from attention.base import Attention
+from attention.fixed_convolution import fixed_convolution
 from attention.initial_values import uniform_by_fan_in
-from attention.squeeze_excitation import check_reduction
+from attention.squeeze_excitation import check_reduction, convolved_mlp
 
 MOMENTUM = 0.99  # as Paddle counts it; PyTorch's 0.01
 EARLIER_MOMENTUM = 0.9
@@ -41,4 +42,23 @@ class CBAM(Attention):
         gates = F.sigmoid(self.fc2(F.relu(self.fc1(pooled))).sum(axis=0))  # [N, C]
         x = x * gates.unsqueeze([2, 3])  # gates [N, C] -> [N, C, 1, 1]
         pooled = paddle.concat([x.mean(axis=1, keepdim=True), F.maxout(x, x.shape[1])], axis=1)  # [N, 2, H, W]
+        return x * F.sigmoid(self.bn(self.conv(pooled)))
+
+    def export_form(self) -> "CBAMForm":
+        return CBAMForm(self)
+
+
+class CBAMForm(Attention):
+    """Export form of a ``trained`` layer: without maxout, which few runtimes have, and with 1x1 convolutions for the MLP."""
+
+    def __init__(self, trained: CBAM):
+        super().__init__()
+        channels = trained.fc1.weight.shape[0]
+        self.mlp, self.conv, self.bn = convolved_mlp(trained.fc1, trained.fc2), trained.conv, trained.bn
+        self.mean = fixed_convolution(paddle.full([1, channels, 1, 1], 1 / channels))  # oneDNN is slower at the mean itself
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest = F.max_pool2d(x, x.shape[2:])  # [N, C, 1, 1]; for the adaptive pooling oneDNN has no code
+        x = x * F.sigmoid(self.mlp(F.adaptive_avg_pool2d(x, 1)) + self.mlp(largest))
+        pooled = paddle.concat([self.mean(x), x.max(axis=1, keepdim=True)], axis=1)  # [N, 2, H, W]
         return x * F.sigmoid(self.bn(self.conv(pooled)))

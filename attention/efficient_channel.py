@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from attention.base import Attention
+from attention.fixed_convolution import fixed_convolution
 from attention.initial_values import uniform_by_fan_in
 
 
@@ -34,3 +35,20 @@ class EfficientChannelAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         gates = F.sigmoid(self.conv(x.mean(axis=[2, 3]).unsqueeze(1)))  # [N, 1, C]
         return x * gates.squeeze(1).unsqueeze([2, 3])  # gates -> [N, C, 1, 1]
+
+    def export_form(self) -> "GatesAlongHeight":
+        return GatesAlongHeight(self)
+
+
+class GatesAlongHeight(Attention):
+    """Export form of a ``trained`` layer: the convolution runs along the height of a map that has the channels there."""
+
+    def __init__(self, trained: EfficientChannelAttention):
+        super().__init__()
+        weight = trained.conv.weight.unsqueeze(3)  # [1, 1, k] -> [1, 1, k, 1]
+        self.conv = fixed_convolution(weight, padding=(weight.shape[2] // 2, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        pooled = F.adaptive_avg_pool2d(x, 1).reshape([-1, 1, channels, 1])  # [N, C, 1, 1] -> [N, 1, C, 1]
+        return x * F.sigmoid(self.conv(pooled)).reshape([-1, channels, 1, 1])  # [N, 1, C, 1] -> [N, C, 1, 1]

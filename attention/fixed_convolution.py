@@ -1,6 +1,7 @@
 """Convolutions made of trained parameters, for the forms in which networks are exported."""
 
-from typing import Optional
+from collections.abc import Sequence
+from typing import Optional, Union
 
 import numpy as np
 import paddle
@@ -10,7 +11,11 @@ from ops.batch_norm import BatchNorm2D
 
 
 def fixed_convolution(
-    weight: Tensor, bias: Optional[Tensor] = None, groups: int = 1, stride: int = 1, padding: int = 0
+    weight: Tensor,
+    bias: Optional[Tensor] = None,
+    groups: int = 1,
+    stride: Union[int, Sequence[int]] = 1,
+    padding: Union[int, Sequence[int]] = 0,
 ) -> nn.Conv2D:
     """The convolution with ``weight`` [out, in / ``groups``, height, width] and ``bias`` [out]; None: without bias."""
     outputs, inputs, height, width = weight.shape

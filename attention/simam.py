@@ -34,3 +34,25 @@ class SimAM(Attention):
         variance = squares.sum(axis=[2, 3], keepdim=True) / max(values - 1, 1)
         gates = F.sigmoid(squares / (4 * (variance + self.e_lambda)) + 0.5)
         return (wide * gates).astype(x.dtype)
+
+    def export_form(self) -> "PooledSimAM":
+        return PooledSimAM(self.e_lambda)
+
+
+class PooledSimAM(Attention):
+    """Export form: means by pooling, and one factor for each plane in place of a division of each value."""
+
+    place = "inside"
+
+    def __init__(self, e_lambda: float):
+        super().__init__()
+        self.e_lambda = e_lambda
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - F.adaptive_avg_pool2d(x, 1)
+        squares = centred * centred
+        values = x.shape[2] * x.shape[3]
+        variance = F.adaptive_avg_pool2d(squares, 1) * (values / max(values - 1, 1))
+        # paddle2onnx aborts at a number divided by a tensor
+        rstd = paddle.rsqrt(variance + self.e_lambda)
+        return x * F.sigmoid(squares * (0.25 * rstd * rstd) + 0.5)

@@ -9,6 +9,7 @@ from paddle import Tensor
 from paddle.nn.initializer import Constant
 
 from attention.base import Attention, InitialMap
+from attention.fixed_convolution import fixed_convolution
 
 EPSILON = 1e-5
 SMALLEST = 1e-30  # the square root has no gradient at 0, which would give NaN on constant maps and those of a single value
@@ -29,7 +30,7 @@ class SpatialGroupEnhance(Attention):
         super().__init__()
         if groups < 1 or channels % groups:
             raise ValueError(f"groups = {groups} with {channels} channels: it must divide them")
-        self.groups, self.earlier = groups, earlier
+        self.channels, self.groups, self.earlier = channels, groups, earlier
         self.weight = self.create_parameter([1, groups, 1], default_initializer=Constant(0.0))
         self.bias = self.create_parameter([1, groups, 1], default_initializer=Constant(1.0))
 
@@ -47,3 +48,26 @@ class SpatialGroupEnhance(Attention):
         similarity = similarity / (paddle.sqrt(variance.clip(min=SMALLEST)) + EPSILON)
         gates = F.sigmoid(self.weight * similarity + self.bias)  # [N, groups, H * W]
         return (grouped * gates.unsqueeze(2)).reshape([-1, channels, height, width])  # [N, groups, ...] -> [N, C, H, W]
+
+    def export_form(self) -> "ConvolvedGroups":
+        return ConvolvedGroups(self)
+
+
+class ConvolvedGroups(Attention):
+    """Export form of a ``trained`` layer: grouped 1x1 convolutions of ones add the channels of a group and repeat its gate."""
+
+    def __init__(self, trained: SpatialGroupEnhance):
+        super().__init__()
+        self.groups, self.earlier, members = trained.groups, trained.earlier, trained.channels // trained.groups
+        self.add_members = fixed_convolution(paddle.ones([self.groups, members, 1, 1]), groups=self.groups)
+        self.repeat = fixed_convolution(paddle.ones([trained.channels, 1, 1, 1]), groups=self.groups)
+        weight, bias = trained.weight.reshape([self.groups, 1, 1, 1]), trained.bias.flatten()
+        self.gates = fixed_convolution(weight, bias, self.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        similarity = self.add_members(x * F.adaptive_avg_pool2d(x, 1))  # [N, groups, H, W]
+        similarity = similarity - F.adaptive_avg_pool2d(similarity, 1)
+        positions = x.shape[2] * x.shape[3]
+        unbiased = 1.0 if self.earlier else positions / max(positions - 1, 1)
+        variance = F.adaptive_avg_pool2d(similarity * similarity, 1) * unbiased
+        return x * self.repeat(F.sigmoid(self.gates(similarity / (paddle.sqrt(variance) + EPSILON))))

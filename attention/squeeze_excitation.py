@@ -4,6 +4,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from attention.base import Attention
+from attention.fixed_convolution import fixed_convolution
 from attention.initial_values import uniform_by_fan_in
 
 
@@ -24,6 +25,29 @@ class SqueezeExcitation(Attention):
     def forward(self, x: Tensor) -> Tensor:
         gates = F.sigmoid(self.fc2(F.relu(self.fc1(x.mean(axis=[2, 3])))))  # [N, C]
         return x * gates.unsqueeze([2, 3])  # gates [N, C] -> [N, C, 1, 1]
+
+    def export_form(self) -> "ConvolvedGates":
+        return ConvolvedGates(self.fc1, self.fc2)
+
+
+class ConvolvedGates(Attention):
+    """Export form: the two linear layers as 1x1 convolutions of the pooled map [N, C, 1, 1]."""
+
+    def __init__(self, fc1: nn.Linear, fc2: nn.Linear):
+        super().__init__()
+        self.mlp = convolved_mlp(fc1, fc2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * F.sigmoid(self.mlp(F.adaptive_avg_pool2d(x, 1)))
+
+
+def convolved_mlp(fc1: nn.Linear, fc2: nn.Linear) -> nn.Sequential:
+    """``fc2``(relu(``fc1``(x))) as 1x1 convolutions: [N, C, 1, 1] -> the same shape."""
+
+    def convolved(linear):
+        return fixed_convolution(linear.weight.t().unsqueeze([2, 3]), linear.bias)  # weight [in, out] -> [out, in, 1, 1]
+
+    return nn.Sequential(convolved(fc1), nn.ReLU(), convolved(fc2))
 
 
 def _linear(inputs, outputs):

@@ -23,7 +23,7 @@ class SEWeight(nn.Layer):
         self.fc1, self.fc2 = _biased_conv(channels, channels // reduction), _biased_conv(channels // reduction, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.sigmoid(self.fc2(F.relu(self.fc1(x.mean(axis=[2, 3], keepdim=True)))))
+        return F.sigmoid(self.fc2(F.relu(self.fc1(F.adaptive_avg_pool2d(x, 1)))))
 
 
 def _biased_conv(in_channels, out_channels):
@@ -49,7 +49,9 @@ class PyramidSqueezeAttention(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         scales = [getattr(self, f"conv_{index + 1}")(x) for index in range(len(KERNEL_SIZES))]
-        weights = F.softmax(paddle.stack([self.se(scale) for scale in scales]), axis=0)  # [4, N, C / 4, 1, 1]
+        # The softmax without a fifth dimension; it cannot overflow, because the weights before it are in (0, 1)
+        powers = [paddle.exp(self.se(scale)) for scale in scales]  # each [N, C / 4, 1, 1]
+        weights = [power / sum(powers[1:], powers[0]) for power in powers]
         # The authors' loop prepends each scale: 9x9 comes first. Published weights depend on that order.
         return paddle.concat([scale * weight for scale, weight in zip(scales[::-1], weights[::-1])], axis=1)
 

@@ -1,0 +1,111 @@
+"""The form in which networks are exported computes what the trained network computes, in operators that other runtimes have."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+from paddle import inference
+
+from attention import ATTENTIONS
+from inference.export_form import use_export_forms
+from inference.program import INPUT, NAME, program_file, save_program
+from networks import build_network
+from networks.classifier import Classifier
+from ops import fused
+from sa_resnet import BasicBlock, Bottleneck, ResNet, block_attention
+
+LAYERS = (
+    [(name, {}) for name in ATTENTIONS if name != "shuffle"]
+    + [("shuffle", {"sa_groups": groups, "sa_gate": gate}) for groups in (1, 8) for gate in ("scale", "conv")]
+    + [("sge", {"earlier_attention": True}), ("eca", {"eca_kernel_sizes": (1, 3, 5, 7)}), ("simam", {"e_lambda": 0.1})]
+)
+IDS = [" ".join([name, *map(str, options.values())]) for name, options in LAYERS]
+
+
+def with_random_parameters(network):
+    """Other values than a new network has, running statistics and gates included, so that nothing cancels out."""
+    rng = np.random.default_rng(0)
+    for name, parameter in network.named_parameters():
+        shape = parameter.shape
+        if name.endswith("_variance"):
+            parameter.set_value(rng.uniform(0.5, 2, shape).astype("float32"))
+        elif max(shape) == parameter.size:  # vectors, also as [1, C, 1, 1]
+            parameter.set_value((parameter.numpy() + rng.normal(0, 0.4, shape)).astype("float32"))
+    network.eval()
+    return network
+
+
+def both_answers(network, size, batch=3):
+    """The logits of a network before and after it has its export form."""
+    images = paddle.to_tensor(np.random.default_rng(1).normal(size=(batch, 3, size, size)).astype("float32"))
+    holder = paddle.nn.Sequential(network)
+    with paddle.no_grad(), fused.plain_operators():
+        own = holder(images).numpy()
+        use_export_forms(holder)
+        exported = holder(images).numpy()
+    assert np.abs(own - own[0]).max() > 1e-3 * np.abs(own).max()  # the photographs differ: so a lost channel would show
+    return own, exported
+
+
+def resnet_with(name, options, block, blocks):
+    options = {"sa_groups": 8, **options} if name == "shuffle" else options
+    return with_random_parameters(ResNet(blocks, 5, block_attention(name, **options), block=block))
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+@pytest.mark.parametrize(("name", "options"), LAYERS, ids=IDS)
+def test_a_resnet_computes_the_same_in_its_export_form(name, options, block):
+    # Two blocks in a stage: the second adds its input as it is
+    own, exported = both_answers(resnet_with(name, options, block, (2, 2, 1, 1)), 64)
+    np.testing.assert_allclose(exported, own, rtol=0, atol=1e-5 * np.abs(own).max())
+
+
+@pytest.mark.parametrize("name", ["tower_net", "epsanet50"])
+def test_other_networks_compute_the_same_in_their_export_form(name):
+    own, exported = both_answers(with_random_parameters(build_network(name, 5)), 128 if name == "tower_net" else 32, batch=2)
+    np.testing.assert_allclose(exported, own, rtol=0, atol=1e-5 * np.abs(own).max())
+
+
+@pytest.mark.parametrize(("name", "options"), LAYERS, ids=IDS)
+def test_a_layer_outside_a_residual_block_computes_the_same_in_its_export_form(name, options):
+    layer = with_random_parameters(block_attention(name, **options).in_stage(1)(128))
+    x = paddle.to_tensor(np.random.default_rng(2).normal(1, 2, (2, 128, 7, 5)).astype("float32"))
+    with paddle.no_grad(), fused.plain_operators():
+        np.testing.assert_allclose(layer.export_form()(x).numpy(), layer(x).numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options"), LAYERS, ids=IDS)
+def test_paddle_inference_gives_the_networks_probabilities_for_any_number_of_images(name, options, tmp_path):
+    network = resnet_with(name, options, BasicBlock, (1, 1, 1, 1))
+    classifier = Classifier(network)
+    classifier.eval()
+    images = np.random.default_rng(3).integers(0, 256, (4, 3, 32, 32)).astype("uint8")
+    with paddle.no_grad():
+        own = paddle.nn.functional.softmax(classifier(paddle.to_tensor(images))).numpy()
+    settings = SimpleNamespace(image_size=32)
+    save_program(SimpleNamespace(load_classifier=lambda: classifier, temperature=1.0, settings=settings), tmp_path)
+    predictor = opened(tmp_path)
+    for part in (slice(0, 1), slice(1, 4)):
+        predictor.get_input_handle(INPUT).copy_from_cpu(images[part])
+        predictor.run()
+        found = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+        np.testing.assert_allclose(found, own[part], rtol=0, atol=1e-4)
+    for shape in shapes_in(tmp_path):
+        assert len(shape) <= 4, shape  # or oneDNN leaves its fast layouts
+
+
+def opened(folder):
+    config = inference.Config(str(program_file(folder)), str(folder / f"{NAME}.pdiparams"))
+    config.disable_gpu()
+    config.disable_glog_info()
+    config.enable_mkldnn()
+    return inference.create_predictor(config)
+
+
+def shapes_in(folder):
+    """The shape of every tensor that the program computes."""
+    block = paddle.jit.load(str(folder / NAME)).program().global_block()
+    if hasattr(block, "vars"):  # Paddle 2.6
+        return [variable.shape for variable in block.vars.values()]
+    return [result.shape for operator in block.ops for result in operator.results()]
