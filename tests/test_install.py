@@ -578,7 +578,7 @@ def test_make_alone_lists_the_targets(toolkit):
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
     assert listed == [
-        "demo", "test", "test-matrix", "fuzz", "hostile", "torture", "lint", "format", "docs", "bench", "setup", "clean",
+        "demo", "test", "test-matrix", "clients", "fuzz", "hostile", "torture", "lint", "format", "docs", "bench", "setup", "clean",
     ]  # fmt: skip
 
 
