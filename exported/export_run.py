@@ -9,6 +9,7 @@ import paddle
 
 from config import Config, names_of
 from exported.equality import Difference, check_equal, sample_of
+from exported.export_error import ExportError
 from exported.model_card import facts_of, write_labels, write_model_card
 from exported.onnx_model import find_python, write_onnx
 from exported.paddle_program import write_program
@@ -31,6 +32,7 @@ def export_run(config: Config) -> Path:
     UserError where it cannot.
     """
     run = TrainedRun.chosen(config)
+    weights = _identity(run.checkpoint)
     config = config.inherit(run.settings, names_of(inherited_by="export")).resolved()
     paddle.set_device("cpu")  # where every form can be run
     fused.set_mode(config.fused)
@@ -42,6 +44,10 @@ def export_run(config: Config) -> Path:
         with whole_folder(run.folder / FOLDER) as folder:
             for form in dict.fromkeys(config.export_formats):
                 model = FORMS[form](run, folder, scratch, python)
+                if _identity(run.checkpoint) != weights:
+                    raise ExportError(
+                        f"{run.checkpoint} has changed meanwhile: the run is being trained; export it once that ends"
+                    )
                 runner = python if form == "onnx" else sys.executable
                 checks[form] = check_equal(sample, run.classes, form, model, scratch, runner, config.threads or 1)
                 print(f"{form}: {checks[form]}")
@@ -49,6 +55,12 @@ def export_run(config: Config) -> Path:
             write_model_card(run, folder, checks, config.licence)
     print(f"exported: {printable(run.folder / FOLDER)}")
     return run.folder / FOLDER
+
+
+def _identity(file):
+    """What tells whether a file was replaced."""
+    status = file.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _program(run, scratch):

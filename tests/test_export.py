@@ -352,6 +352,18 @@ def test_an_interruption_and_a_full_disk_leave_nothing(run, monkeypatch, quick_p
     assert capsys.readouterr().err == f"export.py: {said}\n"
 
 
+def test_a_training_that_goes_on_meanwhile_is_named(run, monkeypatch, quick_program, capsys):
+    plain = export_run.write_program
+
+    def train_on(*arguments):
+        os.utime(run.checkpoint, ns=(1, 1))
+        return plain(*arguments)
+
+    monkeypatch.setattr(export_run, "write_program", train_on)
+    assert not exported(run, "--format", "paddle", code=2).exists()
+    assert "best.safetensors has changed meanwhile: the run is being trained" in capsys.readouterr().err
+
+
 def test_photographs_that_have_gone_are_an_error_that_names_the_remedy(run, tiny_run_place, tmp_path, capsys, quick_program):
     moved = tmp_path / "moved"
     shutil.copytree(tiny_run_place / "data", moved)

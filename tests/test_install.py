@@ -578,8 +578,8 @@ def test_make_alone_lists_the_targets(toolkit):
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
     assert listed == [
-        "demo", "test", "test-matrix", "clients", "fuzz", "hostile", "torture", "notebook", "lint", "format", "docs", "bench",
-        "setup", "clean",
+        "demo", "test", "test-matrix", "clients", "fuzz", "hostile", "hostile-serve", "browser", "torture", "notebook", "lint",
+        "format", "docs", "bench", "setup", "clean",
     ]  # fmt: skip
 
 
