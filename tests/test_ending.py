@@ -88,6 +88,8 @@ def test_ctrl_c_gives_one_line_in_every_script(script, listed_folder, tmp_path):
     arguments = ["--data", listed_folder]
     if script == "predict":
         arguments = ["--images", listed_folder]
+    elif script == "serve":
+        arguments = ["--port", "0"]
     elif script == "sample_animals":
         arguments = ["--data", tmp_path / "new", "--per_class", "1000"]
     elif script == "train_val_split":  # of photographs that take some time to be read
