@@ -316,9 +316,9 @@ class Config:
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve")
     engine: str = setting(
         "auto", "what runs the network on a CPU: dynamic, as in evaluation; or inference, Paddle Inference with oneDNN, which "
-                "is faster but takes seconds to start; auto chooses by the number of photographs",
+                "is faster but takes seconds to start; auto chooses inference for many photographs, as serve.py expects them",
         choices=("auto", "dynamic", "inference"),
-        group="machine", part="inference", affects="speed", scripts="predict")
+        group="machine", part="inference", affects="speed", scripts="predict serve")
     deterministic: bool = setting(
         False, "on a GPU: use only cuDNN algorithms that give the same bits every time, which may be slower; training on a CPU "
                "always does",

@@ -13,6 +13,7 @@ from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographBytes, read_crop
 from explanation.class_activation import grad_cam
 from explanation.pictures import HEAT
+from inference.predictor import open_predictor
 from trained.trained_run import TrainedRun
 
 
@@ -32,7 +33,7 @@ class ServedNetwork:
     def __init__(self, run: TrainedRun, name: str, config: Config):
         self.run, self.name, self.classes = run, name, list(run.classes)
         self.view = tuple(sorted(run.view.items()))
-        self._batch_size = config.batch_size
+        self._predictor = open_predictor(run, config)
         self._dataset = PhotographDataset(train=False, **run.view)
 
     def pixels(self, photograph: PhotographBytes) -> np.ndarray:
@@ -45,7 +46,7 @@ class ServedNetwork:
 
     def predict(self, pixels: list[np.ndarray]) -> np.ndarray:
         """Class probabilities float32 [N, C] of N photographs uint8 [3, S, S]."""
-        return self.run.predict(np.stack(pixels), self._batch_size)
+        return self._predictor.predict(np.stack(pixels))
 
     def explain(self, items: list[tuple[np.ndarray, int]]) -> list[Explained]:
         """The heat maps of N photographs uint8 [3, S, S] for one class each, given by its label."""
@@ -54,9 +55,12 @@ class ServedNetwork:
         return [Explained(_coloured(heat), not heat.any()) for heat in maps]
 
     def warm_up(self) -> None:
-        """Load the network and let it compute once, so that the first visitor does not wait for it."""
+        """Load the network and let it compute once, so that the first visitor does not wait for it.
+
+        On noise: it is by this batch that open_predictor checks the network's program.
+        """
         size = self.run.settings.image_size
-        self.predict([np.zeros((3, size, size), np.uint8)])
+        self.predict([np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8)])
 
 
 def _coloured(heat):

@@ -85,7 +85,7 @@ HELP = {
     "threads": "网络计算使用的 CPU 线程数",
     "fused": "融合算子：auto 表示能构建就使用，on 表示必须使用，off 表示从不使用",
     "engine": "在 CPU 上用什么运行网络：dynamic 与评估时相同；inference 为 Paddle Inference 加 oneDNN，更快，但启动要几秒；"
-    "auto 按照片数量自动选择",
+    "auto 在照片多时选 inference，serve.py 视为照片很多",
     "deterministic": "在 GPU 上要求 cuDNN 使用每次结果逐位相同的算法，可能较慢；在 CPU 上训练结果总是逐位相同",
     "num_workers": "读取照片的进程数；0 表示在主进程中读取",
     "host": "服务监听的地址；127.0.0.1 只供本机访问，0.0.0.0 也允许其他机器访问",
