@@ -364,7 +364,7 @@ def test_a_large_photograph_is_decoded_alone(run, monkeypatch):
 def test_too_large_an_upload_is_told_so(address, monkeypatch):
     monkeypatch.setattr(connections, "MAX_UPLOAD", 2**16)
     reason = {"reason": "the upload is larger than 0 MB: send fewer or smaller photographs"}
-    assert posted(address, bytes(2**20)) == (413, reason)
+    assert posted(address, bytes(2**24)) == (413, reason)
     assert posted(address, (bytes(2**15) for _ in range(4))) == (413, reason)  # of no stated length
     head = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\n"
     assert sent(address, head + b"Content-Length: 99999999999999\r\n\r\n").startswith(b"HTTP/1.1 413 ")
