@@ -16,12 +16,12 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 from paddle.nn.initializer import KaimingNormal
 
 from attention import attention_layer
 from attention.base import Attention
+from attention.fixed_convolution import FoldedNorm, fold_norm
 from attention.initial_values import uniform_by_fan_in
 from ops.batch_norm import BatchNorm2D
 
@@ -108,16 +108,16 @@ class ResidualBlock(nn.Layer):
 
     expansion: int
     """The output has ``expansion`` times as many channels as the 3x3 convolutions."""
-    ends: tuple[str, str]
-    """The names of its last convolution and last batch norm."""
+    normed: tuple[tuple[str, str], ...]
+    """The names of its convolutions, each with that of its batch norm; attention inside comes between the second two."""
 
     @property
     def last_conv(self) -> nn.Conv2D:
-        return getattr(self, self.ends[0])
+        return getattr(self, self.normed[-1][0])
 
     @property
     def last_norm(self) -> BatchNorm2D:
-        return getattr(self, self.ends[1])
+        return getattr(self, self.normed[-1][1])
 
     def add_ends(
         self,
@@ -157,11 +157,15 @@ class ResidualBlock(nn.Layer):
             reorder_inputs(self.downsample[0], order)
             order = self.end_order()
             reorder_outputs(self.downsample[0], self.downsample[1], order)
+            fold_norm(self.downsample, "0", "1")
         if self.at_end is not None:
             attention, self.at_end = getattr(self, self.at_end), None
-            conv, norm = self.ends
+            conv, norm = self.normed[-1]
             setattr(self, conv, attention.end_form(self.last_conv, self.last_norm))
-            setattr(self, norm, AddResidual())
+            setattr(self, norm, FoldedNorm())
+        for place, (conv, norm) in enumerate(self.normed):
+            if place != 1 or self.inside is None:
+                fold_norm(self, conv, norm)
         return order
 
     def end_order(self) -> np.ndarray:
@@ -175,13 +179,6 @@ class ResidualBlock(nn.Layer):
         if self.at_end is None:
             return self.last_norm(out, residual=identity)
         return getattr(self, self.at_end).end_block(out, self.last_norm, identity)
-
-
-class AddResidual(nn.Layer):
-    """relu(x + residual): what remains of a block's last batch norm where the convolution before it has taken it in."""
-
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return F.relu(x + residual)
 
 
 def reorder_inputs(conv: nn.Conv2D, order: np.ndarray) -> None:
@@ -199,7 +196,7 @@ class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions with batch norm: [N, in, H, W] -> [N, planes, H / stride, W / stride]."""
 
     expansion = 1
-    ends = "conv2", "bn2"
+    normed = ("conv1", "bn1"), ("conv2", "bn2")
 
     def __init__(
         self,
@@ -225,7 +222,7 @@ class Bottleneck(ResidualBlock):
     """1x1, 3x3, 1x1 convolutions with batch norm: [N, in, H, W] -> [N, 4 * planes, H / stride, W / stride]."""
 
     expansion = 4
-    ends = "conv3", "bn3"
+    normed = ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")
 
     def __init__(
         self,
@@ -296,13 +293,15 @@ class ResNet(nn.Layer):
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] -> [N, C]
 
     def export_form(self) -> "ResNet":
-        """The network itself, changed: its blocks have the form of ``Attention.end_form``.
+        """The network itself, changed: its blocks have the form of ``Attention.end_form``, convolutions take in batch norms.
 
-        The order of channels that suits them goes into the weights of the layers around: all else works channel by channel.
+        The order of channels that suits the blocks goes into the weights around: all else works channel by channel. Runtimes
+        fold batch norms themselves, but take seconds for it at each start.
         """
         first = self.layer1[0]
         order = first.end_order() if first.downsample is None else np.arange(self.bn1.weight.shape[0])
         reorder_outputs(self.conv1, self.bn1, order)
+        fold_norm(self, "conv1", "bn1")
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
                 order = block.use_export_form(order)

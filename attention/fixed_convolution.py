@@ -5,6 +5,7 @@ from typing import Optional, Union
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ops.batch_norm import BatchNorm2D
@@ -37,3 +38,21 @@ def convolution_with_norm(conv: nn.Conv2D, norm: BatchNorm2D, channels: np.ndarr
         bias = bias + conv.bias * factor
     weight = conv.weight * factor.reshape([-1, 1, 1, 1])  # from [C]
     return fixed_convolution(weight[kept], bias[kept], conv._groups, conv._stride, conv._padding)
+
+
+class FoldedNorm(nn.Layer):
+    """What remains of a batch norm that a convolution has taken in: the addition of the ``residual`` with ReLU, or ``relu``."""
+
+    def forward(self, x: Tensor, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
+        if residual is not None:
+            return F.relu(x + residual)
+        return F.relu(x) if relu else x
+
+
+def fold_norm(owner: nn.Layer, conv: str, norm: str) -> None:
+    """Let the convolution ``conv`` of ``owner`` take in its batch norm ``norm``, unless either is another kind of layer."""
+    convolution, batch_norm = getattr(owner, conv), getattr(owner, norm)
+    if isinstance(convolution, nn.Conv2D) and isinstance(batch_norm, BatchNorm2D):
+        folded = convolution_with_norm(convolution, batch_norm, np.arange(convolution.weight.shape[0]))
+        owner.add_sublayer(conv, folded)
+        owner.add_sublayer(norm, FoldedNorm())

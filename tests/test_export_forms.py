@@ -105,7 +105,9 @@ def opened(folder):
 
 def shapes_in(folder):
     """The shape of every tensor that the program computes."""
-    block = paddle.jit.load(str(folder / NAME)).program().global_block()
+    loaded = paddle.jit.load(str(folder / NAME))
+    program = loaded.program()  # a block does not keep its program alive
+    block = program.global_block()
     if hasattr(block, "vars"):  # Paddle 2.6
         return [variable.shape for variable in block.vars.values()]
-    return [result.shape for operator in block.ops for result in operator.results()]
+    return [result.shape for operator in block.ops for result in operator.results() if result.is_dense_tensor_type()]
