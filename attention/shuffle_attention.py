@@ -103,38 +103,60 @@ class Branches(nn.Layer):
     """Both branches of a trained layer, on a tensor each: two tensors [N, C / 2, H, W] -> two of the same shape.
 
     Export form: all work plane by plane or in groups of a 1x1 convolution, so that no group needs a dimension of its own.
-    GN(x) = gamma * n + beta with n = (x - mean) * rstd: gamma and beta go into the convolution that follows. The weights of the
-    gate "scale" are a convolution with one channel a group.
+    GN(x) = gamma * n + beta with n = (x - mean) * rstd: gamma and beta go into the weights that follow.
     """
 
     def __init__(self, trained: ShuffleAttention):
         super().__init__()
-        half, gamma, beta = trained.gn.weight.shape[0], trained.gn.weight, trained.gn.bias
+        half, groups, gamma, beta = trained.gn.weight.shape[0], trained.groups, trained.gn.weight, trained.gn.bias
         if trained.gate == "scale":
-            mixed = 1
             weights = [weight.reshape([half, 1, 1, 1]) for weight in (trained.cweight, trained.sweight)]
             biases = [bias.flatten() for bias in (trained.cbias, trained.sbias)]
-            gamma, from_beta = gamma.reshape([half, 1, 1, 1]), weights[1].flatten() * beta
+            gamma, from_beta, convolution_groups = gamma.reshape([half, 1, 1, 1]), weights[1].flatten() * beta, groups * half
         else:
-            mixed = half
             weights, biases = [trained.affine1.weight, trained.affine2.weight], [trained.affine1.bias, trained.affine2.bias]
-            gamma, from_beta = gamma.reshape([1, half, 1, 1]), weights[1].flatten(1) @ beta
+            gamma, from_beta, convolution_groups = gamma.reshape([1, half, 1, 1]), weights[1].flatten(1) @ beta, groups
         weights[1], biases[1] = weights[1] * gamma, biases[1] + from_beta
-        self.channel_gate, self.spatial_gate = (
-            fixed_convolution(
-                paddle.tile(weight, [trained.groups, 1, 1, 1]),
-                paddle.tile(bias, [trained.groups]),
-                trained.groups * half // mixed,
-            )
-            for weight, bias in zip(weights, biases)
-        )
+        weights = [paddle.tile(weight, [groups, 1, 1, 1]) for weight in weights]  # [C / 2, 1 or C / (2 * groups), 1, 1]
+        biases = [paddle.tile(bias, [groups]) for bias in biases]  # [C / 2]
+        self.channel_gate = fixed_convolution(weights[0], biases[0], convolution_groups)
+        if trained.gate == "scale":
+            self.spatial_gate = PlaneByPlane(weights[1], biases[1])
+        else:
+            self.spatial_gate = MixedPlanes(fixed_convolution(weights[1], biases[1], convolution_groups))
 
     def forward(self, channel: Tensor, spatial: Tensor) -> tuple[Tensor, Tensor]:
         """Equations 1 and 2 for the channel branch, equation 3 for the spatial branch."""
         channel = channel * F.sigmoid(self.channel_gate(F.adaptive_avg_pool2d(channel, 1)))
         centred = spatial - F.adaptive_avg_pool2d(spatial, 1)
         rstd = paddle.rsqrt(F.adaptive_avg_pool2d(centred * centred, 1) + EPSILON)
-        return channel, spatial * F.sigmoid(self.spatial_gate(centred * rstd))
+        return channel, spatial * F.sigmoid(self.spatial_gate(centred, rstd))
+
+
+class PlaneByPlane(nn.Layer):
+    """``weight`` * (x * rstd) + ``bias``: [N, C, H, W] and rstd [N, C, 1, 1] -> [N, C, H, W].
+
+    A convolution with one channel a group would do, but ONNX Runtime changes the layout for it, twice.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight.reshape([1, -1, 1, 1]))  # from [C, 1, 1, 1]
+        self.register_buffer("bias", bias.reshape([1, -1, 1, 1]))  # from [C]
+
+    def forward(self, x: Tensor, rstd: Tensor) -> Tensor:
+        return x * (self.weight * rstd) + self.bias
+
+
+class MixedPlanes(nn.Layer):
+    """``conv``(x * rstd), shapes as in PlaneByPlane."""
+
+    def __init__(self, conv: nn.Conv2D):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, rstd: Tensor) -> Tensor:
+        return self.conv(x * rstd)
 
 
 class BranchesOfConvolution(nn.Layer):
