@@ -205,7 +205,7 @@ def top_of_example(folder, photograph, tmp_path):
     done = subprocess.run(
         [sys.executable, folder / "example.py", photograph], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stderr == ""
+    assert "Warning" not in done.stderr  # ONNX Runtime may say there what it thinks of the machine's graphics card
     assert list(home.rglob("*")) == []
     return {name: float(share.rstrip("%")) / 100 for share, name in map(str.split, done.stdout.splitlines())}
 
