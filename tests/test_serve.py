@@ -31,7 +31,7 @@ from config import Config, ConfigError, parse_config
 from data.photographs import PhotographBytes, PhotographError, central_box, claimed_pixels, read_crop
 from explanation.class_activation import grad_cam
 from inference import program_cache
-from serving import connections, decoding, serve_networks
+from serving import connections, decoding, serve_networks, served_network
 from serving.application import Service, create_application
 from serving.connections import listening_socket, serve_in_background
 from serving.host_names import HostNames, url_of
@@ -222,6 +222,23 @@ def test_a_heat_map_is_that_of_grad_cam_for_the_class_that_was_asked_for(run, cl
         assert (kind, picture.shape) == ("data:image/png;", (32, 32, 3))
         if heat.any():  # the colours grow brighter with the map
             assert picture.sum(axis=2).ravel()[heat.argmax()] > picture.sum(axis=2).ravel()[heat.argmin()]
+
+
+def test_heat_maps_that_wait_together_take_bounded_memory(run, monkeypatch):
+    batches = []
+
+    def watched(classifier, images, classes):
+        batches.append(len(images))
+        return grad_cam(classifier, images, classes)
+
+    monkeypatch.setattr(served_network, "grad_cam", watched)
+    network = ServedNetwork(run, "resnet", Config())
+    items = [(network.pixels(PhotographBytes("", encoded(seed))), seed % 3) for seed in range(10)]
+    found = network.explain(items)
+    assert batches == [4, 4, 2]
+    for item, explained in zip(items, found):
+        alone = network.explain([item])[0]
+        np.testing.assert_allclose(np.asarray(explained.heat, int), np.asarray(alone.heat, int), atol=2)
 
 
 def test_photographs_in_memory_are_read_as_those_on_the_disk(tmp_path):
