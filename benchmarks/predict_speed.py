@@ -43,7 +43,7 @@ def drawn_run(net, image_size):
             classifier.eval()
             return classifier
 
-    header = {"classes": [f"class {number}" for number in range(CLASSES)], "epoch": 1}
+    header = {"classes": [f"class {number}" for number in range(CLASSES)], "epoch": 1, "temperature": None}
     return DrawnRun(Path(), Path(), header, Config(net=net, image_size=image_size))
 
 

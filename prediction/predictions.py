@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from machine.locks import ClaimedError, claim
 from machine.regular_file import open_regular
 from machine.whole_file import whole_file
 from messages.quoting import named
@@ -78,19 +79,40 @@ class Journal:
         """Open the file, and close it at the end of the block; yields the paths that it has records of.
 
         ``go_on``: with the records that are there; otherwise there must be none. ``paths``: the photographs to predict; they
-        must include those that have a record already, except for files that have gone since. Raises PredictionError, OSError.
+        must include those that have a record already, except for files that have gone since. Raises PredictionError, also where
+        another process writes the file, and OSError.
         """
-        if self.path.exists() and not go_on:
-            raise PredictionError(f"{self.path} holds unfinished predictions: --continue goes on with them, or delete the file")
         if not self.output.parent.is_dir():
             raise PredictionError(f"there is no folder {self.output.parent} to write {self.output.name} into")
-        done, end = self._read_back() if self.path.exists() else (set(), 0)
-        self._check_same_photographs(done, set(paths))
-        with open(self.path, "ab") as self._file:
-            self._file.truncate(end)
-            if not end:
-                self._write([self.origin])
-            yield done
+        with self._claimed():
+            if self.path.exists() and not go_on:
+                raise PredictionError(
+                    f"{self.path} holds unfinished predictions: --continue goes on with them, or delete the file"
+                )
+            done, end = self._read_back() if self.path.exists() else (set(), 0)
+            self._check_same_photographs(done, set(paths))
+            with open(self.path, "ab") as self._file:
+                self._file.truncate(end)
+                if not end:
+                    self._write([self.origin])
+                yield done
+
+    @contextlib.contextmanager
+    def _claimed(self):
+        """No other process may write the file meanwhile. Raises PredictionError where one does."""
+        lock = self.path.with_name(f".{self.path.name}.lock")  # not the file itself: reading it would end a POSIX lock
+        try:
+            claim_of_file = claim(lock)
+        except ClaimedError:
+            raise PredictionError(
+                f"another predict.py is writing {self.path}: wait until it ends, or give another --output"
+            ) from None
+        with claim_of_file:
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # on Windows not while it is open
+                    lock.unlink()
 
     def _read_back(self):
         """(paths that have a record, the file's length up to the last whole one)."""

@@ -113,7 +113,7 @@ def create_application(service: Service, names: HostNames) -> Flask:
         if not names.allow(request.headers.get("Host", "")):
             raise Forbidden("the Host header names another machine: --allow_hosts NAME lets browsers use this name")
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers["Host"]:
+        if origin is not None and _host_of(origin) != request.headers["Host"].lower():
             raise Forbidden("the request comes from a page of another site")
 
     @application.after_request
@@ -169,6 +169,14 @@ def _answer_errors(application: Flask) -> None:
             return jsonify(reason="a fault of the server; its terminal says more"), 500
         reason = "there is no such page" if isinstance(error, NotFound) else error.description
         return jsonify(reason=reason), error.code or 500
+
+
+def _host_of(origin: str) -> str:
+    """The host of an Origin header, with its port; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # such as http://[
+        return ""
 
 
 def _whole_number(name: str, default: int, most: int) -> int:

@@ -16,6 +16,8 @@ from explanation.pictures import HEAT
 from inference.predictor import open_predictor
 from trained.trained_run import TrainedRun
 
+HEAT_BATCH = 4  # photographs: a backward pass keeps all their feature maps in memory, and strangers choose how many wait
+
 
 class Explained(NamedTuple):
     """A heat map as a picture [S, S]; ``empty``: nothing speaks for the class."""
@@ -50,9 +52,12 @@ class ServedNetwork:
 
     def explain(self, items: list[tuple[np.ndarray, int]]) -> list[Explained]:
         """The heat maps of N photographs uint8 [3, S, S] for one class each, given by its label."""
-        pixels, labels = zip(*items)
-        maps, _ = grad_cam(self.run.classifier(), np.stack(pixels), list(labels))
-        return [Explained(_coloured(heat), not heat.any()) for heat in maps]
+        explained = []
+        for start in range(0, len(items), HEAT_BATCH):
+            pixels, labels = zip(*items[start : start + HEAT_BATCH])
+            maps, _ = grad_cam(self.run.classifier(), np.stack(pixels), list(labels))
+            explained += [Explained(_coloured(heat), not heat.any()) for heat in maps]
+        return explained
 
     def warm_up(self) -> None:
         """Load the network and let it compute once, so that the first visitor does not wait for it.

@@ -7,10 +7,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, random_photograph
+from conftest import CLASSES, fill, random_photograph
 from PIL import Image, JpegImagePlugin
 
 import eval as eval_script
@@ -24,6 +27,8 @@ from prediction.contact_sheet import write_contact_sheet
 from prediction.predictions import Prediction
 from prediction.sorting import sort_photographs
 from trained.trained_run import TrainedRun
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -312,6 +317,45 @@ def test_an_unreadable_folder_ends_nothing(run, holiday, tmp_path, monkeypatch, 
     assert err == f"left out: {holiday / 'beach'} cannot be read: Permission denied\n"
     assert "9  photographs, 1 folder unreadable\n" in out
     assert len(predicted(run, tmp_path, "--images", holiday, "--strict", code=3)) == 9
+
+
+OTHER_PREDICT = """
+import sys
+from pathlib import Path
+from prediction.predictions import Journal
+with Journal(Path(sys.argv[1]), {"unsure_below": None}).begun(False, ["a.png"]):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--continue",)])
+def test_two_processes_never_write_the_same_predictions(run, tmp_path, capsys, words):
+    fill(tmp_path / "holiday", ["a.png"])
+    output = tmp_path / "predictions.csv"
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER_PREDICT, str(output)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "ready\n"
+        arguments = [
+            "--run",
+            run.folder,
+            "--output",
+            output,
+            "--num_workers",
+            0,
+            "--device",
+            "cpu",
+            "--images",
+            tmp_path / "holiday",
+        ]
+        assert predict.main(parse_config(list(map(str, arguments)), "predict")) == 2
+        assert f"another predict.py is writing {output}.unfinished: wait until it ends" in capsys.readouterr().err
+        other.communicate("\n", timeout=60)
+    finally:
+        other.kill()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["predictions.csv.unfinished"]
 
 
 def test_other_photographs_do_not_join_an_interrupted_prediction(run, holiday, tmp_path, monkeypatch, capsys):
