@@ -20,10 +20,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path``; when the block ends without an error, it takes the place of ``path``.
 
     A folder that is there already stays as it is until then, and goes as a whole. If the block raises, the new folder is
-    removed. What a killed process left of its own is removed by the next call. Raises OSError.
+    removed. What a killed process left of its own is removed by the next call. Raises OSError, also where ``path`` is a file or
+    a link: what it leads to is not ours to replace.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "it is no folder: move it away", str(path))
     _tidy(path)
     new = Path(tempfile.mkdtemp(prefix=_prefix("new", path), dir=path.parent))
     try:

@@ -454,6 +454,19 @@ def test_a_finished_folder_is_not_tidied_away_before_it_has_its_name(tmp_path, m
     assert files_of(tmp_path) == ["export/file"]
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_no_folder_is_not_replaced(run, tmp_path, quick_program, capsys, kind):
+    if kind == "file":
+        (run.folder / "export").write_text("mine")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        (run.folder / "export").symlink_to(tmp_path / "elsewhere")
+    before = sorted(run.folder.iterdir())
+    exported(run, "--format", "paddle", code=2)
+    assert capsys.readouterr().err == f"export.py: error: it is no folder: move it away: {run.folder / 'export'}\n"
+    assert sorted(run.folder.iterdir()) == before
+
+
 def test_an_older_folder_that_a_killed_export_set_aside_comes_back(tmp_path):
     aside = tmp_path / ".old-export-x"
     aside.mkdir()

@@ -470,7 +470,12 @@ def test_a_hundred_hostile_senders_at_once_get_an_answer(address, capfd):
         answers = list(pool.map(send, range(100)))
     codes = [int(answer.split()[1]) for answer in answers if answer]
     assert set(codes) <= {200, 400, 413, 422, 431, 501, 503}
-    assert len(codes) > 80  # what was sent beyond the stated length may reset the connection before the answer is read
+    whole = (
+        "no end of the form",
+        "no boundary",
+        "as it is",
+    )  # else what is left may reset the connection first
+    assert all(answer for number, answer in enumerate(answers) if kinds[number % len(kinds)] in whole)
     for answer in answers:
         assert str(ROOT).encode() not in answer
         assert not answer or b"reason" in answer or b"classes" in answer
