@@ -108,6 +108,6 @@ def shapes_in(folder):
     loaded = paddle.jit.load(str(folder / NAME))
     program = loaded.program()  # a block does not keep its program alive
     block = program.global_block()
-    if hasattr(block, "vars"):  # Paddle 2.6
-        return [variable.shape for variable in block.vars.values()]
+    if hasattr(block, "vars"):  # Paddle 2.6, which also notes the shape before a reshape, with a 0 in front
+        return [variable.shape for variable in block.vars.values() if variable.shape[:1] != (0,)]
     return [result.shape for operator in block.ops for result in operator.results() if result.is_dense_tensor_type()]
