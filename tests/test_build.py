@@ -1,5 +1,6 @@
 """Building the fused operators on first use: once, whole or not at all, and never in the way of a training."""
 
+import ctypes
 import json
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import paddle
 import pytest
 
 from machine import temporary_folder
@@ -230,8 +232,6 @@ def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, c
     elif change == "flag":
         monkeypatch.setattr(build, "BASE_FLAGS", [*build.BASE_FLAGS, "-g"])
     elif change == "paddle":
-        import paddle
-
         monkeypatch.setattr(paddle, "__version__", "9.9.9")
     else:
         monkeypatch.setattr(build, "version", lambda compiler: "g++ 99")
@@ -259,3 +259,11 @@ def test_nvcc_is_found_where_people_have_it(tmp_path, monkeypatch, variable):
     nvcc.parent.mkdir(parents=True)
     nvcc.write_text("")
     assert build.find_nvcc() == str(nvcc)
+
+
+@pytest.mark.skipif(not paddle.is_compiled_with_cuda(), reason="needs a build of Paddle for CUDA; a GPU it does not need")
+def test_paddle_for_cuda_has_the_function_that_names_the_stream():
+    """Its headers declare it only with CUDA's beside them, so the binding declares it by itself."""
+    assert "_ZNK6paddle6Tensor6streamEv" in (build.SOURCES / "paddle_gpu.cc").read_text()
+    library = ctypes.CDLL(str(build.built(build.Operators())))
+    assert library["_ZNK6paddle6Tensor6streamEv"]
