@@ -52,11 +52,12 @@ def write_program(net, folder):
     from networks.classifier import Classifier
     from ops import fused
 
+    paddle.seed(0)
     classifier = Classifier(build_network(net, CLASSES))
     classifier.eval()
     generator = np.random.default_rng(0)
     for name, parameter in classifier.named_parameters():
-        value, drawn = parameter.numpy(), generator.normal(0, 0.3, parameter.shape).astype("float32")
+        value, drawn = parameter.numpy(), generator.normal(0, 0.1, parameter.shape).astype("float32")
         if name.endswith("_variance"):
             parameter.set_value(np.exp(drawn))
         elif value.size == max(value.shape):  # vectors: of batch norm and attention

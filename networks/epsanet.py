@@ -49,9 +49,8 @@ class PyramidSqueezeAttention(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         scales = [getattr(self, f"conv_{index + 1}")(x) for index in range(len(KERNEL_SIZES))]
-        # The softmax without a fifth dimension; it cannot overflow, because the weights before it are in (0, 1)
-        powers = [paddle.exp(self.se(scale)) for scale in scales]  # each [N, C / 4, 1, 1]
-        weights = [power / sum(powers[1:], powers[0]) for power in powers]
+        weights = F.softmax(paddle.concat([self.se(scale) for scale in scales], axis=2), axis=2)  # [N, C / 4, 4, 1]
+        weights = [weights[:, :, index : index + 1] for index in range(len(scales))]  # each [N, C / 4, 1, 1]
         # The authors' loop prepends each scale: 9x9 comes first. Published weights depend on that order.
         return paddle.concat([scale * weight for scale, weight in zip(scales[::-1], weights[::-1])], axis=1)
 

@@ -36,7 +36,8 @@ class Inception(nn.Layer):
         self.pool = nn.Sequential(nn.MaxPool2D(3, 1, padding=1), nn.Conv2D(in_channels, pooled, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(paddle.concat([self.one(x), self.three(x), self.five(x), self.pool(x)], axis=1))
+        # ReLU before the concatenation: after it, Paddle Inference with oneDNN fails while it fuses the two
+        return paddle.concat([F.relu(branch(x)) for branch in (self.one, self.three, self.five, self.pool)], axis=1)
 
 
 class TowerNet(nn.Layer):

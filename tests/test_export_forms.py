@@ -12,6 +12,7 @@ from inference.export_form import use_export_forms
 from inference.program import INPUT, NAME, program_file, save_program
 from networks import build_network
 from networks.classifier import Classifier
+from networks.epsanet import PyramidSqueezeAttention
 from ops import fused
 from sa_resnet import BasicBlock, Bottleneck, ResNet, block_attention
 
@@ -77,13 +78,26 @@ def test_a_layer_outside_a_residual_block_computes_the_same_in_its_export_form(n
 
 @pytest.mark.parametrize(("name", "options"), LAYERS, ids=IDS)
 def test_paddle_inference_gives_the_networks_probabilities_for_any_number_of_images(name, options, tmp_path):
-    network = resnet_with(name, options, BasicBlock, (1, 1, 1, 1))
+    check_paddle_inference(resnet_with(name, options, BasicBlock, (1, 1, 1, 1)), 32, tmp_path)
+
+
+def test_paddle_inference_gives_the_probabilities_of_epsanet(tmp_path):
+    network = ResNet((1, 1, 1, 1), 5, spatial_conv=PyramidSqueezeAttention)
+    check_paddle_inference(with_random_parameters(network), 64, tmp_path)
+
+
+def test_paddle_inference_gives_the_probabilities_of_tower_net(tmp_path):
+    check_paddle_inference(with_random_parameters(build_network("tower_net", 5)), 128, tmp_path)
+
+
+def check_paddle_inference(network, size, tmp_path):
+    """Save the network as a program, and compare what it answers to one and to three images with the network itself."""
     classifier = Classifier(network)
     classifier.eval()
-    images = np.random.default_rng(3).integers(0, 256, (4, 3, 32, 32)).astype("uint8")
+    images = np.random.default_rng(3).integers(0, 256, (4, 3, size, size)).astype("uint8")
     with paddle.no_grad():
         own = paddle.nn.functional.softmax(classifier(paddle.to_tensor(images))).numpy()
-    settings = SimpleNamespace(image_size=32)
+    settings = SimpleNamespace(image_size=size)
     save_program(SimpleNamespace(load_classifier=lambda: classifier, temperature=1.0, settings=settings), tmp_path)
     predictor = opened(tmp_path)
     for part in (slice(0, 1), slice(1, 4)):
