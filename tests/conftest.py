@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from data.lists import write_lists
+from machine.temporary_folder import remove_temporary_folder
 from machine.whole_file import whole_file
 
 CLASSES = ("cat", "dog", "sheep")
@@ -41,6 +42,13 @@ def resize_then_crop(image, image_size):
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
     left, top = (image.width - image_size) // 2, (image.height - image_size) // 2
     return image.crop((left, top, left + image_size, top + image_size))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def temporary_folder_ends():
+    """The temporary folder that scripts make, and tell the processes that they start of, ends with each file of tests."""
+    yield
+    remove_temporary_folder()
 
 
 @pytest.fixture(scope="module")
