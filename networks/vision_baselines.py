@@ -1,12 +1,44 @@
 """Baselines from paddle.vision, under their usual names."""
 
-from paddle import nn
+import numpy as np
+import paddle
+from paddle import Tensor, nn
 from paddle.vision import models
 
 
 def vgg19(num_classes: int) -> nn.Layer:
     """VGG-19 without batch norm, with dropout before the last two linear layers; 143,667,240 parameters at 1000 classes."""
-    return models.vgg19(num_classes=num_classes)
+    network = models.vgg19(num_classes=num_classes)
+    network.avgpool = PoolingToSeven(7)
+    return network
+
+
+class PoolingToSeven(nn.AdaptiveAvgPool2D):
+    """VGG's pooling of its last map to 7 x 7."""
+
+    def export_form(self) -> "PoolingByProduct":
+        return PoolingByProduct()
+
+
+class PoolingByProduct(nn.Layer):
+    """Export form: ONNX has no adaptive pooling, so a matrix product pools [N, C, H, W] to [N, C, 7, 7]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels, height, width = x.shape[1:]
+        if (height, width) == (7, 7):  # of images of 224 x 224
+            return x
+        weights = paddle.to_tensor(np.kron(averages(height, 7), averages(width, 7)).T.copy())  # [H * W, 49]
+        # Of two dimensions, because oneDNN multiplies others wrongly after a convolution: [N, C, H, W] -> [N * C, H * W]
+        return paddle.matmul(x.reshape([-1, height * width]), weights).reshape([-1, channels, 7, 7])  # from [N * C, 49]
+
+
+def averages(values: int, parts: int) -> np.ndarray:
+    """float32 [parts, values]: its product with a vector is the mean of each part, as adaptive pooling cuts them."""
+    matrix = np.zeros((parts, values), np.float32)
+    for part in range(parts):
+        start, end = part * values // parts, -(-(part + 1) * values // parts)
+        matrix[part, start:end] = 1 / (end - start)
+    return matrix
 
 
 def mobilenet_v2(num_classes: int) -> nn.Layer:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
-from paddle import inference
+from paddle import inference, nn
 
 from attention import ATTENTIONS
 from inference.export_form import use_export_forms
@@ -13,6 +13,7 @@ from inference.program import INPUT, NAME, program_file, save_program
 from networks import build_network
 from networks.classifier import Classifier
 from networks.epsanet import PyramidSqueezeAttention
+from networks.vision_baselines import PoolingToSeven
 from ops import fused
 from sa_resnet import BasicBlock, Bottleneck, ResNet, block_attention
 
@@ -40,7 +41,7 @@ def with_random_parameters(network):
 def both_answers(network, size, batch=3):
     """The logits of a network before and after it has its export form."""
     images = paddle.to_tensor(np.random.default_rng(1).normal(size=(batch, 3, size, size)).astype("float32"))
-    holder = paddle.nn.Sequential(network)
+    holder = nn.Sequential(network)
     with paddle.no_grad(), fused.plain_operators():
         own = holder(images).numpy()
         use_export_forms(holder)
@@ -90,13 +91,27 @@ def test_paddle_inference_gives_the_probabilities_of_tower_net(tmp_path):
     check_paddle_inference(with_random_parameters(build_network("tower_net", 5)), 128, tmp_path)
 
 
+@pytest.mark.parametrize("size", [(4, 4), (7, 7), (10, 5)])
+def test_the_pooling_of_vgg_pools_the_same_in_its_export_form(size):
+    x = paddle.to_tensor(np.random.default_rng(4).normal(size=(2, 3, *size)).astype("float32"))
+    pooling = PoolingToSeven(7)
+    np.testing.assert_allclose(pooling.export_form()(x).numpy(), pooling(x).numpy(), rtol=0, atol=1e-6)
+
+
+def test_paddle_inference_gives_the_probabilities_of_a_pooling_as_in_vgg(tmp_path):
+    network = nn.Sequential(
+        nn.Conv2D(3, 16, 3, stride=2, padding=1), nn.ReLU(), PoolingToSeven(7), nn.Flatten(), nn.Linear(784, 5)
+    )
+    check_paddle_inference(with_random_parameters(network), 20, tmp_path)
+
+
 def check_paddle_inference(network, size, tmp_path):
     """Save the network as a program, and compare what it answers to one and to three images with the network itself."""
     classifier = Classifier(network)
     classifier.eval()
     images = np.random.default_rng(3).integers(0, 256, (4, 3, size, size)).astype("uint8")
     with paddle.no_grad():
-        own = paddle.nn.functional.softmax(classifier(paddle.to_tensor(images))).numpy()
+        own = nn.functional.softmax(classifier(paddle.to_tensor(images))).numpy()
     settings = SimpleNamespace(image_size=size)
     save_program(SimpleNamespace(load_classifier=lambda: classifier, temperature=1.0, settings=settings), tmp_path)
     predictor = opened(tmp_path)
@@ -120,7 +135,7 @@ def opened(folder):
 def shapes_in(folder):
     """The shape of every tensor that the program computes."""
     loaded = paddle.jit.load(str(folder / NAME))
-    program = loaded.program()  # a block does not keep its program alive
+    program = loaded.program()  # named, because a block does not keep its program alive
     block = program.global_block()
     if hasattr(block, "vars"):  # Paddle 2.6, which also notes the shape before a reshape, with a 0 in front
         return [variable.shape for variable in block.vars.values() if variable.shape[:1] != (0,)]
