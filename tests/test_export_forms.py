@@ -139,9 +139,5 @@ def shapes_in(folder):
     block = program.global_block()
     if hasattr(block, "vars"):  # Paddle 2.6, which also notes the shape before a reshape, with a 0 in front
         return [variable.shape for variable in block.vars.values() if variable.shape[:1] != (0,)]
-<<<<<<< HEAD
-    return [result.shape for operator in block.ops for result in operator.results() if result.is_dense_tensor_type()]
-=======
     results = [result for operator in block.ops for result in operator.results()]
     return [result.shape for result in results if result.is_dense_tensor_type()]  # others are lists of tensors
->>>>>>> i12-forms
