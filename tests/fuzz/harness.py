@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 MOST_SECONDS = 1.0  # of the processor, for one input of some kilobytes
+BUSY = 5  # times as long may it take where the machine does other work, and Python collects the garbage of other tests
 MOST_GROWTH = 512  # MB over what the process held before the first input
 MOST_LETTERS = 2000  # of a message
 
@@ -104,7 +105,7 @@ def try_inputs(reader, count, seed) -> Tally:
 
     Raises Crash, or what the reader should not raise; the input is the note of the exception.
     """
-    rng, harness = random.Random(seed), Harness(reader)
+    rng, harness = random.Random(seed), Harness(reader, slowness=BUSY)
     for data in reader.seeds:
         harness(data)
     if harness.tally.complaints:
