@@ -53,6 +53,7 @@ def build(folder):
 
 
 def load(path):
+    """The library of the kernels, opened with the types of ops/csrc/block_end_capi.h."""
     library = ctypes.CDLL(str(path))
     for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
         getattr(library, name).restype = ctypes.c_int64

@@ -20,6 +20,7 @@ import numpy as np
 import paddle
 import pytest
 
+from benchmarks.cuda_block_end import load
 from machine.cache_folder import cache_root, is_mine
 from ops import build, fused, self_test
 
@@ -236,7 +237,7 @@ def library(tmp_path_factory):
             assert built.returncode == 0, built.stderr[-4000:]
         objects.unlink()
         os.replace(unfinished, target)
-    return open_kernels(target)
+    return load(target)
 
 
 def aligned(values, offset=0):
@@ -505,18 +506,10 @@ def test_nvcc_builds_the_kernels_for_gpus_of_three_generations_and_they_load_wit
         os.replace(process.args[-1], built)
     needed = subprocess.run(["readelf", "--dynamic", built], capture_output=True, text=True, check=True).stdout
     assert "libcudart" not in needed, "the CUDA runtime is linked into it"
-    assert open_kernels(built).block_end_error(35).startswith(b"CUDA driver version is insufficient")
+    assert load(built).block_end_error(35).startswith(b"CUDA driver version is insufficient")
 
 
 # ---- Through Paddle
-
-
-def open_kernels(path):
-    loaded = ctypes.CDLL(str(path))
-    for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
-        getattr(loaded, name).restype = ctypes.c_int64
-    loaded.block_end_error.restype = ctypes.c_char_p
-    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -603,7 +596,7 @@ def test_kernels_that_fail_or_err_are_found_before_a_training_uses_them(tmp_path
     source, built = tmp_path / "failing.cc", tmp_path / "failing.so"
     source.write_text(FAILING.format(forward=forward, backward=backward))
     subprocess.run(["g++", "-shared", "-fPIC", source, "-o", built], check=True)
-    used(open_kernels(built))
+    used(load(built))
     fault = self_test.fault(fused.run)
     assert fault.startswith("a first step with them")
     assert said in fault

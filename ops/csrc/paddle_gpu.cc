@@ -52,6 +52,14 @@ void *parameter(const paddle::Tensor &tensor) {
   return values(tensor);
 }
 
+// Adds the six members of an Attention to the pointers of the C interface.
+template <typename Tensors>
+void add_attention(std::vector<void *> &pointers, const Tensors &t) {
+  for (const paddle::Tensor *each : {&t.cweight, &t.cbias, &t.sweight, &t.sbias, &t.gamma, &t.beta}) {
+    pointers.push_back(parameter(*each));
+  }
+}
+
 paddle::Tensor empty(const std::vector<int64_t> &shape, paddle::DataType type, const paddle::Tensor &like) {
   return paddle::empty(shape, type, like.place());
 }
@@ -105,22 +113,17 @@ std::vector<paddle::Tensor> forward_gpu(const Shape &shape, const Options &optio
   paddle::Tensor channel_stats = norm ? empty_floats({shape.channels, 2}, t.x) : absent_output(t.x);
   const bool alone = norm && options.batch_statistics && !attention;  // only batch norm uses the statistics of the planes
   paddle::Tensor workspace = empty_floats({alone ? kernels.forward_workspace(call.shape) : 0}, t.x);
-  void *const pointers[] = {values(t.x),
-                            values(t.residual),
-                            parameter(t.norm_weight),
-                            parameter(t.norm_bias),
-                            parameter(t.running_mean),
-                            parameter(t.running_variance),
-                            parameter(t.cweight),
-                            parameter(t.cbias),
-                            parameter(t.sweight),
-                            parameter(t.sbias),
-                            parameter(t.gamma),
-                            parameter(t.beta),
-                            values(out),
-                            attention ? values(plane_stats) : nullptr,
-                            norm ? values(channel_stats) : nullptr};
-  check(kernels.forward(call.type, call.shape, call.relu, call.batch_statistics, call.numbers, pointers,
+  std::vector<void *> pointers = {values(t.x),
+                                  values(t.residual),
+                                  parameter(t.norm_weight),
+                                  parameter(t.norm_bias),
+                                  parameter(t.running_mean),
+                                  parameter(t.running_variance)};
+  add_attention(pointers, t);
+  for (void *output : {values(out), attention ? values(plane_stats) : nullptr, norm ? values(channel_stats) : nullptr}) {
+    pointers.push_back(output);
+  }
+  check(kernels.forward(call.type, call.shape, call.relu, call.batch_statistics, call.numbers, pointers.data(),
                         static_cast<float *>(values(workspace)), call.stream));
   return {out, plane_stats, channel_stats};
 }
@@ -142,17 +145,12 @@ std::vector<paddle::Tensor> backward_gpu(const Shape &shape, const Options &opti
                                   values(t.out),
                                   values(t.dout),
                                   parameter(t.norm_weight),
-                                  parameter(t.norm_bias),
-                                  parameter(t.cweight),
-                                  parameter(t.cbias),
-                                  parameter(t.sweight),
-                                  parameter(t.sbias),
-                                  parameter(t.gamma),
-                                  parameter(t.beta),
-                                  attention ? parameter(t.plane_stats) : nullptr,
-                                  norm ? parameter(t.channel_stats) : nullptr,
-                                  values(dx),
-                                  t.has_residual ? values(dresidual) : nullptr};
+                                  parameter(t.norm_bias)};
+  add_attention(pointers, t);
+  for (void *map : {attention ? parameter(t.plane_stats) : nullptr, norm ? parameter(t.channel_stats) : nullptr, values(dx),
+                    t.has_residual ? values(dresidual) : nullptr}) {
+    pointers.push_back(map);
+  }
   for (int i = 0; i < 8; ++i) pointers.push_back((i < 2 ? norm : attention) ? values(results[2 + i]) : nullptr);
   check(kernels.backward(call.type, call.shape, call.relu, call.batch_statistics, call.numbers, pointers.data(),
                          static_cast<float *>(values(workspace)), call.stream));
