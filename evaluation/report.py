@@ -43,6 +43,7 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "calibration_error_by_chance": is_positive_or_zero,
     "cross_fitted": is_flag,
     "strangers": is_dict,
+    "photographs": is_count,
     "list": is_text,
     "list_sha256": is_digest,
     "epoch": is_count,

@@ -13,23 +13,18 @@ import paddle
 import PIL
 
 from data.photographs import RESIZE_OVER_CROP
-from evaluation.report import FOLDERS
-from evaluation.report import FORMAT as METRICS_FORMAT
+from evaluation.report import EvaluationError, read_metrics
 from evaluation.scores import wilson_interval
 from exported.equality import BATCHES, TOLERANCE, Difference
 from exported.onnx_model import PACKAGES
 from machine.regular_file import sha256_of
 from machine.whole_file import write_text
 from networks.summary import parameter_counts
-from settings.format_number import FormatError
-from trained.json_file import read_values
 from trained.result import read_result
-from trained.rules import is_count, is_flag, is_number
 from trained.trained_run import TrainedRun
 
 FORMAT = 1
 """Of model_card.json."""
-METRICS = {"acc": is_number, "photographs": is_count, "epoch": is_count, "same_list_as_in_training": is_flag}
 TOOLKIT_LICENCE = "Apache-2.0"
 SIDES = {
     "val": "the validation list, which also chose the best epoch: expect a little less on new photographs",
@@ -118,14 +113,12 @@ def _preparation(run):
 def _evaluation(run, side):
     """The accuracy of the best epoch on the run's own list of ``side``, with its interval; None where eval.py has not run."""
     try:
-        found = read_values(run.folder / FOLDERS[side] / "metrics.json", METRICS, METRICS_FORMAT)
-    except FormatError:
-        raise
-    except (OSError, ValueError):
+        found = read_metrics(run.folder, side)
+    except EvaluationError:
         return None
-    if found.keys() != METRICS.keys() or found["epoch"] != run.epoch or not found["same_list_as_in_training"]:
+    total = found.get("photographs")
+    if total is None or found["epoch"] != run.epoch or not found["same_list_as_in_training"]:
         return None
-    total = found["photographs"]
     interval = wilson_interval(round(found["acc"] * total), total)
     return {"accuracy": found["acc"], "interval_95": list(interval), "photographs": total}
 

@@ -166,7 +166,7 @@ def test_the_card_gives_the_accuracy_with_its_interval_once_there_is_an_evaluati
 @pytest.mark.parametrize("change", [{"epoch": 9}, {"same_list_as_in_training": False}, {"photographs": "many"}])
 def test_an_evaluation_of_something_else_does_not_count(run, tmp_path, change):
     (run.folder / "eval").mkdir()
-    metrics = {"format": 2, "acc": 0.5, "photographs": 6, "epoch": run.epoch, "same_list_as_in_training": True}
+    metrics = {"format": 2, "loss": 0.7, "acc": 0.5, "photographs": 6, "epoch": run.epoch, "same_list_as_in_training": True}
     (run.folder / "eval" / "metrics.json").write_text(json.dumps({**metrics, **change}))
     write_model_card(run, tmp_path, {}, None)
     assert json.loads((tmp_path / "model_card.json").read_text())["evaluation"] == {}
