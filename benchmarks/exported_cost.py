@@ -81,23 +81,9 @@ def onnx_file(net, program, kept):
 
 
 def paddle_runner(program, threads):
-    from paddle import inference
+    from inference.predictor import ProgramPredictor
 
-    from inference.program import INPUT, NAME, program_file
-
-    config = inference.Config(str(program_file(program)), str(program / f"{NAME}.pdiparams"))
-    config.disable_gpu()
-    config.disable_glog_info()
-    config.enable_mkldnn()
-    config.set_cpu_math_library_num_threads(threads)
-    predictor = inference.create_predictor(config)
-
-    def run(images):
-        predictor.get_input_handle(INPUT).copy_from_cpu(images)
-        predictor.run()
-        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
-
-    return run
+    return ProgramPredictor(program, SIZE, sys.maxsize, threads).predict
 
 
 def onnx_runner(file, threads):

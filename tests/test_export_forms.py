@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
-from paddle import inference, nn
+from paddle import nn
 
 from attention import ATTENTIONS
 from inference.export_form import use_export_forms
-from inference.program import INPUT, NAME, program_file, save_program
+from inference.predictor import ProgramPredictor
+from inference.program import NAME, save_program
 from networks import build_network
 from networks.classifier import Classifier
 from networks.epsanet import PyramidSqueezeAttention
@@ -114,22 +115,11 @@ def check_paddle_inference(network, size, tmp_path):
         own = nn.functional.softmax(classifier(paddle.to_tensor(images))).numpy()
     settings = SimpleNamespace(image_size=size)
     save_program(SimpleNamespace(load_classifier=lambda: classifier, temperature=1.0, settings=settings), tmp_path)
-    predictor = opened(tmp_path)
+    program = ProgramPredictor(tmp_path, size, batch_size=3, threads=1)
     for part in (slice(0, 1), slice(1, 4)):
-        predictor.get_input_handle(INPUT).copy_from_cpu(images[part])
-        predictor.run()
-        found = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
-        np.testing.assert_allclose(found, own[part], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(program.predict(images[part]), own[part], rtol=0, atol=1e-4)
     for shape in shapes_in(tmp_path):
         assert len(shape) <= 4, shape  # or oneDNN leaves its fast layouts
-
-
-def opened(folder):
-    config = inference.Config(str(program_file(folder)), str(folder / f"{NAME}.pdiparams"))
-    config.disable_gpu()
-    config.disable_glog_info()
-    config.enable_mkldnn()
-    return inference.create_predictor(config)
 
 
 def shapes_in(folder):
