@@ -49,7 +49,9 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     loss, acc = means["mean_loss"], means["acc"]
     logits, labels = recorder.results()
     calibration = calibration_of(run, logits, labels, fitted_here=config.split == "val" and same_list)
-    strangers = predict_strangers(run, config.strangers, unknown, config.batch_size) if config.strangers else None
+    strangers = None
+    if config.strangers:
+        strangers = predict_strangers(run, config.strangers, unknown, config.batch_size, config.num_workers or 0)
     folder, metrics = write_evaluation(
         run.folder, dataset, logits, labels, calibration=calibration, strangers=strangers,
         split=config.split, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list,

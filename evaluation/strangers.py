@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from data.given_photographs import photographs_in
+from data.given_photographs import PhotographFiles, photographs_in
 from data.lists import DataError
+from data.loader import PhotographLoader
 from evaluation.scores import wilson_interval
 from machine.whole_file import write_csv
 from messages.progress import ProgressBar
@@ -44,26 +45,27 @@ def stranger_paths(folder: str) -> list[Path]:
     return found
 
 
-def predict_strangers(run: TrainedRun, folder: str, paths: list[Path], batch_size: int) -> Strangers:
+def predict_strangers(run: TrainedRun, folder: str, paths: list[Path], batch_size: int, num_workers: int) -> Strangers:
     """The Strangers in ``folder``; names those of ``paths`` that cannot be read on stderr.
 
-    Raises DataError where none can be read, and as ``run.classifier`` does.
+    ``num_workers``: processes that read, as PhotographLoader takes them. Raises DataError where none can be read, and as
+    ``run.classifier`` does.
     """
     read, unreadable, labels, confidences = [], [], [], []
     bar = ProgressBar(len(paths), "strangers")
-    for start in range(0, len(paths), batch_size):
-        pixels = []
-        for path in paths[start : start + batch_size]:
-            try:
-                pixels.append(run.read_photograph(path))
-                read.append(path)
-            except DataError as error:
-                unreadable.append((path, str(error).removeprefix(f"{path}: ")))
-        if pixels:
-            probabilities = run.predict(np.stack(pixels), batch_size)
-            labels += probabilities.argmax(axis=1).tolist()
-            confidences += probabilities.max(axis=1).tolist()
-        bar.update(min(start + batch_size, len(paths)))
+    dataset = PhotographFiles(paths, **run.view)
+    for images, readable in PhotographLoader(dataset, batch_size, num_workers):
+        usable = readable.numpy().astype(bool)
+        for ok in usable:
+            number = len(read) + len(unreadable)
+            if ok:
+                read.append(paths[number])
+            else:
+                unreadable.append((paths[number], dataset.problem(number)))
+        probabilities = run.predict(images.numpy()[usable], batch_size)
+        labels += probabilities.argmax(axis=1).tolist()
+        confidences += probabilities.max(axis=1).tolist()
+        bar.update(len(read) + len(unreadable))
     bar.close()
     for path, reason in unreadable[:MAX_NAMED]:
         print(f"left out: {printable(path)}: {printable(reason)}", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from config import Config, ConfigError, names_of
-from data.given_photographs import name_unreadable
+from data.given_photographs import PhotographFiles, name_unreadable
 from data.lists import DataError
 from data.loader import PhotographLoader
 from inference.predictor import open_predictor
@@ -18,7 +18,7 @@ from messages.reason import reason_of
 from messages.terminal import columns_of, printable
 from ops import fused
 from prediction.contact_sheet import write_contact_sheet
-from prediction.photograph_files import PhotographFiles, photograph_paths
+from prediction.photograph_files import photograph_paths
 from prediction.places import chosen_places
 from prediction.predictions import Journal, Prediction, PredictionError, prediction_of
 from prediction.sorting import sort_photographs
