@@ -31,7 +31,7 @@ from machine.locks import locked
 from machine.regular_file import open_regular, sha256_of
 from messages.quoting import named, quoted
 from messages.reason import reason_of
-from messages.terminal import printable
+from messages.terminal import print_line, printable
 
 MAX_FILES = 1_000_000  # files and folders together
 MAX_DEPTH = 64  # nested folders
@@ -100,7 +100,7 @@ def _unpack(archive, folder, size):
     try:
         with open_regular(archive, sys.maxsize) as file, opened(archive, file, by_ratio) as source:
             files = _checked(archive, source.entries())
-            print(f"unpacking {printable(archive)} ({size / 1e6:.1f} MB), once for this content", file=sys.stderr)
+            print_line(f"unpacking {printable(archive)} ({size / 1e6:.1f} MB), once for this content")
             reason = "the archive's size allows" if by_ratio <= by_disk else f"the disk of {folder.parent} has room for"
             _write(archive, source, files, work, min(by_ratio, by_disk), reason)
             source.check_end()
@@ -167,7 +167,7 @@ def _decoded(archive, entries):
                 name.decode(encoding)
             break
     if encoding != "utf-8":
-        print(f"note: the names in {printable(archive)} are not UTF-8; they are read as {encoding}", file=sys.stderr)
+        print_line(f"note: the names in {printable(archive)} are not UTF-8; they are read as {encoding}")
     return [entry.name.decode("utf-8" if entry.is_utf8 else encoding) for entry in entries]
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, Union
@@ -13,12 +12,12 @@ from data.data_folder import DataFolder
 from data.photograph_dataset import PhotographDataset
 from data.photograph_formats import may_be_photograph
 from data.photographs import PhotographError, read_crop
-from messages.terminal import printable
+from messages.terminal import print_line, printable
 
 
 def name_unreadable(error: OSError) -> None:
     """Name a folder that cannot be read on stderr."""
-    print(f"left out: {printable(error.filename)} cannot be read: {error.strerror}", file=sys.stderr)
+    print_line(f"left out: {printable(error.filename)} cannot be read: {error.strerror}")
 
 
 def photographs_in(given: Path, on_error: Callable[[OSError], None] = name_unreadable) -> list[Path]:

@@ -1,7 +1,6 @@
 """Photographs of none of the classes: how many a threshold of confidence lets pass, and how many of one's own it keeps."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -13,7 +12,7 @@ from data.loader import PhotographLoader
 from evaluation.scores import wilson_interval
 from machine.whole_file import write_csv
 from messages.progress import ProgressBar
-from messages.terminal import printable
+from messages.terminal import print_line, printable
 from trained.trained_run import TrainedRun
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -68,9 +67,9 @@ def predict_strangers(run: TrainedRun, folder: str, paths: list[Path], batch_siz
         bar.update(len(read) + len(unreadable))
     bar.close()
     for path, reason in unreadable[:MAX_NAMED]:
-        print(f"left out: {printable(path)}: {printable(reason)}", file=sys.stderr)
+        print_line(f"left out: {printable(path)}: {printable(reason)}")
     if len(unreadable) > MAX_NAMED:
-        print(f"left out: {len(unreadable) - MAX_NAMED:,} more, see {FILE}", file=sys.stderr)
+        print_line(f"left out: {len(unreadable) - MAX_NAMED:,} more, see {FILE}")
     if not read:
         raise DataError(f"strangers = {folder}: none of its {len(paths):,} photographs can be read")
     return Strangers(folder, read, [run.classes[label] for label in labels], np.array(confidences), unreadable)

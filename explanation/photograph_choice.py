@@ -4,7 +4,6 @@ import functools
 import itertools
 import os
 import random
-import sys
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Union
 
@@ -17,7 +16,7 @@ from data.data_source import DataSource
 from data.given_photographs import photographs_in
 from data.lists import DataError
 from messages.quoting import named
-from messages.terminal import printable
+from messages.terminal import print_line, printable
 from trained.trained_run import TrainedRun, names_lists
 
 MAX_REASONS = 3  # that one line gives
@@ -68,7 +67,7 @@ def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph
     if not paths:
         raise DataError(f"images = {', '.join(map(named, empty))}: no photograph there or in folders below")
     for name in empty:
-        print(f"left out: {printable(name)}: no photograph there or in folders below", file=sys.stderr)
+        print_line(f"left out: {printable(name)}: no photograph there or in folders below")
     drawn = _draw(paths, config.sample, config.seed)
     if len(drawn) < len(paths):
         print(f"{len(drawn)} of {len(paths)} photographs, drawn at random: --sample takes more")
@@ -95,7 +94,7 @@ def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Pa
             root = folder.root  # also where its lists cannot be read: the class folders are below it
             listed = folder.class_of_paths()
     except DataError as error:
-        print(f"note: true classes are taken from the folders' names alone: {printable(error)}", file=sys.stderr)
+        print_line(f"note: true classes are taken from the folders' names alone: {printable(error)}")
 
     def known(path):
         for form in (os.path.abspath, os.path.realpath):  # the path as given, then with symbolic links followed
@@ -126,7 +125,7 @@ def read_photographs(photographs: list[Photograph], runs: int) -> tuple[list[Pho
         more = f", and {len(problems) - MAX_REASONS} more" if len(problems) > MAX_REASONS else ""
         raise DataError(f"none of {len(photographs)} photographs can be read: {', '.join(problems[:MAX_REASONS])}{more}")
     for problem in problems:
-        print(f"left out: {printable(problem)}", file=sys.stderr)
+        print_line(f"left out: {printable(problem)}")
     return readable, [np.stack(images) for images in zip(*pixels)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +15,7 @@ from inference.program import NAME, program_file
 from inference.program_cache import cached_program, forget_program, program_of
 from inference.silence import STDOUT, silenced
 from messages.reason import reason_of
+from messages.terminal import print_line
 from messages.user_error import UserError
 from trained.trained_run import TrainedRun
 
@@ -137,7 +137,7 @@ class _Choice:
         except _NotUsedError as error:
             if self.config.engine == "inference":
                 raise EngineError(f"engine = 'inference': {error}; --engine auto uses the network itself instead") from None
-            print(f"the network itself runs in place of its program in Paddle Inference: {error}", file=sys.stderr)
+            print_line(f"the network itself runs in place of its program in Paddle Inference: {error}")
             self._chosen = self.network
 
     def _checked_program(self, pixels, answers, seconds):

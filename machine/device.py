@@ -8,6 +8,7 @@ from typing import Optional
 
 import paddle
 
+from messages.terminal import print_line
 from messages.user_error import UserError
 
 try:
@@ -26,7 +27,7 @@ def select_device(device: str) -> str:
     if device == "gpu" and obstacle:
         raise DeviceError(f"device = 'gpu': {obstacle}; --device cpu runs on the processor")
     if device == "auto" and obstacle and paddle.is_compiled_with_cuda():
-        print(f"running on the processor: {obstacle}", file=sys.stderr)
+        print_line(f"running on the processor: {obstacle}")
     chosen = "cpu" if obstacle or device == "cpu" else "gpu"
     paddle.set_device(chosen)
     return chosen

@@ -6,7 +6,6 @@ Paddle and VisualDL make folders in the home while they are imported, and the im
 
 import contextlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Union
 
 from machine import cache_folder
 from machine.temporary_folder import temporary_folder
+from messages.terminal import print_line
 
 HOME = "USERPROFILE" if os.name == "nt" else "HOME"
 IN_HOME = (".", ".cache/paddle", ".visualdl", ".visualdl/conf")
@@ -45,10 +45,9 @@ def provide_home(last_resort: Union[str, os.PathLike[str], None] = None) -> None
     if obstacles.keys() & {"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"}:
         os.environ["MPLCONFIGDIR"] = str(home / "matplotlib")
     own = "folders of yours" if len(obstacles) > 1 else "a folder of yours"
-    print(
+    print_line(
         f"note: {' and '.join(obstacles.values())} cannot be written: what Paddle, VisualDL, matplotlib and the fused "
         f"operators keep there is temporary this time; set {' and '.join(obstacles)} to {own} to keep it",
-        file=sys.stderr,
     )
 
 

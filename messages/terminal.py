@@ -32,6 +32,11 @@ def print_error(script: str, error: BaseException) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print the line on stderr in a single write, so that nothing which another thread or process prints splits it."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """Print the line on stderr in a single write, so that nothing which another thread or process prints splits it.
+
+    Without a stderr, which a shell can close, it goes to stdout, as ``print`` does.
+    """
+    stream = sys.stderr or sys.stdout
+    if stream:
+        stream.write(f"{text}\n")
+        stream.flush()

@@ -25,6 +25,7 @@ from machine.cache_folder import cache_root, is_mine
 from machine.locks import locked
 from machine.temporary_folder import temporary_folder
 from messages.reason import reason_of
+from messages.terminal import print_line
 
 SOURCES = Path(__file__).parent / "csrc"
 LOG_LINES = 3  # last lines of a failed compiler's output in the message; the log file has all
@@ -211,9 +212,7 @@ def built(library: Library) -> Path:
     folder = temporary_folder() / digest
     if not (folder / library.name).is_file():  # else the process that started this one has built it
         if cache_folder.VARIABLE not in os.environ:  # else home_folder has said that what is built will not last
-            print(
-                f"the cache folder cannot be used ({reason_of(obstacle)}); the build is for this process alone", file=sys.stderr
-            )
+            print_line(f"the cache folder cannot be used ({reason_of(obstacle)}); the build is for this process alone")
         folder.mkdir(exist_ok=True)
         build(library, folder, keep_log=False)
     return folder / library.name
@@ -237,7 +236,7 @@ def build(library: Library, folder: Path, keep_log: bool = True) -> None:
 
     ``keep_log``: write down there what a compiler that fails has said.
     """
-    print(f"building the fused operators for {library.built_for}, once for this Paddle and compiler ...", file=sys.stderr)
+    print_line(f"building the fused operators for {library.built_for}, once for this Paddle and compiler ...")
     started = time.monotonic()
     for left in folder.glob("building-*"):  # from a killed build: the lock is held, so no other build is running
         shutil.rmtree(left, ignore_errors=True)
@@ -257,7 +256,7 @@ def build(library: Library, folder: Path, keep_log: bool = True) -> None:
         raise BuildError(f"{error} (all of it: {log})") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"built in {time.monotonic() - started:.0f} s: {folder / library.name}", file=sys.stderr)
+    print_line(f"built in {time.monotonic() - started:.0f} s: {folder / library.name}")
 
 
 def compile_all(commands: Sequence[Sequence[str]]) -> None:

@@ -8,7 +8,6 @@ applies to the whole process, like Paddle's device.
 import contextlib
 import ctypes
 import functools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -17,6 +16,7 @@ import paddle
 from paddle import Tensor
 
 from messages.reason import reason_of
+from messages.terminal import print_line
 from messages.user_error import UserError
 from ops import build, self_test
 
@@ -86,7 +86,7 @@ def _refuse(reason: str) -> bool:
         raise FusedError(f"fused = 'on': {reason}; --fused auto runs the plain operators instead")
     if reason not in _reported:
         _reported.add(reason)
-        print(f"plain operators run in place of the fused ones: {reason}", file=sys.stderr)
+        print_line(f"plain operators run in place of the fused ones: {reason}")
     return False
 
 

@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import statistics
-import sys
 import warnings
 from pathlib import Path
 from typing import Optional
@@ -36,7 +35,7 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from machine.whole_file import whole_file  # noqa: E402
-from messages.terminal import columns_of  # noqa: E402
+from messages.terminal import columns_of, print_line  # noqa: E402
 from trained.history import best_epoch  # noqa: E402
 
 # Okabe and Ito's palette without yellow, which is too light for a line on white
@@ -58,10 +57,9 @@ def _letters_without_font(texts):
 @functools.cache
 def _mention(letters):
     if letters:
-        print(
+        print_line(
             f"note: no installed font has the letters {letters}; for Chinese characters install, for instance, Debian's "
             f"package fonts-noto-cjk",
-            file=sys.stderr,
         )
 
 

@@ -1,6 +1,5 @@
 """The work of predict.py: name the classes of photographs, write them to a file, sort and show them."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ from machine.device import select_device
 from machine.regular_file import sha256_of
 from messages.progress import ProgressBar
 from messages.reason import reason_of
-from messages.terminal import columns_of, printable
+from messages.terminal import columns_of, print_line, printable
 from ops import fused
 from prediction.contact_sheet import write_contact_sheet
 from prediction.photograph_files import photograph_paths
@@ -36,7 +35,7 @@ def predict_photographs(config: Config) -> int:
     places = chosen_places(config)
     run = TrainedRun.chosen(config)
     if run.calibration_note:
-        print(run.calibration_note, file=sys.stderr)
+        print_line(run.calibration_note)
     config = config.inherit(run.settings, names_of(inherited_by="predict")).resolved()
     select_device(config.device)
     fused.set_mode(config.fused)
@@ -84,7 +83,7 @@ def _sort(journal, folder, classes, sort_with):
     def left_out(path, reason):
         lost.append(path)
         if len(lost) <= MAX_ROWS:
-            print(f"left out of {printable(folder)}: {printable(path)}: {printable(reason)}", file=sys.stderr)
+            print_line(f"left out of {printable(folder)}: {printable(path)}: {printable(reason)}")
 
     placed = sort_photographs(journal.records(), folder, classes, copy=sort_with == "copy", left_out=left_out)
     ending = f", {len(lost):,} left out" if lost else ""
@@ -138,7 +137,7 @@ def _report(journal, total, folders):
         if not record.classes:
             unreadable += 1
             if unreadable <= MAX_ROWS:
-                print(f"left out: {printable(record.path)}: {printable(record.reason)}", file=sys.stderr)
+                print_line(f"left out: {printable(record.path)}: {printable(record.reason)}")
             continue
         counts[record.name] += 1
         unsure += bool(record.unsure)

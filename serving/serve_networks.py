@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from config import Config
 from explanation.explain_photographs import names_of_runs, trained_runs
 from machine.device import select_device
-from messages.terminal import printable
+from messages.terminal import print_line, printable
 from ops import fused
 from serving.application import Service, create_application
 from serving.connections import listening_socket, serve_in_background
@@ -38,10 +36,9 @@ def serve_networks(config: Config) -> None:
     serve_in_background(application, listener, MAX_WAITING)
     port = listener.getsockname()[1]
     if not is_loopback(config.host):
-        print(
+        print_line(
             f"warning: every machine that reaches port {port} can send photographs: there is no password and no encryption; "
             f"--host 127.0.0.1 is for this machine alone",
-            file=sys.stderr,
         )
     served = ", ".join(run.name for run in runs)
     print(f"serving {printable(served)} on {url_of(config.host, port)} (Ctrl-C ends)", flush=True)

@@ -30,3 +30,11 @@ def test_a_line_is_written_at_once_so_that_another_thread_cannot_split_it(monkey
     print_line("train.py: interrupted")
     print_error("train", ValueError("epochs = 0"))
     assert written == ["train.py: interrupted\n", "train.py: error: epochs = 0\n"]
+
+
+def test_a_process_whose_stderr_is_closed_says_its_line_on_stdout(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr", None)
+    print_line("train.py: interrupted")
+    assert capsys.readouterr().out == "train.py: interrupted\n"
+    monkeypatch.setattr("sys.stdout", None)
+    print_line("nobody hears this")

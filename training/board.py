@@ -1,10 +1,10 @@
 """The run's log for VisualDL: scalars of every epoch. No training is lost for want of it."""
 
-import sys
 from pathlib import Path
 from typing import Any, Optional
 
 from messages.reason import reason_of
+from messages.terminal import print_line
 
 _obstacle: Optional[Exception] = None
 try:
@@ -25,7 +25,7 @@ class Board:
     def __init__(self, run: Path, history: list[dict]):
         self.writer: Any = None
         if _obstacle is not None:
-            print(f"note: the run has no log for VisualDL, which cannot be imported: {reason_of(_obstacle)}", file=sys.stderr)
+            print_line(f"note: the run has no log for VisualDL, which cannot be imported: {reason_of(_obstacle)}")
             return
         folder = run / "vdl"
         for file in folder.glob("vdlrecords.*"):
