@@ -27,6 +27,7 @@ from machine import processor
 from networks import NETWORKS
 
 SIZE, CLASSES = 224, 10
+PHOTOGRAPHS = 16  # of a network's turn, or more: a single one takes too little time to compare
 TO_ONNX = """
 import sys, paddle2onnx
 program, weights, target = sys.argv[1:]
@@ -97,7 +98,10 @@ def onnx_runner(file, threads):
 
 
 def measure(runtime, files, batch, rounds, cpu_time):
-    """Seconds of each round: [(of the base, of the network), ...]; ``files``: [(expected.npz, program or ONNX file), ...]."""
+    """Seconds of a batch in each round: [(of the base, of the network), ...].
+
+    ``files``: [(expected.npz, program or ONNX file), ...], of the base and of the network.
+    """
     threads = 1 if cpu_time else processor.available_cores()
     processor.configure(threads)
     import numpy as np
@@ -111,14 +115,16 @@ def measure(runtime, files, batch, rounds, cpu_time):
         if not difference <= 1e-4:
             raise SystemExit(f"{file}: probabilities differ by {difference:.1e} from the toolkit's own")
         runners.append(run)
+    passes = max(1, PHOTOGRAPHS // batch)
     images = np.random.default_rng(1).integers(0, 256, (batch, 3, SIZE, SIZE)).astype("uint8")
     seconds = []
     for _ in range(rounds + 1):  # the first warms up
         turn = []
         for run in runners:
             started = clock()
-            run(images)
-            turn.append(clock() - started)
+            for _ in range(passes):
+                run(images)
+            turn.append((clock() - started) / passes)
         seconds.append(turn)
     return seconds[1:]
 

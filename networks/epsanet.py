@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from attention.fixed_convolution import convolution_in_blocks
 from attention.initial_values import uniform_by_fan_in
 from sa_resnet import BOTTLENECKS, ResNet, conv
 
@@ -16,14 +17,14 @@ KERNEL_SIZES, GROUPS = (3, 5, 7, 9), (1, 4, 8, 16)
 
 
 class SEWeight(nn.Layer):
-    """Channel weights in (0, 1): [N, C, H, W] -> [N, C, 1, 1]; squeeze and excitation (equation 6) without the scaling."""
+    """Channel weights in (0, 1) of channel means, [N, C, M, 1] for M maps -> the same shape: the excitation of equation 6."""
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         self.fc1, self.fc2 = _biased_conv(channels, channels // reduction), _biased_conv(channels // reduction, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.sigmoid(self.fc2(F.relu(self.fc1(F.adaptive_avg_pool2d(x, 1)))))
+        return F.sigmoid(self.fc2(F.relu(self.fc1(x))))
 
 
 def _biased_conv(in_channels, out_channels):
@@ -49,10 +50,17 @@ class PyramidSqueezeAttention(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         scales = [getattr(self, f"conv_{index + 1}")(x) for index in range(len(KERNEL_SIZES))]
-        weights = F.softmax(paddle.concat([self.se(scale) for scale in scales], axis=2), axis=2)  # [N, C / 4, 4, 1]
-        weights = [weights[:, :, index : index + 1] for index in range(len(scales))]  # each [N, C / 4, 1, 1]
+        # The weights are shared, so one convolution computes all four
+        pooled = paddle.concat([F.adaptive_avg_pool2d(scale, 1) for scale in scales], axis=2)  # [N, C / 4, 4, 1]
+        weights = F.softmax(self.se(pooled), axis=2).split(len(scales), axis=2)  # each [N, C / 4, 1, 1]
         # The authors' loop prepends each scale: 9x9 comes first. Published weights depend on that order.
         return paddle.concat([scale * weight for scale, weight in zip(scales[::-1], weights[::-1])], axis=1)
+
+    def export_form(self) -> "PyramidSqueezeAttention":
+        for index in range(1, len(KERNEL_SIZES) + 1):
+            name = f"conv_{index}"
+            self.add_sublayer(name, convolution_in_blocks(getattr(self, name)))
+        return self
 
 
 def epsanet(num_classes: int, depth: int = 50, zero_init_residual: bool = False) -> ResNet:
