@@ -1,6 +1,6 @@
 """Requests a second of serve.py with 8 clients against the photographs a second of predict.py, for one network.
 
-    python benchmarks/serving.py [--net NET] [--run FOLDER] [--photographs N] [--rounds N]
+    python benchmarks/serving.py [--net NET] [--run FOLDER] [--photographs N] [--rounds N] [--engine E]
 
 Each round runs predict.py on a few photographs and on many more, whose difference leaves the start of the program out, and has
 the clients send the same photographs, one a request. The last line is the median of the rounds' ratios. Without --run a network
@@ -34,9 +34,10 @@ def script(name, *arguments):
     return time.perf_counter() - started
 
 
-def predict_rate(run, few, many, output):
-    """Photographs a second of predict.py, without its start."""
-    seconds = [script("predict", "--run", run, "--output", output, "--images", *files) for files in (few, many)]
+def predict_rate(run, engine, few, many, output):
+    """Photographs a second of predict.py, without its start; both times with the same engine."""
+    own = ("--run", run, "--engine", engine, "--output", output)
+    seconds = [script("predict", *own, "--images", *files) for files in (few, many)]
     return (len(many) - len(few)) / (seconds[1] - seconds[0])
 
 
@@ -75,20 +76,21 @@ def main():
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--photographs", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engine", default="inference", help="of both scripts; on a GPU: dynamic")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         draw_dataset(place / "photographs", -(-arguments.photographs // 10), seed=0)
         files = sorted(path for path in (place / "photographs").rglob("*.jpg"))[: arguments.photographs]
         run = arguments.run or trained(place, arguments.net, arguments.image_size)
-        command = [sys.executable, ROOT / "serve.py", "--run", run, "--port", "0"]
+        command = [sys.executable, ROOT / "serve.py", "--run", run, "--engine", arguments.engine, "--port", "0"]
         with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as server:
             try:
                 port = int(re.search(r":(\d+) ", server.stdout.readline())[1])
                 serve_rate(port, files[: 2 * CLIENTS])
                 ratios = []
                 for number in range(arguments.rounds):
-                    of_predict = predict_rate(run, files[:16], files, place / "predictions.csv")
+                    of_predict = predict_rate(run, arguments.engine, files[:16], files, place / "predictions.csv")
                     of_serve = serve_rate(port, files)
                     ratios.append(of_serve / of_predict)
                     rates = f"predict.py {of_predict:6.1f} photographs/s, serve.py {of_serve:6.1f} requests/s"

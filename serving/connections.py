@@ -2,7 +2,8 @@
 
 waitress reads a request wholly before a thread of the application sees it, so slow senders occupy no thread. By itself it
 closes a connection only where no byte comes for a while; here a request must also have come within ``REQUEST_SECONDS``. All
-bodies stay in memory, and together within ``MAX_BODIES``; waitress would write large ones to temporary files.
+bodies stay in memory, and together within ``MAX_BODIES``; waitress would write large ones to temporary files. What counts is
+what has come, not what a sender says will come: else a few that send nothing would keep all others out.
 """
 
 from __future__ import annotations
@@ -94,18 +95,19 @@ def _loop(server: TcpWSGIServer) -> None:
 
 
 class _Discarded:
-    """Takes the place of a body that is too large: it counts the bytes, so that the sender reads the answer at their end."""
+    """Takes the place of a body that is refused: it counts the ``length`` bytes, so that the sender reads ``answer`` at their
+    end."""
 
     completed, error = False, None
 
-    def __init__(self, length: int):
-        self.remaining = length
+    def __init__(self, length: int, answer: Error):
+        self.remaining, self.answer = length, answer
 
     def received(self, data: bytes) -> int:
         taken = min(len(data), self.remaining)
         self.remaining -= taken
         if not self.remaining:
-            self.error = _too_large()
+            self.error = self.answer
         return taken
 
     def __len__(self) -> int:
@@ -128,9 +130,9 @@ class _Parser(HTTPRequestParser):
         self.started, self._room = time.monotonic(), room
 
     @property
-    def claimed(self) -> int:
-        """The bytes of memory that the body may take."""
-        return MAX_UPLOAD if self.chunked else self.content_length
+    def kept(self) -> int:
+        """The bytes of the body that are in memory."""
+        return 0 if self.body_rcv is None else len(self.body_rcv)
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
@@ -138,21 +140,36 @@ class _Parser(HTTPRequestParser):
             if self.expect_continue or self.content_length > MAX_DISCARDED:
                 self._refuse(_too_large())
             else:
-                self.body_rcv = _Discarded(self.content_length)
-            self.content_length = 0
-        elif self._room() < 0:  # this body is counted already
-            self._refuse(Overloaded("too many uploads at once: try again later"))
+                self._discard(self.content_length, _too_large())
+        elif self.content_length and self._room() <= 0:
+            self._refuse(_overloaded())
 
     def received(self, data: bytes) -> int:
         consumed = super().received(data)
-        if self.chunked and self.body_bytes_received > MAX_UPLOAD and not self.error:
+        if self.error or not self.kept:
+            return consumed
+        if self.chunked and self.body_bytes_received > MAX_UPLOAD:
             self._refuse(_too_large())
+        elif self._room() < 0:  # the one that grows makes room for the others, so that they come to their end
+            left = self.content_length - self.body_bytes_received
+            if self.chunked or not left:
+                self._refuse(_overloaded())
+            else:
+                self._discard(left, _overloaded())
         return consumed
+
+    def _discard(self, length: int, answer: Error) -> None:
+        if self.body_rcv is not None:
+            self.body_rcv.getbuf().close()
+        self.body_rcv, self.content_length = _Discarded(length, answer), 0
 
     def _refuse(self, error: Error) -> None:
         self.error, self.completed = error, True
         self.expect_continue = False
         self.content_length = 0
+        if self.body_rcv is not None:
+            self.body_rcv.getbuf().close()
+            self.body_rcv = _Discarded(0, error)
 
 
 class _JsonErrorTask(ErrorTask):
@@ -188,11 +205,15 @@ class _Channel(HTTPChannel):
 
 def _room(server: TcpWSGIServer) -> int:
     """The bytes that bodies may still take; below zero: there is one too many."""
-    taken = 0
+    kept = 0
     for channel in list(server.active_channels.values()):
         coming = channel.request
-        taken += sum(request.claimed for request in (*channel.requests, *([coming] if coming else ())))
-    return MAX_BODIES - taken
+        kept += sum(request.kept for request in (*channel.requests, *([coming] if coming else ())))
+    return MAX_BODIES - kept
+
+
+def _overloaded() -> Overloaded:
+    return Overloaded("too many uploads at once: try again later")
 
 
 def _too_large() -> RequestEntityTooLarge:

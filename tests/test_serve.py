@@ -412,14 +412,25 @@ def test_uploads_share_a_bounded_memory(address, monkeypatch):
             time.sleep(0.1)
         return False
 
-    with socket.create_connection(address, timeout=60) as first:
-        first.sendall(head + b"\x89PNG")
+    with socket.create_connection(address, timeout=60) as idle, socket.create_connection(address, timeout=60) as first:
+        idle.sendall(head + b"\x89PNG")
+        assert sent(address, whole).startswith(b"HTTP/1.1 422 "), "what a sender only announces keeps others out"
+        first.sendall(head + bytes(500_000))
         assert answered(503)
-        answer = sent(address, head)
-        assert answer.startswith(b"HTTP/1.1 503 ")
+        answer = sent(address, whole)
         assert b"Retry-After: 1" in answer
+        assert b"too many uploads" in answer
         assert posted(address, encoded())[0] == 200
+        first.sendall(bytes(100_000))
+        assert first.recv(2**16).startswith(b"HTTP/1.1 422 "), "an upload that had begun does not come to its end"
     assert answered(422), "the memory of a sender that has gone is not free again"
+
+
+def test_uploads_of_no_stated_length_share_the_memory_too(address, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_BODIES", 2**16)
+    with contextlib.suppress(ConnectionError):  # it may be cut off before the client reads the answer
+        assert posted(address, (bytes(2**15) for _ in range(4)))[0] == 503
+    assert posted(address, encoded())[0] == 200
 
 
 def test_a_slow_sender_is_cut_off_and_keeps_nobody_waiting(address, monkeypatch):
