@@ -48,6 +48,7 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     print(f"Eval samples: {len(dataset)}")
     loss, acc = means["mean_loss"], means["acc"]
     logits, labels = recorder.results()
+    run.check_answers(logits)
     calibration = calibration_of(run, logits, labels, fitted_here=config.split == "val" and same_list)
     strangers = None
     if config.strangers:

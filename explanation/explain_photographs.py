@@ -39,6 +39,7 @@ def explain_photographs(config: Config) -> Path:
         classifier = run.classifier()
         true_classes = [photograph.true_class for photograph in photographs]
         explanations = explain(classifier, images, true_classes, run.classes, run.temperature)
+        run.check_answers(np.array([explanation.predicted.probability for explanation in explanations]))
         networks.append((name, images.transpose(0, 2, 3, 1), explanations))  # [N, 3, H, W] -> [N, H, W, 3]
         gates.append(stage_gates(classifier, images, BATCH))
         print(_summary(name, explanations))

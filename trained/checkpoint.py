@@ -24,6 +24,7 @@ from machine.whole_file import whole_file
 from messages.quoting import named
 from messages.reason import reason_of
 from trained.header import FORMAT, CheckpointError, check_header
+from trained.weight_values import problem_of_values
 
 PathLike = Union[str, Path]
 OPTIMIZER_PREFIX = "optimizer/"
@@ -61,7 +62,8 @@ def read_header(path: PathLike) -> dict[str, Any]:
 def load_network_state(path: PathLike, network: nn.Layer) -> dict[str, Any]:
     """Load the network's tensors from a checkpoint and return its header.
 
-    Raises CheckpointError, and leaves ``network`` unchanged, if names, shapes or types differ from the network's.
+    Raises CheckpointError, and leaves ``network`` unchanged, if names, shapes or types differ from the network's, or if values
+    are no numbers.
     """
     header, tensors = _read(path, functools.partial(_tensors, wanted=_is_of_network))
     _set_network_state(path, network, tensors)
@@ -114,6 +116,8 @@ def _set_network_state(path, network, tensors):
             raise CheckpointError(f"{path}: {name} has shape {tensors[name].shape}, the network expects {shape}")
         if tensors[name].dtype != kind:
             raise CheckpointError(f"{path}: {name} is of type {tensors[name].dtype}, the network expects {kind}")
+        if problem := problem_of_values(name, tensors[name]):
+            raise CheckpointError(f"{path}: {problem}")
     network.set_state_dict(tensors)
 
 

@@ -128,6 +128,15 @@ class TrainedRun:
                 found.append(F.softmax(logits.astype("float32") / self.temperature, axis=1).numpy())
         return np.concatenate(found)
 
+    def check_answers(self, answers: np.ndarray) -> None:
+        """Raise CheckpointError unless all of the network's ``answers``, [N] or [N, C], are numbers."""
+        wrong = int((~np.isfinite(answers)).reshape(len(answers), -1).any(axis=1).sum())
+        if wrong:
+            raise CheckpointError(
+                f"{self.checkpoint}: the network's answers to {wrong} of {len(answers)} photographs are no numbers: its "
+                f"weights are too large; train again with a lower --lr"
+            )
+
     def source(self, config: Config) -> DataSource:
         """The data that ``config`` names, which has inherited what the user did not name; of the kind of the run's own."""
         return config.data_source()._replace(dataset=self.settings.dataset)

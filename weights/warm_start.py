@@ -31,6 +31,7 @@ from attention.base import Attention
 from attention.simam import SimAM
 from attention.squeeze_excitation import SqueezeExcitation
 from sa_resnet import ResidualBlock
+from trained.weight_values import problem_of_values
 from weights.kernel_sizes import as_text, eca_kernel_sizes
 from weights.our_names import has_simam_of_its_authors, in_our_names
 from weights.weight_files import WeightFileError, read_weights
@@ -164,10 +165,8 @@ def _checked(path, name, array, parameter):
         )
     # a contiguous copy: Paddle does not accept views with other strides
     array = np.array(array, dtype="float32", order="C")
-    if not np.isfinite(array).all():
-        raise WeightFileError(f"{path}: {name} holds NaN or infinite values: the training that wrote them had diverged")
-    if name.endswith("._variance") and (array < 0).any():
-        raise WeightFileError(f"{path}: {name} holds variances below zero: the file is damaged, get another copy")
+    if problem := problem_of_values(name, array):
+        raise WeightFileError(f"{path}: {problem}")
     return array
 
 
