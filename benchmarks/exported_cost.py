@@ -82,7 +82,7 @@ def onnx_file(net, program, kept):
 
 
 def paddle_runner(program, threads):
-    from inference.predictor import ProgramPredictor
+    from inference.program_predictor import ProgramPredictor
 
     return ProgramPredictor(program, SIZE, sys.maxsize, threads).predict
 

@@ -65,8 +65,8 @@ def seconds_of(function):
 
 def measure(run, batches, rounds, threads):
     """Print the rows of one network."""
-    from inference.predictor import ProgramPredictor
     from inference.program import save_program
+    from inference.program_predictor import ProgramPredictor
     from inference.silence import STDERR, STDOUT, silenced
 
     size = run.settings.image_size

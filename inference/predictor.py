@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import paddle
 
 from config import Config
-from inference.program import NAME, program_file
 from inference.program_cache import cached_program, forget_program, program_of
-from inference.silence import STDOUT, silenced
+from inference.program_predictor import ERRORS, ProgramPredictor
+from inference.program_process import ProgramProcess
 from messages.reason import reason_of
 from messages.terminal import print_line
 from messages.user_error import UserError
@@ -27,8 +26,6 @@ SECONDS_TO_MAKE, SECONDS_TO_LOAD = 8.0, 2.0  # of a ResNet50's program, with its
 SAVED = 0.25  # the share of the network's time that the program saves, or more
 SLOWER = 1.2  # a program that takes so much longer than the network is not used; less may be chance
 MAX_REASON = 300  # characters of an error of Paddle's
-ERRORS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OSError, MemoryError)
-"""What Paddle raises where it cannot make, load or run a program."""
 
 
 class EngineError(UserError):
@@ -41,14 +38,15 @@ class Predictor(Protocol):
     def predict(self, pixels: np.ndarray) -> np.ndarray: ...
 
 
-def open_predictor(run: TrainedRun, config: Config, photographs: int | None = None) -> Predictor:
+def open_predictor(run: TrainedRun, config: Config, photographs: int | None = None, apart: bool = False) -> Predictor:
     """What answers for the network of ``run``, as ``config.engine`` says; call machine.device.select_device before.
 
     "dynamic": the network itself, ``config.batch_size`` images at once. "inference": its program in Paddle Inference with
     oneDNN; raises EngineError where that cannot run. "auto": the program on a CPU, where ``photographs``, the number that is
     expected (None: no end), repay the seconds that it takes to make or load. The program answers only after its answers to the
-    first batch were those of the network, to TOLERANCE; otherwise the network does, and one line says why. Not for several
-    threads at once. Raises as TrainedRun.classifier does.
+    first batch were those of the network, to TOLERANCE; otherwise the network does, and one line says why. ``apart``: the
+    program runs in a process of its own, so that other threads of this one go on. ``predict`` is for one thread at a time.
+    Raises as TrainedRun.classifier does.
     """
     network = NetworkPredictor(run, config.batch_size)
     if config.engine == "dynamic":
@@ -57,7 +55,8 @@ def open_predictor(run: TrainedRun, config: Config, photographs: int | None = No
         if config.engine == "inference":
             raise EngineError(f"engine = 'inference' runs on a CPU, and the device is {paddle.get_device()}: add --device cpu")
         return network
-    return _Choice(run, config, network, photographs)
+    program = ProgramProcess if apart else ProgramPredictor
+    return _Choice(run, config, network, photographs, program)
 
 
 class NetworkPredictor:
@@ -70,45 +69,18 @@ class NetworkPredictor:
         return self.run.predict(pixels, self.batch_size)
 
 
-class ProgramPredictor:
-    """The program in ``folder``, of images of side ``size``, run by Paddle Inference with oneDNN in ``threads`` threads.
-
-    ``predict`` gives at most ``batch_size`` images to it at once. Raises one of ERRORS where it cannot be loaded or run.
-    """
-
-    def __init__(self, folder: Path, size: int, batch_size: int, threads: int):
-        self.batch_size = batch_size
-        with silenced(STDOUT):  # stderr stays, for the line of a process that is ended meanwhile
-            self._predictor = _load(folder, threads)
-            self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-            self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
-            self._none = self._run(np.zeros((1, 3, size, size), np.uint8))[:0]  # it chooses its kernels, and names some
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        if not len(pixels):
-            return self._none
-        return np.concatenate(
-            [self._run(pixels[start : start + self.batch_size]) for start in range(0, len(pixels), self.batch_size)]
-        )
-
-    def _run(self, pixels):
-        self._input.copy_from_cpu(np.ascontiguousarray(pixels))
-        self._predictor.run()
-        return self._output.copy_to_cpu()
-
-
 class _Choice:
     """The network for the first batches, then the program where it repays itself, answers the same and is no slower."""
 
-    def __init__(self, run, config, network, photographs):
-        self.run, self.config, self.network = run, config, network
+    def __init__(self, run, config, network, photographs, program):
+        self.run, self.config, self.network, self.program = run, config, network, program
         self.left = photographs
         self._chosen: Predictor | None = None
         self._first: tuple[np.ndarray, np.ndarray] | None = None  # the first batch and the network's answers to it
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         if self._chosen is not None:
-            return self._chosen.predict(pixels)
+            return self._answers(pixels)
         if not len(pixels):
             return self.network.predict(pixels)
         started = time.monotonic()
@@ -124,6 +96,16 @@ class _Choice:
             self._choose(seconds)
         return answers
 
+    def _answers(self, pixels):
+        """Those of the chosen one; the network's from now on where the program cannot go on, as where its process is killed."""
+        try:
+            return self._chosen.predict(pixels)
+        except ERRORS as error:
+            if self._chosen is self.network:
+                raise
+            self._use_the_network(_short_reason(error))
+            return self.network.predict(pixels)
+
     def _repays(self, seconds):
         cost = SECONDS_TO_LOAD if cached_program(self.run) else SECONDS_TO_MAKE
         return self.left * seconds * SAVED > cost
@@ -135,15 +117,18 @@ class _Choice:
         try:
             self._chosen = self._checked_program(pixels, answers, seconds)
         except _NotUsedError as error:
-            if self.config.engine == "inference":
-                raise EngineError(f"engine = 'inference': {error}; --engine auto uses the network itself instead") from None
-            print_line(f"the network itself runs in place of its program in Paddle Inference: {error}")
-            self._chosen = self.network
+            self._use_the_network(error)
+
+    def _use_the_network(self, reason):
+        if self.config.engine == "inference":
+            raise EngineError(f"engine = 'inference': {reason}; --engine auto uses the network itself instead") from None
+        print_line(f"the network itself runs in place of its program in Paddle Inference: {reason}")
+        self._chosen = self.network
 
     def _checked_program(self, pixels, answers, seconds):
         try:
             threads = self.config.resolved().threads
-            program = ProgramPredictor(program_of(self.run), self.run.settings.image_size, self.config.batch_size, threads)
+            program = self.program(program_of(self.run), self.run.settings.image_size, self.config.batch_size, threads)
             difference = float(np.abs(program.predict(pixels) - answers).max())
             started = time.monotonic()
             program.predict(pixels)
@@ -161,15 +146,6 @@ class _Choice:
 
 class _NotUsedError(Exception):
     """The program cannot be used; the message says why."""
-
-
-def _load(folder, threads):
-    config = paddle.inference.Config(str(program_file(folder)), str(folder / f"{NAME}.pdiparams"))
-    config.disable_gpu()
-    config.disable_glog_info()
-    config.enable_mkldnn()
-    config.set_cpu_math_library_num_threads(threads)
-    return paddle.inference.create_predictor(config)
 
 
 def _short_reason(error):

@@ -124,6 +124,7 @@ class _Parser(HTTPRequestParser):
     """One request as it comes in."""
 
     content_length: int
+    body_rcv: Any
 
     def __init__(self, adj: Any, room: Callable[[], int]):
         super().__init__(adj)

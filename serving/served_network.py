@@ -35,7 +35,7 @@ class ServedNetwork:
     def __init__(self, run: TrainedRun, name: str, config: Config):
         self.run, self.name, self.classes = run, name, list(run.classes)
         self.view = tuple(sorted(run.view.items()))
-        self._predictor = open_predictor(run, config)
+        self._predictor = open_predictor(run, config, apart=True)
         self._dataset = PhotographDataset(train=False, **run.view)
 
     def pixels(self, photograph: PhotographBytes) -> np.ndarray:

@@ -9,8 +9,8 @@ from paddle import nn
 
 from attention import ATTENTIONS
 from inference.export_form import use_export_forms
-from inference.predictor import ProgramPredictor
 from inference.program import NAME, save_program
+from inference.program_predictor import ProgramPredictor
 from networks import build_network
 from networks.classifier import Classifier
 from networks.epsanet import PyramidSqueezeAttention

@@ -1,7 +1,11 @@
 """inference.predictor: on a CPU the program answers as the network does, or the network does."""
 
+import concurrent.futures
+import gc
 import os
 import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -9,9 +13,11 @@ import pytest
 from machine import cache_folder
 from config import Config
 from inference import predictor as module
-from inference import program_cache
-from inference.predictor import EngineError, NetworkPredictor, ProgramPredictor, open_predictor
+from inference import program_cache, program_predictor
+from inference.predictor import EngineError, NetworkPredictor, open_predictor
 from inference.program import program_file
+from inference.program_predictor import ProgramPredictor
+from inference.program_process import ProgramProcess
 from machine.device import select_device
 from ops import fused
 from trained.trained_run import TrainedRun
@@ -125,7 +131,7 @@ def unable(monkeypatch):
             "In user code:\n\n    InvalidArgumentError: The input's layout is wrong.\n  [Hint: Expected a (at /p.h:1)"
         )
 
-    monkeypatch.setattr(module, "_load", load)
+    monkeypatch.setattr(program_predictor, "_load", load)
     return "The input's layout is wrong."
 
 
@@ -214,3 +220,42 @@ def test_an_interruption_while_the_program_is_made_leaves_nothing_and_stderr_as_
     assert not (cache / program_cache.program_key(run)).exists()
     os.write(2, b"after")
     assert capfd.readouterr().err == "after"
+
+
+def test_a_program_in_a_process_of_its_own_answers_the_same(run, cache):
+    within = open_predictor(run, settings(engine="inference"))
+    apart = open_predictor(run, settings(engine="inference"), apart=True)
+    for number in (3, 9, 0):
+        np.testing.assert_array_equal(apart.predict(pixels(number)), within.predict(pixels(number)))
+    process = chosen(apart)._process
+    assert process.poll() is None
+    del apart
+    gc.collect()
+    assert process.poll() == 0, "the process outlives what it answers for"
+
+
+def test_other_threads_go_on_while_a_process_computes(run, cache, tmp_path):
+    program = ProgramProcess(program_cache.program_of(run), 32, 4, 1)
+    os.kill(program._process.pid, signal.SIGSTOP)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(program.predict, pixels(2))
+        for _ in range(10):
+            time.sleep(0.01)  # this thread goes on
+            assert not answer.done()
+        os.kill(program._process.pid, signal.SIGCONT)
+        np.testing.assert_allclose(answer.result(60), run.predict(pixels(2)), rtol=0, atol=1e-6)
+
+
+def test_where_its_process_is_killed_the_network_answers_with_a_line(run, cache, capsys):
+    predictor = open_predictor(run, settings(), apart=True)
+    predictor.predict(pixels(2))
+    assert isinstance(chosen(predictor), ProgramProcess)
+    chosen(predictor)._process.kill()
+    np.testing.assert_array_equal(predictor.predict(pixels(3)), run.predict(pixels(3), 4))
+    assert isinstance(chosen(predictor), NetworkPredictor)
+    assert capsys.readouterr().err.endswith("Paddle Inference: its process ended with code -9\n")
+
+
+def test_the_error_of_a_program_in_a_process_of_its_own_is_told(tmp_path):
+    with pytest.raises(RuntimeError, match=r"inference\.(json|pdmodel)"):
+        ProgramProcess(tmp_path, 32, 4, 1)

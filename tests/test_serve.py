@@ -78,9 +78,9 @@ def computing(queue):
 
 
 @contextlib.contextmanager
-def application(*runs, names=("resnet",), unsure_below=None, max_waiting=64):
+def application(*runs, names=("resnet",), unsure_below=None, max_waiting=64, engine="dynamic"):
     queue = ModelQueue(max_waiting, batch_size=8)
-    networks = [ServedNetwork(run, name, Config()) for run, name in zip(runs, names)]
+    networks = [ServedNetwork(run, name, Config(engine=engine)) for run, name in zip(runs, names)]
     with computing(queue):
         yield create_application(Service(networks, queue, unsure_below), HostNames("127.0.0.1", ["photos.example"]))
 
@@ -144,7 +144,7 @@ def test_the_answer_is_what_predict_writes(run, tmp_path):
     words = ["--run", run.folder, "--images", folder, "--output", output, "--format", "json", "--top", 2, "--num_workers", 0]
     assert predict.main(parse_config([*map(str, words), "--unsure_below", "0.9", "--device", "cpu"], "predict")) == 0
     expected = json.loads(output.read_text(encoding="utf-8"))
-    with application(run, unsure_below=0.9) as app:
+    with application(run, unsure_below=0.9, engine="auto") as app:
         form = {"photograph": [(io.BytesIO(Path(record["path"]).read_bytes()), record["path"]) for record in expected]}
         answer = app.test_client().post("/api/predict?top=2", data=form)
     assert answer.status_code == 200
