@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from comparison.significance import CONFIDENCE, Difference, holm, paired_difference
+from evaluation.scores import wilson_interval
 from messages.quoting import named
 
 NAMES = {"val": "validation", "test": "test"}
@@ -15,12 +16,14 @@ COLUMNS = (
     ("network", "network"),
     ("seeds", "seeds"),
     ("accuracy", "accuracy"),
+    ("accuracy_interval", "95% interval"),
     ("accuracy_sd", "± over seeds"),
     ("accuracy_of_seeds", "of each seed"),
     ("balanced_accuracy", "balanced accuracy"),
     ("balanced_accuracy_sd", "± over seeds"),
     ("top5", "top-5"),
     ("loss", "loss"),
+    ("calibration_error", "calibration error"),
     ("parameters", "parameters (M)"),
     ("multiply_adds", "multiply-adds (G)"),
     ("training_images_per_second", "training images/s"),
@@ -37,7 +40,8 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
 
     ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of
     trained.result.read_result), "history" and "balanced_acc" (None where classes are balanced: it would say what the accuracy
-    says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}.
+    says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval of the accuracy is Wilson's for the photographs
+    alone, at the mean of the seeds; the calibration error is that after the temperature, where a run has one.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}
@@ -54,18 +58,28 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
         "network": name,
         "seeds": len(runs),
         "accuracy": mean(accuracies),
+        "accuracy_interval": _interval(mean(accuracies), runs[0]["metrics"].get("photographs")),
         "accuracy_sd": deviation(accuracies),
         "accuracy_of_seeds": accuracies,
         "balanced_accuracy": mean(balanced),
         "balanced_accuracy_sd": deviation(balanced),
         "top5": mean(run["metrics"].get("acc_top5") for run in runs),
         "loss": mean(run["metrics"]["loss"] for run in runs),
+        "calibration_error": mean(_calibration_error(run["metrics"]) for run in runs),
         **cost,
         "training_images_per_second": mean(run["result"]["images_per_second"] for run in runs),
         "peak_memory_mb": mean(run["result"].get("peak_memory_mb") for run in runs),
         "seconds_to_best": mean(seconds_to_best(run["history"], run["result"]["best"]) for run in runs),
         "note": note,
     }
+
+
+def _interval(accuracy, photographs):
+    return photographs and list(wilson_interval(round(accuracy * photographs), photographs))
+
+
+def _calibration_error(metrics):
+    return metrics.get("calibration_error_after", metrics.get("calibration_error"))
 
 
 def seconds_to_best(history: list[dict], best: dict) -> float:
@@ -181,7 +195,9 @@ def shown(key: str, value: Any) -> str:
         return "-"
     if key == "accuracy_of_seeds":
         return " ".join(f"{accuracy:.4f}" for accuracy in value)
-    if key in ("accuracy", "accuracy_sd", "balanced_accuracy", "balanced_accuracy_sd", "top5", "loss"):
+    if key == "accuracy_interval":
+        return " to ".join(f"{bound:.4f}" for bound in value)
+    if key in ("accuracy", "accuracy_sd", "balanced_accuracy", "balanced_accuracy_sd", "top5", "loss", "calibration_error"):
         return f"{value:.4f}"
     if key in ("parameters", "multiply_adds"):
         scale, digits = (1e6, 2) if key == "parameters" else (1e9, 3 if value < 1e9 else 2)

@@ -22,7 +22,7 @@ ENGINES = ("auto", "dynamic", "inference")
 TOLERANCE = 1e-5
 """Largest difference of a probability between the two. Trained networks: up to 2.5e-6 in single photographs, the median 2.4e-7
 to 7.7e-7. Both round: the network's own answers differ by 7e-7 between batch sizes of 1 and 16."""
-SECONDS_TO_MAKE, SECONDS_TO_LOAD = 8.0, 2.0  # of a ResNet50's program, with its check, on two cores
+SECONDS_TO_MAKE, SECONDS_TO_LOAD = 6.0, 1.0  # of the program of a ResNet50, with its check, on two cores
 SAVED = 0.25  # the share of the network's time that the program saves, or more
 SLOWER = 1.2  # a program that takes so much longer than the network is not used; less may be chance
 MAX_REASON = 300  # characters of an error of Paddle's

@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, InternalSe
 from data.photographs import PhotographBytes, PhotographError
 from plots.embedded import data_uri, encoded
 from prediction.predictions import Prediction, plain_record, prediction_of
+from serving.chinese_reasons import REASONS
 from serving.connections import MAX_UPLOAD
 from serving.decoding import Decoder
 from serving.host_names import HostNames
@@ -105,6 +106,7 @@ def create_application(service: Service, names: HostNames) -> Flask:
             "networks": [network.name for network in service.networks],
             "maxBytes": MAX_UPLOAD,
             "top": TOP,
+            "reasons": {"zh": REASONS},
         }
     )
 

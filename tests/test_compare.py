@@ -128,10 +128,13 @@ def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
     assert {row["network"] for row in found["networks"]} == {"resnet", "se_resnet50"}
     for row in found["networks"]:
         runs = found["runs"][row["network"]]
-        accuracies = [json.loads((Path(run) / "eval" / "metrics.json").read_text())["acc"] for run in runs]
+        metrics = [json.loads((Path(run) / "eval" / "metrics.json").read_text()) for run in runs]
+        accuracies = [of_run["acc"] for of_run in metrics]
         assert row["accuracy_of_seeds"] == accuracies
         assert row["accuracy"] == pytest.approx(np.mean(accuracies))
         assert row["accuracy_sd"] == pytest.approx(np.std(accuracies, ddof=1))
+        assert row["accuracy_interval"][0] < row["accuracy"] < row["accuracy_interval"][1]
+        assert row["calibration_error"] == pytest.approx(np.mean([of_run["calibration_error_after"] for of_run in metrics]))
         assert row["parameters"] > 1e4
         for key in ("multiply_adds", "training_images_per_second", "latency_ms", "peak_memory_mb", "seconds_to_best"):
             assert row[key] > 0, key

@@ -33,6 +33,7 @@ from explanation.class_activation import grad_cam
 from inference import program_cache
 from serving import connections, decoding, serve_networks, served_network
 from serving.application import Service, create_application
+from serving.chinese_reasons import REASONS
 from serving.connections import listening_socket, serve_in_background
 from serving.host_names import HostNames, url_of
 from serving.model_queue import BusyError, ModelQueue
@@ -361,6 +362,23 @@ def test_both_languages_have_the_same_texts(client):
     for key in keys[0]:
         words = [re.search(rf"\b{key}: \"(.*?)\"", language)[1] for language in (english, chinese)]
         assert len({tuple(sorted(re.findall(r"{\d}", text))) for text in words}) == 1, key
+
+
+def test_the_page_has_every_reason_in_chinese(client):
+    reasons = {
+        client.post("/api/predict", data=content).get_json()[0].get("reason") for _, content in damaged_photographs() if content
+    } - {None}
+    assert len(reasons) > 5
+    said = [
+        ("the upload is larger than 32 MB: send fewer or smaller photographs", "32 MB"),
+        ("9,000 x 20,000 pixels, more than 5 in all: make it smaller", "20,000"),
+    ]
+    for reason, part in [*((reason, "") for reason in reasons), *said]:
+        texts = [(re.fullmatch(pattern, reason), text) for pattern, text in REASONS if re.fullmatch(pattern, reason)]
+        assert texts, reason
+        found, text = texts[0]
+        assert part in text.format(*found.groups())
+        assert re.search("[\u4e00-\u9fff]", text)
 
 
 def test_a_large_photograph_is_decoded_alone(run, monkeypatch):
