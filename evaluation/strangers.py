@@ -62,6 +62,7 @@ def predict_strangers(run: TrainedRun, folder: str, paths: list[Path], batch_siz
             else:
                 unreadable.append((paths[number], dataset.problem(number)))
         probabilities = run.predict(images.numpy()[usable], batch_size)
+        run.check_answers(probabilities)
         labels += probabilities.argmax(axis=1).tolist()
         confidences += probabilities.max(axis=1).tolist()
         bar.update(len(read) + len(unreadable))

@@ -7,6 +7,7 @@ this process is killed.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -23,7 +24,7 @@ from messages.reason import reason_of
 
 ROOT = Path(__file__).resolve().parent.parent
 LENGTH = struct.Struct("<Q")
-ENDING_SECONDS = 5  # for the process to end by itself
+ENDING_SECONDS = 2  # for the process to end by itself
 
 
 class ProgramProcess:
@@ -37,7 +38,11 @@ class ProgramProcess:
             start_new_session=True,  # Ctrl-C is for this process, which then closes its input
         )  # fmt: skip
         self._end = weakref.finalize(self, _end, self._process)
-        self._answer()  # it has loaded the program
+        try:
+            self._answer()  # it has loaded the program
+        except BaseException:  # Ctrl-C does not wait for it
+            self._process.kill()
+            raise
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         try:
@@ -77,7 +82,8 @@ def _read(file: BinaryIO) -> np.ndarray | None:
 
 
 def _end(process):
-    process.stdin.close()
+    with contextlib.suppress(OSError):  # it has gone, and cannot take what is left of a request
+        process.stdin.close()
     try:
         process.wait(ENDING_SECONDS)
     except subprocess.TimeoutExpired:

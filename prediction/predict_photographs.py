@@ -115,6 +115,7 @@ def _predictions(run, paths, top, config) -> Iterator[list[Prediction]]:
         if config.test_time_flip:
             flipped = predictor.predict(np.ascontiguousarray(pixels[:, :, :, ::-1]))
             probabilities = (probabilities + flipped) / 2
+        run.check_answers(probabilities)
         answers = iter(probabilities)
         yield [
             prediction_of(paths[start + place], next(answers), run.classes, top, config.unsure_below)

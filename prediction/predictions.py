@@ -56,12 +56,7 @@ class Prediction(NamedTuple):
 def prediction_of(
     path: str, probabilities: np.ndarray, classes: list[str], top: int, unsure_below: Optional[float]
 ) -> Prediction:
-    """The record of a photograph with the ``probabilities`` [C] of ``classes``; of these it keeps the ``top`` best.
-
-    Where they are no numbers, which JSON has no form for, it has the reason alone.
-    """
-    if not np.isfinite(probabilities).all():
-        return Prediction(path, [], "the network's answer is no number: its weights are too large")
+    """The record of a photograph with the ``probabilities`` [C] of ``classes``; of these it keeps the ``top`` best."""
     best = np.argsort(-probabilities, kind="stable")[:top]
     unsure = None if unsure_below is None else bool(probabilities[best[0]] < unsure_below)
     return Prediction(path, [(classes[label], float(probabilities[label])) for label in best], unsure=unsure)

@@ -21,7 +21,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer, create_server
 from waitress.task import ErrorTask
-from waitress.utilities import Error, RequestEntityTooLarge
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from config import ConfigError
 from messages.quoting import named
@@ -132,8 +132,10 @@ class _Parser(HTTPRequestParser):
 
     @property
     def kept(self) -> int:
-        """The bytes of the body that are in memory."""
-        return 0 if self.body_rcv is None else len(self.body_rcv)
+        """The bytes of the body that are in memory, with what frames them."""
+        if self.body_rcv is None or self.error:
+            return 0
+        return self.body_bytes_received if self.chunked else len(self.body_rcv)
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
@@ -151,6 +153,10 @@ class _Parser(HTTPRequestParser):
             return consumed
         if self.chunked and self.body_bytes_received > MAX_UPLOAD:
             self._refuse(_too_large())
+        elif self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > MAX_HEADER:
+            self._refuse(
+                BadRequest("the chunks of the upload have no sizes")
+            )  # waitress would search all of it again and again
         elif self._room() < 0:  # the one that grows makes room for the others, so that they come to their end
             left = self.content_length - self.body_bytes_received
             if self.chunked or not left:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any, Callable
 
+from inference.predictor import EngineError
 from messages.user_error import UserError
 
 Work = Callable[[list[Any]], Any]
@@ -63,7 +64,7 @@ class ModelQueue:
         return future
 
     def run(self) -> None:
-        """Compute until ``stop``; an interruption of this thread, such as Ctrl-C, passes through."""
+        """Compute until ``stop``; an interruption of this thread, such as Ctrl-C, passes through, and EngineError."""
         while True:
             with self._changed:
                 # Not for ever: a signal that the system hands to another thread does not wake this one, which acts on it
@@ -74,6 +75,10 @@ class ModelQueue:
                 work, batch = self._next_batch()
             try:
                 results = work([item for item, _ in batch])
+            except EngineError as error:  # nothing can be computed any more
+                for _, future in batch:
+                    future.set_exception(error)
+                raise
             except Exception as error:  # belongs to the requests of this batch; the next ones go on
                 for _, future in batch:
                     future.set_exception(error)

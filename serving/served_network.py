@@ -47,8 +47,10 @@ class ServedNetwork:
         return self._dataset.show(cut, 0)
 
     def predict(self, pixels: list[np.ndarray]) -> np.ndarray:
-        """Class probabilities float32 [N, C] of N photographs uint8 [3, S, S]."""
-        return self._predictor.predict(np.stack(pixels))
+        """Class probabilities float32 [N, C] of N photographs uint8 [3, S, S]; CheckpointError if they are no numbers."""
+        answers = self._predictor.predict(np.stack(pixels))
+        self.run.check_answers(answers)
+        return answers
 
     def explain(self, items: list[tuple[np.ndarray, int]]) -> list[Explained]:
         """The heat maps of N photographs uint8 [3, S, S] for one class each, given by its label."""

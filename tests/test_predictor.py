@@ -246,12 +246,17 @@ def test_other_threads_go_on_while_a_process_computes(run, cache, tmp_path):
         np.testing.assert_allclose(answer.result(60), run.predict(pixels(2)), rtol=0, atol=1e-6)
 
 
-def test_where_its_process_is_killed_the_network_answers_with_a_line(run, cache, capsys):
+@pytest.mark.parametrize("photographs", [1, 3])
+def test_where_its_process_is_killed_the_network_answers_with_a_line(run, cache, photographs, capsys):
     predictor = open_predictor(run, settings(), apart=True)
     predictor.predict(pixels(2))
     assert isinstance(chosen(predictor), ProgramProcess)
-    chosen(predictor)._process.kill()
-    np.testing.assert_array_equal(predictor.predict(pixels(3)), run.predict(pixels(3), 4))
+    process = chosen(predictor)._process
+    process.kill()
+    time.sleep(0.1)  # what is written then fits the pipe no more
+    images = pixels(photographs)
+    np.testing.assert_array_equal(predictor.predict(images), run.predict(images, 4))
+    assert process.returncode == -signal.SIGKILL
     assert isinstance(chosen(predictor), NetworkPredictor)
     assert capsys.readouterr().err.endswith("Paddle Inference: its process ended with code -9\n")
 

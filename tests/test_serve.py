@@ -31,6 +31,7 @@ from config import Config, ConfigError, parse_config
 from data.photographs import PhotographBytes, PhotographError, central_box, claimed_pixels, read_crop
 from explanation.class_activation import grad_cam
 from inference import program_cache
+from inference.predictor import EngineError
 from serving import connections, decoding, serve_networks, served_network
 from serving.application import Service, create_application
 from serving.chinese_reasons import REASONS
@@ -90,6 +91,9 @@ def application(*runs, names=("resnet",), unsure_below=None, max_waiting=64, eng
 def client(run):
     with application(run) as app:
         yield app.test_client()
+
+
+FOREIGN = ({"Host": "evil.example"}, {"Origin": "http://evil.example"})
 
 
 @pytest.fixture
@@ -279,6 +283,19 @@ def test_what_waits_for_a_network_is_computed_together():
     assert batches == [[0, 1, 2, 3], [4, 5, 6], [5]]
 
 
+def test_a_network_that_cannot_go_on_ends_the_server():
+    queue = ModelQueue(max_waiting=9, batch_size=4)
+
+    def end(items):
+        raise EngineError("engine = 'inference': its process ended with code -9")
+
+    future = queue.submit(end, 1)
+    with pytest.raises(EngineError):
+        queue.run()
+    with pytest.raises(EngineError):
+        future.result(60)
+
+
 def test_beyond_the_bound_senders_are_told_to_come_back(run):
     with application(run, max_waiting=2) as app:
         client = app.test_client()
@@ -364,21 +381,25 @@ def test_both_languages_have_the_same_texts(client):
         assert len({tuple(sorted(re.findall(r"{\d}", text))) for text in words}) == 1, key
 
 
-def test_the_page_has_every_reason_in_chinese(client):
-    reasons = {
-        client.post("/api/predict", data=content).get_json()[0].get("reason") for _, content in damaged_photographs() if content
-    } - {None}
+def test_the_page_has_every_reason_in_chinese(client, run):
+    answers = [client.post("/api/predict", data=content).get_json() for _, content in damaged_photographs() if content]
+    reasons = {answer[0].get("reason") for answer in answers}
+    reasons -= {None}
     assert len(reasons) > 5
-    said = [
-        ("the upload is larger than 32 MB: send fewer or smaller photographs", "32 MB"),
-        ("9,000 x 20,000 pixels, more than 5 in all: make it smaller", "20,000"),
-    ]
-    for reason, part in [*((reason, "") for reason in reasons), *said]:
-        texts = [(re.fullmatch(pattern, reason), text) for pattern, text in REASONS if re.fullmatch(pattern, reason)]
-        assert texts, reason
-        found, text = texts[0]
-        assert part in text.format(*found.groups())
+    for request in ("/api/predict?net=other", "/api/gradcam?class=other", "/api/predict", "/nowhere"):
+        reasons.add(client.post(request, data=b"" if request == "/api/predict" else encoded()).get_json()["reason"])
+    several = client.post("/api/gradcam", data=files(a=encoded(), b=encoded()))
+    reasons |= {several.get_json()["reason"], connections._too_large().body, connections._overloaded().body}
+    reasons |= {client.post("/api/predict", headers=headers).get_json()["reason"] for headers in FOREIGN}
+    with application(run, max_waiting=0) as app:
+        reasons.add(app.test_client().post("/api/predict", data=encoded()).get_json()["reason"])
+    reasons |= {"a fault of the server; its terminal says more", "too large for the memory"}
+    for reason in reasons:
+        texts = [(re.fullmatch(pattern, reason, re.DOTALL), text) for pattern, text in REASONS]
+        found, text = next(((found, text) for found, text in texts if found), (None, ""))
+        assert found, reason
         assert re.search("[\u4e00-\u9fff]", text)
+        assert "{" not in text.format(*found.groups())
 
 
 def test_a_large_photograph_is_decoded_alone(run, monkeypatch):
@@ -448,6 +469,13 @@ def test_uploads_of_no_stated_length_share_the_memory_too(address, monkeypatch):
     monkeypatch.setattr(connections, "MAX_BODIES", 2**16)
     with contextlib.suppress(ConnectionError):  # it may be cut off before the client reads the answer
         assert posted(address, (bytes(2**15) for _ in range(4)))[0] == 503
+    assert posted(address, encoded())[0] == 200
+
+
+@pytest.mark.parametrize("endless", [b"1", b"0\r\nx"], ids=["size of a chunk", "trailer"])
+def test_chunks_that_never_come_are_refused(address, endless):
+    head = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert sent(address, head + endless + endless[-1:] * 2**20).startswith(b"HTTP/1.1 400 ")
     assert posted(address, encoded())[0] == 200
 
 

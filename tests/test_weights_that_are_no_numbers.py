@@ -1,7 +1,5 @@
 """A run whose weights are no numbers, or whose answers are none, as from a training that diverged, or from a stranger."""
 
-import csv
-import json
 import shutil
 
 import numpy as np
@@ -9,12 +7,14 @@ import pytest
 from conftest import random_photograph
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from test_serve import application
 
 import eval as eval_script
 import gradcam
 import predict
-from config import parse_config
+from config import Config, parse_config
+from evaluation.strangers import predict_strangers
+from serving.served_network import ServedNetwork
+from trained.checkpoint import CheckpointError
 from trained.trained_run import TrainedRun
 
 MAINS = {"eval": eval_script.main, "gradcam": gradcam.main, "predict": predict.main}
@@ -69,7 +69,7 @@ def test_every_script_refuses_them_in_one_line(script, end, value, said, broken,
     assert "best.safetensors" in error
 
 
-@pytest.mark.parametrize("script", ["eval", "gradcam"])
+@pytest.mark.parametrize("script", MAINS)
 def test_answers_that_are_no_numbers_end_a_script_and_write_nothing(script, broken, tmp_path, capsys):
     folder = broken("weight", 3e38)  # each is a number, their sums are none
     before = sorted(path for path in folder.rglob("*"))
@@ -80,17 +80,15 @@ def test_answers_that_are_no_numbers_end_a_script_and_write_nothing(script, brok
     assert sorted(path for path in folder.rglob("*")) == before
 
 
-def test_a_prediction_that_is_no_number_has_its_reason_in_place_of_a_class(broken, tmp_path):
-    assert ran("predict", broken("weight", 3e38), tmp_path) == 0
-    with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
-        [row] = csv.DictReader(file)
-    assert (row["prediction"], row["confidence"]) == ("", "")
-    assert "no number" in row["reason"]
+def test_such_a_network_is_not_served(broken):
+    network = ServedNetwork(TrainedRun.open(broken("weight", 3e38)), "resnet", Config(engine="dynamic"))
+    with pytest.raises(CheckpointError, match="no numbers"):
+        network.warm_up()
 
 
-def test_the_server_answers_it_with_json(broken, tmp_path):
-    random_photograph(1).save(tmp_path / "photograph.png")
-    with application(TrainedRun.open(broken("weight", 3e38))) as app:
-        answer = app.test_client().post("/api/predict", data=(tmp_path / "photograph.png").read_bytes())
-    [record] = json.loads(answer.data, parse_constant=pytest.fail)
-    assert "no number" in record["reason"]
+def test_strangers_are_looked_at_too(tiny_run_place, tmp_path, monkeypatch):
+    random_photograph(1).save(tmp_path / "stranger.png")
+    run = TrainedRun.open(tiny_run_place / "runs" / "resnet" / "001")
+    monkeypatch.setattr(TrainedRun, "predict", lambda self, images, batch_size: np.full((len(images), 3), np.nan))
+    with pytest.raises(CheckpointError, match="1 of 1 photographs are no numbers"):
+        predict_strangers(run, str(tmp_path), [tmp_path / "stranger.png"], 4, 0)

@@ -130,7 +130,7 @@ class TrainedRun:
 
     def check_answers(self, answers: np.ndarray) -> None:
         """Raise CheckpointError unless all of the network's ``answers``, [N] or [N, C], are numbers."""
-        wrong = int((~np.isfinite(answers)).reshape(len(answers), -1).any(axis=1).sum())
+        wrong = int((~np.isfinite(answers)).any(axis=tuple(range(1, answers.ndim))).sum())
         if wrong:
             raise CheckpointError(
                 f"{self.checkpoint}: the network's answers to {wrong} of {len(answers)} photographs are no numbers: its "
