@@ -154,9 +154,8 @@ class _Parser(HTTPRequestParser):
         if self.chunked and self.body_bytes_received > MAX_UPLOAD:
             self._refuse(_too_large())
         elif self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > MAX_HEADER:
-            self._refuse(
-                BadRequest("the chunks of the upload have no sizes")
-            )  # waitress would search all of it again and again
+            # waitress would search all of it at every part that comes
+            self._refuse(BadRequest("the chunks of the upload have no sizes"))
         elif self._room() < 0:  # the one that grows makes room for the others, so that they come to their end
             left = self.content_length - self.body_bytes_received
             if self.chunked or not left:
