@@ -74,10 +74,10 @@ class KernelsOfNvcc(Kernels):
 class KernelsOfNvrtc(Kernels):
     """Kernels that NVRTC compiles when a launch needs them. Raises BuildError, OSError.
 
-    ``driver``: CUDA's driver, which launches them.
+    ``driver``: the library of CUDA's driver, which launches them.
     """
 
-    def __init__(self, compiler: Nvrtc, driver: str = DRIVER):
+    def __init__(self, compiler: Nvrtc, driver: str):
         self.compiler = compiler
         self.library = ctypes.CDLL(str(build.built(build.CudaLauncher())))
         self.library.block_end_error.restype = ctypes.c_char_p
@@ -113,7 +113,7 @@ def load() -> Kernels:
     """The kernels for Paddle's current GPU. Raises BuildError, OSError where they cannot be had."""
     compiler = nvrtc.find()
     if compiler is not None:
-        return KernelsOfNvrtc(compiler)
+        return KernelsOfNvrtc(compiler, DRIVER)
     try:
         return KernelsOfNvcc()
     except BuildError as error:

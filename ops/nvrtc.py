@@ -21,7 +21,7 @@ TOOLKIT = "/usr/local/cuda"
 
 
 class Nvrtc:
-    """The library at ``path``, opened. Raises OSError where it cannot be."""
+    """The library at ``path``, opened. Raises OSError where it cannot be, AttributeError where it is older than CUDA 11.2."""
 
     def __init__(self, path: str):
         # NVRTC looks for this one by its name; where that fails, it finds it already loaded
@@ -29,6 +29,7 @@ class Nvrtc:
             ctypes.CDLL(str(builtins))
         self.path, self._library = path, ctypes.CDLL(path)
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
+        _ = self._library.nvrtcGetCUBIN, self._library.nvrtcGetSupportedArchs  # the newest of the functions that are used
         major, minor = ctypes.c_int(), ctypes.c_int()
         self._check(self._library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
         self.version = f"{major.value}.{minor.value}"

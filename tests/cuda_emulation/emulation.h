@@ -42,6 +42,7 @@ inline std::function<void()> kernel;
 inline float exchanged[2][kMaxThreads];  // what the threads hand to a shuffle, in turns of even and odd number
 inline unsigned turn;
 inline bool reversed;
+inline void (*observe)(const char *kernel, unsigned x, unsigned y, unsigned threads, const void *task);  // null: nobody
 inline cudaError_t error = cudaSuccess;
 
 // Gives the turn to the next thread; returns when all others of the warp, or of the block, have come to a stop too.
@@ -104,6 +105,10 @@ inline bool run_block(unsigned threads) {
   return true;
 }
 
+inline void tell(const char *kernel, dim3 grid, unsigned threads, const void *task) {
+  if (observe != nullptr) observe(kernel, grid.x, grid.y, threads, task);
+}
+
 template <typename Function>
 void launch(dim3 grid, unsigned threads, Function function) {
   const bool possible = grid.x > 0 && grid.y > 0 && grid.y <= 65535 && threads % 32 == 0 && threads <= kMaxThreads;
@@ -145,6 +150,6 @@ inline cudaError_t last_error() {
 #define cudaGetLastError() emulation::last_error()
 #define cudaGetErrorString(error) ((error) == cudaSuccess ? "no error" : "error in emulation")
 
-#define BLOCK_END_LAUNCH(kernel, grid, block, stream, ...) \
-  static_cast<void>(stream), emulation::launch(grid, block, [=] { kernel(__VA_ARGS__); })
+#define BLOCK_END_LAUNCH(kernel, grid, block, stream, task)                                          \
+  static_cast<void>(stream), emulation::tell(#kernel, grid, block, &task), emulation::launch(grid, block, [=] { kernel(task); })
 #define BLOCK_END_MAX_GRID_Y 2  // so that few images make several launches
