@@ -387,6 +387,28 @@ def test_with_neither_compiler_the_line_names_both(monkeypatch, tmp_path):
     assert reason.startswith("no NVRTC (pip install nvidia-cuda-nvrtc-cu12), and no nvcc to build the CUDA kernels with: ")
 
 
+@pytest.fixture
+def as_on_a_gpu(operators, fresh_obstacles, monkeypatch):
+    """A function that lets _obstacle(on_gpu=True) find these kernels, for tensors in the host's memory."""
+    use = fused.use_kernels
+    monkeypatch.setattr(fused, "use_kernels", lambda operators, kernels: use(operators, kernels, on_cpu=True))
+    monkeypatch.setattr(fused, "_kernels", fused._kernels)
+    yield lambda kernels: monkeypatch.setattr(cuda_kernels, "load", lambda: kernels)
+    use(operators, None)
+
+
+def test_the_first_step_runs_through_the_driver(as_on_a_gpu, library, driver, kernels):
+    driver.emulation = library
+    as_on_a_gpu(kernels)
+    assert fused._obstacle(on_gpu=True) is None
+    assert {kernel for kernel, *_ in driver.launches} == {"forward", "channels", "backward", "parameters"}
+
+
+def test_the_first_step_that_nothing_was_compiled_for_says_why(as_on_a_gpu, opened):
+    as_on_a_gpu(opened(Failing()))
+    assert fused._obstacle(on_gpu=True).startswith("NVRTC 12.6 failed: no luck (all of it: ")
+
+
 @pytest.mark.usefixtures("fresh_obstacles")
 def test_a_size_that_cannot_be_compiled_leaves_the_plain_operators_to_it(opened, monkeypatch, capsys):
     kernels = opened(Failing())
