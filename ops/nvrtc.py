@@ -9,7 +9,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -25,7 +25,8 @@ class Nvrtc:
 
     def __init__(self, path: str):
         # NVRTC looks for this one by its name; where that fails, it finds it already loaded
-        for builtins in sorted(Path(path).parent.glob("libnvrtc-builtins.so*")):
+        beside = Path(path).parent.glob("libnvrtc-builtins.so*") if os.path.isabs(path) else ()
+        for builtins in sorted(beside):
             ctypes.CDLL(str(builtins))
         self.path, self._library = path, ctypes.CDLL(path)
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
@@ -84,7 +85,11 @@ def find() -> Optional[Nvrtc]:
     """
     of_paddle = str(paddle.version.cuda()).split(".")[0]
     found = sorted(_places(), key=lambda path: _major(path) != of_paddle)  # else in their order
-    for path in found:
+    return _first_that_opens(found) or _first_that_opens(filter(None, [ctypes.util.find_library("nvrtc")]))
+
+
+def _first_that_opens(paths: Iterable[str]) -> Optional[Nvrtc]:
+    for path in paths:
         try:
             return Nvrtc(path)
         except (OSError, AttributeError, BuildError):  # damaged, for another processor, or too old
@@ -101,13 +106,10 @@ def package() -> str:
 def _places() -> Iterator[str]:
     packages = importlib.util.find_spec("nvidia")
     for folder in (packages and packages.submodule_search_locations) or []:
-        yield from _libraries(Path(folder).glob("*/lib/libnvrtc.so.*"))
+        yield from _libraries(Path(folder).absolute().glob("*/lib/libnvrtc.so.*"))
     for root in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), sys.prefix, TOOLKIT):
         for folder in ("lib64", "lib") if root else ():
-            yield from _libraries(Path(str(root), folder).glob("libnvrtc.so.*"))
-    by_loader = ctypes.util.find_library("nvrtc")
-    if by_loader:
-        yield by_loader
+            yield from _libraries(Path(str(root), folder).absolute().glob("libnvrtc.so.*"))
 
 
 def _libraries(paths):

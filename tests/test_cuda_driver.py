@@ -340,6 +340,17 @@ def test_a_failure_to_compile_is_said_in_one_line_and_launches_nothing(driver, o
     assert driver.launches == []
 
 
+def test_ctrl_c_while_it_compiles_reaches_the_main_thread(driver, opened, monkeypatch):
+    class Interrupted(Compiler):
+        def compile(self, source, options, architecture):
+            raise KeyboardInterrupt
+
+    handed_on = []
+    monkeypatch.setattr(cuda_kernels._thread, "interrupt_main", lambda: handed_on.append(True))
+    assert opened(Interrupted()).prepare(0, 49) == "interrupted"
+    assert handed_on
+
+
 def test_a_driver_that_refuses_the_machine_code_is_quoted(driver, kernels):
     driver.library.stand_in_fail(209)
     try:
@@ -510,6 +521,14 @@ def test_nvrtc_compiles_the_kernels_without_any_header(tmp_path, monkeypatch, dt
     code = build.built(cuda_kernels.Cubin(COMPILER, dtype, layout, architecture)).read_bytes()
     assert code[:4] == b"\x7fELF"
     assert functions_of(code) == names
+
+
+@needs_nvrtc
+def test_what_nvrtc_compiles_reaches_the_driver(opened, driver):
+    kernels = opened(COMPILER)
+    assert kernels.prepare(0, 49) is None
+    assert kernels._image.startswith(b"\x7fELF")
+    assert functions_of(kernels._image) == {"channels", "parameters"}, "the last of two"
 
 
 @needs_nvrtc
