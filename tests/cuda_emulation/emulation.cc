@@ -11,7 +11,7 @@ extern "C" void __ubsan_handle_type_mismatch_v1(void *, void *) { emulation::err
 // 1: blocks and threads take turns in the opposite order.
 extern "C" void emulation_reverse(int reversed) { emulation::reversed = reversed != 0; }
 
-// The observer is told of each launch through block_end_capi.h; null: none.
+// The observer is told of each launch through block_end_capi.h, in place of its running; null: none.
 extern "C" void emulation_observe(decltype(emulation::observe) observer) { emulation::observe = observer; }
 
 namespace {

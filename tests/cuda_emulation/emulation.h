@@ -105,10 +105,6 @@ inline bool run_block(unsigned threads) {
   return true;
 }
 
-inline void tell(const char *kernel, dim3 grid, unsigned threads, const void *task) {
-  if (observe != nullptr) observe(kernel, grid.x, grid.y, threads, task);
-}
-
 template <typename Function>
 void launch(dim3 grid, unsigned threads, Function function) {
   const bool possible = grid.x > 0 && grid.y > 0 && grid.y <= 65535 && threads % 32 == 0 && threads <= kMaxThreads;
@@ -121,6 +117,16 @@ void launch(dim3 grid, unsigned threads, Function function) {
     const unsigned b = in_order(i, blocks);
     block_index = dim3(b % grid.x, b / grid.x);
     if (!run_block(threads)) error = cudaErrorLaunchFailure;
+  }
+}
+
+// A launch through block_end_capi.h: where there is an observer, it is told, and nothing runs.
+template <typename Task, typename Function>
+void launch_or_tell(const char *kernel, dim3 grid, unsigned threads, const Task &task, Function function) {
+  if (observe != nullptr) {
+    observe(kernel, grid.x, grid.y, threads, &task);
+  } else {
+    launch(grid, threads, function);
   }
 }
 
@@ -150,6 +156,6 @@ inline cudaError_t last_error() {
 #define cudaGetLastError() emulation::last_error()
 #define cudaGetErrorString(error) ((error) == cudaSuccess ? "no error" : "error in emulation")
 
-#define BLOCK_END_LAUNCH(kernel, grid, block, stream, task)                                          \
-  static_cast<void>(stream), emulation::tell(#kernel, grid, block, &task), emulation::launch(grid, block, [=] { kernel(task); })
+#define BLOCK_END_LAUNCH(kernel, grid, block, stream, task) \
+  static_cast<void>(stream), emulation::launch_or_tell(#kernel, grid, block, task, [=] { kernel(task); })
 #define BLOCK_END_MAX_GRID_Y 2  // so that few images make several launches
