@@ -26,6 +26,7 @@ from test_cuda_kernels import (
     step_of,
 )
 
+from benchmarks.cuda_block_end import kernels_of_nvrtc
 from ops import build, cuda_kernels, fused, nvrtc
 from ops.build import BuildError
 
@@ -277,6 +278,14 @@ def test_paddle_s_tensors_reach_them_through_the_driver(operators, library, driv
     rounding = {"float32": 2e-5, "bfloat16": 2e-2}[dtype]
     for value, wanted in zip(found, expected):
         np.testing.assert_allclose(value, wanted, rtol=0, atol=rounding * max(1, np.abs(wanted).max()))
+
+
+def test_the_benchmark_uses_them_too(opened, driver, monkeypatch):
+    monkeypatch.setattr(nvrtc, "find", Compiler)
+    monkeypatch.setattr(cuda_kernels, "DRIVER", driver.path)
+    calls("float16", (2, 8, 49), 2, "batch", True, True)(kernels_of_nvrtc())
+    passes = ["forward", "channels", "forward", "backward", "parameters", "backward"]
+    assert [kernel for kernel, *_ in driver.launches] == passes
 
 
 # ---- What is compiled, and when
