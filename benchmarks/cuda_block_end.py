@@ -1,12 +1,13 @@
 """Checks the CUDA kernels of the block end on this machine's GPU against float64, then measures their speed.
 
-    python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--json results.json]
+    python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--compiler nvrtc] [--json results.json]
 
-Needs a GPU, PyTorch and nvcc, but no Paddle: the kernels are built for the card and called through ctypes. It times the end of
-a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and ReLU, with and without batch norm before them.
-Calls are captured in CUDA graphs, so that no time is lost between launches, and cycle through more memory than the L2 cache
-holds. "Share of copy" compares the bytes that must pass through memory in that time with the bytes that a plain copy on the
-device moves, measured in the same run; "faster" is the ratio to the time of PyTorch's own operators.
+Needs a GPU, PyTorch and, to build the kernels for the card, either nvcc or NVRTC with Paddle (any build of it). The kernels
+are called through ctypes. It times the end of a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and
+ReLU, with and without batch norm before them. Calls are captured in CUDA graphs, so that no time is lost between launches, and
+cycle through more memory than the L2 cache holds. "Share of copy" compares the bytes that must pass through memory in that time
+with the bytes that a plain copy on the device moves, measured in the same run; "faster" is the ratio to the time of PyTorch's
+own operators.
 """
 
 import argparse
@@ -39,10 +40,10 @@ except ImportError:
 
 
 def build(folder):
-    """The kernels as a library, compiled for the first GPU."""
+    """The kernels as a library, compiled by nvcc for the first GPU."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
-        raise SystemExit("nvcc, CUDA's compiler, is not on the PATH; install the CUDA toolkit.")
+        raise SystemExit("nvcc, CUDA's compiler, is not on the PATH; install the CUDA toolkit, or use --compiler nvrtc.")
     major, minor = torch.cuda.get_device_capability()
     target = Path(folder) / "block_end.so"
     command = [nvcc, "-O3", "-std=c++17", f"-gencode=arch=compute_{major}{minor},code=sm_{major}{minor}", "-shared"]
@@ -52,9 +53,28 @@ def build(folder):
     return load(target)
 
 
+def kernels_of_nvrtc():
+    """The library that launches what NVRTC compiles, as in a training."""
+    sys.path.insert(0, str(SOURCE.parent.parent.parent))
+    from ops import cuda_kernels, nvrtc  # here: they need Paddle, which is optional with nvcc
+
+    compiler = nvrtc.find()
+    if compiler is None:
+        raise SystemExit(f"NVRTC is not installed: pip install {nvrtc.package()}")
+    try:
+        kernels = cuda_kernels.KernelsOfNvrtc(compiler, cuda_kernels.DRIVER)
+    except (RuntimeError, OSError) as error:  # BuildError is a RuntimeError
+        raise SystemExit(f"The kernels cannot be had: {error}") from None
+    kernels.library.kernels = kernels  # its functions call this object
+    return typed(kernels.library)
+
+
 def load(path):
     """The library of the kernels, opened with the types of ops/csrc/block_end_capi.h."""
-    library = ctypes.CDLL(str(path))
+    return typed(ctypes.CDLL(str(path)))
+
+
+def typed(library):
     for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
         getattr(library, name).restype = ctypes.c_int64
     library.block_end_error.restype = ctypes.c_char_p
@@ -289,6 +309,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--types", nargs="+", choices=TYPES, default=["bfloat16", "float16", "float32"])
+    parser.add_argument("--compiler", choices=("nvcc", "nvrtc"), default="nvcc" if shutil.which("nvcc") else "nvrtc")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     arguments = parser.parse_args()
     if torch is None:
@@ -297,10 +318,10 @@ def main():
         raise SystemExit("This benchmark needs an NVIDIA GPU, and PyTorch sees none.")
     torch.backends.cuda.matmul.allow_tf32 = False
     with tempfile.TemporaryDirectory() as folder:
-        library = build(folder)
+        library = build(folder) if arguments.compiler == "nvcc" else kernels_of_nvrtc()
         copy = copy_bandwidth()
         name = torch.cuda.get_device_name()
-        print(f"{name}: a copy on the device moves {copy / 1e12:.2f} TB/s\n", flush=True)
+        print(f"{name}: a copy on the device moves {copy / 1e12:.2f} TB/s; kernels by {arguments.compiler}\n", flush=True)
         results = []
         for norm in (False, True):
             for channels, side in SHAPES:
@@ -309,7 +330,13 @@ def main():
                     torch.cuda.empty_cache()
             print("\n".join(table(results, norm)), flush=True)
     if arguments.json:
-        report = {"device": name, "torch": torch.__version__, "copy_bytes_per_second": copy, "results": results}
+        report = {
+            "device": name,
+            "torch": torch.__version__,
+            "compiler": arguments.compiler,
+            "copy_bytes_per_second": copy,
+            "results": results,
+        }
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -72,12 +72,33 @@ def find_nvcc() -> str:
 
 
 class Library:
-    """A shared library to build: the commands for it, and what its content depends on."""
+    """A file of machine code to build: how it is made, and what its content depends on."""
 
     name: str
     """Of its file."""
     built_for: str
     """What it serves, in words."""
+    quiet = False
+    """Whether nothing is printed while it is built."""
+
+    def make(self, folder: Path) -> None:
+        """Write the file into ``folder``. Raises BuildError, OSError."""
+        raise NotImplementedError
+
+    def recipe(self) -> list[str]:
+        """What decides the content besides the sources. Raises BuildError where a compiler does not start."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A hash of everything that determines the file. Raises BuildError where a compiler does not start."""
+        digest = hashlib.sha256("\0".join(self.recipe()).encode())
+        for source in sorted(SOURCES.iterdir()):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+        return digest.hexdigest()[:20]
+
+
+class CompiledLibrary(Library):
+    """A shared library that commands compile and link."""
 
     def compile_commands(self, folder: Path) -> list[list[str]]:
         """One command for each object file in ``folder``; they are independent of each other."""
@@ -91,20 +112,20 @@ class Library:
         """What the compilers call themselves, and what else decides the result. Raises BuildError where one does not start."""
         raise NotImplementedError
 
-    def digest(self) -> str:
-        """A hash of everything that determines the library. Raises BuildError where a compiler does not start."""
+    def make(self, folder: Path) -> None:
+        compilations = self.compile_commands(folder)
+        compile_all(compilations)
+        run(self.link_command(folder, [command[-1] for command in compilations]))
+
+    def recipe(self) -> list[str]:
         nowhere = Path("build")
-        parts = [*self.versions(), repr(self.compile_commands(nowhere)), repr(self.link_command(nowhere, []))]
-        digest = hashlib.sha256("\0".join(parts).encode())
-        for source in sorted(SOURCES.iterdir()):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-        return digest.hexdigest()[:20]
+        return [*self.versions(), repr(self.compile_commands(nowhere)), repr(self.link_command(nowhere, []))]
 
 
-class Operators(Library):
+class Operators(CompiledLibrary):
     """The operators with their CPU kernels, for this Paddle and this compiler. Raises BuildError without a compiler.
 
-    On a GPU they call the functions of a ``CudaKernels``, which may be missing.
+    On a GPU they call the functions of block_end_capi.h in a library of its own, which may be missing: see ops/cuda_kernels.py.
     """
 
     name = "block_end.so"
@@ -147,8 +168,31 @@ class Operators(Library):
         return [f"{paddle.__version__} {paddle.version.commit}", version(self.compiler)]
 
 
-class CudaKernels(Library):
-    """The CUDA kernels for GPUs of one architecture, such as "sm_80". Raises BuildError without nvcc.
+class CudaLauncher(CompiledLibrary):
+    """What launches machine code of NVRTC's through CUDA's driver (block_end_driver.cc). Raises BuildError without a compiler.
+
+    It needs nothing of CUDA's to be built.
+    """
+
+    name = "block_end_driver.so"
+    built_for = "GPUs"
+    quiet = True
+
+    def __init__(self):
+        self.command = [*find_compiler(), *BASE_FLAGS]
+
+    def compile_commands(self, folder: Path) -> list[list[str]]:
+        return [[*self.command, "-c", str(SOURCES / "block_end_driver.cc"), "-o", str(folder / "driver.o")]]
+
+    def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
+        return [*self.command, "-shared", *objects, "-o", str(folder / self.name), "-ldl"]
+
+    def versions(self) -> list[str]:
+        return [version(find_compiler())]
+
+
+class CudaKernels(CompiledLibrary):
+    """All CUDA kernels for GPUs of one architecture, such as "sm_80", and their launches. Raises BuildError without nvcc.
 
     They know nothing of Paddle, and the CUDA runtime is linked into them: neither Paddle's headers nor the place of CUDA's
     libraries matter.
@@ -236,16 +280,15 @@ def build(library: Library, folder: Path, keep_log: bool = True) -> None:
 
     ``keep_log``: write down there what a compiler that fails has said.
     """
-    print_line(f"building the fused operators for {library.built_for}, once for this Paddle and compiler ...")
+    if not library.quiet:
+        print_line(f"building the fused operators for {library.built_for}, once for this Paddle and compiler ...")
     started = time.monotonic()
     for left in folder.glob("building-*"):  # from a killed build: the lock is held, so no other build is running
         shutil.rmtree(left, ignore_errors=True)
     log = folder / "build.log"
     work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
     try:
-        compilations = library.compile_commands(work)
-        compile_all(compilations)
-        run(library.link_command(work, [command[-1] for command in compilations]))
+        library.make(work)
         with open(work / library.name, "rb") as file:
             os.fsync(file.fileno())
         os.replace(work / library.name, folder / library.name)
@@ -256,7 +299,8 @@ def build(library: Library, folder: Path, keep_log: bool = True) -> None:
         raise BuildError(f"{error} (all of it: {log})") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print_line(f"built in {time.monotonic() - started:.0f} s: {folder / library.name}")
+    if not library.quiet:
+        print_line(f"built in {time.monotonic() - started:.0f} s: {folder / library.name}")
 
 
 def compile_all(commands: Sequence[Sequence[str]]) -> None:

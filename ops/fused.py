@@ -18,12 +18,15 @@ from paddle import Tensor
 from messages.reason import reason_of
 from messages.terminal import print_line
 from messages.user_error import UserError
-from ops import build, self_test
+from ops import build, cuda_kernels, self_test
 
 MODES = ("auto", "on", "off")
+TYPES_ON_GPU = (paddle.float32, paddle.float16, paddle.bfloat16)  # by the numbers of ops/csrc/block_end_capi.h
+TYPES_ON_CPU = (paddle.float32, paddle.float64)
 _mode = "auto"
 _suspended = 0
 _runner: Optional[Callable[..., Any]] = None  # calls an operator by its name; set when the operators are loaded
+_kernels = cuda_kernels.Kernels()  # for the GPU; set when they are loaded
 _reported: set[str] = set()
 
 
@@ -66,10 +69,11 @@ def usable(x: Tensor) -> bool:
     if _mode == "off" or _suspended or traced or 0 in x.shape:
         return False
     on_gpu = x.place.is_gpu_place()
-    types = (paddle.float32, paddle.float16, paddle.bfloat16) if on_gpu else (paddle.float32, paddle.float64)
-    if x.dtype not in types:
+    if x.dtype not in (TYPES_ON_GPU if on_gpu else TYPES_ON_CPU):
         return _refuse(f"they have no code for {x.dtype} on {'a GPU' if on_gpu else 'a CPU'}")
     obstacle = _obstacle(on_gpu)
+    if on_gpu and obstacle is None:
+        obstacle = _obstacle_of_maps(TYPES_ON_GPU.index(x.dtype), x.shape[2] * x.shape[3])
     return obstacle is None or _refuse(obstacle)
 
 
@@ -100,7 +104,8 @@ def _obstacle(on_gpu: bool) -> Optional[str]:
         operators = _load_operators()
         if on_gpu:
             _load_kernels(operators)
-        return self_test.fault(run)
+        fault = self_test.fault(run)
+        return fault and (_kernels.fault or fault)
     except (OSError, RuntimeError, ImportError, AttributeError) as error:  # BuildError is a RuntimeError
         return reason_of(error)
 
@@ -120,9 +125,18 @@ def _load_operators() -> Path:
 
 def _load_kernels(operators):
     """Let the loaded ``operators`` use kernels for the current GPU."""
-    major, minor = paddle.device.cuda.get_device_capability()
-    kernels = ctypes.CDLL(str(build.built(build.CudaKernels(f"sm_{major}{minor}"))))
-    use_kernels(operators, kernels)
+    global _kernels
+    _kernels = cuda_kernels.load()
+    use_kernels(operators, _kernels.library)
+
+
+@functools.cache
+def _obstacle_of_maps(dtype: int, plane: int) -> Optional[str]:
+    """Why the loaded kernels cannot process feature maps of this type and size; None if they can.
+
+    The first call compiles them: where that fails in the middle of a training step, it is too late for plain operators.
+    """
+    return _kernels.prepare(dtype, plane)
 
 
 def use_kernels(operators: Path, kernels: Optional[ctypes.CDLL], on_cpu: bool = False) -> None:

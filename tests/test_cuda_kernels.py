@@ -22,7 +22,7 @@ import pytest
 
 from benchmarks.cuda_block_end import load
 from machine.cache_folder import cache_root, is_mine
-from ops import build, fused, self_test
+from ops import build, fused, nvrtc, self_test
 
 pytestmark = pytest.mark.version_independent
 ROOT = Path(__file__).resolve().parent.parent
@@ -608,6 +608,7 @@ def test_a_gpu_whose_kernels_cannot_be_built_leaves_those_of_the_cpu(operators, 
         '#!/bin/sh\n[ $1 = --version ] && echo release 13 && exit 0\necho "unsupported gpu architecture" >&2; exit 1\n'
     )
     nvcc.chmod(0o755)
+    monkeypatch.setattr(nvrtc, "find", lambda: None)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (12, 0))

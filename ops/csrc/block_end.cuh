@@ -18,36 +18,22 @@
 // still in the L2 cache.
 #pragma once
 
+#ifdef __CUDACC_RTC__
+#include "nvrtc_headers.h"
+#else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <algorithm>
-#include <climits>
 #include <cstdint>
 #include <cstring>
-
-#include "block_end.h"
-
-// The tests, which run the kernels on a CPU, replace these definitions.
-#ifndef BLOCK_END_LAUNCH
-#define BLOCK_END_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
-#define BLOCK_END_MAX_GRID_Y 65535
 #endif
+
+#include "block_end_tasks.h"
 
 namespace block_end {
 
-// ---- Layouts: how many threads share a plane, and how they read it
-
-// THREADS threads a plane, VECTOR elements a load, LOADS loads a thread held in registers; LOADS = 0: the plane does not fit
-// and is read again for each pass. A warp and less: several planes a block, so that small planes fill the device too.
-template <int VECTOR, int THREADS, int LOADS>
-struct Layout {
-  static constexpr int vector = VECTOR, threads = THREADS, loads = LOADS;
-  static constexpr int block = THREADS <= 32 ? 128 : THREADS;
-  static constexpr int planes = block / THREADS;
-  static constexpr int warps = THREADS <= 32 ? 1 : THREADS / 32;  // of a plane
-};
+// ---- How threads read a plane
 
 template <typename T, int VECTOR>
 struct alignas(sizeof(T) * VECTOR) Vector {
@@ -160,13 +146,6 @@ __device__ __forceinline__ void sum_over_plane(float (&values)[COUNT], float (*s
 
 // ---- Where a thread works
 
-// The images [first_image, first_image + gridDim.y) are one launch's. Backwards: in the opposite order.
-struct Geometry {
-  int64_t first_image;
-  int channels, plane, half;
-  bool backwards;
-};
-
 struct Place {
   int64_t input, output;  // plane numbers: image * channels + channel, the channel shuffled for the output
   int channel, parameter;
@@ -268,17 +247,6 @@ __device__ __forceinline__ Gate gate_of(const Parameters &p, const Geometry &geo
 
 // ---- Forward
 
-// One launch over all planes. measure: take the statistics of each plane; apply: write the output. Both in one launch unless
-// batch norm needs the statistics of all planes in between.
-template <typename T>
-struct ForwardTask {
-  Forward<T, float> data;  // plane_stats: where measure without apply puts them even without attention
-  Geometry geometry;
-  float norm_epsilon, attention_epsilon;
-  bool measure, apply, relu;
-  bool running;  // batch norm with the running statistics
-};
-
 // Mean and biased variance of a plane: the mean first, so that the squares are of small numbers.
 template <typename T, typename L>
 __device__ __forceinline__ float2 measure_plane(const Plane<T, L> &x, const Place &place, int plane) {
@@ -338,7 +306,7 @@ __device__ __forceinline__ Norm forward_norm(const ForwardTask<T> &task, const P
 }
 
 template <typename T, typename L>
-__global__ void __launch_bounds__(L::block) forward_kernel(const ForwardTask<T> task) {
+__device__ __forceinline__ void forward_planes(const ForwardTask<T> &task) {
   const Forward<T, float> &data = task.data;
   const Place place = locate<L>(task.geometry);
   const int64_t plane = task.geometry.plane;
@@ -377,21 +345,10 @@ __device__ __forceinline__ float warp_sum(float value) {
   return value;
 }
 
-constexpr int kReductionThreads = 256;
-constexpr int kChannelsPerBlock = kReductionThreads / 32;
-
-struct ChannelTask {
-  const float *plane_stats;
-  float *running_mean, *running_variance, *channel_stats;
-  int64_t images, plane;
-  int channels;
-  float momentum, rest, epsilon;  // rest = 1 - momentum
-};
-
 // A warp a channel: joins the statistics of the channel's planes by the formula of Chan, Golub and LeVeque (1979), which for
 // planes of one size says that the variance is the mean of the variances plus the variance of the means. Without images the
 // running statistics are taken for the batch's own and stay as they are.
-static __global__ void __launch_bounds__(kReductionThreads) channel_kernel(const ChannelTask task) {
+__device__ __forceinline__ void channel_statistics(const ChannelTask &task) {
   const int lane = threadIdx.x % 32;
   const int64_t channel = static_cast<int64_t>(blockIdx.x) * kChannelsPerBlock + threadIdx.x / 32;
   if (channel >= task.channels) return;  // the whole warp
@@ -420,25 +377,6 @@ static __global__ void __launch_bounds__(kReductionThreads) channel_kernel(const
 }
 
 // ---- Backward
-
-// What the first pass over a plane leaves, block_end.h's names. channel branch: sum_u is dB.
-struct alignas(16) PlaneSums {
-  float sum_u, sum_u_zhat, sum_dz, sum_dz_xc;
-};
-
-// One launch over all planes. reduce: take each plane's sums (and write the residual's gradient); differentiate: write dx.
-template <typename T>
-struct BackwardTask {
-  Backward<T, float> data;
-  PlaneSums *sums;
-  Geometry geometry;
-  float attention_epsilon;
-  float per_element, per_value;  // 1 / plane and 1 / (images * plane)
-  bool reduce, differentiate;
-  bool by_out;   // ReLU let pass what is positive in the output
-  bool by_sign;  // ReLU without residual: the output is positive where z is, as the gate is positive
-  bool through_statistics;  // batch norm used the batch's own statistics
-};
 
 // What ReLU let pass: where there is a residual, that is seen in the output, else in z, as the gate is positive.
 enum class Mask { kNone, kByOutput, kByZ };
@@ -575,7 +513,7 @@ __device__ __forceinline__ void differentiate(const Plane<T, L> &x, const Plane<
 }
 
 template <typename T, typename L>
-__global__ void __launch_bounds__(L::block) backward_kernel(const BackwardTask<T> task) {
+__device__ __forceinline__ void backward_planes(const BackwardTask<T> &task) {
   const Backward<T, float> &data = task.data;
   const Place place = locate<L>(task.geometry);
   const int64_t input = place.input * task.geometry.plane, output = place.output * task.geometry.plane;
@@ -618,17 +556,6 @@ __global__ void __launch_bounds__(L::block) backward_kernel(const BackwardTask<T
     differentiate<false>(x, gradient, task.by_sign, norm, gate, place, lines, data.dx + input);
   }
 }
-
-struct ParameterTask {
-  const PlaneSums *sums;
-  const float *plane_stats, *channel_stats, *norm_weight, *norm_bias;
-  Attention<const float> attention;
-  float *dnorm_weight, *dnorm_bias;
-  Attention<float> dattention;
-  int64_t images;
-  int channels, half;
-  int channel_blocks;  // the first blocks are batch norm's, a warp a channel; the others the attention's, one a parameter
-};
 
 __device__ __forceinline__ void norm_gradients(const ParameterTask &task) {
   const int lane = threadIdx.x % 32;
@@ -681,186 +608,12 @@ __device__ __forceinline__ void attention_gradients(const ParameterTask &task) {
 }
 
 // The gradients of all parameters from the sums of the planes; zeros where there are no images.
-static __global__ void __launch_bounds__(kReductionThreads) parameter_kernel(const ParameterTask task) {
+__device__ __forceinline__ void parameter_gradients(const ParameterTask &task) {
   if (static_cast<int>(blockIdx.x) < task.channel_blocks) {
     norm_gradients(task);
   } else {
     attention_gradients(task);
   }
-}
-
-// ---- Launchers
-
-inline int blocks_for(int64_t count, int each) { return static_cast<int>((count + each - 1) / each); }
-
-// use(Layout) with a layout for planes of this many values. The layouts are few, as each costs compile time, and chosen for
-// the planes of ResNets: 56 * 56, 28 * 28, 14 * 14 and 7 * 7 are 49 times a power of two, which seven loads by a power of two
-// of threads, or four by twice as many, cover with few threads idle. Four where 16-bit elements come by the eight: seven
-// would need so many registers that too few threads fit on a multiprocessor to hide the wait for memory.
-template <typename T, int VECTOR, typename Use>
-void with_threads(int plane, Use use) {
-  const int vectors = plane / VECTOR;
-  if constexpr (VECTOR == 8) {
-    if (vectors <= 4 * 32) return use(Layout<VECTOR, 32, 4>());    // 28 * 28
-    if (vectors <= 4 * 128) return use(Layout<VECTOR, 128, 4>());  // 56 * 56
-  } else if constexpr (VECTOR * sizeof(T) == 16) {
-    if (vectors <= 4 * 16) return use(Layout<VECTOR, 16, 4>());    // 14 * 14
-    if (vectors <= 4 * 64) return use(Layout<VECTOR, 64, 4>());    // 28 * 28
-    if (vectors <= 4 * 256) return use(Layout<VECTOR, 256, 4>());  // 56 * 56
-  } else {
-    if (vectors <= 7 * 8) return use(Layout<VECTOR, 8, 7>());      // 7 * 7; in fours 14 * 14
-    if (vectors <= 7 * 32) return use(Layout<VECTOR, 32, 7>());
-    if (VECTOR == 1 && vectors <= 7 * 256) return use(Layout<VECTOR, VECTOR == 1 ? 256 : 32, 7>());
-  }
-  use(Layout<VECTOR, 256, 0>());
-}
-
-// The same, given the pointers' bits or-ed: loads of 16 bytes where planes and pointers allow and planes are not too small
-// for them, of 8 bytes for 16-bit elements, else of one element. (A plane of 4 k + 2 float32 values is too rare for more.)
-template <typename T, typename Use>
-void with_layout(int plane, uintptr_t alignment, Use use) {
-  constexpr int kWide = 16 / sizeof(T);
-  if constexpr (sizeof(T) == 2) {
-    const bool wide = plane % kWide == 0 && alignment % 16 == 0 && plane >= 32 * kWide;
-    if (!wide && plane % 4 == 0 && alignment % 8 == 0) return with_threads<T, 4>(plane, use);
-  }
-  if (plane % kWide == 0 && alignment % 16 == 0) return with_threads<T, kWide>(plane, use);
-  with_threads<T, 1>(plane, use);
-}
-
-inline uintptr_t address(const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); }
-
-inline bool valid(const Shape &shape) {
-  const bool sizes = shape.images >= 0 && shape.channels > 0 && shape.channels < INT_MAX / 2 && shape.plane > 0 &&
-                     shape.plane <= INT_MAX - 512 && shape.half >= 0;
-  return sizes && (shape.half == 0 || shape.channels % (2 * shape.half) == 0);
-}
-
-// launch(layout, grid, geometry) as often as the grid's limit of images makes it necessary.
-template <typename L, typename Launch>
-void over_images(const Shape &shape, bool backwards, Launch launch) {
-  Geometry geometry = {0, static_cast<int>(shape.channels), static_cast<int>(shape.plane), static_cast<int>(shape.half),
-                       backwards};
-  for (int64_t first = 0; first < shape.images; first += BLOCK_END_MAX_GRID_Y) {
-    geometry.first_image = first;
-    const int64_t images = std::min<int64_t>(shape.images - first, BLOCK_END_MAX_GRID_Y);
-    launch(dim3(blocks_for(shape.channels, L::planes), static_cast<unsigned>(images)), geometry);
-  }
-}
-
-template <typename T>
-void launch_forward(const Shape &shape, ForwardTask<T> task, bool backwards, cudaStream_t stream) {
-  const uintptr_t alignment = address(task.data.x) | address(task.data.residual) | address(task.data.out);
-  with_layout<T>(static_cast<int>(shape.plane), alignment, [&](auto layout) {
-    using L = decltype(layout);
-    over_images<L>(shape, backwards, [&](dim3 grid, const Geometry &geometry) {
-      task.geometry = geometry;
-      BLOCK_END_LAUNCH((forward_kernel<T, L>), grid, L::block, stream, task);
-    });
-  });
-}
-
-template <typename T>
-void launch_backward(const Shape &shape, BackwardTask<T> task, bool backwards, cudaStream_t stream) {
-  const Backward<T, float> &data = task.data;
-  const uintptr_t alignment =
-      address(data.x) | address(data.out) | address(data.dout) | address(data.dx) | address(data.dresidual);
-  with_layout<T>(static_cast<int>(shape.plane), alignment, [&](auto layout) {
-    using L = decltype(layout);
-    over_images<L>(shape, backwards, [&](dim3 grid, const Geometry &geometry) {
-      task.geometry = geometry;
-      BLOCK_END_LAUNCH((backward_kernel<T, L>), grid, L::block, stream, task);
-    });
-  });
-}
-
-// How many floats of workspace, aligned to 16 bytes, the passes need. The forward pass uses its workspace only with batch
-// statistics and without Forward.plane_stats.
-inline int64_t forward_workspace(const Shape &shape) { return 2 * shape.images * shape.channels; }
-inline int64_t backward_workspace(const Shape &shape) {
-  return static_cast<int64_t>(sizeof(PlaneSums) / sizeof(float)) * shape.images * shape.channels;
-}
-
-// The forward pass, queued on `stream`. T is float, __half or __nv_bfloat16. Every pointer is one to device memory, to
-// whole elements at least; 16-byte alignment is fastest. Returns cudaErrorInvalidValue for a shape that cannot be, else what
-// the launches returned.
-template <typename T>
-cudaError_t forward_cuda(const Shape &shape, const Options &options, const Forward<T, float> &data, float *workspace,
-                         cudaStream_t stream) {
-  if (!valid(shape)) return cudaErrorInvalidValue;
-  const bool norm = data.norm_weight != nullptr, own = norm && options.batch_statistics, attention = shape.half > 0;
-  ForwardTask<T> task = {data, {}, static_cast<float>(options.norm_epsilon), static_cast<float>(options.attention_epsilon),
-                         attention, true, options.relu, norm && !own};
-  if (own) {
-    if (data.plane_stats == nullptr) task.data.plane_stats = workspace;
-    task.measure = true;
-    task.apply = false;
-    launch_forward(shape, task, false, stream);
-    task.measure = false;
-    task.apply = true;
-  }
-  if (norm && (own || shape.images == 0)) {
-    const ChannelTask channels = {task.data.plane_stats,
-                                  data.running_mean,
-                                  data.running_variance,
-                                  data.channel_stats,
-                                  shape.images,
-                                  shape.plane,
-                                  static_cast<int>(shape.channels),
-                                  static_cast<float>(options.momentum),
-                                  static_cast<float>(1 - options.momentum),
-                                  static_cast<float>(options.norm_epsilon)};
-    const int blocks = blocks_for(shape.channels, kChannelsPerBlock);
-    BLOCK_END_LAUNCH(channel_kernel, dim3(blocks), kReductionThreads, stream, channels);
-  }
-  launch_forward(shape, task, own, stream);
-  return cudaGetLastError();
-}
-
-// The backward pass, likewise; every gradient is written, none added to.
-template <typename T>
-cudaError_t backward_cuda(const Shape &shape, const Options &options, const Backward<T, float> &data, float *workspace,
-                          cudaStream_t stream) {
-  if (!valid(shape)) return cudaErrorInvalidValue;
-  const bool norm = data.norm_weight != nullptr, own = norm && options.batch_statistics;
-  const bool by_out = options.relu && data.out != nullptr;
-  PlaneSums *sums = reinterpret_cast<PlaneSums *>(workspace);
-  BackwardTask<T> task = {data,
-                          sums,
-                          {},
-                          static_cast<float>(options.attention_epsilon),
-                          1.f / static_cast<float>(shape.plane),
-                          1.f / (static_cast<float>(shape.images) * static_cast<float>(shape.plane)),
-                          true,
-                          !own,
-                          by_out,
-                          options.relu && !by_out,
-                          own};
-  launch_backward(shape, task, false, stream);
-  const int channel_blocks = norm ? blocks_for(shape.channels, kChannelsPerBlock) : 0;
-  const int blocks = channel_blocks + static_cast<int>(shape.half);
-  if (blocks > 0) {
-    const ParameterTask parameters = {sums,
-                                      data.plane_stats,
-                                      data.channel_stats,
-                                      data.norm_weight,
-                                      data.norm_bias,
-                                      data.attention,
-                                      data.dnorm_weight,
-                                      data.dnorm_bias,
-                                      data.dattention,
-                                      shape.images,
-                                      static_cast<int>(shape.channels),
-                                      static_cast<int>(shape.half),
-                                      channel_blocks};
-    BLOCK_END_LAUNCH(parameter_kernel, dim3(blocks), kReductionThreads, stream, parameters);
-  }
-  if (own) {
-    task.reduce = false;
-    task.differentiate = true;
-    launch_backward(shape, task, true, stream);
-  }
-  return cudaGetLastError();
 }
 
 }  // namespace block_end

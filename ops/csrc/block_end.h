@@ -34,7 +34,11 @@
 // so a first pass over (x, d) yields a few sums a plane, from which everything else is a linear function of d g, u, xc and 1.
 #pragma once
 
+#ifdef __CUDACC_RTC__
+#include "nvrtc_headers.h"
+#else
 #include <cstdint>
+#endif
 
 namespace block_end {
 

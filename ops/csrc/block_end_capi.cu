@@ -1,59 +1,64 @@
-// The C interface to the CUDA kernels.
+// The C interface to the CUDA kernels, compiled with them by nvcc and launched by CUDA's runtime.
 #include "block_end_capi.h"
 
 #include "block_end.cuh"
+#include "block_end_launch.h"
+
+// The tests, which run the kernels on a CPU, replace this definition.
+#ifndef BLOCK_END_LAUNCH
+#define BLOCK_END_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
+#endif
 
 namespace {
 
-using block_end::Attention;
-using block_end::Backward;
-using block_end::Forward;
-using block_end::Options;
-using block_end::Shape;
+using block_end::BackwardTask;
+using block_end::ChannelTask;
+using block_end::ForwardTask;
+using block_end::Grid;
+using block_end::kReductionThreads;
+using block_end::ParameterTask;
 
-Shape shape_of(const int64_t *shape) { return {shape[0], shape[1], shape[2], shape[3]}; }
-
-Options options_of(int relu, int batch_statistics, const double *values) {
-  return {relu != 0, batch_statistics != 0, values[0], values[1], values[2]};
+template <typename T, typename L>
+__global__ void __launch_bounds__(L::block) forward_kernel(const ForwardTask<T> task) {
+  block_end::forward_planes<T, L>(task);
 }
 
-template <typename P>
-P *at(void *const *pointers, int index) {
-  return static_cast<P *>(pointers[index]);
+template <typename T, typename L>
+__global__ void __launch_bounds__(L::block) backward_kernel(const BackwardTask<T> task) {
+  block_end::backward_planes<T, L>(task);
 }
 
-template <typename P>
-Attention<P> attention_at(void *const *p, int first) {
-  return {at<P>(p, first), at<P>(p, first + 1), at<P>(p, first + 2), at<P>(p, first + 3), at<P>(p, first + 4),
-          at<P>(p, first + 5)};
+__global__ void __launch_bounds__(kReductionThreads) channel_kernel(const ChannelTask task) {
+  block_end::channel_statistics(task);
 }
 
-template <typename T>
-int forward(const Shape &shape, const Options &options, void *const *p, float *workspace, cudaStream_t stream) {
-  const Forward<T, float> data = {
-      at<const T>(p, 0),     at<const T>(p, 1),  at<const float>(p, 2), at<const float>(p, 3),
-      at<float>(p, 4),       at<float>(p, 5),    attention_at<const float>(p, 6),
-      at<T>(p, 12),          at<float>(p, 13),   at<float>(p, 14)};
-  return block_end::forward_cuda(shape, options, data, workspace, stream);
+__global__ void __launch_bounds__(kReductionThreads) parameter_kernel(const ParameterTask task) {
+  block_end::parameter_gradients(task);
 }
 
-template <typename T>
-int backward(const Shape &shape, const Options &options, void *const *p, float *workspace, cudaStream_t stream) {
-  const Backward<T, float> data = {at<const T>(p, 0),
-                                   at<const T>(p, 1),
-                                   at<const T>(p, 2),
-                                   at<const float>(p, 3),
-                                   at<const float>(p, 4),
-                                   attention_at<const float>(p, 5),
-                                   at<const float>(p, 11),
-                                   at<const float>(p, 12),
-                                   at<T>(p, 13),
-                                   at<T>(p, 14),
-                                   at<float>(p, 15),
-                                   at<float>(p, 16),
-                                   attention_at<float>(p, 17)};
-  return block_end::backward_cuda(shape, options, data, workspace, stream);
-}
+struct RuntimeLauncher {
+  using Float16 = __half;
+  using BFloat16 = __nv_bfloat16;
+  cudaStream_t stream;
+
+  explicit RuntimeLauncher(void *queue) : stream(static_cast<cudaStream_t>(queue)) {}
+
+  template <typename T, typename L>
+  void forward(const Grid &grid, const ForwardTask<T> &task) {
+    BLOCK_END_LAUNCH((forward_kernel<T, L>), dim3(grid.x, grid.y), grid.threads, stream, task);
+  }
+  template <typename T, typename L>
+  void backward(const Grid &grid, const BackwardTask<T> &task) {
+    BLOCK_END_LAUNCH((backward_kernel<T, L>), dim3(grid.x, grid.y), grid.threads, stream, task);
+  }
+  void channels(const Grid &grid, const ChannelTask &task) {
+    BLOCK_END_LAUNCH(channel_kernel, dim3(grid.x, grid.y), grid.threads, stream, task);
+  }
+  void parameters(const Grid &grid, const ParameterTask &task) {
+    BLOCK_END_LAUNCH(parameter_kernel, dim3(grid.x, grid.y), grid.threads, stream, task);
+  }
+  int error() { return cudaGetLastError(); }
+};
 
 }  // namespace
 
@@ -61,28 +66,22 @@ extern "C" {
 
 int block_end_forward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
                       void *const *pointers, float *workspace, void *stream) {
-  const Shape sizes = shape_of(shape);
-  const Options options = options_of(relu, batch_statistics, values);
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  if (dtype == 0) return forward<float>(sizes, options, pointers, workspace, queue);
-  if (dtype == 1) return forward<__half>(sizes, options, pointers, workspace, queue);
-  if (dtype == 2) return forward<__nv_bfloat16>(sizes, options, pointers, workspace, queue);
-  return cudaErrorInvalidValue;
+  RuntimeLauncher launcher(stream);
+  return block_end::forward(launcher, dtype, shape, relu, batch_statistics, values, pointers, workspace);
 }
 
 int block_end_backward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
                        void *const *pointers, float *workspace, void *stream) {
-  const Shape sizes = shape_of(shape);
-  const Options options = options_of(relu, batch_statistics, values);
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  if (dtype == 0) return backward<float>(sizes, options, pointers, workspace, queue);
-  if (dtype == 1) return backward<__half>(sizes, options, pointers, workspace, queue);
-  if (dtype == 2) return backward<__nv_bfloat16>(sizes, options, pointers, workspace, queue);
-  return cudaErrorInvalidValue;
+  RuntimeLauncher launcher(stream);
+  return block_end::backward(launcher, dtype, shape, relu, batch_statistics, values, pointers, workspace);
 }
 
-int64_t block_end_forward_workspace(const int64_t *shape) { return block_end::forward_workspace(shape_of(shape)); }
-int64_t block_end_backward_workspace(const int64_t *shape) { return block_end::backward_workspace(shape_of(shape)); }
+int64_t block_end_forward_workspace(const int64_t *shape) {
+  return block_end::forward_workspace(block_end::shape_of(shape));
+}
+int64_t block_end_backward_workspace(const int64_t *shape) {
+  return block_end::backward_workspace(block_end::shape_of(shape));
+}
 
 const char *block_end_error(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
 }

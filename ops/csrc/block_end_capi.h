@@ -3,8 +3,10 @@
 //
 // dtype: 0 float32, 1 float16, 2 bfloat16. shape: images, channels, plane, half. relu and batch_statistics: 0 or 1. values:
 // momentum, batch norm's epsilon, the attention's epsilon. pointers: the members of Forward or Backward in order, with the six
-// members of an Attention in its place; null where block_end.h says so. stream: a cudaStream_t. The functions return
-// cudaError_t values: 0 for none.
+// members of an Attention in its place; null where block_end.h says so. stream: a cudaStream_t or CUstream, which are one. The
+// functions return an error that block_end_error knows: 0 for none.
+//
+// block_end_capi.cu and block_end_driver.cc are two libraries that have these functions.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,29 @@
+// What NVRTC compiles: the kernels of one type and layout, or those that have none, by plain names for block_end_driver.cc.
+//
+// BLOCK_END_TYPE: float, __half or __nv_bfloat16. BLOCK_END_VECTOR, _THREADS, _LOADS: of the Layout.
+#include "block_end.cuh"
+
+#ifdef BLOCK_END_TYPE
+
+using Element = BLOCK_END_TYPE;
+using Planes = block_end::Layout<BLOCK_END_VECTOR, BLOCK_END_THREADS, BLOCK_END_LOADS>;
+
+extern "C" __global__ void __launch_bounds__(Planes::block) forward(const block_end::ForwardTask<Element> task) {
+  block_end::forward_planes<Element, Planes>(task);
+}
+
+extern "C" __global__ void __launch_bounds__(Planes::block) backward(const block_end::BackwardTask<Element> task) {
+  block_end::backward_planes<Element, Planes>(task);
+}
+
+#else
+
+extern "C" __global__ void __launch_bounds__(block_end::kReductionThreads) channels(const block_end::ChannelTask task) {
+  block_end::channel_statistics(task);
+}
+
+extern "C" __global__ void __launch_bounds__(block_end::kReductionThreads) parameters(const block_end::ParameterTask task) {
+  block_end::parameter_gradients(task);
+}
+
+#endif

@@ -1,0 +1,70 @@
+// A stand-in for libcuda.so.1, CUDA's driver, as far as block_end_driver.cc uses it: it tells of each launch and launches
+// nothing. What is loaded as machine code is text, as the test gave it.
+//
+// There is one context, that of every stream. Like the driver, it refuses calls without a current context.
+#include <cstdint>
+#include <string>
+
+namespace {
+
+using Observer = int (*)(const char *kernel, const char *code, const unsigned *sizes, const void *stream, const void *task);
+
+struct Function {
+  std::string code, name;
+};
+
+int context, in_context;
+int failing_load;  // what cuModuleLoadData returns
+int loads;
+Observer observe = nullptr;
+
+}  // namespace
+
+extern "C" {
+
+void stand_in_observe(Observer observer) { observe = observer; }
+void stand_in_fail(int error) { failing_load = error; }
+int stand_in_loads() { return loads; }
+int stand_in_left() { return in_context; }  // 0 between calls: each push has its pop
+
+int cuGetErrorString(int error, const char **text) {
+  *text = error == 209 ? "no kernel image is available for execution on the device" : nullptr;
+  return *text == nullptr;
+}
+int cuStreamGetCtx(void *, void **found) {
+  *found = &context;
+  return 0;
+}
+int cuCtxPushCurrent_v2(void *pushed) {
+  ++in_context;
+  return pushed == &context ? 0 : 201;
+}
+int cuCtxPopCurrent_v2(void **popped) {
+  *popped = &context;
+  return in_context-- > 0 ? 0 : 201;
+}
+int cuCtxGetDevice(int *device) {
+  *device = 3;
+  return in_context ? 0 : 201;
+}
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  *value = attribute == 75 ? 8 : 6;  // compute capability 8.6
+  return device == 3 && (attribute == 75 || attribute == 76) ? 0 : 1;
+}
+int cuModuleLoadData(void **module, const void *image) {
+  ++loads;
+  *module = new std::string(static_cast<const char *>(image));
+  return in_context ? failing_load : 201;
+}
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+  *function = new Function{*static_cast<std::string *>(module), name};
+  return 0;
+}
+int cuLaunchKernel(void *launched, unsigned x, unsigned y, unsigned z, unsigned block_x, unsigned block_y, unsigned block_z,
+                   unsigned shared_bytes, void *stream, void **arguments, void **) {
+  const auto function = static_cast<const Function *>(launched);
+  const unsigned sizes[] = {x, y, z, block_x, block_y, block_z, shared_bytes};
+  if (!in_context) return 201;
+  return observe(function->name.c_str(), function->code.c_str(), sizes, stream, arguments[0]);
+}
+}
