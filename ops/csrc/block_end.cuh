@@ -35,11 +35,6 @@ namespace block_end {
 
 // ---- How threads read a plane
 
-template <typename T, int VECTOR>
-struct alignas(sizeof(T) * VECTOR) Vector {
-  T element[VECTOR];
-};
-
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(__half value) { return __half2float(value); }
 __device__ __forceinline__ float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
@@ -58,6 +53,46 @@ template <>
 __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float value) {
   return __float2bfloat16_rn(value);
 }
+
+// VECTOR elements, which a thread loads and stores at once.
+template <typename T, int VECTOR, bool IN_WORDS = sizeof(T) == 2 && (VECTOR > 1)>
+struct alignas(sizeof(T) * VECTOR) Vector {
+  T element[VECTOR];
+
+  __device__ __forceinline__ float get(int e) const { return to_float(element[e]); }
+  // In the order of the elements, from the first on.
+  __device__ __forceinline__ void set(int e, float value) { element[e] = from_float<T>(value); }
+  __device__ __forceinline__ void clear(int e) { element[e] = from_float<T>(0.f); }
+  __device__ __forceinline__ void forget_origin() {}
+};
+
+// The same for 16-bit elements, two in a word. From sm_100 on, the compiler takes a vector of such elements for an integer of
+// 64 bits, and its arithmetic on that takes twice as many registers.
+template <typename T, int VECTOR>
+struct alignas(sizeof(T) * VECTOR) Vector<T, VECTOR, true> {
+  uint32_t word[VECTOR / 2];
+
+  __device__ __forceinline__ float get(int e) const {
+    const unsigned short bits = static_cast<unsigned short>(word[e / 2] >> (e % 2 * 16));
+    T element;
+    memcpy(&element, &bits, sizeof(bits));
+    return to_float(element);
+  }
+  __device__ __forceinline__ void set(int e, float value) {
+    const T element = from_float<T>(value);
+    unsigned short bits;
+    memcpy(&bits, &element, sizeof(bits));
+    word[e / 2] = e % 2 == 0 ? bits : word[e / 2] | static_cast<uint32_t>(bits) << 16;
+  }
+  __device__ __forceinline__ void clear(int e) { word[e / 2] &= e % 2 == 0 ? 0xffff0000u : 0x0000ffffu; }
+  // The compiler would otherwise convert a plane to float32 once for all passes over it, and hold each element in a register.
+  __device__ __forceinline__ void forget_origin() {
+#ifdef __CUDA_ARCH__
+#pragma unroll
+    for (uint32_t &each : word) asm volatile("" : "+r"(each));
+#endif
+  }
+};
 
 // 2^value with a relative error below 2^-22; what float32 cannot hold becomes 0 or infinity.
 __device__ __forceinline__ float exp2_fast(float value) {
@@ -89,22 +124,6 @@ __device__ __forceinline__ void for_vectors(int vectors, int thread, Body body) 
   }
 }
 
-// The same values, of unknown origin to the compiler. It would otherwise convert a plane of 16-bit elements to float32 once
-// for all passes over it, and hold each in a register of its own.
-template <typename T, int VECTOR>
-__device__ __forceinline__ Vector<T, VECTOR> opaque(Vector<T, VECTOR> values) {
-#ifdef __CUDA_ARCH__
-  if constexpr (sizeof(T) == 2 && VECTOR > 1) {
-    uint32_t words[VECTOR / 2];
-    memcpy(words, &values, sizeof(values));
-#pragma unroll
-    for (uint32_t &word : words) asm volatile("" : "+r"(word));
-    memcpy(&values, words, sizeof(values));
-  }
-#endif
-  return values;
-}
-
 // One plane as its threads read it: from registers after load(), or from memory each time where the layout has none.
 template <typename T, typename L>
 struct Plane {
@@ -117,7 +136,11 @@ struct Plane {
     if constexpr (L::loads > 0) for_vectors<L>(vectors, thread, [&](int slot, int index) { kept[slot] = source[index]; });
   }
   __device__ __forceinline__ Values at(int slot, int index) const {
-    if constexpr (L::loads > 0) return opaque(kept[slot]);
+    if constexpr (L::loads > 0) {
+      Values values = kept[slot];
+      values.forget_origin();
+      return values;
+    }
     return source[index];
   }
 };
@@ -255,7 +278,7 @@ __device__ __forceinline__ float2 measure_plane(const Plane<T, L> &x, const Plac
   for_vectors<L>(place.vectors, place.thread, [&](int slot, int index) {
     const auto values = x.at(slot, index);
 #pragma unroll
-    for (int e = 0; e < L::vector; ++e) sum[0] += to_float(values.element[e]);
+    for (int e = 0; e < L::vector; ++e) sum[0] += values.get(e);
   });
   sum_over_plane<L>(sum, of_sum);
   const float mean = sum[0] / plane;
@@ -263,7 +286,7 @@ __device__ __forceinline__ float2 measure_plane(const Plane<T, L> &x, const Plac
     const auto values = x.at(slot, index);
 #pragma unroll
     for (int e = 0; e < L::vector; ++e) {
-      const float deviation = to_float(values.element[e]) - mean;
+      const float deviation = values.get(e) - mean;
       squares[0] = fmaf(deviation, deviation, squares[0]);
     }
   });
@@ -282,11 +305,11 @@ __device__ __forceinline__ void apply_plane(const Plane<T, L> &x, const Plane<T,
     if (has_residual) added = residual.at(slot, index);
 #pragma unroll
     for (int e = 0; e < L::vector; ++e) {
-      const float element = to_float(values.element[e]);
+      const float element = values.get(e);
       float y = norm(element) * (SPATIAL ? gate(element - gate.center) : gate.constant);
-      if (has_residual) y += to_float(added.element[e]);
+      if (has_residual) y += added.get(e);
       if (relu && y < 0.f) y = 0.f;
-      result.element[e] = from_float<T>(y);
+      result.set(e, y);
     }
     reinterpret_cast<Values *>(out)[index] = result;
   });
@@ -393,11 +416,12 @@ __device__ __forceinline__ void mask_gradient(Plane<T, L> &gradient, const Plane
       const Values of_signs = signs.at(slot, index);
 #pragma unroll
       for (int e = 0; e < L::vector; ++e) {
-        float sign = to_float(of_signs.element[e]);
+        float sign = of_signs.get(e);
         if (MASK == Mask::kByZ) sign = norm(sign);
-        if (!(sign > 0.f)) values.element[e] = from_float<T>(0.f);
+        if (!(sign > 0.f)) values.clear(e);
       }
-      if constexpr (L::loads > 0) gradient.kept[slot] = opaque(values);
+      values.forget_origin();
+      if constexpr (L::loads > 0) gradient.kept[slot] = values;
     }
     if (MASK != Mask::kByZ && dresidual != nullptr) reinterpret_cast<Values *>(dresidual)[index] = values;
   });
@@ -419,8 +443,8 @@ __device__ __forceinline__ void accumulate(const Plane<T, L> &x, const Plane<T, 
     const auto gradients = gradient.at(slot, index);
 #pragma unroll
     for (int e = 0; e < L::vector; ++e) {
-      const float element = to_float(values.element[e]), xc = element - gate.center;
-      float d = to_float(gradients.element[e]);
+      const float element = values.get(e), xc = element - gate.center;
+      float d = gradients.get(e);
       if (still_masked<L>(by_sign, norm, element)) d = 0.f;
       if (SPATIAL) {
         const float g = gate(xc), dg = d * g, dgz = dg * norm(element);
@@ -497,8 +521,8 @@ __device__ __forceinline__ void differentiate(const Plane<T, L> &x, const Plane<
     Values result;
 #pragma unroll
     for (int e = 0; e < L::vector; ++e) {
-      const float element = to_float(values.element[e]), xc = element - gate.center;
-      float d = to_float(gradients.element[e]), derivative;
+      const float element = values.get(e), xc = element - gate.center;
+      float d = gradients.get(e), derivative;
       if (still_masked<L>(by_sign, norm, element)) d = 0.f;
       if (SPATIAL) {
         const float g = gate(xc), dg = d * g, dgz = dg * norm(element), u = fmaf(-dgz, g, dgz);
@@ -506,7 +530,7 @@ __device__ __forceinline__ void differentiate(const Plane<T, L> &x, const Plane<
       } else {
         derivative = fmaf(whole_plane, d, lines.rest(xc));
       }
-      result.element[e] = from_float<T>(derivative);
+      result.set(e, derivative);
     }
     reinterpret_cast<Values *>(dx)[index] = result;
   });
