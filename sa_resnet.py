@@ -23,7 +23,7 @@ from attention import attention_layer
 from attention.base import Attention
 from attention.fixed_convolution import FoldedNorm, fold_norm
 from attention.initial_values import uniform_by_fan_in
-from ops.batch_norm import BatchNorm2D
+from ops.batch_norm import BatchNorm2D, apply_norm
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -177,7 +177,7 @@ class ResidualBlock(nn.Layer):
         """relu(attention(last_norm(out)) + shortcut(x)); ``out``: of the block's last convolution, ``x``: the block's input."""
         identity = x if self.downsample is None else self.downsample(x)
         if self.at_end is None:
-            return self.last_norm(out, residual=identity)
+            return apply_norm(self.last_norm, out, residual=identity)
         return getattr(self, self.at_end).end_block(out, self.last_norm, identity)
 
 
@@ -214,7 +214,7 @@ class BasicBlock(ResidualBlock):
         self.add_ends(in_channels, planes, stride, attention, planes)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x), relu=True)
+        out = apply_norm(self.bn1, self.conv1(x), relu=True)
         return self.end(self.attend_inside(self.conv2(out)), x)
 
 
@@ -243,8 +243,8 @@ class Bottleneck(ResidualBlock):
         self.add_ends(in_channels, out_channels, stride, attention, planes)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x), relu=True)
-        out = self.bn2(self.attend_inside(self.conv2(out)), relu=True)
+        out = apply_norm(self.bn1, self.conv1(x), relu=True)
+        out = apply_norm(self.bn2, self.attend_inside(self.conv2(out)), relu=True)
         return self.end(self.conv3(out), x)
 
 
@@ -288,7 +288,7 @@ class ResNet(nn.Layer):
                     layer.last_norm.weight.set_value(paddle.zeros_like(layer.last_norm.weight))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.bn1(self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
+        x = self.maxpool(apply_norm(self.bn1, self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 512 * expansion, H / 32, W / 32]
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] -> [N, C]
 

@@ -5,10 +5,9 @@ from typing import Optional, Union
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ops.batch_norm import BatchNorm2D
+from ops.batch_norm import BatchNorm2D, finished
 
 BLOCK = 8  # channels that runtimes keep together with AVX2
 PLANES = 2
@@ -96,9 +95,7 @@ class FoldedNorm(nn.Layer):
     """What remains of a batch norm that a convolution has taken in: the addition of the ``residual`` with ReLU, or ``relu``."""
 
     def forward(self, x: Tensor, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
-        if residual is not None:
-            return F.relu(x + residual)
-        return F.relu(x) if relu else x
+        return finished(x, residual, relu)
 
 
 def fold_norm(owner: nn.Layer, conv: str, norm: str) -> None:

@@ -53,7 +53,7 @@ class ShuffleAttention(Attention):
 
         ``norm``: applied to x first.
         """
-        if norm is not None and (self.gate == "conv" or not fused.usable(x)):
+        if norm is not None and (self.gate == "conv" or not isinstance(norm, BatchNorm2D) or not fused.usable(x)):
             x, norm = norm(x), None
         if self.gate == "scale":
             parameters = (self.cweight, self.cbias, self.sweight, self.sbias, self.gn.weight, self.gn.bias)

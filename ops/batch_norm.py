@@ -46,9 +46,24 @@ def batch_norm_reference(x: Tensor, norm: Norm, residual: Optional[Tensor] = Non
         momentum=norm.momentum,
         epsilon=norm.epsilon,
     )
+    return finished(y, residual, relu)
+
+
+def finished(y: Tensor, residual: Optional[Tensor], relu: bool) -> Tensor:
+    """What follows a batch norm in a residual block, in plain operators: relu(y + residual); relu(y) with ``relu``; y."""
     if residual is not None:
         return F.relu(y + residual)
     return F.relu(y) if relu else y
+
+
+def apply_norm(norm: nn.Layer, x: Tensor, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
+    """``norm``(x, residual, relu), whatever kind of batch norm it is.
+
+    paddle.nn.SyncBatchNorm.convert_sync_batchnorm puts layers that only normalise in the place of every BatchNorm2D.
+    """
+    if isinstance(norm, nn.SyncBatchNorm):
+        return finished(norm(x), residual, relu)
+    return norm(x, residual, relu)
 
 
 def batch_norm(x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
@@ -62,8 +77,12 @@ def fusable(x: Tensor, norm: Optional[Norm]) -> bool:
     """Whether ``block_end`` can process x, with ``norm`` (None: none) before it."""
     if not fused.usable(x):
         return False
+    if norm is None:
+        return True
+    if norm.running_mean.dtype != _type_of_parameters(x):  # a copy of another type would not be updated
+        return False
     # Paddle's batch norm returns x unchanged where a channel has a single value; the fused operator would not
-    return norm is None or not norm.training or x.shape[0] * x.shape[2] * x.shape[3] > 1
+    return not norm.training or x.shape[0] * x.shape[2] * x.shape[3] > 1
 
 
 def block_end(
@@ -74,10 +93,12 @@ def block_end(
     x [N, C, H, W] -> the same shape. None leaves a step out; ``attention``: the six parameters of Shuffle Attention. Requires
     ``fusable(x, norm)``.
     """
-    none = _absent(x.dtype, str(x.place))
+    kind = _type_of_parameters(x)
+    none = _absent(kind, x.place.gpu_device_id() if x.place.is_gpu_place() else None)
     norm = norm or Norm(none, none, none, none, False)
     half = attention[0].shape[1] if attention else 0
-    tensors = [*norm[:4], *(attention or [none] * 6)]
+    # Mixed precision of level O2 keeps parameters in 16 bits
+    tensors = [value if value.dtype == kind else value.astype(kind) for value in (*norm[:4], *(attention or [none] * 6))]
     statistics = (norm.training, norm.momentum, norm.epsilon)
     if residual is not None:
         return fused.run("block_end", _dense(x), _dense(residual.astype(x.dtype)), *tensors, half, *statistics)
@@ -89,10 +110,13 @@ def _dense(x):
     return x if x.is_contiguous() else x.contiguous()
 
 
+def _type_of_parameters(x):
+    return paddle.float64 if x.dtype == paddle.float64 else paddle.float32  # also for feature maps of 16 bits
+
+
 @functools.cache
-def _absent(dtype, place):
-    # Stands for an input that does not apply. Parameters are float32 for feature maps in half precision.
-    return paddle.empty([0], dtype if dtype == paddle.float64 else paddle.float32)
+def _absent(dtype, device):
+    return paddle.empty([0], dtype)  # stands for an input that does not apply
 
 
 class BatchNorm2D(nn.BatchNorm2D):

@@ -73,7 +73,7 @@ def usable(x: Tensor) -> bool:
         return _refuse(f"they have no code for {x.dtype} on {'a GPU' if on_gpu else 'a CPU'}")
     obstacle = _obstacle(on_gpu)
     if on_gpu and obstacle is None:
-        obstacle = _obstacle_of_maps(TYPES_ON_GPU.index(x.dtype), x.shape[2] * x.shape[3])
+        obstacle = _obstacle_of_map(x)
     return obstacle is None or _refuse(obstacle)
 
 
@@ -128,6 +128,16 @@ def _load_kernels(operators):
     global _kernels
     _kernels = cuda_kernels.load()
     use_kernels(operators, _kernels.library)
+
+
+def _obstacle_of_map(x: Tensor) -> Optional[str]:
+    """Why the loaded kernels cannot process this feature map on a GPU; None if they can."""
+    device, current = x.place.gpu_device_id(), paddle.base.framework._current_expected_place().get_device_id()
+    if device != current:  # Paddle gives an operator the stream of the current one
+        return f"a feature map is on gpu:{device} and the current device is gpu:{current}: call paddle.set_device before"
+    if paddle.base.core.use_layout_autotune():
+        return "paddle.incubate.autotune may store feature maps as NHWC, behind the operators: switch its layout off"
+    return _obstacle_of_maps(TYPES_ON_GPU.index(x.dtype), x.shape[2] * x.shape[3])
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """The fused operators against the plain ones: outputs, every gradient, running statistics."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -9,7 +10,7 @@ import pytest
 from attention.shuffle_attention import ShuffleAttention
 from networks import build_network
 from ops import fused
-from ops.batch_norm import BatchNorm2D, Norm, batch_norm, batch_norm_reference
+from ops.batch_norm import BatchNorm2D, Norm, batch_norm, batch_norm_reference, fusable
 from ops.shuffle_functional import shuffle_attention, shuffle_attention_reference
 
 pytestmark = pytest.mark.python_independent
@@ -202,3 +203,59 @@ def test_a_traced_network_holds_plain_operators_only(tmp_path):
     assert "block_norm" not in operators
     images = paddle.randn([2, 3, 64, 64])
     np.testing.assert_allclose(loaded(images).numpy(), network(images).numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_parameters_of_sixteen_bits_are_computed_with_as_their_values():
+    maps, norm, attention = random_case((2, 8, 5, 4, 2))
+    x, residual, loss_weight = (paddle.to_tensor(value, dtype="float32") for value in maps)
+    running = [paddle.to_tensor(value, dtype="float32") for value in norm[2:]]
+
+    def gradients(kind):
+        """The output and the gradients of the parameters, which have this type and the values of bfloat16."""
+        own = [paddle.to_tensor(value, dtype="float32").astype("bfloat16").astype(kind) for value in (*norm[:2], *attention)]
+        for parameter in own:
+            parameter.stop_gradient = False
+        bundle = Norm(*own[:2], *running, training=False)
+        out = shuffle_attention(x, *own[2:], 2, residual, bundle)
+        found = paddle.grad((out * loss_weight).sum(), own)
+        assert all(gradient.dtype == parameter.dtype for gradient, parameter in zip(found, own))
+        return [value.astype("float32").numpy() for value in (out, *found)]
+
+    for found, expected in zip(gradients("bfloat16"), gradients("float32")):
+        np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-6)
+
+
+def test_running_statistics_of_another_type_are_left_to_paddle():
+    statistics = [paddle.ones([4], "float64")] * 2
+    norm = Norm(paddle.ones([4]), paddle.zeros([4]), *statistics, training=True)
+    assert not fusable(paddle.ones([2, 4, 3, 3]), norm)
+    assert fusable(paddle.ones([2, 4, 3, 3], "float64"), norm)
+
+
+@pytest.mark.parametrize("net", ["sa_resnet50", "resnet18"])
+def test_a_network_with_paddle_s_synchronised_batch_norm_computes_the_same(net, monkeypatch):
+    def normalise(layer, x):  # of one process; Paddle has it for GPUs alone
+        return batch_norm_reference(x, BatchNorm2D.norm(layer))
+
+    monkeypatch.setattr(paddle.nn.SyncBatchNorm, "forward", normalise)
+    paddle.seed(0)
+    network = build_network(net, 3)
+    network.train()
+    images = paddle.to_tensor(np.random.default_rng(0).normal(size=(2, 3, 33, 33)).astype("float32"))
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    expected = network(images).numpy()
+    network.set_state_dict(state)  # the running statistics
+    network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    assert not any(isinstance(layer, BatchNorm2D) for layer in network.sublayers())
+    np.testing.assert_allclose(network(images).numpy(), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("device", "autotune", "said"), [(1, False, "a feature map is on gpu:1"), (0, True, "NHWC"), (0, False, None)]
+)
+def test_maps_that_the_kernels_cannot_take_are_refused_with_the_remedy(device, autotune, said, monkeypatch):
+    place = SimpleNamespace(gpu_device_id=lambda: device)
+    monkeypatch.setattr(paddle.base.framework, "_current_expected_place", lambda: SimpleNamespace(get_device_id=lambda: 0))
+    monkeypatch.setattr(paddle.base.core, "use_layout_autotune", lambda: autotune)
+    found = fused._obstacle_of_map(SimpleNamespace(place=place, dtype=paddle.float32, shape=[2, 3, 5, 7]))
+    assert found is None if said is None else said in found
