@@ -16,6 +16,9 @@ CLIENTS =
 # Arguments for `make notebook`, as in `make NOTEBOOK="--output executed.ipynb" notebook`.
 NOTEBOOK =
 
+# Arguments for `make gpu-check`, as in `make GPU_CHECK="--batch 128" gpu-check`.
+GPU_CHECK =
+
 # The demo writes only to this folder: work/dataset and runs/ belong to the user.
 DEMO           := work/demo
 DEMO_DATA      := $(DEMO)/dataset
@@ -35,7 +38,7 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
 .PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile hostile-serve browser torture notebook lint format docs \
-        bench clean
+        bench gpu-check clean
 .NOTPARALLEL:
 
 help:
@@ -53,6 +56,7 @@ help:
 	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
 	@echo 'make bench   time data loading, a training step, the cost of attention and serving'
+	@echo 'make gpu-check  check the fused operators on a GPU, and print a block of text to report'
 	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
 	@echo 'make clean   remove the demo and caches; .venv, work/dataset and runs/ stay'
 
@@ -120,6 +124,10 @@ format: setup-dev
 
 docs: setup
 	$(VENV_PYTHON) docs/write_settings.py
+
+# In one block of text: what the fused operators do on this machine's GPU, or, without one, on its CPU.
+gpu-check: setup
+	@$(VENV_PYTHON) benchmarks/gpu_check.py $(GPU_CHECK)
 
 bench: setup
 	$(VENV_PYTHON) benchmarks/input_pipeline.py

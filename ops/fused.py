@@ -71,7 +71,7 @@ def usable(x: Tensor) -> bool:
     on_gpu = x.place.is_gpu_place()
     if x.dtype not in (TYPES_ON_GPU if on_gpu else TYPES_ON_CPU):
         return _refuse(f"they have no code for {x.dtype} on {'a GPU' if on_gpu else 'a CPU'}")
-    obstacle = _obstacle(on_gpu)
+    obstacle = _obstacle(on_gpu=on_gpu)  # by its name everywhere: the cache tells the two ways apart
     if on_gpu and obstacle is None:
         obstacle = _obstacle_of_map(x)
     return obstacle is None or _refuse(obstacle)
