@@ -222,7 +222,7 @@ def test_parameters_of_sixteen_bits_are_computed_with_as_their_values():
         return [value.astype("float32").numpy() for value in (out, *found)]
 
     for found, expected in zip(gradients("bfloat16"), gradients("float32")):
-        np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-6)
+        np.testing.assert_allclose(found, expected, rtol=2**-7, atol=1e-6)  # Paddle 2.6 cuts the bits off
 
 
 def test_running_statistics_of_another_type_are_left_to_paddle():
