@@ -132,9 +132,10 @@ def _load_kernels(operators):
 
 def _obstacle_of_map(x: Tensor) -> Optional[str]:
     """Why the loaded kernels cannot process this feature map on a GPU; None if they can."""
-    device, current = x.place.gpu_device_id(), paddle.base.framework._current_expected_place().get_device_id()
-    if device != current:  # Paddle gives an operator the stream of the current one
-        return f"a feature map is on gpu:{device} and the current device is gpu:{current}: call paddle.set_device before"
+    device, current = x.place.gpu_device_id(), paddle.base.framework._current_expected_place()
+    if not hasattr(current, "get_device_id") or current.get_device_id() != device:  # Paddle gives an operator its stream
+        now = paddle.get_device()
+        return f"a feature map is on gpu:{device} and the current device is {now}: call paddle.set_device before"
     if paddle.base.core.use_layout_autotune():
         return "paddle.incubate.autotune may store feature maps as NHWC, behind the operators: switch its layout off"
     return _obstacle_of_maps(TYPES_ON_GPU.index(x.dtype), x.shape[2] * x.shape[3])

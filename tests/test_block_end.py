@@ -251,11 +251,18 @@ def test_a_network_with_paddle_s_synchronised_batch_norm_computes_the_same(net, 
 
 
 @pytest.mark.parametrize(
-    ("device", "autotune", "said"), [(1, False, "a feature map is on gpu:1"), (0, True, "NHWC"), (0, False, None)]
+    ("device", "current", "autotune", "said"),
+    [
+        (1, {"get_device_id": lambda: 0}, False, "a feature map is on gpu:1"),
+        (0, {}, False, "a feature map is on gpu:0 and the current device is cpu"),
+        (0, {"get_device_id": lambda: 0}, True, "NHWC"),
+        (0, {"get_device_id": lambda: 0}, False, None),
+    ],
 )
-def test_maps_that_the_kernels_cannot_take_are_refused_with_the_remedy(device, autotune, said, monkeypatch):
+def test_maps_that_the_kernels_cannot_take_are_refused_with_the_remedy(device, current, autotune, said, monkeypatch):
     place = SimpleNamespace(gpu_device_id=lambda: device)
-    monkeypatch.setattr(paddle.base.framework, "_current_expected_place", lambda: SimpleNamespace(get_device_id=lambda: 0))
+    monkeypatch.setattr(paddle, "get_device", lambda: "cpu")
+    monkeypatch.setattr(paddle.base.framework, "_current_expected_place", lambda: SimpleNamespace(**current))
     monkeypatch.setattr(paddle.base.core, "use_layout_autotune", lambda: autotune)
     found = fused._obstacle_of_map(SimpleNamespace(place=place, dtype=paddle.float32, shape=[2, 3, 5, 7]))
     assert found is None if said is None else said in found

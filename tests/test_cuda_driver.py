@@ -449,6 +449,13 @@ def test_a_size_that_cannot_be_compiled_leaves_the_plain_operators_to_it(opened,
         def is_gpu_place(self):
             return True
 
+        def gpu_device_id(self):
+            return 0
+
+        get_device_id = gpu_device_id
+
+    monkeypatch.setattr(paddle.base.framework, "_current_expected_place", OnGpu)
+
     class Map(paddle.Tensor):
         place = OnGpu()
 
