@@ -66,7 +66,7 @@ class ProgramProcess:
 
 def _write(file: BinaryIO, array: np.ndarray) -> None:
     whole = io.BytesIO()
-    np.lib.format.write_array(whole, np.ascontiguousarray(array), allow_pickle=False)
+    np.lib.format.write_array(whole, np.ascontiguousarray(array))
     file.write(LENGTH.pack(whole.tell()) + whole.getvalue())
     file.flush()
 
@@ -76,7 +76,7 @@ def _read(file: BinaryIO) -> np.ndarray | None:
     head = file.read(LENGTH.size)
     content = file.read(*LENGTH.unpack(head)) if len(head) == LENGTH.size else b""
     try:
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        return np.lib.format.read_array(io.BytesIO(content))
     except ValueError:
         return None
 
