@@ -20,7 +20,9 @@ def run_apart(module: str, arguments: Sequence[object], scratch: Path, what: str
 
     ``scratch``: a folder that is its home and its place for temporary files. It ends when this process is interrupted.
     """
-    command = [python, "-m", f"exported.{module}", *map(str, arguments)]
+    # It runs in the toolkit's folder, which need not be the user's
+    words = [str(word.absolute()) if isinstance(word, Path) else str(word) for word in arguments]
+    command = [python, "-m", f"exported.{module}", *words]
     ended = subprocess.run(
         command, cwd=ROOT, env=_environment(scratch),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -31,11 +33,12 @@ def run_apart(module: str, arguments: Sequence[object], scratch: Path, what: str
 
 
 def _environment(scratch):
+    place = str(scratch.absolute())
     return {
         **os.environ,
-        HOME: str(scratch),
-        "XDG_CACHE_HOME": str(scratch),
-        "TMPDIR": str(scratch),
+        HOME: place,
+        "XDG_CACHE_HOME": place,
+        "TMPDIR": place,
         "PYTHONUSERBASE": site.getuserbase(),  # else packages of the user's real home would be missing
         "ORT_DISABLE_TELEMETRY": "1",  # else importing ONNX Runtime makes an id of the device, and sends it on Windows
     }

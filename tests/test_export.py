@@ -84,6 +84,13 @@ def photographs_of(run, count=4):
     return np.stack([dataset[index][0] for index in range(count)])
 
 
+def test_a_run_may_lie_below_another_folder_than_the_toolkit(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = exported(TrainedRun.open(run.folder.relative_to(tmp_path)), "--format", "onnx" if WITH_ONNX else "paddle")
+    assert not folder.is_absolute()
+    assert {"model.onnx" if WITH_ONNX else "paddle/inference.pdiparams"} <= set(files_of(folder))
+
+
 def test_every_form_answers_as_the_network_does_for_any_batch(whole_export):
     run, folder = whole_export
     pixels = photographs_of(run)
