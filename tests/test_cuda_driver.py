@@ -389,6 +389,14 @@ def test_without_a_driver_or_with_one_that_lacks_a_function(opened, tmp_path):
         opened(Compiler(), str(old))
 
 
+@pytest.fixture(autouse=True)
+def fused_where_possible():
+    """Whatever mode other tests have left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "_mode", "auto")
+        yield
+
+
 @pytest.fixture
 def fresh_obstacles():
     for cached in (fused._obstacle, fused._obstacle_of_maps):

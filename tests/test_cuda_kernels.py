@@ -191,6 +191,14 @@ def cached(name, command, tmp_path_factory):
     return tmp_path_factory.mktemp("compiled") / name
 
 
+@pytest.fixture(autouse=True)
+def fused_where_possible():
+    """Whatever mode other tests have left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "_mode", "auto")
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compilation(tmp_path_factory):
     """nvcc at work beside the tests: (its process, or None if it is done; the library). Without nvcc None."""
