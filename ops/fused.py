@@ -71,7 +71,7 @@ def usable(x: Tensor) -> bool:
     on_gpu = x.place.is_gpu_place()
     if x.dtype not in (TYPES_ON_GPU if on_gpu else TYPES_ON_CPU):
         return _refuse(f"they have no code for {x.dtype} on {'a GPU' if on_gpu else 'a CPU'}")
-    obstacle = _obstacle(on_gpu=on_gpu)  # by its name everywhere: the cache tells the two ways apart
+    obstacle = _obstacle(on_gpu=on_gpu)
     if on_gpu and obstacle is None:
         obstacle = _obstacle_of_map(x)
     return obstacle is None or _refuse(obstacle)
@@ -95,7 +95,7 @@ def _refuse(reason: str) -> bool:
 
 
 @functools.cache
-def _obstacle(on_gpu: bool) -> Optional[str]:
+def _obstacle(*, on_gpu: bool) -> Optional[str]:
     """Why the fused operators cannot run on a GPU, or on a CPU; None if they can. The first call builds, loads and tries them.
 
     Without kernels for the GPU, and even where these fail, the operators run on the CPU.
