@@ -60,28 +60,10 @@ struct RuntimeLauncher {
   int error() { return cudaGetLastError(); }
 };
 
+using Launcher = RuntimeLauncher;
+
 }  // namespace
 
-extern "C" {
+#include "block_end_entries.h"
 
-int block_end_forward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
-                      void *const *pointers, float *workspace, void *stream) {
-  RuntimeLauncher launcher(stream);
-  return block_end::forward(launcher, dtype, shape, relu, batch_statistics, values, pointers, workspace);
-}
-
-int block_end_backward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
-                       void *const *pointers, float *workspace, void *stream) {
-  RuntimeLauncher launcher(stream);
-  return block_end::backward(launcher, dtype, shape, relu, batch_statistics, values, pointers, workspace);
-}
-
-int64_t block_end_forward_workspace(const int64_t *shape) {
-  return block_end::forward_workspace(block_end::shape_of(shape));
-}
-int64_t block_end_backward_workspace(const int64_t *shape) {
-  return block_end::backward_workspace(block_end::shape_of(shape));
-}
-
-const char *block_end_error(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
-}
+extern "C" const char *block_end_error(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }

@@ -151,6 +151,8 @@ class DriverLauncher {
   bool entered_ = false;
 };
 
+using Launcher = DriverLauncher;
+
 template <typename Function>
 bool take(void *library, const char *name, Function **function) {
   *function = reinterpret_cast<Function *>(dlsym(library, name));
@@ -158,6 +160,8 @@ bool take(void *library, const char *name, Function **function) {
 }
 
 }  // namespace
+
+#include "block_end_entries.h"
 
 extern "C" {
 
@@ -189,25 +193,6 @@ int block_end_prepare(int dtype, int64_t plane) {
                               [&](auto layout) { launcher.prepare<T, decltype(layout)>(); });
     return launcher.error();
   });
-}
-
-int block_end_forward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
-                      void *const *pointers, float *workspace, void *stream) {
-  DriverLauncher launcher(stream);
-  return block_end::forward(launcher, dtype, shape, relu, batch_statistics, values, pointers, workspace);
-}
-
-int block_end_backward(int dtype, const int64_t *shape, int relu, int batch_statistics, const double *values,
-                       void *const *pointers, float *workspace, void *stream) {
-  DriverLauncher launcher(stream);
-  return block_end::backward(launcher, dtype, shape, relu, batch_statistics, values, pointers, workspace);
-}
-
-int64_t block_end_forward_workspace(const int64_t *shape) {
-  return block_end::forward_workspace(block_end::shape_of(shape));
-}
-int64_t block_end_backward_workspace(const int64_t *shape) {
-  return block_end::backward_workspace(block_end::shape_of(shape));
 }
 
 const char *block_end_error(int error) {
