@@ -127,7 +127,7 @@ class Case:
             return torch.full(shape, POISON, dtype=getattr(torch, of), device=device)
 
         shape, half = (batch, channels, side, side), channels // (2 * GROUPS)
-        self.shape = (ctypes.c_int64 * 4)(batch, channels, side * side, half)
+        self.shape = (ctypes.c_int64 * 5)(batch, channels, side * side, half, 0)
         self.values = (ctypes.c_double * 3)(MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
         self.x, self.residual, self.dout = random(*shape), random(*shape), random(*shape)
         self.p = {name: random(half, of="float32") for name in PARAMETERS}

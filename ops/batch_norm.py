@@ -99,7 +99,7 @@ def block_end(
     half = attention[0].shape[1] if attention else 0
     # Mixed precision of level O2 keeps parameters in 16 bits
     tensors = [value if value.dtype == kind else value.astype(kind) for value in (*norm[:4], *(attention or [none] * 6))]
-    statistics = (norm.training, norm.momentum, norm.epsilon)
+    statistics = (norm.training, norm.momentum, norm.epsilon, False)
     if residual is not None:
         return fused.run("block_end", _dense(x), _dense(residual.astype(x.dtype)), *tensors, half, *statistics)
     return fused.run("block_norm", _dense(x), *tensors, half, relu, *statistics)

@@ -58,8 +58,11 @@ class Kernels:
     library: ctypes.CDLL
     fault: Optional[str] = None
 
-    def prepare(self, dtype: int, plane: int) -> Optional[str]:
-        """Get ready for feature maps of ``plane`` values a channel on the current GPU. Returns what is in the way, or None."""
+    def prepare(self, dtype: int, channels: int, plane: int, half: int, channels_last: bool) -> Optional[str]:
+        """Get ready for feature maps on the current GPU. Returns what is in the way, or None.
+
+        ``dtype``: a number of block_end_capi.h. ``plane``: H * W. ``half``: C / (2 * groups), 0 without attention.
+        """
         return None
 
 
@@ -89,9 +92,9 @@ class KernelsOfNvrtc(Kernels):
         if fault:
             raise BuildError(f"the CUDA driver cannot be used: {fault.decode(errors='replace')}")
 
-    def prepare(self, dtype: int, plane: int) -> Optional[str]:
+    def prepare(self, dtype: int, channels: int, plane: int, half: int, channels_last: bool) -> Optional[str]:
         self.fault = None
-        error = self.library.block_end_prepare(dtype, ctypes.c_int64(plane))
+        error = self.library.block_end_prepare(dtype, (ctypes.c_int64 * 5)(1, channels, plane, half, channels_last))
         return self.fault or (f"CUDA error: {self.library.block_end_error(error).decode()}" if error else None)
 
     def _build(self, dtype, vector, threads, loads, architecture):

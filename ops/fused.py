@@ -147,7 +147,7 @@ def _obstacle_of_maps(dtype: int, plane: int) -> Optional[str]:
 
     The first call compiles them: where that fails in the middle of a training step, it is too late for plain operators.
     """
-    return _kernels.prepare(dtype, plane)
+    return _kernels.prepare(dtype, 1, plane, 0, False)  # in NCHW the kernels depend on the plane alone
 
 
 def use_kernels(operators: Path, kernels: Optional[ctypes.CDLL], on_cpu: bool = False) -> None:

@@ -28,7 +28,8 @@ def fault(run: Callable[..., Tensor]) -> Optional[str]:
         x, residual, *parameters = inputs
         running = paddle.zeros([CHANNELS]), paddle.ones([CHANNELS])
         try:
-            fused = run("block_end", x, residual, *parameters[:2], *running, *parameters[2:], HALF, True, 0.9, EPSILON)
+            numbers = (HALF, True, 0.9, EPSILON, False)
+            fused = run("block_end", x, residual, *parameters[:2], *running, *parameters[2:], *numbers)
             found = [fused.detach(), *paddle.grad((fused * weights).sum(), inputs)]
             values = [tensor.numpy() for tensor in found]  # waits for a GPU, whose errors come late
         except (RuntimeError, OSError) as error:  # Paddle has no narrower class for what an operator throws

@@ -181,6 +181,11 @@ def kernels(opened):
 OBSERVED = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p)
 
 
+def planes(size):
+    """What ``prepare`` wants to know of NCHW feature maps with planes of ``size`` values."""
+    return 1, size, 0, False
+
+
 def calls(dtype, shape, half, norm, relu, residual, stream=None):
     """Both passes through the functions of block_end_capi.h, on the same memory for every library."""
     size, channels = STORAGE[dtype], shape[1]
@@ -200,7 +205,7 @@ def calls(dtype, shape, half, norm, relu, residual, stream=None):
 
     def call(library, name, pointers):
         array = (ctypes.c_void_p * len(pointers))(*(p if p is None else p.ctypes.data for p in pointers))
-        numbers, sizes = (ctypes.c_double * 3)(0.9, 1e-5, 1e-4), (ctypes.c_int64 * 4)(*shape, half)
+        numbers, sizes = (ctypes.c_double * 3)(0.9, 1e-5, 1e-4), (ctypes.c_int64 * 5)(*shape, half, 0)
         return getattr(library, f"block_end_{name}")(
             CODES[dtype], sizes, int(relu), int(norm == "batch"), numbers, array,
             ctypes.c_void_p(workspace.ctypes.data), ctypes.c_void_p(stream),
@@ -238,7 +243,7 @@ def test_the_driver_gets_the_launches_of_the_runtime(library, driver, kernels, d
 
 
 def test_a_launch_beyond_the_limit_of_a_grid_is_made_in_parts(driver, kernels):
-    shape, values = (ctypes.c_int64 * 4)(65535 + 7, 24, 196, 0), (ctypes.c_double * 3)(0.9, 1e-5, 1e-5)
+    shape, values = (ctypes.c_int64 * 5)(65535 + 7, 24, 196, 0, 0), (ctypes.c_double * 3)(0.9, 1e-5, 1e-5)
     maps = [0x1000, 0x2000, *[None] * 10, 0x3000, None, None]  # x, residual and out; the stand-in reads none of them
     pointers = (ctypes.c_void_p * len(maps))(*maps)
     assert kernels.library.block_end_forward(2, shape, 1, 0, values, pointers, None, None) == 0
@@ -297,7 +302,7 @@ def test_a_size_is_compiled_once_for_the_very_card(driver, opened, capsys):
     kernels = opened(compiler)
     before = driver.library.stand_in_loads()
     for _ in range(2):
-        assert [kernels.prepare(2, side * side) for side in (56, 28, 14, 7)] == [None] * 4
+        assert [kernels.prepare(2, *planes(side * side)) for side in (56, 28, 14, 7)] == [None] * 4
     sets = ["__nv_bfloat16 8 128 4", "__nv_bfloat16 8 32 4", "__nv_bfloat16 4 8 7", "__nv_bfloat16 1 8 7"]
     wanted = [(86, *text.split()) for text in sets]
     assert compiler.compiled == [wanted[0], (86,), *wanted[1:]], "and those without a layout, once"
@@ -308,21 +313,21 @@ def test_a_size_is_compiled_once_for_the_very_card(driver, opened, capsys):
     assert len(compiler.compiled) == 5, "a training step finds all that it needs"
 
     another = Compiler()  # a later process
-    assert opened(another).prepare(2, 49) is None
+    assert opened(another).prepare(2, *planes(49)) is None
     assert another.compiled == []
     newer = Compiler()
     newer.version = "12.9"
-    assert opened(newer).prepare(2, 49) is None
+    assert opened(newer).prepare(2, *planes(49)) is None
     assert len(newer.compiled) == 2
 
 
 def test_what_was_not_foreseen_is_compiled_when_a_launch_needs_it(driver, opened):
     compiler = Compiler()
     kernels = opened(compiler)
-    assert kernels.prepare(0, 784) is None
+    assert kernels.prepare(0, *planes(784)) is None
     x = aligned(np.zeros((1, 2, 784), np.float32), offset=4)
     pointers = (ctypes.c_void_p * 15)(x.ctypes.data, *[None] * 11, x.ctypes.data, None, None)
-    shape, values = (ctypes.c_int64 * 4)(*x.shape, 0), (ctypes.c_double * 3)(0.9, 1e-5, 1e-5)
+    shape, values = (ctypes.c_int64 * 5)(*x.shape, 0, 0), (ctypes.c_double * 3)(0.9, 1e-5, 1e-5)
     assert kernels.library.block_end_forward(0, shape, 1, 0, values, pointers, None, None) == 0
     assert compiler.compiled[2:] == [(86, "float", "1", "256", "7")]
     assert driver.launches[0][1] == "float 1 256 7"
@@ -331,7 +336,7 @@ def test_what_was_not_foreseen_is_compiled_when_a_launch_needs_it(driver, opened
 @needs_nvrtc
 def test_what_nvrtc_compiles_reaches_the_driver(opened, driver):
     kernels = opened(COMPILER)
-    assert kernels.prepare(0, 49) is None
+    assert kernels.prepare(0, *planes(49)) is None
     assert kernels._image.startswith(b"\x7fELF")
     assert functions_of(kernels._image) == {"channels", "parameters"}, "the last of two"
 
@@ -346,13 +351,13 @@ class Failing(Compiler):
 
 def test_a_failure_to_compile_is_said_in_one_line_and_launches_nothing(driver, opened, tmp_path):
     kernels = opened(Failing())
-    reason = kernels.prepare(0, 49)
+    reason = kernels.prepare(0, *planes(49))
     assert reason.startswith("NVRTC 12.6 failed: no luck (all of it: ")
     assert "\n" not in reason
     assert Path(reason.split("(all of it: ")[1].rstrip(")")).read_text() == "the whole log\n"
     x = aligned(np.zeros((1, 2, 49), np.float32))
     pointers = (ctypes.c_void_p * 15)(x.ctypes.data, *[None] * 11, x.ctypes.data, None, None)
-    shape, values = (ctypes.c_int64 * 4)(*x.shape, 0), (ctypes.c_double * 3)(0.9, 1e-5, 1e-5)
+    shape, values = (ctypes.c_int64 * 5)(*x.shape, 0, 0), (ctypes.c_double * 3)(0.9, 1e-5, 1e-5)
     error = kernels.library.block_end_forward(0, shape, 1, 0, values, pointers, None, None)
     assert kernels.library.block_end_error(error) == b"the kernels for this size of feature map were not built"
     assert driver.launches == []
@@ -365,17 +370,17 @@ def test_ctrl_c_while_it_compiles_reaches_the_main_thread(driver, opened, monkey
 
     handed_on = []
     monkeypatch.setattr(cuda_kernels._thread, "interrupt_main", lambda: handed_on.append(True))
-    assert opened(Interrupted()).prepare(0, 49) == "interrupted"
+    assert opened(Interrupted()).prepare(0, *planes(49)) == "interrupted"
     assert handed_on
 
 
 def test_a_driver_that_refuses_the_machine_code_is_quoted(driver, kernels):
     driver.library.stand_in_fail(209)
     try:
-        assert kernels.prepare(0, 49) == "CUDA error: no kernel image is available for execution on the device"
+        assert kernels.prepare(0, *planes(49)) == "CUDA error: no kernel image is available for execution on the device"
     finally:
         driver.library.stand_in_fail(0)
-    assert kernels.prepare(0, 49) is None
+    assert kernels.prepare(0, *planes(49)) is None
 
 
 def test_without_a_driver_or_with_one_that_lacks_a_function(opened, tmp_path):

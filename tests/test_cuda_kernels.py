@@ -273,7 +273,7 @@ class Kernels:
     def __init__(self, library, dtype, half, norm, relu, x, residual, parameters, offset=0):
         self.library, self.dtype, self.offset = library, dtype, offset
         self.half, self.norm, self.relu = half, norm, relu
-        self.shape = (ctypes.c_int64 * 4)(*x.shape, half)
+        self.shape = (ctypes.c_int64 * 5)(*x.shape, half, 0)
         self.values = (ctypes.c_double * 3)(MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
         self.x = aligned(x, offset)
         self.residual = None if residual is None else aligned(residual, offset)
@@ -497,7 +497,7 @@ def test_the_same_bits_whatever_the_order_of_threads_and_blocks(library, plane):
 
 
 def test_a_shape_that_cannot_be_is_refused(library):
-    shape = (ctypes.c_int64 * 4)(2, 6, 4, 2)  # 6 channels are not a multiple of 4
+    shape = (ctypes.c_int64 * 5)(2, 6, 4, 2, 0)  # 6 channels are not a multiple of 4
     values, pointers = (ctypes.c_double * 3)(), (ctypes.c_void_p * 24)()
     assert library.block_end_forward(0, shape, 1, 0, values, pointers, None, None) != 0
     assert library.block_end_backward(3, shape, 1, 0, values, pointers, None, None) != 0
@@ -546,9 +546,9 @@ def step_of(inputs, norm, attention, residual):
     chosen = [*(parameters[:2] if norm else [absent] * 2), *running, *(parameters[2:] if attention else [absent] * 6)]
     half = 2 if attention else 0
     if residual:
-        out = fused.run("block_end", x, added, *chosen, half, norm == "batch", 0.9, 1e-5)
+        out = fused.run("block_end", x, added, *chosen, half, norm == "batch", 0.9, 1e-5, False)
     else:
-        out = fused.run("block_norm", x, *chosen, half, True, norm == "batch", 0.9, 1e-5)
+        out = fused.run("block_norm", x, *chosen, half, True, norm == "batch", 0.9, 1e-5, False)
     weights = paddle.to_tensor(np.cos(np.arange(out.size, dtype=np.float32)).reshape(out.shape))
     asked = [x, *([added] if residual else []), *(parameters[:2] if norm else []), *(parameters[2:] if attention else [])]
     gradients = paddle.grad((out.astype("float32") * weights).sum(), asked)

@@ -44,7 +44,8 @@ namespace block_end {
 
 struct Shape {
   int64_t images, channels, plane;
-  int64_t half;  // C / (2 * groups); 0: no attention
+  int64_t half;        // C / (2 * groups); 0: no attention
+  bool channels_last;  // feature maps are [images, plane, channels], else [images, channels, plane]
 };
 
 struct Options {

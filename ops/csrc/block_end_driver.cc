@@ -185,11 +185,11 @@ const char *block_end_open(const char *path, block_end_builder with) {
   return nullptr;
 }
 
-int block_end_prepare(int dtype, int64_t plane) {
+int block_end_prepare(int dtype, const int64_t *shape) {
   DriverLauncher launcher(nullptr);
   return block_end::with_type<DriverLauncher>(dtype, [&](auto element) {
     using T = decltype(element);
-    block_end::with_layout<T>(static_cast<int>(plane), 0,
+    block_end::with_layout<T>(static_cast<int>(shape[2]), 0,
                               [&](auto layout) { launcher.prepare<T, decltype(layout)>(); });
     return launcher.error();
   });

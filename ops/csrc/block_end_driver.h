@@ -13,7 +13,7 @@ typedef const void *(*block_end_builder)(int dtype, int vector, int threads, int
 // Opens CUDA's driver, a library, and takes machine code from `builder` from now on. Returns null or, where that fails, why.
 const char *block_end_open(const char *driver, block_end_builder builder);
 
-// Gets the kernels ready for planes of this many values, in memory aligned to 16 bytes, on the GPU of the calling thread:
-// others are built when a launch needs them. Returns what block_end_forward returns.
-int block_end_prepare(int dtype, int64_t plane);
+// Gets the kernels ready for feature maps of this shape (block_end_capi.h), in memory aligned to 16 bytes, on the GPU of the
+// calling thread: others are built when a launch needs them. Returns what block_end_forward returns.
+int block_end_prepare(int dtype, const int64_t *shape);
 }

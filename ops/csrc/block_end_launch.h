@@ -65,6 +65,7 @@ void with_layout(int plane, uintptr_t alignment, Use use) {
 inline uintptr_t address(const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
 inline bool valid(const Shape &shape) {
+  if (shape.channels_last) return false;
   const bool sizes = shape.images >= 0 && shape.channels > 0 && shape.channels < INT_MAX / 2 && shape.plane > 0 &&
                      shape.plane <= INT_MAX - 512 && shape.half >= 0;
   return sizes && (shape.half == 0 || shape.channels % (2 * shape.half) == 0);
@@ -204,7 +205,7 @@ int backward_pass(const Shape &shape, const Options &options, const Backward<T, 
 
 // ---- The functions of block_end_capi.h
 
-inline Shape shape_of(const int64_t *shape) { return {shape[0], shape[1], shape[2], shape[3]}; }
+inline Shape shape_of(const int64_t *shape) { return {shape[0], shape[1], shape[2], shape[3], shape[4] != 0}; }
 
 inline Options options_of(int relu, int batch_statistics, const double *values) {
   return {relu != 0, batch_statistics != 0, values[0], values[1], values[2]};

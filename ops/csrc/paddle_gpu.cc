@@ -84,13 +84,13 @@ void check(int error) { PD_CHECK(error == 0, "block_end: CUDA error: ", kernels.
 // What the C interface takes besides the tensors.
 struct Call {
   int type;
-  int64_t shape[4];
+  int64_t shape[5];
   int relu, batch_statistics;
   double numbers[3];
   void *stream;
 
   Call(const Shape &s, const Options &o, const paddle::Tensor &x)
-      : type(number_of(x.dtype())), shape{s.images, s.channels, s.plane, s.half}, relu(o.relu),
+      : type(number_of(x.dtype())), shape{s.images, s.channels, s.plane, s.half, s.channels_last}, relu(o.relu),
         batch_statistics(o.batch_statistics), numbers{o.momentum, o.norm_epsilon, o.attention_epsilon},
         stream(kernels.on_cpu ? nullptr : stream_of(&x)) {}
 };

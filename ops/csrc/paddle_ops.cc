@@ -14,11 +14,12 @@ using paddle::Tensor;
 
 constexpr double kAttentionEpsilon = 1e-5;  // of Shuffle Attention's group norm; EPSILON in ops/shuffle_functional.py
 
-Shape shape_of(const Tensor &x, int half) {
+Shape shape_of(const Tensor &x, int half, bool channels_last) {
   const std::vector<int64_t> dims = x.shape();
-  PD_CHECK(dims.size() == 4, "block_end: x must have the shape [N, C, H, W]");
-  PD_CHECK(half >= 0 && (half == 0 || dims[1] % (2 * half) == 0), "block_end: C must be a multiple of 2 * half");
-  return {dims[0], dims[1], dims[2] * dims[3], half};
+  PD_CHECK(dims.size() == 4, "block_end: x must have the shape [N, C, H, W] or [N, H, W, C]");
+  const int64_t channels = channels_last ? dims[3] : dims[1], plane = channels_last ? dims[1] * dims[2] : dims[2] * dims[3];
+  PD_CHECK(half >= 0 && (half == 0 || channels % (2 * half) == 0), "block_end: C must be a multiple of 2 * half");
+  return {dims[0], channels, plane, half, channels_last};
 }
 
 Tensor absent(const Tensor &like) { return paddle::empty({0}, like.dtype(), like.place()); }
@@ -30,8 +31,8 @@ void check_size(const Tensor &tensor, int64_t size, const char *name) {
 std::vector<Tensor> forward(const Tensor &x, const Tensor &residual, const Tensor &norm_weight, const Tensor &norm_bias,
                             const Tensor &running_mean, const Tensor &running_variance, const Tensor &cweight,
                             const Tensor &cbias, const Tensor &sweight, const Tensor &sbias, const Tensor &gamma,
-                            const Tensor &beta, const Options &options, int half) {
-  const Shape shape = shape_of(x, half);
+                            const Tensor &beta, const Options &options, int half, bool channels_last) {
+  const Shape shape = shape_of(x, half, channels_last);
   PD_CHECK(!present(residual) || residual.shape() == x.shape(), "block_end: residual must have the shape of x");
   for (const Tensor *parameter : {&norm_weight, &norm_bias, &running_mean, &running_variance}) {
     check_size(*parameter, shape.channels, "batch norm's parameter");
@@ -43,7 +44,7 @@ std::vector<Tensor> forward(const Tensor &x, const Tensor &residual, const Tenso
   const block_end::ForwardTensors tensors = {x,       residual, norm_weight, norm_bias, running_mean, running_variance,
                                              cweight, cbias,    sweight,     sbias,     gamma,        beta};
   if (block_end::for_kernels(x)) return block_end::forward_gpu(shape, options, tensors);
-  PD_CHECK(x.is_cpu(), "block_end: no kernel for this device");
+  PD_CHECK(x.is_cpu() && !channels_last, "block_end: no kernel for this device and layout");
   return block_end::forward_cpu(shape, options, tensors);
 }
 
@@ -56,43 +57,43 @@ std::vector<Tensor> block_end_forward(const Tensor &x, const Tensor &residual, c
                                       const Tensor &norm_bias, const Tensor &running_mean, const Tensor &running_variance,
                                       const Tensor &cweight, const Tensor &cbias, const Tensor &sweight,
                                       const Tensor &sbias, const Tensor &gamma, const Tensor &beta, int half,
-                                      bool batch_statistics, float momentum, float epsilon) {
+                                      bool batch_statistics, float momentum, float epsilon, bool channels_last) {
   const Options options = {true, batch_statistics, momentum, epsilon, kAttentionEpsilon};
   return forward(x, residual, norm_weight, norm_bias, running_mean, running_variance, cweight, cbias, sweight, sbias, gamma,
-                 beta, options, half);
+                 beta, options, half, channels_last);
 }
 
 std::vector<Tensor> block_end_backward(const Tensor &x, const Tensor &out, const Tensor &norm_weight,
                                        const Tensor &norm_bias, const Tensor &cweight, const Tensor &cbias,
                                        const Tensor &sweight, const Tensor &sbias, const Tensor &gamma, const Tensor &beta,
                                        const Tensor &plane_stats, const Tensor &channel_stats, const Tensor &dout, int half,
-                                       bool batch_statistics, float momentum, float epsilon) {
+                                       bool batch_statistics, float momentum, float epsilon, bool channels_last) {
   const Options options = {true, batch_statistics, momentum, epsilon, kAttentionEpsilon};
   const block_end::BackwardTensors tensors = {x,       out,   dout,  norm_weight, norm_bias,   cweight,       cbias,
                                               sweight, sbias, gamma, beta,        plane_stats, channel_stats, true};
-  return backward(shape_of(x, half), options, tensors);
+  return backward(shape_of(x, half, channels_last), options, tensors);
 }
 
 std::vector<Tensor> block_norm_forward(const Tensor &x, const Tensor &norm_weight, const Tensor &norm_bias,
                                        const Tensor &running_mean, const Tensor &running_variance, const Tensor &cweight,
                                        const Tensor &cbias, const Tensor &sweight, const Tensor &sbias, const Tensor &gamma,
                                        const Tensor &beta, int half, bool relu, bool batch_statistics, float momentum,
-                                       float epsilon) {
+                                       float epsilon, bool channels_last) {
   const Options options = {relu, batch_statistics, momentum, epsilon, kAttentionEpsilon};
   return forward(x, absent(x), norm_weight, norm_bias, running_mean, running_variance, cweight, cbias, sweight, sbias, gamma,
-                 beta, options, half);
+                 beta, options, half, channels_last);
 }
 
 std::vector<Tensor> block_norm_backward(const Tensor &x, const Tensor &norm_weight, const Tensor &norm_bias,
                                         const Tensor &cweight, const Tensor &cbias, const Tensor &sweight,
                                         const Tensor &sbias, const Tensor &gamma, const Tensor &beta,
                                         const Tensor &plane_stats, const Tensor &channel_stats, const Tensor &dout, int half,
-                                        bool relu, bool batch_statistics, float momentum, float epsilon) {
+                                        bool relu, bool batch_statistics, float momentum, float epsilon, bool channels_last) {
   const Options options = {relu, batch_statistics, momentum, epsilon, kAttentionEpsilon};
   const Tensor none = absent(x);
   const block_end::BackwardTensors tensors = {x,       none,  dout,  norm_weight, norm_bias,   cweight,       cbias,
                                               sweight, sbias, gamma, beta,        plane_stats, channel_stats, false};
-  std::vector<Tensor> gradients = backward(shape_of(x, half), options, tensors);
+  std::vector<Tensor> gradients = backward(shape_of(x, half, channels_last), options, tensors);
   gradients.erase(gradients.begin() + 1);  // that of the residual
   return gradients;
 }
@@ -104,7 +105,7 @@ PD_BUILD_OP(block_end)
     .Inputs({"X", "Residual", "NormWeight", "NormBias", "RunningMean", "RunningVariance", "CWeight", "CBias", "SWeight",
              "SBias", "Gamma", "Beta"})
     .Outputs({"Out", "PlaneStats", "ChannelStats"})
-    .Attrs({"half: int", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .Attrs({"half: int", "batch_statistics: bool", "momentum: float", "epsilon: float", "channels_last: bool"})
     .SetKernelFn(PD_KERNEL(block_end_forward));
 
 PD_BUILD_GRAD_OP(block_end)
@@ -113,14 +114,14 @@ PD_BUILD_GRAD_OP(block_end)
     .Outputs({paddle::Grad("X"), paddle::Grad("Residual"), paddle::Grad("NormWeight"), paddle::Grad("NormBias"),
               paddle::Grad("CWeight"), paddle::Grad("CBias"), paddle::Grad("SWeight"), paddle::Grad("SBias"),
               paddle::Grad("Gamma"), paddle::Grad("Beta")})
-    .Attrs({"half: int", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .Attrs({"half: int", "batch_statistics: bool", "momentum: float", "epsilon: float", "channels_last: bool"})
     .SetKernelFn(PD_KERNEL(block_end_backward));
 
 PD_BUILD_OP(block_norm)
     .Inputs({"X", "NormWeight", "NormBias", "RunningMean", "RunningVariance", "CWeight", "CBias", "SWeight", "SBias", "Gamma",
              "Beta"})
     .Outputs({"Out", "PlaneStats", "ChannelStats"})
-    .Attrs({"half: int", "relu: bool", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .Attrs({"half: int", "relu: bool", "batch_statistics: bool", "momentum: float", "epsilon: float", "channels_last: bool"})
     .SetKernelFn(PD_KERNEL(block_norm_forward));
 
 PD_BUILD_GRAD_OP(block_norm)
@@ -129,5 +130,5 @@ PD_BUILD_GRAD_OP(block_norm)
     .Outputs({paddle::Grad("X"), paddle::Grad("NormWeight"), paddle::Grad("NormBias"), paddle::Grad("CWeight"),
               paddle::Grad("CBias"), paddle::Grad("SWeight"), paddle::Grad("SBias"), paddle::Grad("Gamma"),
               paddle::Grad("Beta")})
-    .Attrs({"half: int", "relu: bool", "batch_statistics: bool", "momentum: float", "epsilon: float"})
+    .Attrs({"half: int", "relu: bool", "batch_statistics: bool", "momentum: float", "epsilon: float", "channels_last: bool"})
     .SetKernelFn(PD_KERNEL(block_norm_backward));
