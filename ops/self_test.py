@@ -15,10 +15,10 @@ EPSILON = 1e-5
 TOLERANCE = 1e-3  # of the largest value: only a defect is that far off
 
 
-def fault(run: Callable[..., Tensor]) -> Optional[str]:
+def fault(run: Callable[..., Tensor], channels_last: bool = False) -> Optional[str]:
     """What is wrong with the operator ``block_end`` on Paddle's current device, in words; None if nothing.
 
-    ``run(name, *arguments)`` calls an operator and returns its first output.
+    ``run(name, *arguments)`` calls an operator and returns its first output. ``channels_last``: with NHWC feature maps.
     """
     shape = [IMAGES, CHANNELS, HEIGHT, WIDTH]
     sizes = [shape, shape, [CHANNELS], [CHANNELS], *[[1, HALF, 1, 1]] * 4, [HALF], [HALF]]
@@ -28,8 +28,13 @@ def fault(run: Callable[..., Tensor]) -> Optional[str]:
         x, residual, *parameters = inputs
         running = paddle.zeros([CHANNELS]), paddle.ones([CHANNELS])
         try:
-            numbers = (HALF, True, 0.9, EPSILON, False)
-            fused = run("block_end", x, residual, *parameters[:2], *running, *parameters[2:], *numbers)
+            maps = [x, residual]
+            if channels_last:
+                maps = [value.transpose([0, 2, 3, 1]).contiguous() for value in maps]  # [N, C, H, W] -> [N, H, W, C]
+            numbers = (HALF, True, 0.9, EPSILON, channels_last)
+            fused = run("block_end", *maps, *parameters[:2], *running, *parameters[2:], *numbers)
+            if channels_last:
+                fused = fused.transpose([0, 3, 1, 2])  # [N, H, W, C] -> [N, C, H, W]
             found = [fused.detach(), *paddle.grad((fused * weights).sum(), inputs)]
             values = [tensor.numpy() for tensor in found]  # waits for a GPU, whose errors come late
         except (RuntimeError, OSError) as error:  # Paddle has no narrower class for what an operator throws
