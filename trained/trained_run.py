@@ -98,12 +98,12 @@ class TrainedRun:
         NetworkError if that cannot be built.
         """
         if self._classifier is None:
-            self._classifier = self.load_classifier(self.layout)
+            self._classifier = self.load_classifier()
         return self._classifier
 
-    def load_classifier(self, layout: str = "nchw") -> Classifier:
+    def load_classifier(self) -> Classifier:
         """As ``classifier``, but a new object at every call, which the caller may change."""
-        network = build_network(self.net, len(self.classes), layout, **self.settings.network_options())
+        network = build_network(self.net, len(self.classes), self.layout, **self.settings.network_options())
         classifier = Classifier(network)
         load_network_state(self.checkpoint, classifier)
         classifier.eval()
