@@ -76,7 +76,7 @@ def usable(x: Tensor, channels_last: bool = False, half: int = 0) -> bool:
     if channels_last and not on_gpu and not _kernels_take_cpu:
         # No line in mode "auto": on a CPU nobody asks for NHWC for its speed
         return _mode == "on" and _refuse("on a CPU they have no code for NHWC feature maps, as --layout nhwc asks for")
-    obstacle = _obstacle(on_gpu=on_gpu)
+    obstacle = _obstacle_in_nhwc(on_gpu=on_gpu) if channels_last else _obstacle(on_gpu=on_gpu)
     if on_gpu and obstacle is None:
         obstacle = _obstacle_of_map(x, channels_last, half)
     return obstacle is None or _refuse(obstacle)
@@ -109,10 +109,20 @@ def _obstacle(*, on_gpu: bool) -> Optional[str]:
         operators = _load_operators()
         if on_gpu:
             _load_kernels(operators)
-        fault = self_test.fault(run)
-        return fault and (_kernels.fault or fault)
+        return _fault(channels_last=False)
     except (OSError, RuntimeError, ImportError, AttributeError) as error:  # BuildError is a RuntimeError
         return reason_of(error)
+
+
+@functools.cache
+def _obstacle_in_nhwc(*, on_gpu: bool) -> Optional[str]:
+    """The same for feature maps in NHWC, for which the kernels have code of their own."""
+    return _obstacle(on_gpu=on_gpu) or _fault(channels_last=True)
+
+
+def _fault(*, channels_last):
+    fault = self_test.fault(run, channels_last)
+    return fault and (_kernels.fault or fault)
 
 
 @functools.cache

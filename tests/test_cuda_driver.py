@@ -452,7 +452,12 @@ def test_the_first_step_runs_through_the_driver(as_on_a_gpu, library, driver, ke
     driver.emulation = library
     as_on_a_gpu(kernels)
     assert fused._obstacle(on_gpu=True) is None
-    assert {kernel for kernel, *_ in driver.launches} == {"forward", "channels", "backward", "parameters"}
+    passes = {"forward", "channels", "backward", "parameters", "attention"}
+    assert {kernel for kernel, *_ in driver.launches} == passes
+    driver.launches.clear()
+    assert fused._obstacle_in_nhwc(on_gpu=True) is None
+    assert {kernel for kernel, *_ in driver.launches} == passes
+    assert {code for kernel, code, *_ in driver.launches if kernel == "forward"} == {"float 2 0 1"}
 
 
 def test_the_first_step_that_nothing_was_compiled_for_says_why(as_on_a_gpu, opened):

@@ -667,6 +667,7 @@ int block_end_backward(int, const long long *, int, int, const double *, void **
 """
 
 
+@layouts
 @pytest.mark.parametrize(
     ("forward", "backward", "said"),
     [
@@ -675,12 +676,12 @@ int block_end_backward(int, const long long *, int, int, const double *, void **
         (0, 0, "other values than the plain operators"),
     ],
 )
-def test_kernels_that_fail_or_err_are_found_before_a_training_uses_them(tmp_path, used, forward, backward, said):
+def test_kernels_that_fail_or_err_are_found_before_a_training_uses_them(tmp_path, used, forward, backward, said, channels_last):
     source, built = tmp_path / "failing.cc", tmp_path / "failing.so"
     source.write_text(FAILING.format(forward=forward, backward=backward))
     subprocess.run(["g++", "-shared", "-fPIC", source, "-o", built], check=True)
     used(load(built))
-    fault = self_test.fault(fused.run)
+    fault = self_test.fault(fused.run, channels_last)
     assert fault.startswith("a first step with them")
     assert said in fault
 
