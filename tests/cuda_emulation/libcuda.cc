@@ -17,6 +17,7 @@ int context, in_context;
 int failing_load;  // what cuModuleLoadData returns
 int loads;
 Observer observe = nullptr;
+std::string calls;  // names of the driver's functions, each with a line break
 
 }  // namespace
 
@@ -25,43 +26,54 @@ extern "C" {
 void stand_in_observe(Observer observer) { observe = observer; }
 void stand_in_fail(int error) { failing_load = error; }
 int stand_in_loads() { return loads; }
+const char *stand_in_calls() { return calls.c_str(); }
+void stand_in_forget_calls() { calls.clear(); }
 int stand_in_left() { return in_context; }  // 0 between calls: each push has its pop
 
 int cuGetErrorString(int error, const char **text) {
+  calls += "cuGetErrorString\n";
   *text = error == 209 ? "no kernel image is available for execution on the device" : nullptr;
   return *text == nullptr;
 }
 int cuStreamGetCtx(void *, void **found) {
+  calls += "cuStreamGetCtx\n";
   *found = &context;
   return 0;
 }
 int cuCtxPushCurrent_v2(void *pushed) {
+  calls += "cuCtxPushCurrent\n";
   ++in_context;
   return pushed == &context ? 0 : 201;
 }
 int cuCtxPopCurrent_v2(void **popped) {
+  calls += "cuCtxPopCurrent\n";
   *popped = &context;
   return in_context-- > 0 ? 0 : 201;
 }
 int cuCtxGetDevice(int *device) {
+  calls += "cuCtxGetDevice\n";
   *device = 3;
   return in_context ? 0 : 201;
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  calls += "cuDeviceGetAttribute\n";
   *value = attribute == 75 ? 8 : 6;  // compute capability 8.6
   return device == 3 && (attribute == 75 || attribute == 76) ? 0 : 1;
 }
 int cuModuleLoadData(void **module, const void *image) {
+  calls += "cuModuleLoadData\n";
   ++loads;
   *module = new std::string(static_cast<const char *>(image));
   return in_context ? failing_load : 201;
 }
 int cuModuleGetFunction(void **function, void *module, const char *name) {
+  calls += "cuModuleGetFunction\n";
   *function = new Function{*static_cast<std::string *>(module), name};
   return 0;
 }
 int cuLaunchKernel(void *launched, unsigned x, unsigned y, unsigned z, unsigned block_x, unsigned block_y, unsigned block_z,
                    unsigned shared_bytes, void *stream, void **arguments, void **) {
+  calls += "cuLaunchKernel\n";
   const auto function = static_cast<const Function *>(launched);
   const unsigned sizes[] = {x, y, z, block_x, block_y, block_z, shared_bytes};
   if (!in_context) return 201;
