@@ -11,22 +11,21 @@ own operators.
 """
 
 import argparse
-import ctypes
 import json
 import math
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "ops" / "csrc" / "block_end_capi.cu"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import block_end_interface as interface
+from benchmarks.block_end_interface import PARAMETERS, TYPES
+
 SHAPES = ((256, 56), (512, 28), (1024, 14), (2048, 7))  # channels and side of the four stages
 GROUPS = 64
-TYPES = ("float32", "float16", "bfloat16")
 MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON = 0.9, 1e-5, 1e-5
-PARAMETERS = ("cweight", "cbias", "sweight", "sbias", "gamma", "beta")
 # Feature maps read or written: x, residual -> out and x, dout, out -> dx, dresidual; batch norm's statistics need x twice, and
 # its gradients x and d
 MAPS = {False: (3, 5), True: (4, 7)}
@@ -37,48 +36,6 @@ try:
     import torch.nn.functional as F
 except ImportError:
     torch = None
-
-
-def build(folder):
-    """The kernels as a library, compiled by nvcc for the first GPU."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        raise SystemExit("nvcc, CUDA's compiler, is not on the PATH; install the CUDA toolkit, or use --compiler nvrtc.")
-    major, minor = torch.cuda.get_device_capability()
-    target = Path(folder) / "block_end.so"
-    command = [nvcc, "-O3", "-std=c++17", f"-gencode=arch=compute_{major}{minor},code=sm_{major}{minor}", "-shared"]
-    done = subprocess.run([*command, "-Xcompiler", "-fPIC", str(SOURCE), "-o", str(target)], check=False)
-    if done.returncode:
-        raise SystemExit("nvcc failed, see above.")
-    return load(target)
-
-
-def kernels_of_nvrtc():
-    """The library that launches what NVRTC compiles, as in a training."""
-    sys.path.insert(0, str(SOURCE.parent.parent.parent))
-    from ops import cuda_kernels, nvrtc  # here: they need Paddle, which is optional with nvcc
-
-    compiler = nvrtc.find()
-    if compiler is None:
-        raise SystemExit(f"NVRTC is not installed: pip install {nvrtc.package()}")
-    try:
-        kernels = cuda_kernels.KernelsOfNvrtc(compiler, cuda_kernels.DRIVER)
-    except (RuntimeError, OSError) as error:  # BuildError is a RuntimeError
-        raise SystemExit(f"The kernels cannot be had: {error}") from None
-    kernels.library.kernels = kernels  # its functions call this object
-    return typed(kernels.library)
-
-
-def load(path):
-    """The library of the kernels, opened with the types of ops/csrc/block_end_capi.h."""
-    return typed(ctypes.CDLL(str(path)))
-
-
-def typed(library):
-    for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
-        getattr(library, name).restype = ctypes.c_int64
-    library.block_end_error.restype = ctypes.c_char_p
-    return library
 
 
 # ---- The same with PyTorch's operators
@@ -109,8 +66,16 @@ def pre_activation(x, residual, p, norm):
 # ---- The kernels
 
 
+def kernels(compiler, folder):
+    """The library of the kernels for the first GPU. Raises SystemExit."""
+    major, minor = torch.cuda.get_device_capability()
+    if compiler == "nvcc":
+        return interface.load(interface.build(folder, 10 * major + minor))
+    return interface.kernels_of_nvrtc(10 * major + minor)
+
+
 def names_of(norm):
-    return [*(("norm_weight", "norm_bias") if norm else ()), *PARAMETERS]
+    return [*(interface.NORM if norm else ()), *PARAMETERS]
 
 
 class Case:
@@ -127,8 +92,7 @@ class Case:
             return torch.full(shape, POISON, dtype=getattr(torch, of), device=device)
 
         shape, half = (batch, channels, side, side), channels // (2 * GROUPS)
-        self.shape = (ctypes.c_int64 * 5)(batch, channels, side * side, half, 0)
-        self.values = (ctypes.c_double * 3)(MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
+        self.shape = interface.shape_of(batch, channels, side * side, half)
         self.x, self.residual, self.dout = random(*shape), random(*shape), random(*shape)
         self.p = {name: random(half, of="float32") for name in PARAMETERS}
         self.p.update({name: random(channels, mean=1, of="float32") for name in ("norm_weight", "norm_bias")})
@@ -138,32 +102,24 @@ class Case:
         self.out, self.dx, self.dresidual = empty(*shape), empty(*shape), empty(*shape)
         self.plane_stats, self.channel_stats = empty(batch, channels, 2, of="float32"), empty(channels, 2, of="float32")
         self.gradients = {name: empty(*self.p[name].shape, of="float32") for name in names_of(norm)}
-        floats = max(getattr(library, f"block_end_{name}_workspace")(self.shape) for name in ("forward", "backward"))
-        self.workspace = empty(floats, of="float32")
+        self.workspace = empty(interface.workspace_floats(library, self.shape), of="float32")
 
-    def call(self, function, tensors):
-        pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    def call(self, name):
+        tensors = {"x": self.x, "residual": self.residual, "dout": self.dout, "out": self.out, "plane_stats": self.plane_stats}
+        tensors.update(dx=self.dx, dresidual=self.dresidual, **{name: self.p[name] for name in PARAMETERS})
+        tensors.update({f"d{name}": gradient for name, gradient in self.gradients.items()})
+        if self.norm:
+            tensors.update(self.p, channel_stats=self.channel_stats)
+        pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
+        options = (True, self.norm, MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
         stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else None
-        error = function(
-            TYPES.index(self.dtype), self.shape, 1, int(self.norm), self.values,
-            (ctypes.c_void_p * len(pointers))(*pointers), ctypes.c_void_p(self.workspace.data_ptr()), ctypes.c_void_p(stream),
-        )  # fmt: skip
-        if error:
-            raise SystemExit(f"CUDA error {error}: {self.library.block_end_error(error).decode()}")
-
-    def of_norm(self, *names):
-        return [self.p[name] if self.norm else None for name in names]
+        interface.call(self.library, name, self.dtype, self.shape, options, pointers, self.workspace.data_ptr(), stream)
 
     def forward(self):
-        tensors = [self.x, self.residual, *self.of_norm("norm_weight", "norm_bias", "running_mean", "running_variance")]
-        tensors += [*(self.p[name] for name in PARAMETERS), self.out, self.plane_stats]
-        self.call(self.library.block_end_forward, [*tensors, self.channel_stats if self.norm else None])
+        self.call("forward")
 
     def backward(self):
-        tensors = [self.x, self.out, self.dout, *self.of_norm("norm_weight", "norm_bias")]
-        tensors += [*(self.p[name] for name in PARAMETERS), self.plane_stats, self.channel_stats if self.norm else None]
-        gradients = [self.gradients.get(name) for name in ("norm_weight", "norm_bias", *PARAMETERS)]
-        self.call(self.library.block_end_backward, [*tensors, self.dx, self.dresidual, *gradients])
+        self.call("backward")
 
     def poison(self):
         for tensor in (self.out, self.dx, self.dresidual, self.workspace, *self.gradients.values()):
@@ -309,7 +265,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--types", nargs="+", choices=TYPES, default=["bfloat16", "float16", "float32"])
-    parser.add_argument("--compiler", choices=("nvcc", "nvrtc"), default="nvcc" if shutil.which("nvcc") else "nvrtc")
+    by_default = "nvcc" if interface.find_tool("nvcc") else "nvrtc"
+    parser.add_argument("--compiler", choices=("nvcc", "nvrtc"), default=by_default)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     arguments = parser.parse_args()
     if torch is None:
@@ -318,7 +275,7 @@ def main():
         raise SystemExit("This benchmark needs an NVIDIA GPU, and PyTorch sees none.")
     torch.backends.cuda.matmul.allow_tf32 = False
     with tempfile.TemporaryDirectory() as folder:
-        library = build(folder) if arguments.compiler == "nvcc" else kernels_of_nvrtc()
+        library = kernels(arguments.compiler, folder)
         copy = copy_bandwidth()
         name = torch.cuda.get_device_name()
         print(f"{name}: a copy on the device moves {copy / 1e12:.2f} TB/s; kernels by {arguments.compiler}\n", flush=True)

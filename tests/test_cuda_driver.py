@@ -27,7 +27,7 @@ from test_cuda_kernels import (
 )
 from test_nvrtc import COMPILER, functions_of, needs_nvrtc
 
-from benchmarks.cuda_block_end import kernels_of_nvrtc
+from benchmarks.block_end_interface import kernels_of_nvrtc
 from ops import build, cuda_kernels, fused, nvrtc
 from ops.build import BuildError
 

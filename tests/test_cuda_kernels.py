@@ -20,7 +20,7 @@ import numpy as np
 import paddle
 import pytest
 
-from benchmarks.cuda_block_end import load
+from benchmarks.block_end_interface import load
 from machine.cache_folder import cache_root, is_mine
 from ops import build, fused, nvrtc, self_test
 
