@@ -6,6 +6,7 @@ right values.
 # ruff: noqa: F811, fixtures come from another file, and tests name them
 
 import ctypes
+import functools
 import itertools
 import shutil
 import subprocess
@@ -19,12 +20,13 @@ from test_cuda_kernels import (
     CODES,
     STORAGE,
     aligned,
-    check,
+    layouts,
     library,  # noqa: F401, a fixture
     operators,  # noqa: F401, a fixture
     poisoned,
     step_of,
 )
+from test_cuda_kernels import check as check_with
 from test_nvrtc import COMPILER, functions_of, needs_nvrtc
 
 from benchmarks.block_end_interface import kernels_of_nvrtc
@@ -49,7 +51,7 @@ def structure(*fields):
 
 POINTER, INT64, INT, FLOAT, BOOL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_bool
 OF_ATTENTION = "cweight cbias sweight sbias gamma beta"
-GEOMETRY = (("first_image", INT64), ("channels plane half", INT), ("backwards", BOOL))
+GEOMETRY = (("first_image", INT64), ("channels plane half chunk width", INT), ("backwards", BOOL))
 
 
 class Geometry(ctypes.Structure):
@@ -73,10 +75,14 @@ TASKS = {
         ("momentum rest epsilon", FLOAT),
     ),
     "parameter": structure(
-        ("sums plane_stats channel_stats norm_weight norm_bias", POINTER), (OF_ATTENTION, POINTER),
-        ("dnorm_weight dnorm_bias", POINTER), (" ".join(f"d{name}" for name in OF_ATTENTION.split()), POINTER),
-        ("images", INT64), ("channels half channel_blocks", INT),
+        ("sums plane_stats channel_stats norm_weight norm_bias dnorm_weight dnorm_bias channel_sums", POINTER),
+        ("images", INT64), ("channels half", INT),
     ),
+    "attention": structure(
+        ("channel_sums", POINTER), (OF_ATTENTION, POINTER), (" ".join(f"d{name}" for name in OF_ATTENTION.split()), POINTER),
+        ("channels half", INT),
+    ),
+    "join": structure(("of_chunks joined", POINTER), ("planes", INT64), ("channels plane chunk", INT), ("statistics", BOOL)),
 }  # fmt: skip
 
 
@@ -189,14 +195,14 @@ def planes(size):
     return 1, size, 0, False
 
 
-def calls(dtype, shape, half, norm, relu, residual, stream=None):
+def calls(dtype, shape, half, norm, relu, residual, stream=None, channels_last=False):
     """Both passes through the functions of block_end_capi.h, on the same memory for every library."""
     size, channels = STORAGE[dtype], shape[1]
     maps = {name: aligned(np.ones(shape, size)) for name in ("x", "residual", "out", "dout", "dx", "dresidual")}
     of_channels = [aligned(np.ones(channels, np.float32)) for _ in range(6)]
     of_attention = [aligned(np.ones(max(half, 1), np.float32)) for _ in range(12)]
     plane_stats, channel_stats = poisoned((*shape[:2], 2), np.float32), poisoned((channels, 2), np.float32)
-    workspace = poisoned(4 * shape[0] * channels, np.float32)
+    workspace = poisoned(4 * shape[0] * channels * (2 + shape[2] // 128) + 2 * channels, np.float32)
     parameters = of_attention[:6] if half else [None] * 6
     gradients = of_attention[6:] if half else [None] * 6
     norms = of_channels if norm else [None] * 6
@@ -208,7 +214,7 @@ def calls(dtype, shape, half, norm, relu, residual, stream=None):
 
     def call(library, name, pointers):
         array = (ctypes.c_void_p * len(pointers))(*(p if p is None else p.ctypes.data for p in pointers))
-        numbers, sizes = (ctypes.c_double * 3)(0.9, 1e-5, 1e-4), (ctypes.c_int64 * 5)(*shape, half, 0)
+        numbers, sizes = (ctypes.c_double * 3)(0.9, 1e-5, 1e-4), (ctypes.c_int64 * 5)(*shape, half, channels_last)
         return getattr(library, f"block_end_{name}")(
             CODES[dtype], sizes, int(relu), int(norm == "batch"), numbers, array,
             ctypes.c_void_p(workspace.ctypes.data), ctypes.c_void_p(stream),
@@ -221,11 +227,12 @@ def calls(dtype, shape, half, norm, relu, residual, stream=None):
     return run
 
 
+@layouts
 @pytest.mark.parametrize("dtype", list(CODES))
 @pytest.mark.parametrize("plane", [49, 196, 784, 3136, 4104])
-def test_the_driver_gets_the_launches_of_the_runtime(library, driver, kernels, dtype, plane):
+def test_the_driver_gets_the_launches_of_the_runtime(library, driver, kernels, dtype, plane, channels_last):
     for half, norm, residual in itertools.product((0, 2), (None, "batch", "running"), (False, True)):
-        run = calls(dtype, (2, 8, plane), half, norm, True, residual, stream=0x5EED)
+        run = calls(dtype, (2, 8, plane), half, norm, True, residual, 0x5EED, channels_last)
         by_runtime = []
 
         def observe(kernel, x, y, threads, task, told=by_runtime):
@@ -260,9 +267,11 @@ def test_a_launch_beyond_the_limit_of_a_grid_is_made_in_parts(driver, kernels):
     assert (first["measure"], first["apply"], first["relu"], first["running"]) == (False, True, True, False)
 
 
+@layouts
 @pytest.mark.parametrize("dtype", list(CODES))
-def test_what_the_driver_was_told_to_launch_computes_the_right_values(library, driver, kernels, dtype):
+def test_what_the_driver_was_told_to_launch_computes_the_right_values(library, driver, kernels, dtype, channels_last):
     driver.emulation = library
+    check = functools.partial(check_with, channels_last=channels_last)
     for norm, residual in (("batch", True), ("running", False), (None, True)):
         check(kernels.library, dtype, (2, 8, 49), 2, norm, True, residual)
     check(kernels.library, dtype, (3, 4, 784), 0, "batch", True, True)
@@ -283,7 +292,7 @@ def test_paddle_s_tensors_reach_them_through_the_driver(operators, library, driv
         found = step_of([*maps, *inputs[2:]], "running", True, True)
     finally:
         fused.use_kernels(operators, None)
-    assert [launch[0] for launch in driver.launches] == ["forward", "backward", "parameters"]
+    assert [launch[0] for launch in driver.launches] == ["forward", "backward", "parameters", "attention"]
     rounding = {"float32": 2e-5, "bfloat16": 2e-2}[dtype]
     for value, wanted in zip(found, expected):
         np.testing.assert_allclose(value, wanted, rtol=0, atol=rounding * max(1, np.abs(wanted).max()))
@@ -293,7 +302,7 @@ def test_the_benchmark_uses_them_too(opened, driver, monkeypatch):
     monkeypatch.setattr(nvrtc, "find", Compiler)
     monkeypatch.setattr(cuda_kernels, "DRIVER", driver.path)
     calls("float16", (2, 8, 49), 2, "batch", True, True)(kernels_of_nvrtc())
-    passes = ["forward", "channels", "forward", "backward", "parameters", "backward"]
+    passes = ["forward", "channels", "forward", "backward", "parameters", "backward", "attention"]
     assert [kernel for kernel, *_ in driver.launches] == passes
 
 
@@ -341,7 +350,7 @@ def test_what_nvrtc_compiles_reaches_the_driver(opened, driver):
     kernels = opened(COMPILER)
     assert kernels.prepare(0, *planes(49)) is None
     assert kernels._image.startswith(b"\x7fELF")
-    assert functions_of(kernels._image) == {"channels", "parameters"}, "the last of two"
+    assert functions_of(kernels._image) == {"channels", "parameters", "attention", "join"}, "the last of two"
 
 
 # ---- What can go wrong

@@ -268,16 +268,28 @@ def address(array):
 
 
 class Kernels:
-    """One case run through the C interface. ``offset``: bytes by which the feature maps miss 16-byte alignment."""
+    """One case run through the C interface. ``offset``: bytes by which the feature maps miss 16-byte alignment.
 
-    def __init__(self, library, dtype, half, norm, relu, x, residual, parameters, offset=0):
+    Feature maps come and go as [images, channels, plane]; with ``channels_last`` the kernels have them as [images, plane,
+    channels].
+    """
+
+    def __init__(self, library, dtype, half, norm, relu, x, residual, parameters, offset=0, channels_last=False):
         self.library, self.dtype, self.offset = library, dtype, offset
         self.half, self.norm, self.relu = half, norm, relu
-        self.shape = (ctypes.c_int64 * 5)(*x.shape, half, 0)
+        self.order = (0, 2, 1) if channels_last else (0, 1, 2)
+        self.shape = (ctypes.c_int64 * 5)(*x.shape, half, channels_last)
         self.values = (ctypes.c_double * 3)(MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
-        self.x = aligned(x, offset)
-        self.residual = None if residual is None else aligned(residual, offset)
+        self.x = self.map_of(x)
+        self.residual = None if residual is None else self.map_of(residual)
         self.p = {name: value.copy() for name, value in parameters.items()}
+
+    def map_of(self, values):
+        return aligned(values.transpose(self.order), self.offset)
+
+    def in_order(self, results):
+        maps = ("out", "dx", "dresidual")
+        return {name: value.transpose(self.order) if name in maps else value for name, value in results.items()}
 
     def call(self, name, pointers, workspace):
         floats = getattr(self.library, f"block_end_{name}_workspace")(self.shape)
@@ -297,7 +309,7 @@ class Kernels:
 
     def forward(self):
         """{name: array as the kernels wrote it}."""
-        images, channels, _ = self.x.shape
+        images, channels = self.shape[:2]
         self.out = poisoned(self.x.shape, self.x.dtype, self.offset)
         self.plane_stats = poisoned((images, channels, 2), np.float32) if self.half else None
         self.channel_stats = poisoned((channels, 2), np.float32) if self.norm else None
@@ -311,7 +323,7 @@ class Kernels:
         if self.norm:
             results["channel_stats"] = self.channel_stats
             results.update({name: self.p[name] for name in ("running_mean", "running_variance")})
-        return results
+        return self.in_order(results)
 
     def backward(self, dout):
         """{name: gradient as the kernels wrote it}, after forward()."""
@@ -321,12 +333,12 @@ class Kernels:
         names = [*(("norm_weight", "norm_bias") if self.norm else ()), *(PARAMETERS if self.half else ())]
         results.update({f"d{name}": poisoned(self.p[name].shape, np.float32) for name in names})
         by_out = self.relu and self.residual is not None
-        pointers = [self.x, self.out if by_out else None, aligned(dout, self.offset)]
+        pointers = [self.x, self.out if by_out else None, self.map_of(dout)]
         pointers += [*self.norm_parameters("norm_weight", "norm_bias"), *self.attention_parameters()]
         pointers += [self.plane_stats, self.channel_stats]
         order = ["dx", "dresidual", "dnorm_weight", "dnorm_bias", *(f"d{name}" for name in PARAMETERS)]
         self.call("backward", [*pointers, *(results.get(name) for name in order)], "backward")
-        return results
+        return self.in_order(results)
 
 
 def draw(seed, shape, half, dtype, residual):
@@ -350,16 +362,16 @@ def error_and_bound(got, want, dtype, size):
     return np.linalg.norm(got - want), bound + 1e-30
 
 
-def check(library, dtype, shape, half, norm, relu, residual, offset=0):
+def check(library, dtype, shape, half, norm, relu, residual, offset=0, channels_last=False):
     """Forward and backward pass of one case against the reference. Returns {name: relative error}."""
-    case = (dtype, shape, half, norm, relu, residual, offset)
+    case = (dtype, shape, half, norm, relu, residual, offset, channels_last)
     x, added, dout, parameters = draw(sum(shape) + half, shape, half, dtype, residual)
-    kernels = Kernels(library, dtype, half, norm, relu, x, added, parameters, offset)
+    kernels = Kernels(library, dtype, half, norm, relu, x, added, parameters, offset, channels_last)
     exact = [decode(array, dtype) if array is not None else None for array in (x, added)]
     reference = Reference(half, norm, relu, *exact, parameters)
     reference.forward()
     forward, gradients = kernels.forward(), kernels.backward(dout)
-    passed = decode(kernels.out, dtype) > 0 if residual else reference.out > 0
+    passed = decode(forward["out"], dtype) > 0 if residual else reference.out > 0
     wanted = reference.backward(decode(dout, dtype), passed)
     errors = {}
     for name, value in {**forward, **gradients}.items():
@@ -401,11 +413,15 @@ def test_the_reference_has_the_derivatives_of_what_it_computes():
             np.testing.assert_allclose(gradients[f"d{name}"].ravel(), numeric, atol=1e-7, err_msg=f"{name}, {norm}")
 
 
+layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
+
+
+@layouts
 @pytest.mark.parametrize("dtype", list(CODES))
-def test_every_combination_of_what_may_be_absent(library, dtype):
+def test_every_combination_of_what_may_be_absent(library, dtype, channels_last):
     for half, norm, residual, relu in itertools.product((0, 2), (None, "batch", "running"), (False, True), (False, True)):
-        check(library, dtype, (3, 8, 64), half, norm, relu, residual)
-        check(library, dtype, (1, 20 if half == 2 else 5, 49), half, norm, relu, residual)
+        check(library, dtype, (3, 8, 64), half, norm, relu, residual, channels_last=channels_last)
+        check(library, dtype, (1, 20 if half == 2 else 5, 49), half, norm, relu, residual, channels_last=channels_last)
 
 
 # Every layout of the kernels and its edges: planes that fill registers wholly, in part and not at all, loads of 16 bytes, 8
@@ -426,33 +442,49 @@ def test_planes_that_registers_hardly_hold_or_do_not(library, dtype):
     check(library, dtype, (2, 1, 4104), 0, None, relu=True, residual=False)
 
 
+# In NHWC: one and several chunks of a plane, the last one whole and not; one and several blocks of channels, the last one whole
+# and not; several channels a thread and one; blocks narrower than a warp
 @pytest.mark.parametrize("dtype", list(CODES))
-def test_pointers_without_alignment(library, dtype):
+@pytest.mark.parametrize(("channels", "half"), [(2, 1), (4, 1), (6, 1), (8, 2), (32, 4), (66, 11), (144, 3), (260, 0), (7, 0)])
+def test_columns_of_every_kind(library, dtype, channels, half):
+    for plane, norm, residual in ((1, "batch", True), (49, "running", False), (129, "batch", False), (300, "batch", True)):
+        check(library, dtype, (2, channels, plane), half, norm, relu=True, residual=residual, channels_last=True)
+    check(library, dtype, (1, channels, 2 * 128 * 16), half, "batch", relu=True, residual=True, channels_last=True)
+
+
+@layouts
+@pytest.mark.parametrize("dtype", list(CODES))
+def test_pointers_without_alignment(library, dtype, channels_last):
     size = STORAGE[dtype]().itemsize
     for offset in (size, 8):
-        check(library, dtype, (2, 4, 784), 2, "batch", relu=True, residual=True, offset=offset)
+        check(library, dtype, (2, 4, 784), 2, "batch", True, True, offset=offset, channels_last=channels_last)
+        check(library, dtype, (2, 4, 784), 0, "batch", True, False, offset=offset, channels_last=channels_last)
 
 
-def test_groups_channels_and_images_in_plenty(library):
+@layouts
+def test_groups_channels_and_images_in_plenty(library, channels_last):
     for shape, half in (((5, 48, 9), 4), ((2, 70, 4), 35), ((1, 2, 16), 1), ((40, 2, 4), 1)):
-        check(library, "float32", shape, half, "batch", relu=True, residual=True)
-        check(library, "float32", shape, half, None, relu=True, residual=True)
+        check(library, "float32", shape, half, "batch", relu=True, residual=True, channels_last=channels_last)
+        check(library, "float32", shape, half, None, relu=True, residual=True, channels_last=channels_last)
 
 
-def test_a_batch_without_images_gives_zero_gradients_and_keeps_the_running_statistics(library):
+@layouts
+def test_a_batch_without_images_gives_zero_gradients_and_keeps_the_running_statistics(library, channels_last):
     for half, norm in itertools.product((0, 2), (None, "batch", "running")):
-        errors = check(library, "float32", (0, 8, 49), half, norm, relu=True, residual=True)
+        errors = check(library, "float32", (0, 8, 49), half, norm, relu=True, residual=True, channels_last=channels_last)
         assert set(errors.values()) <= {0.0} or max(errors.values()) < 1e-6
 
 
-def test_a_mean_far_from_zero_costs_no_digits(library):
+@layouts
+@pytest.mark.parametrize("plane", [49, 400])
+def test_a_mean_far_from_zero_costs_no_digits(library, plane, channels_last):
     # x's mean is 100 times its deviation: E[x^2] - E[x]^2 would leave three digits
-    x, residual, dout, parameters = draw(7, (4, 8, 49), 2, "float32", residual=True)
+    x, residual, dout, parameters = draw(7, (4, 8, plane), 2, "float32", residual=True)
     x = x + np.float32(100)
     for norm in (None, "batch"):
         reference = Reference(2, norm, True, x.astype(np.float64), residual.astype(np.float64), parameters)
         reference.forward()
-        kernels = Kernels(library, "float32", 2, norm, True, x, residual, parameters)
+        kernels = Kernels(library, "float32", 2, norm, True, x, residual, parameters, channels_last=channels_last)
         out = kernels.forward()["out"]
         assert np.linalg.norm(out - reference.out) <= 1e-5 * np.linalg.norm(reference.out)
         gradients = kernels.backward(dout)
@@ -461,11 +493,12 @@ def test_a_mean_far_from_zero_costs_no_digits(library):
             assert np.linalg.norm(gradients[name] - wanted[name]) <= 1e-4 * np.linalg.norm(wanted[name]), name
 
 
-def test_large_gates_and_infinite_sigmoids(library):
+@layouts
+def test_large_gates_and_infinite_sigmoids(library, channels_last):
     x, residual, dout, parameters = draw(3, (2, 8, 49), 2, "float32", residual=True)
     for name in ("sweight", "cweight", "sbias"):
         parameters[name] *= 300
-    kernels = Kernels(library, "float32", 2, None, True, x, residual, parameters)
+    kernels = Kernels(library, "float32", 2, None, True, x, residual, parameters, channels_last=channels_last)
     reference = Reference(2, None, True, x.astype(np.float64), residual.astype(np.float64), parameters)
     with np.errstate(over="ignore"):
         reference.forward()
@@ -474,21 +507,24 @@ def test_large_gates_and_infinite_sigmoids(library):
     assert all(np.isfinite(gradient).all() for gradient in kernels.backward(dout).values())
 
 
-def test_not_a_number_is_not_hidden_by_relu(library):
+@layouts
+def test_not_a_number_is_not_hidden_by_relu(library, channels_last):
     x, residual, _, parameters = draw(5, (1, 4, 49), 1, "float32", residual=True)
     residual[0, 1, 3] = np.nan
-    out = Kernels(library, "float32", 1, None, True, x, residual, parameters).forward()["out"]
+    kernels = Kernels(library, "float32", 1, None, True, x, residual, parameters, channels_last=channels_last)
+    out = kernels.forward()["out"]
     assert np.argwhere(np.isnan(out)).tolist() == [[0, 1, 3]]
 
 
+@layouts
 @pytest.mark.parametrize("plane", [49, 64, 784, 3136, 4104])
-def test_the_same_bits_whatever_the_order_of_threads_and_blocks(library, plane):
+def test_the_same_bits_whatever_the_order_of_threads_and_blocks(library, plane, channels_last):
     runs = []
     for reverse in (0, 0, 1):
         library.emulation_reverse(reverse)
         try:
             x, residual, dout, parameters = draw(1, (2, 4, plane), 1, "bfloat16", residual=True)
-            kernels = Kernels(library, "bfloat16", 1, "batch", True, x, residual, parameters)
+            kernels = Kernels(library, "bfloat16", 1, "batch", True, x, residual, parameters, 0, channels_last)
             runs.append({**kernels.forward(), **kernels.backward(dout)})
         finally:
             library.emulation_reverse(0)
@@ -536,8 +572,11 @@ def used(operators):
     fused.use_kernels(operators, None)
 
 
-def step_of(inputs, norm, attention, residual):
-    """The output of the operator and the gradients of its inputs, as float32, and the running statistics that it leaves."""
+def step_of(inputs, norm, attention, residual, channels_last=False):
+    """The output of the operator and the gradients of its inputs, as float32, and the running statistics that it leaves.
+
+    Feature maps are [N, C, H, W] outside of the operator.
+    """
     x, added, *parameters = inputs
     for tensor in inputs:
         tensor.stop_gradient = False
@@ -545,23 +584,29 @@ def step_of(inputs, norm, attention, residual):
     running = [paddle.zeros([8]), paddle.ones([8])] if norm else [absent] * 2
     chosen = [*(parameters[:2] if norm else [absent] * 2), *running, *(parameters[2:] if attention else [absent] * 6)]
     half = 2 if attention else 0
+    maps = [x, added] if residual else [x]
+    if channels_last:
+        maps = [each.transpose([0, 2, 3, 1]).contiguous() for each in maps]  # [N, C, H, W] -> [N, H, W, C]
     if residual:
-        out = fused.run("block_end", x, added, *chosen, half, norm == "batch", 0.9, 1e-5, False)
+        out = fused.run("block_end", *maps, *chosen, half, norm == "batch", 0.9, 1e-5, channels_last)
     else:
-        out = fused.run("block_norm", x, *chosen, half, True, norm == "batch", 0.9, 1e-5, False)
+        out = fused.run("block_norm", *maps, *chosen, half, True, norm == "batch", 0.9, 1e-5, channels_last)
+    if channels_last:
+        out = out.transpose([0, 3, 1, 2])  # [N, H, W, C] -> [N, C, H, W]
     weights = paddle.to_tensor(np.cos(np.arange(out.size, dtype=np.float32)).reshape(out.shape))
     asked = [x, *([added] if residual else []), *(parameters[:2] if norm else []), *(parameters[2:] if attention else [])]
     gradients = paddle.grad((out.astype("float32") * weights).sum(), asked)
     return [tensor.astype("float32").numpy() for tensor in (out.detach(), *gradients, *(running if norm else []))]
 
 
+@layouts
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize(
     ("norm", "attention", "residual"),
     [("batch", True, True), ("running", True, True), (None, True, True), ("batch", True, False), ("batch", False, True),
      ("batch", False, False), ("running", False, False), (None, True, False)],
 )  # fmt: skip
-def test_paddle_passes_the_kernels_what_they_expect(operators, library, dtype, norm, attention, residual):
+def test_paddle_passes_the_kernels_what_they_expect(operators, library, dtype, norm, attention, residual, channels_last):
     draw_from = np.random.default_rng(7)
     shape = (3, 8, 5, 7)
     shapes = [shape, shape, [8], [8], *[[1, 2, 1, 1]] * 4, [2], [2]]
@@ -573,12 +618,18 @@ def test_paddle_passes_the_kernels_what_they_expect(operators, library, dtype, n
         expected[-1] = 0.9 + (expected[-1] - 0.9) * values / (values - 1)
     fused.use_kernels(operators, library, on_cpu=True)
     try:
-        found = step_of([*cast, *inputs[2:]], norm, attention, residual)
+        found = step_of([*cast, *inputs[2:]], norm, attention, residual, channels_last)
     finally:
         fused.use_kernels(operators, None)
     rounding = {"float32": 2e-5, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
     for value, wanted in zip(found, expected):
         np.testing.assert_allclose(value, wanted, rtol=0, atol=rounding * max(1, np.abs(wanted).max()))
+
+
+def test_nhwc_is_refused_on_a_cpu(operators):
+    x, weight = paddle.ones([1, 3, 3, 2]), paddle.ones([2])
+    with pytest.raises(OSError, match="no kernel for this device and layout"):
+        fused.run("block_norm", x, *[weight] * 4, *[paddle.empty([0])] * 6, 0, True, False, 0.9, 1e-5, True)
 
 
 FAILING = """

@@ -156,7 +156,8 @@ def functions_of(cubin):
         (0, (4, 64, 4), {"forward", "backward"}),
         (1, (4, 8, 7), {"forward", "backward"}),
         (2, (1, 8, 7), {"forward", "backward"}),
-        (-1, (0, 0, 0), {"channels", "parameters"}),
+        (2, (2, 0, 1), {"forward", "backward"}),  # NHWC, with attention
+        (-1, (0, 0, 0), {"channels", "parameters", "attention", "join"}),
     ],
 )
 def test_nvrtc_compiles_the_kernels_without_any_header(tmp_path, monkeypatch, dtype, layout, names):

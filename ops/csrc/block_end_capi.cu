@@ -11,21 +11,23 @@
 
 namespace {
 
+using block_end::AttentionTask;
 using block_end::BackwardTask;
 using block_end::ChannelTask;
 using block_end::ForwardTask;
 using block_end::Grid;
+using block_end::JoinTask;
 using block_end::kReductionThreads;
 using block_end::ParameterTask;
 
 template <typename T, typename L>
 __global__ void __launch_bounds__(L::block) forward_kernel(const ForwardTask<T> task) {
-  block_end::forward_planes<T, L>(task);
+  block_end::forward<T, L>(task);
 }
 
 template <typename T, typename L>
 __global__ void __launch_bounds__(L::block) backward_kernel(const BackwardTask<T> task) {
-  block_end::backward_planes<T, L>(task);
+  block_end::backward<T, L>(task);
 }
 
 __global__ void __launch_bounds__(kReductionThreads) channel_kernel(const ChannelTask task) {
@@ -35,6 +37,12 @@ __global__ void __launch_bounds__(kReductionThreads) channel_kernel(const Channe
 __global__ void __launch_bounds__(kReductionThreads) parameter_kernel(const ParameterTask task) {
   block_end::parameter_gradients(task);
 }
+
+__global__ void __launch_bounds__(kReductionThreads) attention_kernel(const AttentionTask task) {
+  block_end::attention_gradients(task);
+}
+
+__global__ void __launch_bounds__(kReductionThreads) join_kernel(const JoinTask task) { block_end::join_chunks(task); }
 
 struct RuntimeLauncher {
   using Float16 = __half;
@@ -56,6 +64,12 @@ struct RuntimeLauncher {
   }
   void parameters(const Grid &grid, const ParameterTask &task) {
     BLOCK_END_LAUNCH(parameter_kernel, dim3(grid.x, grid.y), grid.threads, stream, task);
+  }
+  void attention(const Grid &grid, const AttentionTask &task) {
+    BLOCK_END_LAUNCH(attention_kernel, dim3(grid.x, grid.y), grid.threads, stream, task);
+  }
+  void join(const Grid &grid, const JoinTask &task) {
+    BLOCK_END_LAUNCH(join_kernel, dim3(grid.x, grid.y), grid.threads, stream, task);
   }
   int error() { return cudaGetLastError(); }
 };

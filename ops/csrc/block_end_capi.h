@@ -1,8 +1,8 @@
 // A C interface to the CUDA kernels, which knows neither Paddle nor CUDA: the binding to Paddle calls it, and tests and
 // benchmarks do through ctypes.
 //
-// dtype: 0 float32, 1 float16, 2 bfloat16. shape: images, channels, plane, half, and 1 for feature maps [images, plane, channels] or 0 for
-// [images, channels, plane]. relu and batch_statistics: 0 or 1. values:
+// dtype: 0 float32, 1 float16, 2 bfloat16. shape: images, channels, plane, half, and channels_last: 1 for feature maps
+// [images, plane, channels], 0 for [images, channels, plane]. relu and batch_statistics: 0 or 1. values:
 // momentum, batch norm's epsilon, the attention's epsilon. pointers: the members of Forward or Backward in order, with the six
 // members of an Attention in its place; null where block_end.h says so. stream: a cudaStream_t or CUstream, which are one. The
 // functions return an error that block_end_error knows: 0 for none.

@@ -7,21 +7,23 @@
 
 #include <dlfcn.h>
 
+#include <array>
 #include <map>
 #include <mutex>
 #include <tuple>
 #include <type_traits>
-#include <utility>
 
 #include "block_end_capi.h"
 #include "block_end_launch.h"
 
 namespace {
 
+using block_end::AttentionTask;
 using block_end::BackwardTask;
 using block_end::ChannelTask;
 using block_end::ForwardTask;
 using block_end::Grid;
+using block_end::JoinTask;
 using block_end::ParameterTask;
 
 using Handle = void *;  // CUcontext, CUmodule, CUfunction, CUstream
@@ -51,12 +53,20 @@ struct Set {
 
 constexpr Set kWithoutLayout = {-1, 0, 0, 0};
 
+// The places of a Set's kernels, and their names in block_end_cubin.cu.
+enum { kForward, kBackward };
+enum { kChannels, kParameters, kAttention, kJoin };
+constexpr int kMostKernels = 4;
+constexpr const char *kNames[][kMostKernels] = {{"forward", "backward", nullptr, nullptr},
+                                                {"channels", "parameters", "attention", "join"}};
+using Kernels = std::array<Handle, kMostKernels>;
+
 using Key = std::tuple<Handle, int, int, int, int>;  // a context and a Set
 std::mutex access_to_functions;
-std::map<Key, std::pair<Handle, Handle>> functions;  // forward and backward, or channels and parameters
+std::map<Key, Kernels> functions;
 
-// The two kernels of a set, in the current context.
-int build(const Set &set, std::pair<Handle, Handle> *kernels) {
+// The kernels of a set, in the current context.
+int build(const Set &set, Kernels *kernels) {
   int device, major, minor;
   if (int error = driver.cuCtxGetDevice(&device)) return error;
   if (int error = driver.cuDeviceGetAttribute(&major, kMajor, device)) return error;
@@ -65,12 +75,16 @@ int build(const Set &set, std::pair<Handle, Handle> *kernels) {
   if (image == nullptr) return kNotBuilt;
   Handle module;
   if (int error = driver.cuModuleLoadData(&module, image)) return error;
-  if (int error = driver.cuModuleGetFunction(&kernels->first, module, set.dtype < 0 ? "channels" : "forward")) return error;
-  return driver.cuModuleGetFunction(&kernels->second, module, set.dtype < 0 ? "parameters" : "backward");
+  for (int i = 0; i < kMostKernels; ++i) {
+    const char *name = kNames[set.dtype < 0][i];
+    if (name == nullptr) break;
+    if (int error = driver.cuModuleGetFunction(&(*kernels)[i], module, name)) return error;
+  }
+  return 0;
 }
 
 // The same, built at the first call for a context.
-int find(Handle context, const Set &set, std::pair<Handle, Handle> *kernels) {
+int find(Handle context, const Set &set, Kernels *kernels) {
   const Key key(context, set.dtype, set.vector, set.threads, set.loads);
   {
     const std::lock_guard<std::mutex> lock(access_to_functions);
@@ -111,14 +125,18 @@ class DriverLauncher {
 
   template <typename T, typename L>
   void forward(const Grid &grid, const ForwardTask<T> &task) {
-    launch(kernels_of(set_of<T, L>()).first, grid, &task);
+    launch(kernels_of(set_of<T, L>())[kForward], grid, &task);
   }
   template <typename T, typename L>
   void backward(const Grid &grid, const BackwardTask<T> &task) {
-    launch(kernels_of(set_of<T, L>()).second, grid, &task);
+    launch(kernels_of(set_of<T, L>())[kBackward], grid, &task);
   }
-  void channels(const Grid &grid, const ChannelTask &task) { launch(kernels_of(kWithoutLayout).first, grid, &task); }
-  void parameters(const Grid &grid, const ParameterTask &task) { launch(kernels_of(kWithoutLayout).second, grid, &task); }
+  void channels(const Grid &grid, const ChannelTask &task) { launch(kernels_of(kWithoutLayout)[kChannels], grid, &task); }
+  void parameters(const Grid &grid, const ParameterTask &task) {
+    launch(kernels_of(kWithoutLayout)[kParameters], grid, &task);
+  }
+  void attention(const Grid &grid, const AttentionTask &task) { launch(kernels_of(kWithoutLayout)[kAttention], grid, &task); }
+  void join(const Grid &grid, const JoinTask &task) { launch(kernels_of(kWithoutLayout)[kJoin], grid, &task); }
   int error() const { return error_; }
 
   template <typename T, typename L>
@@ -134,8 +152,8 @@ class DriverLauncher {
     return {dtype, L::vector, L::threads, L::loads};
   }
 
-  std::pair<Handle, Handle> kernels_of(const Set &set) {
-    std::pair<Handle, Handle> kernels;
+  Kernels kernels_of(const Set &set) {
+    Kernels kernels{};
     if (error_ == 0) error_ = find(context_, set, &kernels);
     return kernels;
   }
@@ -189,8 +207,8 @@ int block_end_prepare(int dtype, const int64_t *shape) {
   DriverLauncher launcher(nullptr);
   return block_end::with_type<DriverLauncher>(dtype, [&](auto element) {
     using T = decltype(element);
-    block_end::with_layout<T>(static_cast<int>(shape[2]), 0,
-                              [&](auto layout) { launcher.prepare<T, decltype(layout)>(); });
+    block_end::with_layout_of<T>(block_end::shape_of(shape), 0,
+                                 [&](auto layout) { launcher.prepare<T, decltype(layout)>(); });
     return launcher.error();
   });
 }

@@ -111,8 +111,8 @@ std::vector<paddle::Tensor> forward_gpu(const Shape &shape, const Options &optio
   paddle::Tensor out = empty(t.x.shape(), t.x.dtype(), t.x);
   paddle::Tensor plane_stats = attention ? empty_floats({shape.images, shape.channels, 2}, t.x) : absent_output(t.x);
   paddle::Tensor channel_stats = norm ? empty_floats({shape.channels, 2}, t.x) : absent_output(t.x);
-  const bool alone = norm && options.batch_statistics && !attention;  // only batch norm uses the statistics of the planes
-  paddle::Tensor workspace = empty_floats({alone ? kernels.forward_workspace(call.shape) : 0}, t.x);
+  const bool measures = attention ? shape.channels_last : norm && options.batch_statistics;  // into the workspace
+  paddle::Tensor workspace = empty_floats({measures ? kernels.forward_workspace(call.shape) : 0}, t.x);
   std::vector<void *> pointers = {values(t.x),
                                   values(t.residual),
                                   parameter(t.norm_weight),

@@ -16,15 +16,16 @@ extern "C" void emulation_observe(decltype(emulation::observe) observer) { emula
 
 namespace {
 
-// Runs a kernel over planes, where block_end_launch.h has this layout for planes of the task's size, aligned well or badly.
+// Runs a kernel over planes, where block_end_launch.h has this layout for feature maps of the task's size, aligned well or badly.
 template <typename T>
 bool run_planes(bool forward, const int *layout, dim3 grid, unsigned threads, const void *task) {
   const auto of_forward = static_cast<const ForwardTask<T> *>(task);
   const auto of_backward = static_cast<const BackwardTask<T> *>(task);
-  const int plane = forward ? of_forward->geometry.plane : of_backward->geometry.plane;
+  const block_end::Geometry &geometry = forward ? of_forward->geometry : of_backward->geometry;
+  const block_end::Shape shape = {1, geometry.channels, geometry.plane, geometry.half, geometry.width > 0};
   for (uintptr_t alignment : {16, 8, 1}) {
     bool right = false;
-    block_end::with_layout<T>(plane, alignment, [&](auto chosen) {
+    block_end::with_layout_of<T>(shape, alignment, [&](auto chosen) {
       using L = decltype(chosen);
       right = layout[0] == L::vector && layout[1] == L::threads && layout[2] == L::loads;
       if (right && forward) emulation::launch(grid, threads, [=] { forward_kernel<T, L>(*of_forward); });
@@ -48,6 +49,10 @@ extern "C" int emulation_run(const char *kernel, int dtype, const int *layout, u
     emulation::launch(grid, threads, [=] { channel_kernel(*static_cast<const ChannelTask *>(task)); });
   } else if (name == "parameters") {
     emulation::launch(grid, threads, [=] { parameter_kernel(*static_cast<const ParameterTask *>(task)); });
+  } else if (name == "attention") {
+    emulation::launch(grid, threads, [=] { attention_kernel(*static_cast<const AttentionTask *>(task)); });
+  } else if (name == "join") {
+    emulation::launch(grid, threads, [=] { join_kernel(*static_cast<const JoinTask *>(task)); });
   } else if (dtype == 0) {
     known = run_planes<float>(name == "forward", layout, grid, threads, task);
   } else if (dtype == 1) {
