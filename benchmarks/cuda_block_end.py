@@ -1,17 +1,18 @@
 """Checks the CUDA kernels of the block end on this machine's GPU against float64, then measures their speed.
 
-    python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--compiler nvrtc] [--json results.json]
+    python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--layouts nchw nhwc] [--compiler nvrtc] [--json FILE]
 
 It is the form of gpu_check.py for cards that Paddle's packages have no code for, and prints such a block of text too. Needs a
-GPU, PyTorch and, to build the kernels for the card, either nvcc or NVRTC with Paddle (any build of it). The kernels
-are called through ctypes. It times the end of a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and
-ReLU, with and without batch norm before them. Calls are captured in CUDA graphs, so that no time is lost between launches, and
-cycle through more memory than the L2 cache holds. "Share of copy" compares the bytes that must pass through memory in that time
-with the bytes that a plain copy on the device moves, measured in the same run; "faster" is the ratio to the time of PyTorch's
-own operators.
+GPU, PyTorch and, to build the kernels for the card, either nvcc or NVRTC with Paddle (any build of it). The kernels are called
+through ctypes. It times the end of a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and ReLU, with and
+without batch norm before them. Calls are captured in CUDA graphs, so that no time is lost between launches, and cycle through
+more memory than the L2 cache holds. "Share of copy" compares the bytes that must pass through memory in that time with the
+bytes that a plain copy on the device moves, measured in the same run; "faster" is the ratio to the time of PyTorch's own
+operators, on maps of the same layout.
 """
 
 import argparse
+import itertools
 import json
 import math
 import platform
@@ -27,6 +28,7 @@ from benchmarks.block_end_interface import PARAMETERS, TYPES
 
 SHAPES = ((256, 56), (512, 28), (1024, 14), (2048, 7))  # channels and side of the four stages
 GROUPS = 64
+LAYOUTS = ("nchw", "nhwc")
 MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON = 0.9, 1e-5, 1e-5
 # Feature maps read or written: x, residual -> out and x, dout, out -> dx, dresidual; batch norm's statistics need x twice, and
 # its gradients x and d
@@ -83,18 +85,23 @@ def names_of(norm):
 class Case:
     """Tensors of one case. ``forward`` and ``backward`` call the kernels on them."""
 
-    def __init__(self, library, seed, batch, channels, side, dtype, norm, device="cuda"):
+    def __init__(self, library, seed, batch, channels, side, dtype, norm, layout="nchw", device="cuda"):
         self.library, self.norm, self.dtype, self.device = library, norm, dtype, device
         generator = torch.Generator(device).manual_seed(seed)
 
+        def stored(tensor):
+            """A feature map in the layout, which is a matter of PyTorch's memory format and not of its shape."""
+            last = layout == "nhwc" and tensor.dim() == 4
+            return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
         def random(*shape, mean=0.3, of=dtype):
-            return (torch.randn(*shape, generator=generator, device=device) + mean).to(getattr(torch, of))
+            return stored((torch.randn(*shape, generator=generator, device=device) + mean).to(getattr(torch, of)))
 
         def empty(*shape, of=dtype):
-            return torch.full(shape, POISON, dtype=getattr(torch, of), device=device)
+            return stored(torch.full(shape, POISON, dtype=getattr(torch, of), device=device))
 
         shape, half = (batch, channels, side, side), channels // (2 * GROUPS)
-        self.shape = interface.shape_of(batch, channels, side * side, half)
+        self.shape = interface.shape_of(batch, channels, side * side, half, layout == "nhwc")
         self.x, self.residual, self.dout = random(*shape), random(*shape), random(*shape)
         self.p = {name: random(half, of="float32") for name in PARAMETERS}
         self.p.update({name: random(channels, mean=1, of="float32") for name in ("norm_weight", "norm_bias")})
@@ -229,21 +236,21 @@ def time_composite(case):
     return alone, milliseconds([both]) - alone
 
 
-def measure(library, batch, channels, side, dtype, norm, copy):
-    first = Case(library, 0, batch, channels, side, dtype, norm)
+def measure(library, batch, channels, side, dtype, norm, layout, copy):
+    first = Case(library, 0, batch, channels, side, dtype, norm, layout)
     errors = check(first)
     maps = first.x.nbytes
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     sets = max(2, math.ceil(4 * l2 / (3 * maps)))
-    cases = [first, *(Case(library, seed, batch, channels, side, dtype, norm) for seed in range(1, sets))]
+    cases = [first, *(Case(library, seed, batch, channels, side, dtype, norm, layout) for seed in range(1, sets))]
     for case in cases:
         case.poison()
     forward = milliseconds([case.forward for case in cases])
     backward = milliseconds([case.backward for case in cases])
     written = all(tensor.isfinite().all() for case in cases for tensor in (case.out, case.dx, case.dresidual))
     composite = time_composite(first)
-    result = {"norm": norm, "shape": [batch, channels, side, side], "dtype": dtype, "error_maps": errors[0]}
-    result["error_parameters"] = errors[1]
+    result = {"norm": norm, "layout": layout, "shape": [batch, channels, side, side], "dtype": dtype}
+    result.update(error_maps=errors[0], error_parameters=errors[1])
     result["fault"] = errors[2] if written else "an output was not written"
     for name, mine, torchs, count in zip(("forward", "backward"), (forward, backward), composite, MAPS[norm]):
         share = count * maps / (mine / 1000) / copy
@@ -253,8 +260,8 @@ def measure(library, batch, channels, side, dtype, norm, copy):
 
 def table(results, norm):
     yield f"{'Batch norm, ' if norm else ''}Shuffle Attention, residual, ReLU" + "\n"
-    yield "| shape | type | forward ms | backward ms | MB forward, backward | share of copy | faster | error |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| shape | type | layout | forward ms | backward ms | MB forward, backward | share of copy | faster | error |"
+    yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for result in (each for each in results if each["norm"] == norm):
         passes = result["forward"], result["backward"]
         shape = " × ".join(map(str, result["shape"]))
@@ -263,7 +270,7 @@ def table(results, norm):
         shares = ", ".join(f"{each['share_of_copy']:.0%}" for each in passes)
         ratios = ", ".join(f"{each['faster']:.1f}" for each in passes)
         error = f"{result['error_maps']:.1e}" + (f" WRONG: {result['fault']}" if result["fault"] else "")
-        yield f"| {shape} | {result['dtype']} | {times} | {sizes} | {shares} | {ratios} | {error} |"
+        yield f"| {shape} | {result['dtype']} | {result['layout']} | {times} | {sizes} | {shares} | {ratios} | {error} |"
     yield ""
 
 
@@ -280,6 +287,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--types", nargs="+", choices=TYPES, default=["bfloat16", "float16", "float32"])
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=LAYOUTS)
     by_default = "nvcc" if interface.find_tool("nvcc") else "nvrtc"
     parser.add_argument("--compiler", choices=("nvcc", "nvrtc"), default=by_default)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
@@ -296,10 +304,9 @@ def main():
         print(f"a copy moves {copy / 1e9:.1f} GB/s; ends of the blocks of SA-ResNet50, batch {arguments.batch}:\n", flush=True)
         results = []
         for norm in (False, True):
-            for channels, side in SHAPES:
-                for dtype in arguments.types:
-                    results.append(measure(library, arguments.batch, channels, side, dtype, norm, copy))
-                    torch.cuda.empty_cache()
+            for (channels, side), dtype, layout in itertools.product(SHAPES, arguments.types, arguments.layouts):
+                results.append(measure(library, arguments.batch, channels, side, dtype, norm, layout, copy))
+                torch.cuda.empty_cache()
             print("\n".join(table(results, norm)), flush=True)
     if arguments.json:
         report = {

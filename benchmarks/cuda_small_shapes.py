@@ -23,9 +23,10 @@ from benchmarks import block_end_interface as interface
 
 DRIVER = "libcuda.so.1"
 PLANES = (49, 196, 210, 300, 784, 1089, 1204, 1849, 3136, 4104)
-"""Values of a plane: together they reach every layout of block_end_launch.h, for each type."""
-LAYOUTS = (False,)  # whether channels come last
-IMAGES, CHANNELS, HALF = 2, 8, 2
+"""Values of a plane: together they reach every layout of block_end_launch.h for planes, for each type."""
+WIDTHS = {False: ((8, 2),), True: ((8, 2), (6, 3))}
+"""(channels, half of the attention) by whether channels come last; then six of them reach the kernels for one at a time."""
+IMAGES = 2
 MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON = 0.9, 1e-5, 1e-5
 MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 
@@ -101,6 +102,7 @@ class Case(NamedTuple):
     dtype: str
     plane: int
     channels_last: bool
+    channels: int
     half: int
     norm: Optional[str]
     residual: bool
@@ -108,16 +110,17 @@ class Case(NamedTuple):
 
 
 def cases(planes: Sequence[int] = PLANES) -> Iterator[Case]:
-    """The calls of a training and of an evaluation, for each size and type."""
+    """The calls of a training and of an evaluation, for each size, type and layout."""
     kinds = (
-        (HALF, "batch", True, True),  # the end of a block of an SA-ResNet
-        (0, "batch", False, True),  # batch norm and ReLU
-        (0, "batch", True, True),  # the end of a block of a ResNet
-        (HALF, None, False, False),  # Shuffle Attention alone
-        (HALF, "running", True, True),  # in evaluation
+        (True, "batch", True, True),  # the end of a block of an SA-ResNet
+        (False, "batch", False, True),  # batch norm and ReLU
+        (False, "batch", True, True),  # the end of a block of a ResNet
+        (True, None, False, False),  # Shuffle Attention alone
+        (True, "running", True, True),  # in evaluation
     )
-    for dtype, plane, channels_last, kind in itertools.product(interface.TYPES, planes, LAYOUTS, kinds):
-        yield Case(dtype, plane, channels_last, *kind)
+    for channels_last, dtype, plane, kind in itertools.product(WIDTHS, interface.TYPES, planes, kinds):
+        for channels, half in WIDTHS[channels_last]:
+            yield Case(dtype, plane, channels_last, channels, half if kind[0] else 0, *kind[1:])
 
 
 def run(device: Device, library: ctypes.CDLL, case: Case) -> Optional[str]:
@@ -127,21 +130,21 @@ def run(device: Device, library: ctypes.CDLL, case: Case) -> Optional[str]:
     def drawn(*shape, mean=0.3):
         return (generator.standard_normal(shape) + mean).astype(np.float32)
 
-    maps, host = encoded(drawn(IMAGES, CHANNELS, case.plane), case.dtype), {}
-    inputs = {"x": maps, "dout": encoded(drawn(IMAGES, CHANNELS, case.plane), case.dtype)}
+    maps, host = encoded(drawn(IMAGES, case.channels, case.plane), case.dtype), {}
+    inputs = {"x": maps, "dout": encoded(drawn(IMAGES, case.channels, case.plane), case.dtype)}
     written = {"out": maps, "dx": maps}
     if case.residual:
         inputs["residual"], written["dresidual"] = maps, maps
     if case.norm:
-        inputs.update({name: drawn(CHANNELS, mean=1) for name in interface.NORM})
-        inputs.update(running_mean=drawn(CHANNELS), running_variance=np.abs(drawn(CHANNELS)) + 0.5)
-        written["channel_stats"] = drawn(CHANNELS, 2)
-        written.update({f"d{name}": drawn(CHANNELS) for name in interface.NORM})
+        inputs.update({name: drawn(case.channels, mean=1) for name in interface.NORM})
+        inputs.update(running_mean=drawn(case.channels), running_variance=np.abs(drawn(case.channels)) + 0.5)
+        written["channel_stats"] = drawn(case.channels, 2)
+        written.update({f"d{name}": drawn(case.channels) for name in interface.NORM})
     if case.half:
         inputs.update({name: drawn(case.half) for name in interface.PARAMETERS})
-        written["plane_stats"] = drawn(IMAGES, CHANNELS, 2)
+        written["plane_stats"] = drawn(IMAGES, case.channels, 2)
         written.update({f"d{name}": drawn(case.half) for name in interface.PARAMETERS})
-    shape = interface.shape_of(IMAGES, CHANNELS, case.plane, case.half, case.channels_last)
+    shape = interface.shape_of(IMAGES, case.channels, case.plane, case.half, case.channels_last)
     options = (case.relu, case.norm == "batch", MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
     try:
         pointers = {name: device.holding(values) for name, values in inputs.items()}

@@ -21,23 +21,25 @@ from test_cuda_driver import (
     pytestmark,  # noqa: F401, of the whole file
     stand_in,  # noqa: F401, a fixture
 )
-from test_cuda_kernels import CODES, NVCC, needs_nvcc
+from test_cuda_kernels import CODES, NVCC, layouts, needs_nvcc
 
 from ops import build
 
 ALLOWED = {"cudaGetErrorString", "cudaGetLastError"}  # beside what a launch consists of, which begins with underscores
 
 
+@layouts
 @pytest.mark.parametrize("dtype", list(CODES))
 @pytest.mark.parametrize("plane", [49, 784, 4104])
-def test_a_prepared_pass_asks_the_driver_for_launches_alone(driver, kernels, dtype, plane):
-    assert kernels.prepare(CODES[dtype], *planes(plane)) is None
+def test_a_prepared_pass_asks_the_driver_for_launches_alone(driver, kernels, dtype, plane, channels_last):
+    for half in (0, 2):
+        assert kernels.prepare(CODES[dtype], 8, plane, half, channels_last) is None
     record = driver.library
     record.stand_in_calls.restype = ctypes.c_char_p
     for half, norm, residual in itertools.product((0, 2), (None, "batch", "running"), (False, True)):
         record.stand_in_forget_calls()
         driver.launches.clear()
-        calls(dtype, (2, 8, plane), half, norm, True, residual, stream=0x5EED)(kernels.library)
+        calls(dtype, (2, 8, plane), half, norm, True, residual, 0x5EED, channels_last)(kernels.library)
         made = record.stand_in_calls().decode().split()
         entered = ["cuStreamGetCtx", "cuCtxPushCurrent"]
         launches = made.count("cuLaunchKernel")
