@@ -456,7 +456,7 @@ def test_the_first_step_runs_through_the_driver(as_on_a_gpu, library, driver, ke
     driver.emulation = library
     as_on_a_gpu(kernels)
     assert fused._obstacle(on_gpu=True) is None
-    assert {kernel for kernel, *_ in driver.launches} == {"forward", "channels", "backward", "parameters"}
+    assert {kernel for kernel, *_ in driver.launches} == {"forward", "channels", "backward", "parameters", "attention"}
 
 
 def test_the_first_step_that_nothing_was_compiled_for_says_why(as_on_a_gpu, opened):

@@ -279,6 +279,22 @@ def test_gpu_without_any_build_takes_the_cpu_build_and_says_what_helps(toolkit, 
     assert line.endswith("; CPU build of Paddle.")
 
 
+def test_the_table_in_the_documents_is_what_it_does():
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = text.split("| card | compute capability |")[1].split("\n\n")[0]
+    drivers = [((11, 0), (11, 8)), ((12, 0), (12, 5)), ((12, 6), (12, 8)), ((12, 9),), ((13, 0), (13, 5))]
+    rows = [[word.strip() for word in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+    assert len(rows) == 10
+    for name, capability, *builds in rows:
+        card = install.Card(name, tuple(map(int, capability.split("."))), "GPU-0")
+        for build, cudas in zip(builds, drivers):
+            for cuda in cudas:
+                found = install.usable_indexes(install.Gpu(cuda, [card]))
+                assert (found[0].name if found else "CPU build") == build, (name, cuda)
+    old = install.Gpu((11, 8), [install.Card("NVIDIA H100 PCIe", (9, 0), "GPU-0")])
+    assert f"      {old.text}: {install.why_no_index(old)}; CPU build of Paddle.\n" in text
+
+
 def test_without_index_takes_2_6_2_and_says_why(toolkit):
     toolkit.nvidia_smi("12.8", "8.6")
     output, pip = toolkit.plan()
