@@ -7,6 +7,9 @@ code; parameter names and initialisation are theirs (and torchvision's), so that
 ``bn.num_batches_tracked`` has no counterpart.
 
 ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that comparing them compares attention.
+
+Feature maps are NCHW or, with the data format "NHWC", NHWC from the stem to the last pooling; images, logits, parameters and
+their names are the same.
 """
 
 import copy
@@ -30,7 +33,9 @@ BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Depth -> number of blocks in each of the four stages."""
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
+def conv(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, data_format: str = "NCHW"
+) -> nn.Conv2D:
     """Convolution without bias, padded to keep the size at stride 1, initialised for ReLU by its fan-out."""
     # Paddle's KaimingNormal computes the fan-in itself; the authors initialise by fan-out, so it gets that as the fan-in
     fan_out = out_channels * kernel_size**2
@@ -43,12 +48,13 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1,
         groups=groups,
         weight_attr=KaimingNormal(fan_in=fan_out),
         bias_attr=False,
+        data_format=data_format,
     )
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2D:
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, data_format: str = "NCHW") -> nn.Conv2D:
     """The 3x3 convolution of a residual block."""
-    return conv(in_channels, out_channels, 3, stride)
+    return conv(in_channels, out_channels, 3, stride, data_format=data_format)
 
 
 class BlockAttention:
@@ -59,16 +65,25 @@ class BlockAttention:
     """
 
     def __init__(self, name: str, **options: Any):
-        self.layer, self.options = attention_layer(name), options
+        self.layer: Any = attention_layer(name)  # whose options are its own
+        self.options = options
         self.place = self.layer.place
         self.name = "sa" if name == "shuffle" else name  # as in the authors' checkpoints
         known = list(inspect.signature(self.layer).parameters)[1:]  # without ``channels``
+        self.takes_nhwc = "data_format" in known
+        known = [option for option in known if option != "data_format"]
         for option in options:
             if option not in known:
                 raise ValueError(f"{name} has no option {option!r}; it has: {', '.join(known) or 'none'}")
 
-    def __call__(self, channels: int) -> Attention:
-        return self.layer(channels, **self.options)
+    def __call__(self, channels: int, data_format: str = "NCHW") -> Attention:
+        """The layer for C = ``channels``; raises ValueError where it does not take maps of the ``data_format``."""
+        if data_format == "NCHW":
+            return self.layer(channels, **self.options)
+        if not self.takes_nhwc:
+            layer = self.layer.__name__
+            raise ValueError(f"layout = 'nhwc': {layer} has NCHW maps only; leave --layout out, or give --layout nchw")
+        return self.layer(channels, **self.options, data_format=data_format)
 
     def in_stage(self, stage: int) -> "BlockAttention":
         """The same for the blocks of ``stage``, from 1: an option with a value for each stage has that of this one."""
@@ -126,6 +141,7 @@ class ResidualBlock(nn.Layer):
         stride: int,
         attention: Optional[BlockAttention],
         spatial_channels: int,
+        data_format: str,
     ) -> None:
         """Add attention and shortcut; ``spatial_channels``: those of the block's 3x3 convolution.
 
@@ -134,13 +150,14 @@ class ResidualBlock(nn.Layer):
         self.inside, self.at_end = None, None
         if attention is not None and attention.place == "inside":
             self.inside = attention.name
-            self.add_sublayer(attention.name, attention(spatial_channels))
+            self.add_sublayer(attention.name, attention(spatial_channels, data_format))
         elif attention is not None:
             self.at_end = attention.name
-            self.add_sublayer(attention.name, attention(out_channels))
+            self.add_sublayer(attention.name, attention(out_channels, data_format))
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(conv(in_channels, out_channels, 1, stride), BatchNorm2D(out_channels))
+            shortcut = conv(in_channels, out_channels, 1, stride, data_format=data_format)
+            self.downsample = nn.Sequential(shortcut, BatchNorm2D(out_channels, data_format=data_format))
 
     def attend_inside(self, x: Tensor) -> Tensor:
         """``x``, the output of the block's 3x3 convolution, after the attention layer that belongs there, if any."""
@@ -205,13 +222,14 @@ class BasicBlock(ResidualBlock):
         stride: int = 1,
         attention: Optional[BlockAttention] = None,
         spatial_conv: Callable[..., nn.Layer] = conv3x3,
+        data_format: str = "NCHW",
     ):
         super().__init__()
-        self.conv1 = spatial_conv(in_channels, planes, stride)
-        self.bn1 = BatchNorm2D(planes)
-        self.conv2 = spatial_conv(planes, planes)
-        self.bn2 = BatchNorm2D(planes)
-        self.add_ends(in_channels, planes, stride, attention, planes)
+        self.conv1 = spatial_conv(in_channels, planes, stride, data_format=data_format)
+        self.bn1 = BatchNorm2D(planes, data_format=data_format)
+        self.conv2 = spatial_conv(planes, planes, data_format=data_format)
+        self.bn2 = BatchNorm2D(planes, data_format=data_format)
+        self.add_ends(in_channels, planes, stride, attention, planes, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
         out = apply_norm(self.bn1, self.conv1(x), relu=True)
@@ -231,16 +249,17 @@ class Bottleneck(ResidualBlock):
         stride: int = 1,
         attention: Optional[BlockAttention] = None,
         spatial_conv: Callable[..., nn.Layer] = conv3x3,
+        data_format: str = "NCHW",
     ):
         super().__init__()
         out_channels = planes * self.expansion
-        self.conv1 = conv(in_channels, planes, 1)
-        self.bn1 = BatchNorm2D(planes)
-        self.conv2 = spatial_conv(planes, planes, stride)
-        self.bn2 = BatchNorm2D(planes)
-        self.conv3 = conv(planes, out_channels, 1)
-        self.bn3 = BatchNorm2D(out_channels)
-        self.add_ends(in_channels, out_channels, stride, attention, planes)
+        self.conv1 = conv(in_channels, planes, 1, data_format=data_format)
+        self.bn1 = BatchNorm2D(planes, data_format=data_format)
+        self.conv2 = spatial_conv(planes, planes, stride, data_format=data_format)
+        self.bn2 = BatchNorm2D(planes, data_format=data_format)
+        self.conv3 = conv(planes, out_channels, 1, data_format=data_format)
+        self.bn3 = BatchNorm2D(out_channels, data_format=data_format)
+        self.add_ends(in_channels, out_channels, stride, attention, planes, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
         out = apply_norm(self.bn1, self.conv1(x), relu=True)
@@ -252,10 +271,11 @@ class ResNet(nn.Layer):
     """float32 images [N, 3, H, W] -> logits [N, num_classes].
 
     ``blocks``: number of blocks in each of the four stages. ``attention``: a ``BlockAttention``; None for a plain ResNet.
-    ``block``: ``Bottleneck`` or ``BasicBlock``. ``spatial_conv``: a function (in_channels, out_channels, stride) -> layer that
-    replaces the 3x3 convolutions. ``zero_init_residual``: let each block start as the identity, with its last batch norm's
-    weight at zero (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1); an option, off by default, in the
-    authors' code too.
+    ``block``: ``Bottleneck`` or ``BasicBlock``. ``spatial_conv``: a function (in_channels, out_channels, stride, data_format)
+    -> layer that replaces the 3x3 convolutions. ``zero_init_residual``: let each block start as the identity, with its last
+    batch norm's weight at zero (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1); an option, off by
+    default, in the authors' code too. ``data_format``: of the feature maps, "NCHW" or "NHWC"; for the latter the images are
+    transposed once, before the stem.
     """
 
     def __init__(
@@ -266,20 +286,23 @@ class ResNet(nn.Layer):
         zero_init_residual: bool = False,
         block: type[ResidualBlock] = Bottleneck,
         spatial_conv: Callable[..., nn.Layer] = conv3x3,
+        data_format: str = "NCHW",
     ):
         super().__init__()
-        self.conv1 = conv(3, 64, 7, stride=2)
-        self.bn1 = BatchNorm2D(64)
-        self.maxpool = nn.MaxPool2D(3, stride=2, padding=1)
+        self.data_format = data_format
+        self.conv1 = conv(3, 64, 7, stride=2, data_format=data_format)
+        self.bn1 = BatchNorm2D(64, data_format=data_format)
+        self.maxpool = nn.MaxPool2D(3, stride=2, padding=1, data_format=data_format)
         in_channels = 64
         for stage, (count, planes) in enumerate(zip(blocks, (64, 128, 256, 512)), start=1):
             layers = []
             for index in range(count):
                 stride = 2 if stage > 1 and index == 0 else 1
-                layers.append(block(in_channels, planes, stride, attention and attention.in_stage(stage), spatial_conv))
+                own = attention and attention.in_stage(stage)
+                layers.append(block(in_channels, planes, stride, own, spatial_conv, data_format))
                 in_channels = planes * block.expansion
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
-        self.avgpool = nn.AdaptiveAvgPool2D(1)
+        self.avgpool = nn.AdaptiveAvgPool2D(1, data_format=data_format)
         start = uniform_by_fan_in(in_channels)  # which the authors keep
         self.fc = nn.Linear(in_channels, num_classes, weight_attr=start, bias_attr=start)
         if zero_init_residual:
@@ -288,16 +311,20 @@ class ResNet(nn.Layer):
                     layer.last_norm.weight.set_value(paddle.zeros_like(layer.last_norm.weight))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.data_format == "NHWC":
+            x = x.transpose([0, 2, 3, 1])  # [N, 3, H, W] -> [N, H, W, 3]
         x = self.maxpool(apply_norm(self.bn1, self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 512 * expansion, H / 32, W / 32]
-        return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] -> [N, C]
+        return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] or [N, 1, 1, C] -> [N, C]
 
     def export_form(self) -> "ResNet":
         """The network itself, changed: its blocks have the form of ``Attention.end_form``, convolutions take in batch norms.
 
         The order of channels that suits the blocks goes into the weights around: all else works channel by channel. Runtimes
-        fold batch norms themselves, but take seconds for it at each start.
+        fold batch norms themselves, but take seconds for it at each start. Raises ValueError unless maps are NCHW.
         """
+        if self.data_format != "NCHW":
+            raise ValueError(f"a network of {self.data_format} maps has no form for export: load its weights into an NCHW one")
         first = self.layer1[0]
         order = first.end_order() if first.downsample is None else np.arange(self.bn1.weight.shape[0])
         reorder_outputs(self.conv1, self.bn1, order)
@@ -319,12 +346,14 @@ def resnet(
     e_lambda: Optional[float] = None,
     eca_kernel_sizes: Optional[Sequence[int]] = None,
     earlier_attention: bool = False,
+    layout: str = "nchw",
 ) -> ResNet:
     """ResNet of ``depth`` 18, 34, 50, 101 or 152 with the attention layer ``attention`` in every block.
 
     ``sa_groups``, ``sa_gate``: options of "shuffle"; ``e_lambda``: of "simam"; ``eca_kernel_sizes``: of "eca", one for each of
     the four stages; None leaves the layer's own default. ``earlier_attention``: the option ``earlier`` of "sge" and "cbam".
-    Raises ValueError for an option of another layer, or one that does not fit the channels.
+    ``layout``: of the feature maps, "nchw" or "nhwc". Raises ValueError for an option of another layer, or one that does not
+    fit the channels.
     """
     layer = block_attention(
         attention,
@@ -335,5 +364,5 @@ def resnet(
         earlier_attention=earlier_attention,
     )
     if depth in BASIC_BLOCKS:
-        return ResNet(BASIC_BLOCKS[depth], num_classes, layer, zero_init_residual, BasicBlock)
-    return ResNet(BOTTLENECKS[depth], num_classes, layer, zero_init_residual, Bottleneck)
+        return ResNet(BASIC_BLOCKS[depth], num_classes, layer, zero_init_residual, BasicBlock, data_format=layout.upper())
+    return ResNet(BOTTLENECKS[depth], num_classes, layer, zero_init_residual, Bottleneck, data_format=layout.upper())

@@ -1,8 +1,9 @@
 """Attention layers, one file each, by the names that ``--attention`` takes; each maps [N, C, H, W] to the same shape.
 
 To add one: write one file with a layer that is built as ``Layer(channels, **options)`` and add one line to ATTENTIONS. Where it
-needs tensors of five dimensions or operators that few runtimes have, it has an ``export_form`` as well. Nothing here imports
-Paddle until a layer is requested, so that ``--help`` can list the names quickly.
+needs tensors of five dimensions or operators that few runtimes have, it has an ``export_form`` as well; with an option
+``data_format``, networks can have it with ``--layout nhwc``. Nothing here imports Paddle until a layer is requested, so that
+``--help`` can list the names quickly.
 """
 
 from __future__ import annotations

@@ -24,10 +24,16 @@ class Attention(nn.Layer):
     """A layer that maps [N, C, H, W] to the same shape, for use in a residual block.
 
     ``place``: where its paper puts it. "end": after the block's last batch norm, before the residual addition. "inside": on the
-    output of the 3x3 convolution, before its batch norm.
+    output of the 3x3 convolution, before its batch norm. ``data_format``: "NCHW", or "NHWC" for maps [N, H, W, C], as Paddle's
+    layers have it, with the same parameters; ``channel_axis`` and ``plane_axes`` are the axes of such maps.
     """
 
     place = "end"
+
+    def __init__(self, data_format: str = "NCHW"):
+        super().__init__()
+        self.data_format = data_format
+        self.channel_axis, self.plane_axes = (3, [1, 2]) if data_format == "NHWC" else (1, [2, 3])
 
     def end_block(self, x: Tensor, norm: BatchNorm2D, residual: Tensor) -> Tensor:
         """relu(attention(norm(x)) + residual), the end of a residual block; ``norm``: the block's last batch norm."""

@@ -26,22 +26,31 @@ class CBAM(Attention):
     statistics keep 0.9, as runs of earlier versions did. Raises ValueError where ``reduction`` does not divide C.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, earlier: bool = False):
-        super().__init__()
+    def __init__(self, channels: int, reduction: int = 16, earlier: bool = False, data_format: str = "NCHW"):
+        super().__init__(data_format)
         check_reduction(channels, reduction)
         hidden = channels // reduction
         self.fc1 = nn.Linear(channels, hidden, weight_attr=uniform_by_fan_in(channels), bias_attr=Constant(0.0))
         self.fc2 = nn.Linear(hidden, channels, weight_attr=uniform_by_fan_in(hidden), bias_attr=Constant(0.0))
         # Paddle's KaimingNormal computes the fan-in itself; the authors initialise by fan-out, so it gets that as the fan-in
-        self.conv = nn.Conv2D(2, 1, 7, padding=3, weight_attr=KaimingNormal(fan_in=7 * 7), bias_attr=False)
-        self.bn = nn.BatchNorm2D(1, EARLIER_MOMENTUM if earlier else MOMENTUM, weight_attr=Constant(0.0))
+        start = KaimingNormal(fan_in=7 * 7)
+        self.conv = nn.Conv2D(2, 1, 7, padding=3, weight_attr=start, bias_attr=False, data_format=data_format)
+        momentum = EARLIER_MOMENTUM if earlier else MOMENTUM
+        self.bn = nn.BatchNorm2D(1, momentum, weight_attr=Constant(0.0), data_format=data_format)
 
     def forward(self, x: Tensor) -> Tensor:
         # Pooling and maxout compute the maxima: the gradient of paddle.max takes thousands of times as long on a CPU
-        pooled = paddle.stack([x.mean(axis=[2, 3]), F.adaptive_max_pool2d(x, 1).flatten(1)])  # [2, N, C]
+        axis, channels = self.channel_axis, x.shape[self.channel_axis]
+        if self.data_format == "NHWC":  # for which Paddle has no adaptive pooling of maxima
+            values = x.shape[1] * x.shape[2]
+            positions = x.reshape([-1, values, 1, channels])  # from [N, H, W, C]
+            largest = F.maxout(positions, values) if values > 1 else positions  # [N, 1, 1, C]; one value is no maxout
+        else:
+            largest = F.adaptive_max_pool2d(x, 1)  # [N, C, 1, 1]
+        pooled = paddle.stack([x.mean(axis=self.plane_axes), largest.flatten(1)])  # [2, N, C]
         gates = F.sigmoid(self.fc2(F.relu(self.fc1(pooled))).sum(axis=0))  # [N, C]
-        x = x * gates.unsqueeze([2, 3])  # gates [N, C] -> [N, C, 1, 1]
-        pooled = paddle.concat([x.mean(axis=1, keepdim=True), F.maxout(x, x.shape[1])], axis=1)  # [N, 2, H, W]
+        x = x * gates.unsqueeze(self.plane_axes)  # gates [N, C] -> [N, C, 1, 1] or [N, 1, 1, C]
+        pooled = paddle.concat([x.mean(axis=axis, keepdim=True), F.maxout(x, channels, axis)], axis)  # [N, 2, H, W]
         return x * F.sigmoid(self.bn(self.conv(pooled)))
 
     def export_form(self) -> "CBAMForm":

@@ -25,16 +25,16 @@ class EfficientChannelAttention(Attention):
     1 / sqrt(k), PyTorch's default, which the authors keep. Raises ValueError for an even ``kernel_size``.
     """
 
-    def __init__(self, channels: int, kernel_size: Optional[int] = None):
-        super().__init__()
+    def __init__(self, channels: int, kernel_size: Optional[int] = None, data_format: str = "NCHW"):
+        super().__init__(data_format)
         size = adaptive_kernel_size(channels) if kernel_size is None else kernel_size
         if size < 1 or not size % 2:
             raise ValueError(f"kernel_size = {size}: must be odd, so that each channel is in the middle; try {size + 1}")
         self.conv = nn.Conv1D(1, 1, size, padding=size // 2, weight_attr=uniform_by_fan_in(size), bias_attr=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gates = F.sigmoid(self.conv(x.mean(axis=[2, 3]).unsqueeze(1)))  # [N, 1, C]
-        return x * gates.squeeze(1).unsqueeze([2, 3])  # gates -> [N, C, 1, 1]
+        gates = F.sigmoid(self.conv(x.mean(axis=self.plane_axes).unsqueeze(1)))  # [N, 1, C]
+        return x * gates.squeeze(1).unsqueeze(self.plane_axes)  # gates -> [N, C, 1, 1] or [N, 1, 1, C]
 
     def export_form(self) -> "GatesAlongHeight":
         return GatesAlongHeight(self)

@@ -28,8 +28,8 @@ class ShuffleAttention(Attention):
     (``affine1``, ``affine2``), as one published rewrite does. Raises ValueError for channels or a gate that do not fit.
     """
 
-    def __init__(self, channels: int, groups: int = 64, gate: str = "scale"):
-        super().__init__()
+    def __init__(self, channels: int, groups: int = 64, gate: str = "scale", data_format: str = "NCHW"):
+        super().__init__(data_format)
         check_groups(channels, groups)
         if gate not in ("scale", "conv"):
             raise ValueError(f"gate = {gate!r}: expected 'scale' or 'conv'")
@@ -40,9 +40,9 @@ class ShuffleAttention(Attention):
                 parameter = self.create_parameter([1, half, 1, 1], default_initializer=Constant(start))
                 self.add_parameter(name, parameter)
         else:
-            self.affine1 = nn.Conv2D(half, half, 1)
-            self.affine2 = nn.Conv2D(half, half, 1)
-        self.gn = nn.GroupNorm(num_groups=half, num_channels=half, epsilon=EPSILON)
+            self.affine1 = nn.Conv2D(half, half, 1, data_format=data_format)
+            self.affine2 = nn.Conv2D(half, half, 1, data_format=data_format)
+        self.gn = nn.GroupNorm(num_groups=half, num_channels=half, epsilon=EPSILON, data_format=data_format)
 
     def end_block(self, x: Tensor, norm: BatchNorm2D, residual: Tensor) -> Tensor:
         """As ``Attention.end_block``; in one fused operator where possible."""
@@ -53,12 +53,14 @@ class ShuffleAttention(Attention):
 
         ``norm``: applied to x first.
         """
-        if norm is not None and (self.gate == "conv" or not isinstance(norm, BatchNorm2D) or not fused.usable(x)):
+        channels_last, half = self.data_format == "NHWC", self.gn.weight.shape[0]
+        plain = self.gate == "conv" or not isinstance(norm, BatchNorm2D)
+        if norm is not None and (plain or not fused.usable(x, channels_last, half)):
             x, norm = norm(x), None
         if self.gate == "scale":
             parameters = (self.cweight, self.cbias, self.sweight, self.sbias, self.gn.weight, self.gn.bias)
-            return shuffle_attention(x, *parameters, self.groups, residual, norm and norm.norm())
-        y = self._conv_gate(x)
+            return shuffle_attention(x, *parameters, self.groups, residual, norm and norm.norm(), channels_last)
+        y = self._conv_gate_channels_last(x) if channels_last else self._conv_gate(x)
         return y if residual is None else F.relu(y + residual)
 
     def export_form(self) -> "ShuffledBranches":
@@ -97,6 +99,19 @@ class ShuffleAttention(Attention):
         y_spatial = x_spatial * F.sigmoid(self.affine2(self.gn(x_spatial)))
         y = paddle.stack([y_channel, y_spatial], axis=1)  # [N * groups, branch, C / (2 * groups), H, W]
         return F.channel_shuffle(y.reshape([-1, channels, height, width]), groups=2)  # from [N * groups, branch, ...]
+
+    def _conv_gate_channels_last(self, x: Tensor) -> Tensor:
+        """The same of [N, H, W, C]: groups, which the convolutions take for a side of the map, remain where they are."""
+        height, width, channels = x.shape[1:]
+        half = channels // (2 * self.groups)
+        x = x.reshape([-1, height * width, self.groups, 2, half])  # [N, H * W, groups, branch, C / (2 * groups)]
+        x_channel, x_spatial = x[:, :, :, 0], x[:, :, :, 1]
+        y_channel = x_channel * F.sigmoid(self.affine1(x_channel.mean(axis=1, keepdim=True)))
+        centred = x_spatial - x_spatial.mean(axis=1, keepdim=True)
+        normed = centred * paddle.rsqrt(centred.square().mean(axis=1, keepdim=True) + EPSILON)
+        y_spatial = x_spatial * F.sigmoid(self.affine2(normed * self.gn.weight + self.gn.bias))
+        y = paddle.stack([y_channel, y_spatial], axis=3)  # [N, H * W, groups, branch, C / (2 * groups)]
+        return F.channel_shuffle(y.reshape([-1, height, width, channels]), 2, "NHWC")  # from [N, H * W, groups, branch, ...]
 
 
 class Branches(nn.Layer):

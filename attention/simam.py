@@ -1,5 +1,6 @@
 """SimAM: a gate for each value, computed from its distance to the mean of its plane; no parameters."""
 
+import math
 from typing import Optional
 
 import paddle
@@ -21,17 +22,17 @@ class SimAM(Attention):
 
     place = "inside"
 
-    def __init__(self, channels: Optional[int] = None, e_lambda: float = 1e-4):
-        super().__init__()
+    def __init__(self, channels: Optional[int] = None, e_lambda: float = 1e-4, data_format: str = "NCHW"):
+        super().__init__(data_format)
         if not e_lambda > 0:
             raise ValueError(f"e_lambda = {e_lambda}: must be above zero, or a constant plane divides by zero")
         self.e_lambda = e_lambda
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x.astype("float32") if x.dtype in (paddle.float16, paddle.bfloat16) else x
-        squares = (wide - wide.mean(axis=[2, 3], keepdim=True)).square()
-        values = x.shape[2] * x.shape[3]
-        variance = squares.sum(axis=[2, 3], keepdim=True) / max(values - 1, 1)
+        squares = (wide - wide.mean(axis=self.plane_axes, keepdim=True)).square()
+        values = math.prod(x.shape[axis] for axis in self.plane_axes)
+        variance = squares.sum(axis=self.plane_axes, keepdim=True) / max(values - 1, 1)
         gates = F.sigmoid(squares / (4 * (variance + self.e_lambda)) + 0.5)
         return (wide * gates).astype(x.dtype)
 

@@ -26,8 +26,8 @@ class SpatialGroupEnhance(Attention):
     ``earlier``: divide by M, as runs of earlier versions did. Raises ValueError where ``groups`` does not divide C.
     """
 
-    def __init__(self, channels: int, groups: int = 64, earlier: bool = False):
-        super().__init__()
+    def __init__(self, channels: int, groups: int = 64, earlier: bool = False, data_format: str = "NCHW"):
+        super().__init__(data_format)
         if groups < 1 or channels % groups:
             raise ValueError(f"groups = {groups} with {channels} channels: it must divide them")
         self.channels, self.groups, self.earlier = channels, groups, earlier
@@ -39,15 +39,21 @@ class SpatialGroupEnhance(Attention):
         return InitialMap(np.arange(channels), 1 / (1 + math.exp(-1)))
 
     def forward(self, x: Tensor) -> Tensor:
-        channels, height, width = x.shape[1:]
-        grouped = x.reshape([-1, self.groups, channels // self.groups, height * width])  # [N, groups, C / groups, H * W]
-        similarity = (grouped * grouped.mean(axis=3, keepdim=True)).sum(axis=2)  # [N, groups, H * W]
-        similarity = similarity - similarity.mean(axis=2, keepdim=True)
-        positions = height * width if self.earlier else max(height * width - 1, 1)
-        variance = similarity.square().sum(axis=2, keepdim=True) / positions
+        members, values = self.channels // self.groups, math.prod(x.shape[axis] for axis in self.plane_axes)
+        if self.data_format == "NHWC":
+            grouped = x.reshape([-1, values, self.groups, members])  # [N, H * W, groups, C / groups]
+            along, across, of_groups = 1, 3, [self.groups, 1]
+        else:
+            grouped = x.reshape([-1, self.groups, members, values])  # [N, groups, C / groups, H * W]
+            along, across, of_groups = 3, 2, [self.groups, 1, 1]
+        # [N, groups, 1, H * W] or [N, H * W, groups, 1]
+        similarity = (grouped * grouped.mean(axis=along, keepdim=True)).sum(axis=across, keepdim=True)
+        similarity = similarity - similarity.mean(axis=along, keepdim=True)
+        positions = values if self.earlier else max(values - 1, 1)
+        variance = similarity.square().sum(axis=along, keepdim=True) / positions
         similarity = similarity / (paddle.sqrt(variance.clip(min=SMALLEST)) + EPSILON)
-        gates = F.sigmoid(self.weight * similarity + self.bias)  # [N, groups, H * W]
-        return (grouped * gates.unsqueeze(2)).reshape([-1, channels, height, width])  # [N, groups, ...] -> [N, C, H, W]
+        gates = F.sigmoid(self.weight.reshape(of_groups) * similarity + self.bias.reshape(of_groups))  # from [1, groups, 1]
+        return (grouped * gates).reshape([-1, *x.shape[1:]])  # from the shape of grouped
 
     def export_form(self) -> "ConvolvedGroups":
         return ConvolvedGroups(self)

@@ -17,14 +17,14 @@ class SqueezeExcitation(Attention):
     published no code that trains. Raises ValueError where ``reduction`` does not divide C.
     """
 
-    def __init__(self, channels: int, reduction: int = 16):
-        super().__init__()
+    def __init__(self, channels: int, reduction: int = 16, data_format: str = "NCHW"):
+        super().__init__(data_format)
         check_reduction(channels, reduction)
         self.fc1, self.fc2 = _linear(channels, channels // reduction), _linear(channels // reduction, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        gates = F.sigmoid(self.fc2(F.relu(self.fc1(x.mean(axis=[2, 3])))))  # [N, C]
-        return x * gates.unsqueeze([2, 3])  # gates [N, C] -> [N, C, 1, 1]
+        gates = F.sigmoid(self.fc2(F.relu(self.fc1(x.mean(axis=self.plane_axes)))))  # [N, C]
+        return x * gates.unsqueeze(self.plane_axes)  # gates [N, C] -> [N, C, 1, 1] or [N, 1, 1, C]
 
     def export_form(self) -> "ConvolvedGates":
         return ConvolvedGates(self.fc1, self.fc2)

@@ -16,6 +16,7 @@ from config import Config, names_of
 from data.data_sets import digests, find_data
 from data.data_source import DataSource
 from evaluation.report import is_evaluated
+from networks import check_layout
 from trained.result import read_result
 from weights.weight_files import digest_of
 
@@ -24,8 +25,11 @@ def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list
     """Train every network of ``nets`` with every seed, unless there is such a run; interrupted runs are continued.
 
     Returns ({network: finished runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises
-    DataError where the data cannot be used, FormatError where a newer version of the toolkit wrote a run.
+    DataError where the data cannot be used, FormatError where a newer version of the toolkit wrote a run, NetworkError where a
+    network does not have the layout.
     """
+    for net in config.nets:
+        check_layout(net, config.layout)
     source = find_data(config.data_source(), may_download="data" not in config.given)
     config, lists = dataclasses.replace(config, data=source.data), digests(source)
     find = functools.partial(find_run, lists=lists, weights=digest_of(config.init_from))

@@ -31,6 +31,7 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     """
     run = TrainedRun.chosen(config)
     config = config.inherit(run.settings, names_of(inherited_by="eval")).resolved()
+    run.layout = config.layout
     select_device(config.device)
     fused.set_mode(config.fused)
     dataset, same_list = _open_list(run, config)

@@ -4,7 +4,9 @@
 ``paddle.nn.Layer`` from float32 images [N, 3, H, W] to logits [N, num_classes]. To add a network: write one file with such a
 function and add one line here; help, tests, comparison and benchmarks pick it up. The line is ``"my_net":
 Lazy("networks.my_net", "my_net")``: ``Lazy`` imports the file at the first call, so that ``--help`` can list the names without
-importing Paddle. The function itself works too. A new attention layer needs no network: see attention/__init__.py.
+importing Paddle. The function itself works too. A builder with the option ``layout``, "nchw" or "nhwc", builds a network that
+keeps its feature maps so; images, logits and parameters are the same. A new attention layer needs no network: see
+attention/__init__.py.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 # Mean and deviation of ImageNet's training photographs, RGB, as fractions of full brightness: the field's usual choice
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+LAYOUTS = ("nchw", "nhwc")
+"""The orders of feature maps in memory: channels before the plane, or after it."""
 
 
 class NetworkError(UserError):
@@ -74,11 +79,11 @@ NETWORKS: dict[str, Callable[..., paddle.nn.Layer]] = {
 }
 
 
-def build_network(name: str, num_classes: int, **options: Any) -> paddle.nn.Layer:
+def build_network(name: str, num_classes: int, layout: str = "nchw", **options: Any) -> paddle.nn.Layer:
     """Build the network ``name`` with random weights: float32 [N, 3, H, W] -> logits [N, num_classes].
 
-    Raises NetworkError for an unknown name (the message lists the names), an option that this network does not have, a value
-    with which it cannot be built, or fewer than one class.
+    ``layout``: of its feature maps, one of LAYOUTS. Raises NetworkError for an unknown name (the message lists the names), a
+    layout or an option that this network does not have, a value with which it cannot be built, or fewer than one class.
     """
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
@@ -90,6 +95,9 @@ def build_network(name: str, num_classes: int, **options: Any) -> paddle.nn.Laye
     for option in options:
         if option not in accepted:
             raise NetworkError(f"{name} has no option {option!r}; it has: {', '.join(accepted) or 'none'}")
+    check_layout(name, layout)
+    if layout != "nchw":
+        options["layout"] = layout
     try:
         return builder(num_classes, **options)
     except ValueError as error:
@@ -97,7 +105,19 @@ def build_network(name: str, num_classes: int, **options: Any) -> paddle.nn.Laye
 
 
 def options_of(name: str) -> list[str]:
-    """The options that the builder of the network ``name`` takes; raises KeyError for an unknown name."""
+    """The options that the builder of the network ``name`` takes, without ``layout``; raises KeyError for an unknown name."""
+    fixed = getattr(NETWORKS[name], "fixed", {})
+    return [parameter for parameter in _parameters_of(name) if parameter not in ("num_classes", "layout", *fixed)]
+
+
+def check_layout(name: str, layout: str) -> None:
+    """Raise NetworkError unless ``layout`` is one of LAYOUTS and the network ``name`` can keep its feature maps so."""
+    if layout not in LAYOUTS:
+        raise NetworkError(f"layout = {layout!r}: unknown; one of: {', '.join(LAYOUTS)}")
+    if layout != "nchw" and "layout" not in _parameters_of(name):
+        raise NetworkError(f"layout = {layout!r}: {name} has NCHW maps only; leave --layout out, or give --layout nchw")
+
+
+def _parameters_of(name):
     builder = NETWORKS[name]
-    function, fixed = (builder.load(), builder.fixed) if isinstance(builder, Lazy) else (builder, {})
-    return [parameter for parameter in inspect.signature(function).parameters if parameter not in ("num_classes", *fixed)]
+    return inspect.signature(builder.load() if isinstance(builder, Lazy) else builder).parameters

@@ -2,6 +2,7 @@
 
 S. Ioffe, C. Szegedy, "Batch Normalization", ICML 2015, algorithm 1. ``batch_norm`` and ``batch_norm_reference`` compute the
 same; the first uses one fused operator where possible (ops/csrc/block_end.h has the algebra), the second plain operators only.
+Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C].
 """
 
 import functools
@@ -31,8 +32,10 @@ class Norm(NamedTuple):
     epsilon: float = 1e-5
 
 
-def batch_norm_reference(x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
-    """Batch norm in plain Paddle operators: x [N, C, H, W] -> the same shape.
+def batch_norm_reference(
+    x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False, channels_last: bool = False
+) -> Tensor:
+    """Batch norm in plain Paddle operators: x [N, C, H, W], with ``channels_last`` [N, H, W, C] -> the same shape.
 
     With ``residual`` of the same shape: relu(batch_norm(x) + residual); else, with ``relu``: relu(batch_norm(x)).
     """
@@ -45,6 +48,7 @@ def batch_norm_reference(x: Tensor, norm: Norm, residual: Optional[Tensor] = Non
         training=norm.training,
         momentum=norm.momentum,
         epsilon=norm.epsilon,
+        data_format="NHWC" if channels_last else "NCHW",
     )
     return finished(y, residual, relu)
 
@@ -66,32 +70,39 @@ def apply_norm(norm: nn.Layer, x: Tensor, residual: Optional[Tensor] = None, rel
     return norm(x, residual, relu)
 
 
-def batch_norm(x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
+def batch_norm(
+    x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False, channels_last: bool = False
+) -> Tensor:
     """As ``batch_norm_reference``; fused where possible."""
-    if not fusable(x, norm):
-        return batch_norm_reference(x, norm, residual, relu)
-    return block_end(x, norm, None, residual, relu)
+    if not fusable(x, norm, channels_last):
+        return batch_norm_reference(x, norm, residual, relu, channels_last)
+    return block_end(x, norm, None, residual, relu, channels_last)
 
 
-def fusable(x: Tensor, norm: Optional[Norm]) -> bool:
-    """Whether ``block_end`` can process x, with ``norm`` (None: none) before it."""
-    if not fused.usable(x):
+def fusable(x: Tensor, norm: Optional[Norm], channels_last: bool = False, half: int = 0) -> bool:
+    """Whether ``block_end`` can process x, with ``norm`` (None: none) before it; the rest as in ``fused.usable``."""
+    if not fused.usable(x, channels_last, half):
         return False
     if norm is None:
         return True
     if norm.running_mean.dtype != _type_of_parameters(x):  # a copy of another type would not be updated
         return False
     # Paddle's batch norm returns x unchanged where a channel has a single value; the fused operator would not
-    return not norm.training or x.shape[0] * x.shape[2] * x.shape[3] > 1
+    return not norm.training or x.size > x.shape[3 if channels_last else 1]
 
 
 def block_end(
-    x: Tensor, norm: Optional[Norm], attention: Optional[Sequence[Tensor]], residual: Optional[Tensor], relu: bool
+    x: Tensor,
+    norm: Optional[Norm],
+    attention: Optional[Sequence[Tensor]],
+    residual: Optional[Tensor],
+    relu: bool,
+    channels_last: bool = False,
 ) -> Tensor:
     """The fused operator: ``norm``, then ``attention``, then the addition of ``residual`` with ReLU, or ``relu`` alone.
 
-    x [N, C, H, W] -> the same shape. None leaves a step out; ``attention``: the six parameters of Shuffle Attention. Requires
-    ``fusable(x, norm)``.
+    x [N, C, H, W], with ``channels_last`` [N, H, W, C] -> the same shape. None leaves a step out; ``attention``: the six
+    parameters of Shuffle Attention. Requires that ``fusable`` has returned True.
     """
     kind = _type_of_parameters(x)
     none = _absent(kind, x.place.gpu_device_id() if x.place.is_gpu_place() else None)
@@ -99,7 +110,7 @@ def block_end(
     half = attention[0].shape[1] if attention else 0
     # Mixed precision of level O2 keeps parameters in 16 bits
     tensors = [value if value.dtype == kind else value.astype(kind) for value in (*norm[:4], *(attention or [none] * 6))]
-    statistics = (norm.training, norm.momentum, norm.epsilon, False)
+    statistics = (norm.training, norm.momentum, norm.epsilon, channels_last)
     if residual is not None:
         return fused.run("block_end", _dense(x), _dense(residual.astype(x.dtype)), *tensors, half, *statistics)
     return fused.run("block_norm", _dense(x), *tensors, half, relu, *statistics)
@@ -125,12 +136,12 @@ class BatchNorm2D(nn.BatchNorm2D):
     Parameters, buffers and their names are Paddle's.
     """
 
-    def __init__(self, num_features: int, momentum: float = 0.9, epsilon: float = 1e-5):
-        super().__init__(num_features, momentum, epsilon)
+    def __init__(self, num_features: int, momentum: float = 0.9, epsilon: float = 1e-5, data_format: str = "NCHW"):
+        super().__init__(num_features, momentum, epsilon, data_format=data_format)
 
     def forward(self, x: Tensor, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
-        """[N, C, H, W] -> the same shape; see ``batch_norm_reference``."""
-        return batch_norm(x, self.norm(), residual, relu)
+        """[N, C, H, W], with the data format "NHWC" [N, H, W, C] -> the same shape; see ``batch_norm_reference``."""
+        return batch_norm(x, self.norm(), residual, relu, self._data_format == "NHWC")
 
     def norm(self) -> Norm:
         """The tensors and numbers of this layer, for an operator that includes it."""

@@ -27,6 +27,7 @@ _mode = "auto"
 _suspended = 0
 _runner: Optional[Callable[..., Any]] = None  # calls an operator by its name; set when the operators are loaded
 _kernels = cuda_kernels.Kernels()  # for the GPU; set when they are loaded
+_kernels_take_cpu = False  # they run on the CPU, for tensors in the host's memory
 _reported: set[str] = set()
 
 
@@ -60,10 +61,11 @@ def plain_operators() -> Iterator[None]:
 
 
 @paddle.jit.not_to_static  # Paddle 2.6 would convert it to code that does not compile
-def usable(x: Tensor) -> bool:
-    """Whether the fused operators are to process the feature map ``x`` [N, C, H, W]; the first call builds and loads them.
+def usable(x: Tensor, channels_last: bool = False, half: int = 0) -> bool:
+    """Whether the fused operators are to process the feature map ``x``; the first call builds and loads them.
 
-    In mode "on" raises FusedError where they cannot.
+    ``x``: [N, C, H, W], with ``channels_last`` [N, H, W, C], for which only the kernels have code: on a CPU plain operators
+    run. ``half``: C / (2 * groups) of Shuffle Attention, 0 without. In mode "on" raises FusedError where they cannot.
     """
     traced = not isinstance(x, paddle.Tensor)
     if _mode == "off" or _suspended or traced or 0 in x.shape:
@@ -71,9 +73,12 @@ def usable(x: Tensor) -> bool:
     on_gpu = x.place.is_gpu_place()
     if x.dtype not in (TYPES_ON_GPU if on_gpu else TYPES_ON_CPU):
         return _refuse(f"they have no code for {x.dtype} on {'a GPU' if on_gpu else 'a CPU'}")
+    if channels_last and not on_gpu and not _kernels_take_cpu:
+        # No line in mode "auto": on a CPU nobody asks for NHWC for its speed
+        return _mode == "on" and _refuse("on a CPU they have no code for NHWC feature maps, as --layout nhwc asks for")
     obstacle = _obstacle(on_gpu=on_gpu)
     if on_gpu and obstacle is None:
-        obstacle = _obstacle_of_map(x)
+        obstacle = _obstacle_of_map(x, channels_last, half)
     return obstacle is None or _refuse(obstacle)
 
 
@@ -130,7 +135,7 @@ def _load_kernels(operators):
     use_kernels(operators, _kernels.library)
 
 
-def _obstacle_of_map(x: Tensor) -> Optional[str]:
+def _obstacle_of_map(x: Tensor, channels_last: bool = False, half: int = 0) -> Optional[str]:
     """Why the loaded kernels cannot process this feature map on a GPU; None if they can."""
     device, current = x.place.gpu_device_id(), paddle.base.framework._current_expected_place()
     if not hasattr(current, "get_device_id") or current.get_device_id() != device:  # Paddle gives an operator its stream
@@ -138,16 +143,19 @@ def _obstacle_of_map(x: Tensor) -> Optional[str]:
         return f"a feature map is on gpu:{device} and the current device is {now}: call paddle.set_device before"
     if paddle.base.core.use_layout_autotune():
         return "paddle.incubate.autotune may store feature maps as NHWC, behind the operators: switch its layout off"
-    return _obstacle_of_maps(TYPES_ON_GPU.index(x.dtype), x.shape[2] * x.shape[3])
+    dtype = TYPES_ON_GPU.index(x.dtype)
+    if channels_last:
+        return _obstacle_of_maps(dtype, x.shape[3], x.shape[1] * x.shape[2], half, True)
+    return _obstacle_of_maps(dtype, 1, x.shape[2] * x.shape[3], 0, False)  # in NCHW the kernels depend on the plane alone
 
 
 @functools.cache
-def _obstacle_of_maps(dtype: int, plane: int) -> Optional[str]:
-    """Why the loaded kernels cannot process feature maps of this type and size; None if they can.
+def _obstacle_of_maps(dtype: int, channels: int, plane: int, half: int, channels_last: bool) -> Optional[str]:
+    """Why the loaded kernels cannot process such feature maps; None if they can. The arguments are those of ``prepare``.
 
     The first call compiles them: where that fails in the middle of a training step, it is too late for plain operators.
     """
-    return _kernels.prepare(dtype, 1, plane, 0, False)  # in NCHW the kernels depend on the plane alone
+    return _kernels.prepare(dtype, channels, plane, half, channels_last)
 
 
 def use_kernels(operators: Path, kernels: Optional[ctypes.CDLL], on_cpu: bool = False) -> None:
@@ -155,6 +163,8 @@ def use_kernels(operators: Path, kernels: Optional[ctypes.CDLL], on_cpu: bool = 
 
     ``on_cpu``: for tensors in the host's memory too, as kernels that run on the CPU want it.
     """
+    global _kernels_take_cpu
+    _kernels_take_cpu = on_cpu and kernels is not None
     names = ("forward", "backward", "forward_workspace", "backward_workspace", "error")
     functions = [kernels and ctypes.cast(getattr(kernels, f"block_end_{name}"), ctypes.c_void_p) for name in names]
     ctypes.CDLL(str(operators)).block_end_use_kernels(*functions, int(on_cpu))

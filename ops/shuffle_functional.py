@@ -16,6 +16,7 @@ are therefore one formula with one A and one B for each (image, channel) plane,
     spatial branch:  A = W2 * gamma * rstd,     B = W2 * (beta - gamma * mean * rstd) + b2
 
 after which the channel shuffle (2 groups over all C channels) sends channel c to 2c if c < C/2, else to 2(c - C/2) + 1.
+Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C].
 """
 
 from typing import Optional
@@ -51,6 +52,7 @@ def shuffle_attention(
     groups: int,
     residual: Optional[Tensor] = None,
     norm: Optional[Norm] = None,
+    channels_last: bool = False,
 ) -> Tensor:
     """As ``shuffle_attention_reference``; in one fused operator where possible.
 
@@ -58,10 +60,10 @@ def shuffle_attention(
     ops/csrc/block_end.h has the algebra.
     """
     parameters = (cweight, cbias, sweight, sbias, gn_weight, gn_bias)
-    if not fusable(x, norm):
-        return shuffle_attention_reference(x, *parameters, groups, residual, norm)
-    check_groups(x.shape[1], groups)
-    return block_end(x, norm, parameters, residual, relu=False)
+    if not fusable(x, norm, channels_last, half=gn_weight.shape[0]):
+        return shuffle_attention_reference(x, *parameters, groups, residual, norm, channels_last)
+    check_groups(x.shape[3 if channels_last else 1], groups)
+    return block_end(x, norm, parameters, residual, relu=False, channels_last=channels_last)
 
 
 def shuffle_attention_reference(
@@ -75,35 +77,46 @@ def shuffle_attention_reference(
     groups: int,
     residual: Optional[Tensor] = None,
     norm: Optional[Norm] = None,
+    channels_last: bool = False,
 ) -> Tensor:
     """Shuffle Attention in plain Paddle operators.
 
-    ``x``: [N, C, H, W]. ``cweight``, ``cbias``, ``sweight``, ``sbias``: [1, C / (2 * groups), 1, 1] (W1, b1, W2, b2).
-    ``gn_weight``, ``gn_bias``: [C / (2 * groups)] (gamma, beta). Returns [N, C, H, W]; with ``residual`` of the same shape,
-    relu(shuffle_attention(x) + residual), the end of a ResNet block. ``norm``: a batch norm that is applied to x first. Raises
-    ValueError unless C is a multiple of 2 * groups.
+    ``x``: [N, C, H, W], with ``channels_last`` [N, H, W, C]. ``cweight``, ``cbias``, ``sweight``, ``sbias``: [1, C / (2 *
+    groups), 1, 1] (W1, b1, W2, b2). ``gn_weight``, ``gn_bias``: [C / (2 * groups)] (gamma, beta). Returns the shape of x; with
+    ``residual`` of the same shape, relu(shuffle_attention(x) + residual), the end of a ResNet block. ``norm``: a batch norm
+    that is applied to x first. Raises ValueError unless C is a multiple of 2 * groups.
     """
     if norm is not None:
-        x = batch_norm_reference(x, norm)
-    channels, height, width = x.shape[1:]
+        x = batch_norm_reference(x, norm, channels_last=channels_last)
+    _, *sides = x.shape
+    channels = sides.pop(2 if channels_last else 0)
     check_groups(channels, groups)
-    half = channels // (2 * groups)
-    # -1, not N: with a fixed first dimension, the network could not be exported with a free batch size
-    x = x.reshape([-1, groups, 2, half, height * width])  # [N, groups, branch, C / (2 * groups), H * W]
+    half, plane = channels // (2 * groups), sides[0] * sides[1]
+    # -1, not N: with a fixed first dimension, the network could not be exported with a free batch size. Below, P = H * W
+    if channels_last:
+        positions = 1
+        x = x.reshape([-1, plane, groups, 2, half])  # [N, P, groups, branch, C / (2 * groups)]
+    else:
+        positions = 4
+        x = x.reshape([-1, groups, 2, half, plane])  # [N, groups, branch, C / (2 * groups), P]
     # The channel branch needs no variance, but splitting x costs more than computing it for all planes
-    mean = x.mean(axis=-1, keepdim=True)
-    variance = (x - mean).square().mean(axis=-1, keepdim=True)
+    mean = x.mean(axis=positions, keepdim=True)
+    variance = (x - mean).square().mean(axis=positions)  # [N, groups, branch, C / (2 * groups)]
+    mean = mean.squeeze(positions)  # of the same shape
 
     def per_channel(parameter):
-        return parameter.reshape([1, 1, half, 1])  # from [1, C / (2 * groups), 1, 1] or [C / (2 * groups)]
+        return parameter.reshape([1, 1, half])  # from [1, C / (2 * groups), 1, 1] or [C / (2 * groups)]
 
-    b_channel = per_channel(cweight) * mean[:, :, 0] + per_channel(cbias)
+    b_channel = per_channel(cweight) * mean[:, :, 0] + per_channel(cbias)  # [N, groups, C / (2 * groups)]
     gamma_rstd = per_channel(gn_weight) * paddle.rsqrt(variance[:, :, 1] + EPSILON)
     a_spatial = per_channel(sweight) * gamma_rstd
     b_spatial = per_channel(sweight) * (per_channel(gn_bias) - mean[:, :, 1] * gamma_rstd) + per_channel(sbias)
-    a = paddle.stack([paddle.zeros_like(a_spatial), a_spatial], axis=2)  # [N, groups, branch, C / (2 * groups), 1]
+    a = paddle.stack([paddle.zeros_like(a_spatial), a_spatial], axis=2)  # [N, groups, branch, C / (2 * groups)]
     b = paddle.stack([b_channel, b_spatial], axis=2)
 
-    y = x * F.sigmoid(a * x + b)
-    y = F.channel_shuffle(y.reshape([-1, channels, height, width]), groups=2)  # from [N, groups, branch, ..., H * W]
+    y = x * F.sigmoid(a.unsqueeze(positions) * x + b.unsqueeze(positions))
+    if channels_last:
+        y = F.channel_shuffle(y.reshape([-1, *sides, channels]), 2, "NHWC")  # from [N, P, groups, branch, ...]
+    else:
+        y = F.channel_shuffle(y.reshape([-1, channels, *sides]), 2)  # from [N, groups, branch, ..., P]
     return y if residual is None else F.relu(y + residual)

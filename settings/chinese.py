@@ -84,6 +84,8 @@ HELP = {
     "device": "运行设备：auto 表示飞桨能使用 GPU 时就用 GPU",
     "threads": "网络计算使用的 CPU 线程数",
     "fused": "融合算子：auto 表示能构建就使用，on 表示必须使用，off 表示从不使用",
+    "layout": "特征图在内存中的排列：nchw，或通道在最后的 nhwc；GPU 的张量核心以 16 位计算时，nhwc 更快；auto 目前在 GPU 上"
+    "也是 nchw，因为 nhwc 在 GPU 上以 32 位计算的速度尚未测过；权重与排列无关",
     "engine": "在 CPU 上用什么运行网络：dynamic 与评估时相同；inference 为 Paddle Inference 加 oneDNN，更快，但启动要几秒；"
     "auto 在照片多时选 inference，serve.py 视为照片很多",
     "deterministic": "在 GPU 上要求 cuDNN 使用每次结果逐位相同的算法，可能较慢；在 CPU 上训练结果总是逐位相同",

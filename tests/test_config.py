@@ -55,7 +55,7 @@ def test_every_default_keeps_its_own_rule_and_type():
 
 
 def test_settings_are_asked_for_by_what_they_declare():
-    assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "num_workers")
+    assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "layout", "num_workers")
     assert names_of("train", affects="nothing") == ("summary", "resume", "save_every_steps")
     assert names_of(inherited_by="gradcam") == ("data", "follow_links", "lists_dir")
     assert Config(rotation=5.0).part("normalization") == {"mean": Config().mean, "std": Config().std}
@@ -232,9 +232,9 @@ def test_a_run_with_an_unknown_setting_is_read_and_a_recipe_with_one_is_refused(
 
 @pytest.mark.parametrize("form", ["", "format: 1\n", "format: 2\n"])
 def test_the_config_yaml_of_a_run_is_a_recipe_in_every_format(recipe, form):
-    argv = recipe(form + "epochs: 7\n")
-    assert parse_config(argv) == load_config(argv[1]) == Config(epochs=7)
-    assert parse_config(argv).given == {"epochs"}
+    argv = recipe(form + "epochs: 7\nlayout: nchw\n")  # which runs from before that setting have
+    assert parse_config(argv) == load_config(argv[1]) == Config(epochs=7, layout="nchw")
+    assert parse_config(argv).given == {"epochs", "layout"}
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ import numpy as np
 import paddle
 import pytest
 
+from attention.shuffle_attention import ShuffleAttention
 from benchmarks.block_end_interface import load
 from machine.cache_folder import cache_root, is_mine
 from ops import build, fused, nvrtc, self_test
+from ops.batch_norm import BatchNorm2D
 
 pytestmark = pytest.mark.version_independent
 ROOT = Path(__file__).resolve().parent.parent
@@ -624,6 +626,28 @@ def test_paddle_passes_the_kernels_what_they_expect(operators, library, dtype, n
     rounding = {"float32": 2e-5, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
     for value, wanted in zip(found, expected):
         np.testing.assert_allclose(value, wanted, rtol=0, atol=rounding * max(1, np.abs(wanted).max()))
+
+
+@layouts
+def test_the_layers_of_a_block_use_the_kernels(library, used, monkeypatch, channels_last):
+    draw_from, data_format = np.random.default_rng(3), "NHWC" if channels_last else "NCHW"
+    x, added = (draw_from.standard_normal((3, 5, 7, 8) if channels_last else (3, 8, 5, 7)) for _ in range(2))
+    norm, attention = BatchNorm2D(8, data_format=data_format), ShuffleAttention(8, groups=2, data_format=data_format)
+    for parameter in (*norm.parameters(), *attention.parameters()):
+        if not parameter.stop_gradient:
+            parameter.set_value(draw_from.standard_normal(parameter.shape).astype(np.float32))
+    called, run = [], fused.run
+    monkeypatch.setattr(fused, "run", lambda name, *arguments: called.append(name) or run(name, *arguments))
+    results = []
+    for kernels in (None, library):
+        used(kernels)
+        monkeypatch.setattr(fused, "_mode", "off" if kernels is None else "on")
+        maps = [paddle.to_tensor(value.astype(np.float32), stop_gradient=False) for value in (x, added)]
+        out = attention.end_block(norm(maps[0], relu=True), norm, norm(maps[1], residual=maps[0]))
+        results.append([out, *paddle.grad((out * maps[1].detach()).sum(), [*maps, attention.sweight])])
+    assert called == ["block_norm", "block_end", "block_end"]
+    for found, wanted in zip(*results):
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=0, atol=1e-4 * np.abs(wanted.numpy()).max())
 
 
 def test_nhwc_is_refused_on_a_cpu(operators):

@@ -1,6 +1,11 @@
 """benchmarks/gpu_check.py: what it reports of a machine, here without a GPU."""
+# ruff: noqa: F811, fixtures come from another file, and tests name them
 
 import pytest
+from test_cuda_kernels import (
+    library,  # noqa: F401, a fixture
+    operators,  # noqa: F401, a fixture
+)
 
 from benchmarks import cuda_block_end, fused_bench, gpu_check
 from ops import fused
@@ -37,6 +42,23 @@ def test_it_finds_a_call_that_computes_something_else(check, monkeypatch):
     lines = list(check.report(fused_bench.Bench(2, 33)))
     assert lines[-1].endswith(" calls are WRONG")
     assert all(("WRONG" in line) == ("residual" in line) for line in lines if line.startswith("| batch norm"))
+
+
+@pytest.mark.version_independent
+@pytest.mark.parametrize("half", [0, 2])
+def test_a_call_in_nhwc_is_compared_in_nhwc(check, operators, library, monkeypatch, half):
+    """By the kernels for GPUs, on CPU threads."""
+    call = fused_bench.Call("block_end", 8, 3, 5, half, True, True, True)
+    assert call.shape(2) == [2, 3, 5, 8]
+    ran = []
+    run = fused.run
+    monkeypatch.setattr(fused, "run", lambda name, x, *rest: ran.append((x.shape, rest[-1])) or run(name, x, *rest))
+    fused.use_kernels(operators, library, on_cpu=True)
+    try:
+        assert fused_bench.Bench(2, 33).error(call, "float32") < check.BOUNDS["float32"]
+    finally:
+        fused.use_kernels(operators, None)
+    assert ran == [([2, 3, 5, 8], True)]
 
 
 def test_each_precision_and_layout_has_its_training_step_and_one_that_fails_stops_no_other(check, monkeypatch):

@@ -464,7 +464,7 @@ def test_sa_resnet50_starts_from_the_pretrained_resnet50_with_its_logits(tmp_pat
 
     monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", download)
     monkeypatch.setattr(paddle.utils.download, "WEIGHTS_HOME", str(tmp_path))
-    config = Config(net="sa_resnet50", pretrained=True)
+    config = Config(net="sa_resnet50", pretrained=True).resolved()
     classifier = build_classifier(config, 1000)
     classifier.eval()
     images = pixels(64)

@@ -6,7 +6,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from config import load_config
-from ops.batch_norm import BatchNorm2D
+from ops.batch_norm import BatchNorm2D, apply_norm
 from sa_resnet import BasicBlock, BlockAttention, conv
 from trained.checkpoint import read_header
 from trained.history import read_history
@@ -34,18 +34,21 @@ class TinyNetwork(nn.Layer):
 class TinyResNet(nn.Layer):
     """Three residual blocks of up to 32 channels: what a ResNet does, in a fifth of the time of one of one block a stage."""
 
-    def __init__(self, num_classes, attention=None, zero_init_residual=False):
+    def __init__(self, num_classes, attention=None, zero_init_residual=False, layout="nchw"):
         super().__init__()
-        attention = attention and BlockAttention(attention)
-        self.conv1, self.bn1 = conv(3, 16, 3, stride=2), BatchNorm2D(16)
-        self.layer1 = nn.Sequential(BasicBlock(16, 16, 1, attention))
-        self.layer2 = nn.Sequential(BasicBlock(16, 32, 2, attention), BasicBlock(32, 32, 1, attention))
+        attention = BlockAttention(attention) if isinstance(attention, str) else attention
+        self.axes, form = ([2, 3], {}) if layout == "nchw" else ([1, 2], {"data_format": "NHWC"})
+        self.conv1, self.bn1 = conv(3, 16, 3, stride=2, **form), BatchNorm2D(16, **form)
+        self.layer1 = nn.Sequential(BasicBlock(16, 16, 1, attention, **form))
+        self.layer2 = nn.Sequential(BasicBlock(16, 32, 2, attention, **form), BasicBlock(32, 32, 1, attention, **form))
         self.fc = nn.Linear(32, num_classes)
         for block in [*self.layer1, *self.layer2] if zero_init_residual else ():
             block.last_norm.weight.set_value(paddle.zeros_like(block.last_norm.weight))
 
     def forward(self, x):
-        return self.fc(paddle.mean(self.layer2(self.layer1(self.bn1(self.conv1(x), relu=True))), axis=[2, 3]))
+        x = x.transpose([0, 2, 3, 1]) if self.axes == [1, 2] else x  # [N, 3, H, W] -> [N, H, W, 3]
+        x = apply_norm(self.bn1, self.conv1(x), relu=True)
+        return self.fc(paddle.mean(self.layer2(self.layer1(x)), axis=self.axes))
 
 
 def outcome(run) -> dict:

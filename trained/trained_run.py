@@ -33,7 +33,8 @@ class TrainedRun:
     ``classes``: names in label order. ``epoch``: the best epoch, from 1. ``view``: how the network sees photographs, as
     arguments of data.photograph_dataset.PhotographDataset. ``classifier`` reads the weights at its first call, onto Paddle's
     current device. ``temperature``: what logits are divided by before softmax, so that confidence means something: see
-    trained.calibration; 1 where the run, of an older version, has none. ``is_calibrated``: whether it has one.
+    trained.calibration; 1 where the run, of an older version, has none. ``is_calibrated``: whether it has one. ``layout``: of
+    the feature maps of ``classifier``, "nchw" unless set to "nhwc"; weights know nothing of it.
     """
 
     def __init__(self, folder: Path, checkpoint: Path, header: dict[str, Any], settings: Config):
@@ -42,6 +43,7 @@ class TrainedRun:
         self.view = settings.part("view")
         self.is_calibrated = header["temperature"] is not None
         self.temperature: float = header["temperature"] if self.is_calibrated else 1.0
+        self.layout = "nchw"
         self._classifier: Classifier | None = None
 
     @classmethod
@@ -96,12 +98,13 @@ class TrainedRun:
         NetworkError if that cannot be built.
         """
         if self._classifier is None:
-            self._classifier = self.load_classifier()
+            self._classifier = self.load_classifier(self.layout)
         return self._classifier
 
-    def load_classifier(self) -> Classifier:
+    def load_classifier(self, layout: str = "nchw") -> Classifier:
         """As ``classifier``, but a new object at every call, which the caller may change."""
-        classifier = Classifier(build_network(self.net, len(self.classes), **self.settings.network_options()))
+        network = build_network(self.net, len(self.classes), layout, **self.settings.network_options())
+        classifier = Classifier(network)
         load_network_state(self.checkpoint, classifier)
         classifier.eval()
         return classifier

@@ -131,7 +131,7 @@ def build_classifier(config: Config, num_classes: int, resumed: bool = False) ->
     With ``resumed`` the weights stay random, because the caller loads those of the run.
     """
     print(f"Constructing {NETWORKS[config.net].__name__}......")
-    network = build_network(config.net, num_classes, **config.network_options())
+    network = build_network(config.net, num_classes, config.layout, **config.network_options())
     if (config.init_from or config.pretrained) and not resumed:
         print(*start_from(config.init_from or pretrained_file(config.net), network, config.allow_partial), sep="\n")
     return Classifier(network, config.mean, config.std)
