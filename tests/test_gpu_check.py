@@ -29,6 +29,12 @@ def test_it_checks_each_call_of_a_training_step(check):
     ends = [line for line in lines if line.startswith("| batch norm, residual, ReLU | 512 x 2 x 2 | 2 |")]
     assert len(ends) == 2
     steps = lines[lines.index("| training step | layout | fused ms | images/s | plain ms | images/s | plain / fused |") + 2 :]
+    one = next(line for line in lines if line.startswith("one training step, nchw: the loss of fused and plain operators"))
+    loss, gradient = (
+        float(part.split("differs by " if "differs" in part else "gradient by ")[1]) for part in one.split(", the ")
+    )
+    assert loss < 1e-4
+    assert gradient < 1e-2
     assert steps[0].startswith("| float32 | nchw | ")
     assert all(float(number) > 0 for number in steps[0].strip("| ").split(" | ")[2:])
     assert steps[1] == ""
@@ -94,6 +100,7 @@ def test_a_layout_that_the_operators_have_no_code_for_is_said_and_the_rest_goes_
     monkeypatch.setattr(bench, "calls", calls)
     monkeypatch.setattr(check, "call_lines", lambda *_: ["| a table |", 0])
     monkeypatch.setattr(check, "training_lines", lambda _: [])
+    monkeypatch.setattr(check, "step_lines", lambda _: [])
     lines = list(check.report(bench))
     assert "nhwc: fused = 'on': no code for NHWC" in lines
     assert lines.count("| a table |") == len(bench.types)
