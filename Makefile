@@ -19,6 +19,9 @@ NOTEBOOK =
 # Arguments for `make gpu-check`, as in `make GPU_CHECK="--batch 128" gpu-check`.
 GPU_CHECK =
 
+# Arguments for `make gpu-sanitize`, as in `make GPU_SANITIZE="--tools memcheck" gpu-sanitize`.
+GPU_SANITIZE =
+
 # The demo writes only to this folder: work/dataset and runs/ belong to the user.
 DEMO           := work/demo
 DEMO_DATA      := $(DEMO)/dataset
@@ -38,7 +41,7 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
 .PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile hostile-serve browser torture notebook lint format docs \
-        bench gpu-check clean
+        bench gpu-check gpu-sanitize clean
 .NOTPARALLEL:
 
 help:
@@ -57,6 +60,7 @@ help:
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
 	@echo 'make bench   time data loading, a training step, the cost of attention and serving'
 	@echo 'make gpu-check  check the fused operators on a GPU, and print a block of text to report'
+	@echo 'make gpu-sanitize  run the CUDA kernels on small feature maps under compute-sanitizer; needs a GPU'
 	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
 	@echo 'make clean   remove the demo and caches; .venv, work/dataset and runs/ stay'
 
@@ -128,6 +132,10 @@ docs: setup
 # In one block of text: what the fused operators do on this machine's GPU, or, without one, on its CPU.
 gpu-check: setup
 	@$(VENV_PYTHON) benchmarks/gpu_check.py $(GPU_CHECK)
+
+# Ends with exit code 2 where there is no GPU or no compute-sanitizer.
+gpu-sanitize: setup
+	@$(VENV_PYTHON) benchmarks/gpu_sanitize.py $(GPU_SANITIZE)
 
 bench: setup
 	$(VENV_PYTHON) benchmarks/input_pipeline.py

@@ -7,14 +7,16 @@
     python3 install.py --venv .venv-2.6.2 --paddle gpu-2.6.2
                                     another folder and another build of Paddle
 
-`make demo` and `make test` call it first. It chooses the build of Paddle by the output of nvidia-smi:
+`make demo` and `make test` call it first. It chooses the build of Paddle by what nvidia-smi says of device 0 and the driver:
 
     no NVIDIA GPU, or none that Paddle can use      requirements-cpu.txt: paddlepaddle
-    a GPU, and Paddle's own package index answers   paddlepaddle-gpu 3.x for the CUDA that the driver supports
+    a GPU, and Paddle's own package index answers   paddlepaddle-gpu 3.x: the newest CUDA that card and driver both run
     a GPU, and that index does not answer           requirements.txt alone: paddlepaddle-gpu 2.6.2, the last one on the
                                                     ordinary index; CUDA 11.8 and cuDNN 8 must be on the system
 
-PADDLE_INDEX names a mirror of Paddle's index: the address up to and without /cu126.
+docs/performance.md lists which card and driver get which build. Of several cards the one that CUDA calls device 0 counts: the
+first of CUDA_VISIBLE_DEVICES, else the newest kind, or the first on the bus with CUDA_DEVICE_ORDER=PCI_BUS_ID. PADDLE_INDEX
+names a mirror of Paddle's index: the address up to and without /cu126.
 
 By hand:
 
@@ -63,9 +65,27 @@ class NoGpu(Exception):
     """Why there is no NVIDIA GPU to install for."""
 
 
+class Card(NamedTuple):
+    name: str  # "NVIDIA GeForce RTX 4090", or "NVIDIA GPU" where nvidia-smi cannot tell
+    capability: tuple  # compute capability: (8, 9), or () where nvidia-smi cannot tell
+    uuid: str  # "GPU-..."
+
+
 class Gpu(NamedTuple):
     cuda: tuple  # the newest CUDA version that the driver supports: (12, 8)
-    capability: tuple  # compute capability of the newest card, or () where nvidia-smi cannot tell
+    cards: list  # of Card, at least one, in CUDA's order: Paddle computes on the first
+
+    @property
+    def capability(self):
+        """Of the card that Paddle computes on."""
+        return self.cards[0].capability
+
+    @property
+    def text(self):
+        card = self.cards[0]
+        capability = f" (compute capability {dotted(card.capability)})" if card.capability else ""
+        of = f", device 0 of {len(self.cards)}" if len(self.cards) > 1 else ""
+        return f"{card.name}{capability}{of}, driver for CUDA {dotted(self.cuda)}"
 
 
 class Index(NamedTuple):
@@ -78,13 +98,14 @@ class Index(NamedTuple):
 
 
 INDEXES = (  # newest first; Paddle's builds contain no PTX, so a card outside the range cannot run them
-    Index("cu130", (13, 0), (7, 5), (99, 0)),
+    Index("cu130", (13, 0), (7, 5), (99, 0)),  # (99, 0): whatever card comes, the newest build is the one to try
     Index("cu129", (12, 9), (7, 5), (99, 0)),
     Index("cu126", (12, 6), (6, 1), (9, 0)),
     Index("cu118", (11, 8), (6, 0), (8, 9)),
 )
 PADDLE_2 = Index("the ordinary index", (11, 8), (6, 1), (8, 9))  # paddlepaddle-gpu 2.6.2
 PADDLE_2_PIN = "paddlepaddle-gpu==2.6.2"
+DRIVERS = {11: 450, 12: 525, 13: 580}  # NVIDIA's oldest driver for any CUDA of that major version: "CUDA Compatibility"
 EXPORT, DEV = "requirements-export.txt", "requirements-dev.txt"
 INCLUDED = {DEV: [EXPORT]}  # requirement files that one names with -r
 BUILDS = ("cpu", "gpu-2.6.2")  # choices of --paddle, whatever nvidia-smi says
@@ -162,12 +183,38 @@ def find_gpu():
     found = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", header)  # drivers from 610 on write "CUDA UMD Version"
     if not found:
         raise NoGpu("nvidia-smi names no CUDA version (driver incomplete, or a container without it)")
+    return Gpu((int(found[1]), int(found[2])), in_order_of_cuda(find_cards()))
+
+
+def find_cards():
+    """Return each Card, in the order of nvidia-smi, which is that of the bus."""
     try:
-        rows = ask_nvidia_smi("--query-gpu=compute_cap", "--format=csv,noheader").split()
+        rows = ask_nvidia_smi("--query-gpu=compute_cap,uuid,name", "--format=csv,noheader").splitlines()
     except NoGpu:  # an old driver, without this query
         rows = []
-    cards = [tuple(map(int, row.split("."))) for row in rows if re.fullmatch(r"\d+\.\d+", row)]
-    return Gpu((int(found[1]), int(found[2])), max(cards, default=()))
+    found = [re.fullmatch(r"\s*(\d+)\.(\d+)\s*,\s*([^,]*?)\s*,\s*(.*?)\s*", row) for row in rows]
+    return [Card(row[4], (int(row[1]), int(row[2])), row[3]) for row in found if row] or [Card("NVIDIA GPU", (), "")]
+
+
+def in_order_of_cuda(cards):
+    """Return ``cards`` in the order of CUDA's numbers: Paddle computes on the first.
+
+    CUDA numbers the fastest card first unless CUDA_DEVICE_ORDER says PCI_BUS_ID. How fast one is nvidia-smi does not tell; the
+    newest kind is a guess at it. CUDA_VISIBLE_DEVICES puts another first, by its number or the beginning of its UUID.
+    """
+    if os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        cards = sorted(cards, key=lambda card: card.capability, reverse=True)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    first = visible.split(",")[0].strip()
+    if first in ("", "-1") or first.startswith("MIG") or not cards[0].capability:  # MIG: a part of a card, which is not listed
+        return cards
+    of_uuid = [card for card in cards if first.startswith("GPU-") and card.uuid.startswith(first)]
+    named = [card for number, card in enumerate(cards) if first == str(number)] or of_uuid
+    if not named:
+        numbers = f"0 to {len(cards) - 1}" if len(cards) > 1 else "0 alone"
+        print(f"CUDA_VISIBLE_DEVICES = {visible!r} hides every card: this machine has {numbers}; name one, or unset it.")
+        return cards
+    return [named[0], *(card for card in cards if card is not named[0])]
 
 
 def usable_indexes(gpu):
@@ -177,9 +224,27 @@ def usable_indexes(gpu):
     too old, CUDA's minor version compatibility allows builds for a newer version with the same major number: cu126 on an
     H100 with a driver for 12.4, cu118 with a driver for 11.4.
     """
-    fitting = [index for index in INDEXES if not gpu.capability or index.oldest <= gpu.capability <= index.newest]
+    fitting = [index for index in INDEXES if runs_on(index, gpu.cards[0])]
     older = [index for index in fitting if index.cuda <= gpu.cuda]
     return older or [index for index in reversed(fitting) if index.cuda[0] == gpu.cuda[0]]
+
+
+def runs_on(index, card):
+    """Whether the builds of ``index`` have code for ``card``, as far as it is known."""
+    return not card.capability or index.oldest <= card.capability <= index.newest
+
+
+def why_no_index(gpu):
+    """Return why none of INDEXES has a build for ``gpu``, with the remedy where there is one."""
+    fitting = [index for index in INDEXES if runs_on(index, gpu.cards[0])]
+    if not fitting:
+        oldest = min(index.oldest for index in INDEXES)
+        return f"Paddle's builds have no code for it, only for compute capability {dotted(oldest)} and newer"
+    index = fitting[-1]
+    return (
+        f"Paddle's oldest build for this card, of CUDA {dotted(index.cuda)}, needs driver {DRIVERS[index.cuda[0]]} or newer "
+        "(install the newest that NVIDIA has for the card, then run this again)"
+    )
 
 
 def examine_machine(asked=None):
@@ -193,12 +258,12 @@ def examine_machine(asked=None):
         gpu = find_gpu()
     except NoGpu as reason:
         return None, [], f"{reason}: CPU build of Paddle"
-    card = f"NVIDIA GPU of compute capability {dotted(gpu.capability)}" if gpu.capability else "NVIDIA GPU"
-    card += f", driver for CUDA {dotted(gpu.cuda)}"
     indexes = usable_indexes(gpu)
     if not indexes:
-        return None, [], f"{card}, and no build of Paddle for both (a newer driver may help): CPU build of Paddle"
-    return gpu, indexes, f"{card}: GPU build of Paddle"
+        return None, [], f"{gpu.text}: {why_no_index(gpu)}; CPU build of Paddle"
+    left_out = [card.name for card in gpu.cards[1:] if not runs_on(indexes[0], card)]
+    others = f"; that build does not run on {', '.join(left_out)}" if left_out else ""
+    return gpu, indexes, f"{gpu.text}: GPU build of Paddle{others}"
 
 
 # Paddle's own package index

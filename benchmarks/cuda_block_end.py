@@ -1,32 +1,35 @@
 """Checks the CUDA kernels of the block end on this machine's GPU against float64, then measures their speed.
 
-    python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--compiler nvrtc] [--json results.json]
+    python benchmarks/cuda_block_end.py [--types bfloat16 float32] [--layouts nchw nhwc] [--compiler nvrtc] [--json FILE]
 
-Needs a GPU, PyTorch and, to build the kernels for the card, either nvcc or NVRTC with Paddle (any build of it). The kernels
-are called through ctypes. It times the end of a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and
-ReLU, with and without batch norm before them. Calls are captured in CUDA graphs, so that no time is lost between launches, and
-cycle through more memory than the L2 cache holds. "Share of copy" compares the bytes that must pass through memory in that time
-with the bytes that a plain copy on the device moves, measured in the same run; "faster" is the ratio to the time of PyTorch's
-own operators.
+It is the form of gpu_check.py for cards that Paddle's packages have no code for, and prints such a block of text too. Needs a
+GPU, PyTorch and, to build the kernels for the card, either nvcc or NVRTC with Paddle (any build of it). The kernels are called
+through ctypes. It times the end of a block of SA-ResNet50 at its four sizes: Shuffle Attention, the residual and ReLU, with and
+without batch norm before them. Calls are captured in CUDA graphs, so that no time is lost between launches, and cycle through
+more memory than the L2 cache holds. "Share of copy" compares the bytes that must pass through memory in that time with the
+bytes that a plain copy on the device moves, measured in the same run; "faster" is the ratio to the time of PyTorch's own
+operators, on maps of the same layout.
 """
 
 import argparse
-import ctypes
+import itertools
 import json
 import math
-import shutil
+import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "ops" / "csrc" / "block_end_capi.cu"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import block_end_interface as interface
+from benchmarks.block_end_interface import PARAMETERS, TYPES
+
 SHAPES = ((256, 56), (512, 28), (1024, 14), (2048, 7))  # channels and side of the four stages
 GROUPS = 64
-TYPES = ("float32", "float16", "bfloat16")
+LAYOUTS = ("nchw", "nhwc")
 MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON = 0.9, 1e-5, 1e-5
-PARAMETERS = ("cweight", "cbias", "sweight", "sbias", "gamma", "beta")
 # Feature maps read or written: x, residual -> out and x, dout, out -> dx, dresidual; batch norm's statistics need x twice, and
 # its gradients x and d
 MAPS = {False: (3, 5), True: (4, 7)}
@@ -37,48 +40,6 @@ try:
     import torch.nn.functional as F
 except ImportError:
     torch = None
-
-
-def build(folder):
-    """The kernels as a library, compiled by nvcc for the first GPU."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        raise SystemExit("nvcc, CUDA's compiler, is not on the PATH; install the CUDA toolkit, or use --compiler nvrtc.")
-    major, minor = torch.cuda.get_device_capability()
-    target = Path(folder) / "block_end.so"
-    command = [nvcc, "-O3", "-std=c++17", f"-gencode=arch=compute_{major}{minor},code=sm_{major}{minor}", "-shared"]
-    done = subprocess.run([*command, "-Xcompiler", "-fPIC", str(SOURCE), "-o", str(target)], check=False)
-    if done.returncode:
-        raise SystemExit("nvcc failed, see above.")
-    return load(target)
-
-
-def kernels_of_nvrtc():
-    """The library that launches what NVRTC compiles, as in a training."""
-    sys.path.insert(0, str(SOURCE.parent.parent.parent))
-    from ops import cuda_kernels, nvrtc  # here: they need Paddle, which is optional with nvcc
-
-    compiler = nvrtc.find()
-    if compiler is None:
-        raise SystemExit(f"NVRTC is not installed: pip install {nvrtc.package()}")
-    try:
-        kernels = cuda_kernels.KernelsOfNvrtc(compiler, cuda_kernels.DRIVER)
-    except (RuntimeError, OSError) as error:  # BuildError is a RuntimeError
-        raise SystemExit(f"The kernels cannot be had: {error}") from None
-    kernels.library.kernels = kernels  # its functions call this object
-    return typed(kernels.library)
-
-
-def load(path):
-    """The library of the kernels, opened with the types of ops/csrc/block_end_capi.h."""
-    return typed(ctypes.CDLL(str(path)))
-
-
-def typed(library):
-    for name in ("block_end_forward_workspace", "block_end_backward_workspace"):
-        getattr(library, name).restype = ctypes.c_int64
-    library.block_end_error.restype = ctypes.c_char_p
-    return library
 
 
 # ---- The same with PyTorch's operators
@@ -109,26 +70,38 @@ def pre_activation(x, residual, p, norm):
 # ---- The kernels
 
 
+def kernels(compiler, folder):
+    """The library of the kernels for the first GPU. Raises SystemExit."""
+    major, minor = torch.cuda.get_device_capability()
+    if compiler == "nvcc":
+        return interface.load(interface.build(folder, 10 * major + minor))
+    return interface.kernels_of_nvrtc(10 * major + minor)
+
+
 def names_of(norm):
-    return [*(("norm_weight", "norm_bias") if norm else ()), *PARAMETERS]
+    return [*(interface.NORM if norm else ()), *PARAMETERS]
 
 
 class Case:
     """Tensors of one case. ``forward`` and ``backward`` call the kernels on them."""
 
-    def __init__(self, library, seed, batch, channels, side, dtype, norm, device="cuda"):
+    def __init__(self, library, seed, batch, channels, side, dtype, norm, layout="nchw", device="cuda"):
         self.library, self.norm, self.dtype, self.device = library, norm, dtype, device
         generator = torch.Generator(device).manual_seed(seed)
 
+        def stored(tensor):
+            """A feature map in the layout, which is a matter of PyTorch's memory format and not of its shape."""
+            last = layout == "nhwc" and tensor.dim() == 4
+            return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
         def random(*shape, mean=0.3, of=dtype):
-            return (torch.randn(*shape, generator=generator, device=device) + mean).to(getattr(torch, of))
+            return stored((torch.randn(*shape, generator=generator, device=device) + mean).to(getattr(torch, of)))
 
         def empty(*shape, of=dtype):
-            return torch.full(shape, POISON, dtype=getattr(torch, of), device=device)
+            return stored(torch.full(shape, POISON, dtype=getattr(torch, of), device=device))
 
         shape, half = (batch, channels, side, side), channels // (2 * GROUPS)
-        self.shape = (ctypes.c_int64 * 5)(batch, channels, side * side, half, 0)
-        self.values = (ctypes.c_double * 3)(MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
+        self.shape = interface.shape_of(batch, channels, side * side, half, layout == "nhwc")
         self.x, self.residual, self.dout = random(*shape), random(*shape), random(*shape)
         self.p = {name: random(half, of="float32") for name in PARAMETERS}
         self.p.update({name: random(channels, mean=1, of="float32") for name in ("norm_weight", "norm_bias")})
@@ -138,32 +111,24 @@ class Case:
         self.out, self.dx, self.dresidual = empty(*shape), empty(*shape), empty(*shape)
         self.plane_stats, self.channel_stats = empty(batch, channels, 2, of="float32"), empty(channels, 2, of="float32")
         self.gradients = {name: empty(*self.p[name].shape, of="float32") for name in names_of(norm)}
-        floats = max(getattr(library, f"block_end_{name}_workspace")(self.shape) for name in ("forward", "backward"))
-        self.workspace = empty(floats, of="float32")
+        self.workspace = empty(interface.workspace_floats(library, self.shape), of="float32")
 
-    def call(self, function, tensors):
-        pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    def call(self, name):
+        tensors = {"x": self.x, "residual": self.residual, "dout": self.dout, "out": self.out, "plane_stats": self.plane_stats}
+        tensors.update(dx=self.dx, dresidual=self.dresidual, **{name: self.p[name] for name in PARAMETERS})
+        tensors.update({f"d{name}": gradient for name, gradient in self.gradients.items()})
+        if self.norm:
+            tensors.update(self.p, channel_stats=self.channel_stats)
+        pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
+        options = (True, self.norm, MOMENTUM, NORM_EPSILON, ATTENTION_EPSILON)
         stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else None
-        error = function(
-            TYPES.index(self.dtype), self.shape, 1, int(self.norm), self.values,
-            (ctypes.c_void_p * len(pointers))(*pointers), ctypes.c_void_p(self.workspace.data_ptr()), ctypes.c_void_p(stream),
-        )  # fmt: skip
-        if error:
-            raise SystemExit(f"CUDA error {error}: {self.library.block_end_error(error).decode()}")
-
-    def of_norm(self, *names):
-        return [self.p[name] if self.norm else None for name in names]
+        interface.call(self.library, name, self.dtype, self.shape, options, pointers, self.workspace.data_ptr(), stream)
 
     def forward(self):
-        tensors = [self.x, self.residual, *self.of_norm("norm_weight", "norm_bias", "running_mean", "running_variance")]
-        tensors += [*(self.p[name] for name in PARAMETERS), self.out, self.plane_stats]
-        self.call(self.library.block_end_forward, [*tensors, self.channel_stats if self.norm else None])
+        self.call("forward")
 
     def backward(self):
-        tensors = [self.x, self.out, self.dout, *self.of_norm("norm_weight", "norm_bias")]
-        tensors += [*(self.p[name] for name in PARAMETERS), self.plane_stats, self.channel_stats if self.norm else None]
-        gradients = [self.gradients.get(name) for name in ("norm_weight", "norm_bias", *PARAMETERS)]
-        self.call(self.library.block_end_backward, [*tensors, self.dx, self.dresidual, *gradients])
+        self.call("backward")
 
     def poison(self):
         for tensor in (self.out, self.dx, self.dresidual, self.workspace, *self.gradients.values()):
@@ -188,7 +153,9 @@ def relative_error(got, want):
 
 
 def check(case):
-    """Run the case once and compare all outputs with float64; returns the largest relative errors, (maps, parameters).
+    """Run the case once and compare all outputs with float64.
+
+    Returns the largest relative error of feature maps, that of parameters' gradients, and what is wrong, in words, or "".
 
     Allowed for feature maps: 1e-5 in float32; in types of 16 bits, 1e-5 plus twice the error of rounding the exact result.
     Allowed for gradients of parameters, which are sums of many terms of both signs: 1e-4.
@@ -207,13 +174,15 @@ def check(case):
     if running:
         parameters.update(running_mean=(case.p["running_mean"], running[0]))
         parameters.update(running_variance=(case.p["running_variance"], running[1]))
+    faults = []
     for name, (got, want) in {**maps, **parameters}.items():
         rounding = relative_error(want.to(got.dtype), want) if name in maps and case.dtype != "float32" else 0
         bound = 2 * rounding + (1e-5 if name in maps else 1e-4)
         error = relative_error(got, want)
         if not error <= bound:
-            raise SystemExit(f"wrong {name}: relative error {error:.2e}, allowed {bound:.2e}")
-    return tuple(max(relative_error(*pair) for pair in pairs.values()) for pairs in (maps, parameters))
+            faults.append(f"{name} {error:.1e}, at most {bound:.1e}")
+    errors = (max(relative_error(*pair) for pair in pairs.values()) for pairs in (maps, parameters))
+    return (*errors, "; ".join(faults))
 
 
 # ---- Speed
@@ -267,22 +236,22 @@ def time_composite(case):
     return alone, milliseconds([both]) - alone
 
 
-def measure(library, batch, channels, side, dtype, norm, copy):
-    first = Case(library, 0, batch, channels, side, dtype, norm)
+def measure(library, batch, channels, side, dtype, norm, layout, copy):
+    first = Case(library, 0, batch, channels, side, dtype, norm, layout)
     errors = check(first)
     maps = first.x.nbytes
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     sets = max(2, math.ceil(4 * l2 / (3 * maps)))
-    cases = [first, *(Case(library, seed, batch, channels, side, dtype, norm) for seed in range(1, sets))]
+    cases = [first, *(Case(library, seed, batch, channels, side, dtype, norm, layout) for seed in range(1, sets))]
     for case in cases:
         case.poison()
     forward = milliseconds([case.forward for case in cases])
     backward = milliseconds([case.backward for case in cases])
-    if not all(tensor.isfinite().all() for case in cases for tensor in (case.out, case.dx, case.dresidual)):
-        raise SystemExit("an output was not written")
+    written = all(tensor.isfinite().all() for case in cases for tensor in (case.out, case.dx, case.dresidual))
     composite = time_composite(first)
-    result = {"norm": norm, "shape": [batch, channels, side, side], "dtype": dtype, "error_maps": errors[0]}
-    result["error_parameters"] = errors[1]
+    result = {"norm": norm, "layout": layout, "shape": [batch, channels, side, side], "dtype": dtype}
+    result.update(error_maps=errors[0], error_parameters=errors[1])
+    result["fault"] = errors[2] if written else "an output was not written"
     for name, mine, torchs, count in zip(("forward", "backward"), (forward, backward), composite, MAPS[norm]):
         share = count * maps / (mine / 1000) / copy
         result[name] = {"ms": mine, "bytes": count * maps, "share_of_copy": share, "faster": torchs / mine}
@@ -291,8 +260,8 @@ def measure(library, batch, channels, side, dtype, norm, copy):
 
 def table(results, norm):
     yield f"{'Batch norm, ' if norm else ''}Shuffle Attention, residual, ReLU" + "\n"
-    yield "| shape | type | forward ms | backward ms | MB forward, backward | share of copy | faster | error |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| shape | type | layout | forward ms | backward ms | MB forward, backward | share of copy | faster | error |"
+    yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for result in (each for each in results if each["norm"] == norm):
         passes = result["forward"], result["backward"]
         shape = " × ".join(map(str, result["shape"]))
@@ -300,16 +269,27 @@ def table(results, norm):
         sizes = ", ".join(f"{each['bytes'] / 1e6:.0f}" for each in passes)
         shares = ", ".join(f"{each['share_of_copy']:.0%}" for each in passes)
         ratios = ", ".join(f"{each['faster']:.1f}" for each in passes)
-        error = f"{result['error_maps']:.1e}"
-        yield f"| {shape} | {result['dtype']} | {times} | {sizes} | {shares} | {ratios} | {error} |"
+        error = f"{result['error_maps']:.1e}" + (f" WRONG: {result['fault']}" if result["fault"] else "")
+        yield f"| {shape} | {result['dtype']} | {result['layout']} | {times} | {sizes} | {shares} | {ratios} | {error} |"
     yield ""
+
+
+def machine_lines(compiler):
+    properties = torch.cuda.get_device_properties(0)
+    cuda = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}"
+    yield f"system: {platform.platform()}, Python {platform.python_version()}, {cuda}"
+    capability = f"compute capability {properties.major}.{properties.minor}"
+    yield f"device: {properties.name}, {capability}, {properties.total_memory / 2**30:.0f} GiB"
+    yield f"kernels by {compiler}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--types", nargs="+", choices=TYPES, default=["bfloat16", "float16", "float32"])
-    parser.add_argument("--compiler", choices=("nvcc", "nvrtc"), default="nvcc" if shutil.which("nvcc") else "nvrtc")
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=LAYOUTS)
+    by_default = "nvcc" if interface.find_tool("nvcc") else "nvrtc"
+    parser.add_argument("--compiler", choices=("nvcc", "nvrtc"), default=by_default)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     arguments = parser.parse_args()
     if torch is None:
@@ -318,26 +298,28 @@ def main():
         raise SystemExit("This benchmark needs an NVIDIA GPU, and PyTorch sees none.")
     torch.backends.cuda.matmul.allow_tf32 = False
     with tempfile.TemporaryDirectory() as folder:
-        library = build(folder) if arguments.compiler == "nvcc" else kernels_of_nvrtc()
+        library = kernels(arguments.compiler, folder)
         copy = copy_bandwidth()
-        name = torch.cuda.get_device_name()
-        print(f"{name}: a copy on the device moves {copy / 1e12:.2f} TB/s; kernels by {arguments.compiler}\n", flush=True)
+        print("\n".join(machine_lines(arguments.compiler)))
+        print(f"a copy moves {copy / 1e9:.1f} GB/s; ends of the blocks of SA-ResNet50, batch {arguments.batch}:\n", flush=True)
         results = []
         for norm in (False, True):
-            for channels, side in SHAPES:
-                for dtype in arguments.types:
-                    results.append(measure(library, arguments.batch, channels, side, dtype, norm, copy))
-                    torch.cuda.empty_cache()
+            for (channels, side), dtype, layout in itertools.product(SHAPES, arguments.types, arguments.layouts):
+                results.append(measure(library, arguments.batch, channels, side, dtype, norm, layout, copy))
+                torch.cuda.empty_cache()
             print("\n".join(table(results, norm)), flush=True)
     if arguments.json:
         report = {
-            "device": name,
+            "device": torch.cuda.get_device_name(),
             "torch": torch.__version__,
             "compiler": arguments.compiler,
             "copy_bytes_per_second": copy,
             "results": results,
         }
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    wrong = sum(bool(result["fault"]) for result in results)
+    print(f"{wrong} calls are WRONG" if wrong else "all calls agree with float64")
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -67,11 +67,16 @@ class Kernels:
 
 
 class KernelsOfNvcc(Kernels):
-    """All kernels in one library, launched by the CUDA runtime in it. Raises BuildError, OSError."""
+    """All kernels in one library, launched by the CUDA runtime in it. Raises BuildError, OSError.
 
-    def __init__(self):
-        major, minor = paddle.device.cuda.get_device_capability()
-        self.library = ctypes.CDLL(str(build.built(build.CudaKernels(f"sm_{major}{minor}"))))
+    ``architecture``: of the GPU, such as 80. ``why``: why not NVRTC, for the line that says that they are built, or "".
+    """
+
+    def __init__(self, architecture: int, why: str = ""):
+        library = build.CudaKernels(f"sm_{architecture}")
+        if why:
+            library.built_for += f" with nvcc ({why})"
+        self.library = ctypes.CDLL(str(build.built(library)))
 
 
 class KernelsOfNvrtc(Kernels):
@@ -113,11 +118,18 @@ class KernelsOfNvrtc(Kernels):
 
 
 def load() -> Kernels:
-    """The kernels for Paddle's current GPU. Raises BuildError, OSError where they cannot be had."""
-    compiler = nvrtc.find()
-    if compiler is not None:
+    """The kernels for Paddle's current GPU. Raises BuildError, OSError where they cannot be had.
+
+    nvcc serves where there is no NVRTC, or none that knows the GPU: that of an older CUDA than the card.
+    """
+    major, minor = paddle.device.cuda.get_device_capability()
+    architecture = 10 * major + minor
+    compiler = nvrtc.find(architecture)
+    if compiler is not None and compiler.knows(architecture):
         return KernelsOfNvrtc(compiler, DRIVER)
+    why = compiler.ignorance_of(architecture) if compiler is not None else ""
     try:
-        return KernelsOfNvcc()
+        return KernelsOfNvcc(architecture, why)
     except BuildError as error:
-        raise BuildError(f"no NVRTC (pip install {nvrtc.package()}), and {error}", error.output) from None
+        remedy = f"pip install {'--upgrade ' if why else ''}{nvrtc.package()}"
+        raise BuildError(f"{why or 'no NVRTC'} ({remedy}), and {error}", error.output) from None

@@ -38,8 +38,8 @@ class Nvrtc:
     def compile(self, source: Path, options: Sequence[str], architecture: int) -> bytes:
         """The machine code (a cubin) of a file of device code for GPUs of one architecture, such as 80. Raises BuildError."""
         name = f"NVRTC {self.version}"
-        if architecture not in self.architectures():
-            raise BuildError(f"{name} ({self.path}) does not know GPUs of sm_{architecture}; a newer Paddle brings a newer one")
+        if not self.knows(architecture):
+            raise BuildError(self.ignorance_of(architecture))
         words = [word.encode() for word in (f"-arch=sm_{architecture}", *options)]
         program = ctypes.c_void_p()
         text = source.read_bytes()
@@ -54,8 +54,18 @@ class Nvrtc:
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
 
+    def knows(self, architecture: int) -> bool:
+        """Whether it compiles for GPUs of this architecture, such as 80. Raises BuildError."""
+        return architecture in self.architectures()
+
+    def ignorance_of(self, architecture: int) -> str:
+        """That it does not, in words."""
+        known = self.architectures()
+        rule = f"only sm_{min(known)} to sm_{max(known)}"
+        return f"NVRTC {self.version} ({self.path}) does not know GPUs of sm_{architecture}, {rule}"
+
     def architectures(self) -> list[int]:
-        """Those that it has code for: [..., 80, 86, 90]."""
+        """Those that it has code for: [..., 80, 86, 90]. Raises BuildError."""
         count = ctypes.c_int()
         self._check(self._library.nvrtcGetNumSupportedArchs(ctypes.byref(count)))
         numbers = (ctypes.c_int * count.value)()
@@ -78,23 +88,31 @@ class Nvrtc:
             raise BuildError(f"NVRTC ({self.path}) failed: {self._text(error)}")
 
 
-def find() -> Optional[Nvrtc]:
+def find(architecture: Optional[int] = None) -> Optional[Nvrtc]:
     """NVRTC of the packages that Paddle brings, else of a CUDA toolkit; None where there is none.
 
-    Among several, one for Paddle's own version of CUDA: the driver of a machine where Paddle runs knows its machine code.
+    Among several, one that knows GPUs of ``architecture``, such as 80, and then one for Paddle's own version of CUDA: the
+    driver of a machine where Paddle runs knows its machine code.
     """
     of_paddle = str(paddle.version.cuda()).split(".")[0]
     found = sorted(_places(), key=lambda path: _major(path) != of_paddle)  # else in their order
-    return _first_that_opens(found) or _first_that_opens(filter(None, [ctypes.util.find_library("nvrtc")]))
+    first = None
+    for compiler in _that_open([*found, *filter(None, [ctypes.util.find_library("nvrtc")])]):
+        if architecture is None or compiler.knows(architecture):
+            return compiler
+        first = first or compiler
+    return first
 
 
-def _first_that_opens(paths: Iterable[str]) -> Optional[Nvrtc]:
+def _that_open(paths: Iterable[str]) -> Iterator[Nvrtc]:
     for path in paths:
         try:
-            return Nvrtc(path)
+            compiler = Nvrtc(path)
+            usable = bool(compiler.architectures())
         except (OSError, AttributeError, BuildError):  # damaged, for another processor, or too old
             continue
-    return None
+        if usable:
+            yield compiler
 
 
 def package() -> str:

@@ -29,7 +29,7 @@ from test_cuda_kernels import (
 from test_cuda_kernels import check as check_with
 from test_nvrtc import COMPILER, functions_of, needs_nvrtc
 
-from benchmarks.cuda_block_end import kernels_of_nvrtc
+from benchmarks.block_end_interface import kernels_of_nvrtc
 from ops import build, cuda_kernels, fused, nvrtc
 from ops.build import BuildError
 
@@ -105,8 +105,11 @@ class Compiler:
 
     version = "12.6"
 
-    def __init__(self):
+    def __init__(self, architecture=None):
         self.compiled = []
+
+    def knows(self, architecture):
+        return architecture == 86
 
     def compile(self, source, options, architecture):
         assert source.name == "block_end_cubin.cu"
@@ -413,10 +416,10 @@ def fused_where_possible():
 
 @pytest.fixture
 def fresh_obstacles():
-    for cached in (fused._obstacle, fused._obstacle_of_maps):
+    for cached in (fused._obstacle, fused._obstacle_in_nhwc, fused._obstacle_of_maps):
         cached.cache_clear()
     yield
-    for cached in (fused._obstacle, fused._obstacle_of_maps):
+    for cached in (fused._obstacle, fused._obstacle_in_nhwc, fused._obstacle_of_maps):
         cached.cache_clear()
 
 
@@ -424,13 +427,14 @@ def fresh_obstacles():
 def test_without_a_driver_plain_operators_run_on_the_gpu_and_fused_ones_on_the_cpu(monkeypatch):
     monkeypatch.setattr(nvrtc, "find", Compiler)
     monkeypatch.setattr(cuda_kernels, "DRIVER", "no-driver.so.1")
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (8, 6))
     assert fused._obstacle(on_gpu=True).startswith("the CUDA driver cannot be used: no-driver.so.1")
     assert fused.usable(paddle.ones([1, 2, 3, 3]))
 
 
 @pytest.mark.usefixtures("operators", "fresh_obstacles")
 def test_with_neither_compiler_the_line_names_both(monkeypatch, tmp_path):
-    monkeypatch.setattr(nvrtc, "find", lambda: None)
+    monkeypatch.setattr(nvrtc, "find", lambda architecture: None)
     monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (8, 6))
     monkeypatch.setattr(build.shutil, "which", lambda path: None)
     monkeypatch.setattr(paddle.version, "cuda", lambda: "12.6")

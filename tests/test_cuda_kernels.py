@@ -21,7 +21,7 @@ import paddle
 import pytest
 
 from attention.shuffle_attention import ShuffleAttention
-from benchmarks.cuda_block_end import load
+from benchmarks.block_end_interface import load
 from machine.cache_folder import cache_root, is_mine
 from ops import build, fused, nvrtc, self_test
 from ops.batch_norm import BatchNorm2D

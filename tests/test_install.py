@@ -63,8 +63,10 @@ class Toolkit:
         return path
 
     def nvidia_smi(self, cuda, capability, label="CUDA Version"):
+        """``capability``: of each card, in the order of the bus: "6.1 9.0"; "": a driver that does not tell."""
         header = f"| NVIDIA-SMI 570.86.15    Driver Version: 570.86.15    {label}: {cuda} |"
-        query = f"printf '%s\\n' {capability}" if capability else "echo 'not a valid field to query'; exit 2"
+        rows = [f"'{each}, GPU-{place}a5b4-11, NVIDIA Card {place}'" for place, each in enumerate(capability.split())]
+        query = f"printf '%s\\n' {' '.join(rows)}" if rows else "echo 'not a valid field to query'; exit 2"
         self.command("nvidia-smi", f"if [ $# -eq 0 ]; then echo '{header}'; else {query}; fi")
 
     def make_venv(self):
@@ -89,8 +91,8 @@ class Toolkit:
         version.parent.mkdir(parents=True, exist_ok=True)
         version.write_text(f"full_version     = '3.3.1'\ncuda_version     = '{cuda}'\n")
 
-    def run(self, *arguments, index=CLOSED_PORT, python=sys.executable):
-        environment = {"PATH": str(self.commands), "PADDLE_INDEX": index}
+    def run(self, *arguments, index=CLOSED_PORT, python=sys.executable, **variables):
+        environment = {"PATH": str(self.commands), "PADDLE_INDEX": index, **variables}
         return subprocess.run(
             [python, "install.py", *arguments],
             cwd=self.folder,
@@ -162,18 +164,36 @@ def test_without_gpu_takes_the_cpu_build_and_asks_no_index(toolkit, paddle_index
 @pytest.mark.parametrize(
     ("cuda", "capability", "name"),
     [
-        ("12.8", "8.6", "cu126"),
-        ("12.9", "8.9", "cu129"),
-        ("13.0", "9.0", "cu130"),
+        # A100; then the driver's CUDA in the column: 11.4 to 12.5 run 11.8 by minor version compatibility or as it is older
+        ("11.4", "8.0", "cu118"),
+        ("12.4", "8.0", "cu118"),
+        ("12.6", "8.0", "cu126"),
+        ("12.9", "8.0", "cu129"),
         ("13.4", "8.0", "cu130"),
-        ("11.8", "8.6", "cu118"),
-        ("12.4", "8.9", "cu118"),
-        ("12.4", "9.0", "cu126"),  # Hopper: cu118 has no code for it, and CUDA 12.6 runs on every driver for CUDA 12
-        ("12.8", "12.0", "cu129"),  # Blackwell: cu126 has no code for it
-        ("13.0", "7.0", "cu126"),  # Volta: CUDA 13 has no code for it
+        # RTX 30
         ("11.4", "8.6", "cu118"),
-        ("12.8", "", "cu126"),
-        ("13.0", "6.1 9.0", "cu130"),  # two cards: the newer one counts
+        ("11.8", "8.6", "cu118"),
+        ("12.8", "8.6", "cu126"),
+        # RTX 40
+        ("12.4", "8.9", "cu118"),
+        ("12.9", "8.9", "cu129"),
+        # H100: cu118 has no code for it, and CUDA 12.6 runs on every driver for CUDA 12
+        ("12.0", "9.0", "cu126"),
+        ("12.4", "9.0", "cu126"),
+        ("13.0", "9.0", "cu130"),
+        # B200 and RTX 50: cu126 has no code for them
+        ("12.8", "10.0", "cu129"),
+        ("13.0", "10.0", "cu130"),
+        ("12.8", "12.0", "cu129"),
+        ("13.3", "12.0", "cu130"),
+        # Pascal, Volta: CUDA 13 has no code for them; Turing
+        ("12.4", "6.0", "cu118"),
+        ("13.0", "6.0", "cu118"),
+        ("13.0", "6.1", "cu126"),
+        ("13.0", "7.0", "cu126"),
+        ("12.9", "7.5", "cu129"),
+        ("13.0", "7.5", "cu130"),
+        ("12.8", "", "cu126"),  # a driver that does not tell the card
     ],
 )
 def test_gpu_takes_the_index_that_driver_and_card_can_run(toolkit, paddle_index, cuda, capability, name):
@@ -195,12 +215,84 @@ def test_takes_the_next_index_where_the_best_is_not_there(toolkit, paddle_index)
     assert f"{paddle_index.base}/cu126/" in toolkit.plan(index=paddle_index.base + "/")[1][0]
 
 
-@pytest.mark.parametrize(("cuda", "capability"), [("10.2", "7.5"), ("12.4", "5.2"), ("11.8", "9.0")])
-def test_gpu_without_any_build_takes_the_cpu_build(toolkit, paddle_index, cuda, capability):
+# Several cards: CUDA numbers the fastest first, nvidia-smi as they stand on the bus
+
+
+@pytest.mark.parametrize(
+    ("cuda", "capability", "variables", "name", "card"),
+    [
+        ("12.9", "6.1 12.0", {}, "cu129", 1),  # Paddle computes on the newer
+        ("12.9", "12.0 6.1", {}, "cu129", 0),
+        ("12.9", "6.1 12.0", {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, "cu126", 0),
+        ("12.9", "6.1 12.0", {"CUDA_VISIBLE_DEVICES": "1"}, "cu126", 0),  # the slower one in CUDA's order
+        ("12.9", "6.1 12.0", {"CUDA_VISIBLE_DEVICES": "1,0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, "cu129", 1),
+        ("12.9", "6.1 12.0", {"CUDA_VISIBLE_DEVICES": "GPU-0a5b"}, "cu126", 0),
+        ("12.9", "6.1 12.0", {"CUDA_VISIBLE_DEVICES": "GPU-1a5b4-11,GPU-0"}, "cu129", 1),
+        ("12.9", "6.1 12.0", {"CUDA_VISIBLE_DEVICES": ""}, "cu129", 1),
+        ("12.9", "6.1 12.0", {"CUDA_VISIBLE_DEVICES": "-1"}, "cu129", 1),
+        ("12.9", "9.0", {"CUDA_VISIBLE_DEVICES": "MIG-3f2b/1/0"}, "cu129", 0),
+    ],
+)
+def test_of_several_cards_the_one_counts_that_paddle_computes_on(
+    toolkit, paddle_index, cuda, capability, variables, name, card
+):
+    toolkit.nvidia_smi(cuda, capability)
+    output, pip = toolkit.plan(index=paddle_index.base, **variables)
+    assert pip[0] == f"install --index-url {paddle_index.base}/{name}/ paddlepaddle-gpu>=3,<4"
+    assert output.startswith(f"NVIDIA Card {card} (compute capability ")
+    assert "CUDA_VISIBLE_DEVICES" not in output
+
+
+def test_the_line_names_the_card_and_those_that_the_build_cannot_use(toolkit, paddle_index):
+    toolkit.nvidia_smi("12.9", "6.1 12.0 8.9")
+    assert toolkit.plan(index=paddle_index.base)[0].splitlines()[0] == (
+        "NVIDIA Card 1 (compute capability 12.0), device 0 of 3, driver for CUDA 12.9: GPU build of Paddle; "
+        "that build does not run on NVIDIA Card 0."
+    )
+
+
+@pytest.mark.parametrize(("cards", "numbers"), [("8.6", "0 alone"), ("8.6 8.6", "0 to 1")])
+def test_a_name_of_no_card_is_said_and_the_first_counts(toolkit, paddle_index, cards, numbers):
+    toolkit.nvidia_smi("12.9", cards)
+    output, pip = toolkit.plan(index=paddle_index.base, CUDA_VISIBLE_DEVICES="7")
+    assert f"{paddle_index.base}/cu129/" in pip[0]
+    assert output.splitlines()[0] == (
+        f"CUDA_VISIBLE_DEVICES = '7' hides every card: this machine has {numbers}; name one, or unset it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("cuda", "capability", "why"),
+    [
+        ("10.2", "7.5", "Paddle's oldest build for this card, of CUDA 11.8, needs driver 450 or newer (install the newest"),
+        ("11.8", "9.0", "Paddle's oldest build for this card, of CUDA 12.6, needs driver 525 or newer (install the newest"),
+        ("11.8", "12.0", "Paddle's oldest build for this card, of CUDA 12.9, needs driver 525 or newer (install the newest"),
+        ("12.4", "5.2", "Paddle's builds have no code for it, only for compute capability 6.0 and newer; CPU build"),
+    ],
+)
+def test_gpu_without_any_build_takes_the_cpu_build_and_says_what_helps(toolkit, paddle_index, cuda, capability, why):
     toolkit.nvidia_smi(cuda, capability)
     output, pip = toolkit.plan(index=paddle_index.base)
     assert pip == [CPU_INSTALL]
-    assert "no build of Paddle for both" in output.splitlines()[0]
+    line = output.splitlines()[0]
+    assert line.startswith(f"NVIDIA Card 0 (compute capability {capability}), driver for CUDA {cuda}: {why}")
+    assert line.endswith("; CPU build of Paddle.")
+
+
+def test_the_table_in_the_documents_is_what_it_does():
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = text.split("| card | compute capability |")[1].split("\n\n")[0]
+    drivers = [((11, 0), (11, 8)), ((12, 0), (12, 5)), ((12, 6), (12, 8)), ((12, 9),), ((13, 0), (13, 5))]
+    rows = [[word.strip() for word in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+    assert len(rows) == 10
+    for name, capability, *builds in rows:
+        card = install.Card(name, tuple(map(int, capability.split("."))), "GPU-0")
+        for build, cudas in zip(builds, drivers):
+            for cuda in cudas:
+                found = install.usable_indexes(install.Gpu(cuda, [card]))
+                assert (found[0].name if found else "CPU build") == build, (name, cuda)
+    old = install.Gpu((11, 8), [install.Card("NVIDIA H100 PCIe", (9, 0), "GPU-0")])
+    assert f"      {old.text}: {install.why_no_index(old)}; CPU build of Paddle.\n" in text
 
 
 def test_without_index_takes_2_6_2_and_says_why(toolkit):
@@ -579,7 +671,7 @@ def test_make_alone_lists_the_targets(toolkit):
     listed = [line.split()[1] for line in result.stdout.splitlines()]
     assert listed == [
         "demo", "test", "test-matrix", "clients", "fuzz", "hostile", "hostile-serve", "browser", "torture", "notebook", "lint",
-        "format", "docs", "bench", "gpu-check", "setup", "clean",
+        "format", "docs", "bench", "gpu-check", "gpu-sanitize", "setup", "clean",
     ]  # fmt: skip
 
 

@@ -7,6 +7,9 @@
 // members of an Attention in its place; null where block_end.h says so. stream: a cudaStream_t or CUstream, which are one. The
 // functions return an error that block_end_error knows: 0 for none.
 //
+// A pass allocates no memory on the device, copies nothing and waits for nothing: it queues kernels on its stream, and a CUDA
+// graph can hold it, once a first call or block_end_prepare has loaded the kernels.
+//
 // block_end_capi.cu and block_end_driver.cc are two libraries that have these functions.
 #pragma once
 
