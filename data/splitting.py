@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from data import DATASETS
+from data.archive import kept_if_accepted
 from data.class_balance import is_unbalanced
 from data.class_folders import composed, find_in_folders, sort_key
 from data.data_folder import DataFolder
@@ -42,6 +43,7 @@ def split_dataset(source: DataSource, **options) -> None:
     split_folder(source.data, follow_links=source.follow_links, lists_dir=source.lists_dir, **options)
 
 
+@kept_if_accepted
 def split_folder(
     data: Union[str, os.PathLike],
     val_fraction: float = 0.2,

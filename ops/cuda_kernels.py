@@ -12,6 +12,7 @@ from typing import Optional
 
 import paddle
 
+from machine.private_folder import loadable, open_private
 from messages.reason import reason_of
 from messages.terminal import print_line
 from ops import build, nvrtc
@@ -68,7 +69,7 @@ class KernelsOfNvcc(Kernels):
 
     def __init__(self):
         major, minor = paddle.device.cuda.get_device_capability()
-        self.library = ctypes.CDLL(str(build.built(build.CudaKernels(f"sm_{major}{minor}"))))
+        self.library = ctypes.CDLL(loadable(build.built(build.CudaKernels(f"sm_{major}{minor}"))))
 
 
 class KernelsOfNvrtc(Kernels):
@@ -79,7 +80,7 @@ class KernelsOfNvrtc(Kernels):
 
     def __init__(self, compiler: Nvrtc, driver: str):
         self.compiler = compiler
-        self.library = ctypes.CDLL(str(build.built(build.CudaLauncher())))
+        self.library = ctypes.CDLL(loadable(build.built(build.CudaLauncher())))
         self.library.block_end_error.restype = ctypes.c_char_p
         self.library.block_end_open.restype = ctypes.c_char_p
         self._image = b""
@@ -98,7 +99,8 @@ class KernelsOfNvrtc(Kernels):
         """The address of the machine code, for block_end_driver.cc; None where it cannot be built, for which see ``fault``."""
         try:
             cubin = Cubin(self.compiler, dtype, (vector, threads, loads), architecture)
-            self._image = build.built(cubin).read_bytes()  # kept until the next call
+            with open_private(build.built(cubin)) as file:
+                self._image = file.read()  # kept until the next call
         except (BuildError, OSError) as error:
             self.fault = reason_of(error)
             return None
