@@ -1,5 +1,11 @@
 """Compare networks on your photographs: train and evaluate missing runs, and say which differences the data support."""
 
+import os
+import sys
+
+if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python leaves the script's own folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
 from machine import ending
 from config import Config, parse_config
 

@@ -1,6 +1,10 @@
 """Export a trained network for other programs, as ONNX, for Paddle Inference and for PaddleX, checked to be equal."""
 
 import os
+import sys
+
+if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python leaves the script's own folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from machine import ending
 from config import Config, parse_config

@@ -1,5 +1,11 @@
 """Predict the classes of photographs with a trained network: write them to a file, sort the photographs, show them."""
 
+import os
+import sys
+
+if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python leaves the script's own folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
 from machine import ending
 from config import Config, parse_config
 

@@ -3,6 +3,12 @@
 All classes share the ranges of coats, backdrops and clutter, so a network must learn shapes rather than colours.
 """
 
+import os
+import sys
+
+if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python leaves the script's own folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
 from machine import ending
 from config import Config, parse_config
 

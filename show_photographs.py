@@ -1,6 +1,11 @@
 """Draw a labelled grid of random photographs, one of each class, to show what the labels mean."""
 
+import os
+import sys
 from pathlib import Path
+
+if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python leaves the script's own folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from machine import ending
 from config import Config, parse_config

@@ -4,6 +4,12 @@ Writes train_list.txt, val_list.txt ("relative/path label"), labels.txt, split_r
 into the folder --lists_dir; never moves or changes photographs.
 """
 
+import os
+import sys
+
+if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python leaves the script's own folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
 from machine import ending
 from config import Config, parse_config
 

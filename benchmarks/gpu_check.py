@@ -43,14 +43,14 @@ def machine_lines(bench):
 
 
 def compiler_lines():
-    from ops import build, nvrtc
+    from ops import compilers, nvrtc
 
     found = nvrtc.find()
     known = f" for sm_{', '.join(map(str, found.architectures()))}" if found else ""
     yield f"NVRTC: {f'{found.version}{known}' if found else f'none (pip install {nvrtc.package()})'}"
     try:
-        yield f"nvcc: {re.search('release [0-9.]+', build.version([build.find_nvcc()]))[0]}"
-    except build.BuildError as error:
+        yield f"nvcc: {re.search('release [0-9.]+', compilers.version([compilers.find_nvcc()]))[0]}"
+    except compilers.BuildError as error:
         yield f"nvcc: none ({error})"
 
 

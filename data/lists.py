@@ -16,7 +16,7 @@ from data.list_text import NotTextError, read_lines
 from data.paddlex import PADDLEX_FILES, is_readable, paddlex_lists
 from data.split_record import Origin, SplitRecord
 from machine.regular_file import sha256_of
-from messages.quoting import named, quoted
+from messages.quoting import MOST, named, quoted
 from messages.user_error import UserError
 
 TRAIN_LIST, VAL_LIST, TEST_LIST, LABELS = "train_list.txt", "val_list.txt", "test_list.txt", "labels.txt"
@@ -149,7 +149,8 @@ def _note_on_spaces(sides):
 def _note_on_paddlex(lists, total):
     if not lists.left_out:
         return []
-    lost = "".join(f"; class {name} has no line in {file}" for name, file in lists.lost)
+    lost = "".join(f"; class {name} has no line in {file}" for name, file in lists.lost[:MOST])
+    lost += f"; {len(lists.lost) - MOST:,} more classes lack lines" if len(lists.lost) > MOST else ""
     return [f"{lists.left_out} of {total} photographs are missing from the lists for PaddleX 3, which reads no spaces{lost}"]
 
 

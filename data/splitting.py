@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from data import DATASETS
+from data.archive import kept_if_accepted
 from data.class_balance import is_unbalanced
 from data.class_folders import composed, find_in_folders, sort_key
 from data.data_folder import DataFolder
@@ -28,9 +29,11 @@ from machine.processor import available_cores
 from machine.whole_file import write_csv
 from machine.workers import become_worker
 from messages.progress import ProgressBar
+from messages.quoting import MOST
 from messages.terminal import columns_of, printable
 
 MAX_PROCESSES = 61  # in a pool, on Windows
+MOST_IN_TABLE = 100  # classes whose numbers are printed; of more, MOST are
 TOGETHER = "duplicate, kept on one side of the split"
 ACROSS = "duplicate of a photograph in another part of your split, kept"
 
@@ -42,6 +45,7 @@ def split_dataset(source: DataSource, **options) -> None:
     split_folder(source.data, follow_links=source.follow_links, lists_dir=source.lists_dir, **options)
 
 
+@kept_if_accepted
 def split_folder(
     data: Union[str, os.PathLike],
     val_fraction: float = 0.2,
@@ -272,9 +276,11 @@ def _print_table(report, sides, counts, problems):
     sizes = {name: sum(numbers) for name, numbers in counts.items()}
     largest, smallest = max(sizes, key=sizes.get), min(sizes, key=sizes.get)
     print(f"{'class':<{width}}" + "".join(f"  {side:>5}" for side in sides))
-    for name, numbers in counts.items():
+    for name, numbers in list(counts.items())[: len(counts) if len(counts) <= MOST_IN_TABLE else MOST]:
         few = "  few" if is_unbalanced((sizes[name], sizes[largest])) else ""
         print(f"{shown[name]}{' ' * (width - columns_of(shown[name]))}" + "".join(f"  {number:5d}" for number in numbers) + few)
+    if len(counts) > MOST_IN_TABLE:
+        print(f"and {len(counts) - MOST:,} more classes")
     print(f"{'total':<{width}}" + "".join(f"  {sum(numbers):5d}" for numbers in zip(*counts.values())))
     if is_unbalanced(sizes.values()):
         print(

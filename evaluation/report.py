@@ -20,7 +20,7 @@ from machine.regular_file import open_regular
 from machine.whole_file import write_csv, write_text
 from messages.reason import reason_of
 from messages.user_error import UserError
-from plots.figures import draw_confusion_matrix
+from plots.confusion import draw_confusion
 from settings.format_number import FormatError
 from trained.calibration import confidences_of, is_temperature
 from trained.json_file import read_values
@@ -31,6 +31,7 @@ FORMAT = 2
 """Of metrics.json. 1: without a number; 2: with ``format``."""
 FOLDERS = {"val": "eval", "test": "eval_test"}
 """The folder in the run, by the side that was evaluated: a reader from before there was a test list finds that of "val"."""
+PICTURES = ("confusion_matrix.png", "reliability.png")
 MAX_BYTES = 2**31  # of predictions.csv: ten million photographs
 RULES: dict[str, Callable[[Any], bool]] = {
     "loss": is_number,
@@ -79,8 +80,8 @@ def write_evaluation(
     weights; ``same_list``: whether the run was validated on this list during training, or, for the test list, trained and
     validated on the lists beside it. metrics.json holds loss, acc and its 95% interval, balanced_acc, macro_f1, acc_top5 (with
     more than five classes), what Calibration.entries and ``outcome_of`` tell, per_class (precision, recall, f1, support), the
-    list, its SHA-256 and the epoch. It is removed first and written last, so that it exists only beside files of the same
-    evaluation.
+    list, its SHA-256 and the epoch. It is removed first and written after the tables, so that it exists only beside tables of
+    the same evaluation; the pictures come last, because of many classes they take longest.
     """
     classes = dataset.classes
     predictions = logits.argmax(axis=1)
@@ -100,9 +101,9 @@ def write_evaluation(
     metrics.update(epoch=epoch, same_list_as_in_training=same_list)
     folder = run / FOLDERS[split]
     folder.mkdir(exist_ok=True)
-    for name in ("metrics.json", STRANGERS_FILE):
+    for name in ("metrics.json", STRANGERS_FILE, *PICTURES):
         (folder / name).unlink(missing_ok=True)
-    write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
+    write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r.tolist()] for n, r in zip(classes, matrix)))
     rows = (
         (sample.name, classes[label], classes[guess], f"{confidence:.6f}")
         for sample, label, guess, confidence in zip(dataset.samples, labels, predictions, confidences)
@@ -111,11 +112,11 @@ def write_evaluation(
     beside = f", balanced accuracy {balanced:.4f}" if is_unbalanced(matrix.sum(axis=1).tolist()) else ""
     kind = "test photographs" if split == "test" else "photographs"
     title = f"{net}: accuracy {acc:.4f}{beside} on {len(labels)} {kind}"
-    draw_confusion_matrix(matrix, classes, folder / "confusion_matrix.png", title)
-    draw_calibration(calibration, folder / "reliability.png", f"{net}: confidence on {len(labels)} {kind}")
     if strangers:
         write_strangers(folder, strangers)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    draw_confusion(matrix, classes, folder / PICTURES[0], title)
+    draw_calibration(calibration, folder / PICTURES[1], f"{net}: confidence on {len(labels)} {kind}")
     return folder, metrics
 
 

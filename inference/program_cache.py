@@ -10,12 +10,15 @@ from pathlib import Path
 
 import paddle
 
-from inference.program import program_file, save_program
+from inference.program import NAME, program_file, save_program
 from inference.silence import STDERR, STDOUT, silenced
-from machine.cache_folder import cache_root, is_mine
+from machine.cache_folder import cache_root
 from machine.locks import locked
+from machine.private_folder import NotPrivateError, check_private, is_private, make_private
 from machine.regular_file import sha256_of
 from machine.temporary_folder import temporary_folder
+from messages.reason import reason_of
+from messages.terminal import print_line
 from trained.trained_run import TrainedRun
 
 FOLDER = "programs"
@@ -30,7 +33,7 @@ def cached_program(run: TrainedRun) -> Path | None:
     """The folder of the program of ``run``, if it is in the cache."""
     try:
         folder = cache_root() / FOLDER / program_key(run)
-        return folder if program_file(folder).is_file() and is_mine(folder) else None
+        return folder if _is_usable(folder) else None
     except OSError:
         return None
 
@@ -38,25 +41,29 @@ def cached_program(run: TrainedRun) -> Path | None:
 def program_of(run: TrainedRun) -> Path:
     """The folder of the program of ``run``, see inference.program; it is made if it is not in the cache.
 
-    The cache keeps the MAX_PROGRAMS that were used last. Where it cannot be used, the program is made in a temporary folder of
-    this process. Raises OSError, and as save_program does.
+    The cache keeps the MAX_PROGRAMS that were used last. Where it cannot be used, or others can write to it, the program is
+    made in a temporary folder of this process. Raises OSError, and as save_program does.
     """
     key = program_key(run)
     try:
         root = cache_root() / FOLDER
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not is_mine(root):
-            raise PermissionError(f"{root} belongs to another user")
-        with locked(root / "lock"):
+        make_private(root)
+        with locked(root / "lock") as held:
             folder = root / key
-            if not program_file(folder).is_file():
+            if not _is_usable(folder):
                 _make(run, folder)
             os.utime(folder)
-            _remove_old(root)
+            if held:  # else another process may be making one
+                _remove_old(root)
         return folder
-    except OSError:
+    except OSError as error:
         folder = temporary_folder() / f"program-{key}"
-        if not program_file(folder).is_file():
+        check_private(folder.parent)
+        if not _is_usable(folder):
+            if isinstance(error, NotPrivateError):
+                print_line(
+                    f"the cache folder cannot be used ({reason_of(error)}); the network's program is for this process alone"
+                )
             _make(run, folder)
         return folder
 
@@ -80,6 +87,11 @@ def program_key(run: TrainedRun) -> str:
     return digest.hexdigest()[:20]
 
 
+def _is_usable(folder):
+    """Whether both files of a program are there and nobody else can have written them."""
+    return is_private(program_file(folder)) and is_private(folder / f"{NAME}.pdiparams")
+
+
 def _make(run, folder):
     """Write the program beside ``folder``, then give it its name, so that it is there whole or not at all."""
     work = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder.parent))
@@ -87,9 +99,10 @@ def _make(run, folder):
         with silenced(STDOUT, STDERR):
             save_program(run, work)
         for file in work.iterdir():
+            os.chmod(file, 0o600)  # whatever the umask
             with open(file, "rb+") as written:
                 os.fsync(written.fileno())
-        if folder.exists():  # without a program
+        if folder.exists():  # without a program that can be used
             shutil.rmtree(folder)
         os.rename(work, folder)
     finally:

@@ -26,8 +26,3 @@ def cache_root() -> Path:
         place = Path("~")
     # Without $HOME and an entry in the system's list of users there is no home; Docker takes / for it
     return place if place.is_absolute() else Path(os.sep, ".cache", NAME)
-
-
-def is_mine(folder: Path) -> bool:
-    """Whether the folder belongs to this user: files of other users are not trusted. True on systems without user ids."""
-    return not hasattr(os, "geteuid") or folder.stat().st_uid == os.geteuid()

@@ -3,8 +3,10 @@
 Scripts import this module first, so that Ctrl-C gives one line even while they import the others.
 """
 
+import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn
 
 from machine.home_folder import provide_home
-from machine.interruption import INTERRUPTED, TERMINATED, Terminated
+from machine.interruption import INTERRUPTED, TERMINATED, UNREAD, Terminated
 from machine.processor import configure
 from machine.temporary_folder import remove_temporary_folder
 from messages.terminal import print_error, print_line
@@ -31,7 +33,8 @@ def run(
     If the script ``uses_paddle``, provides the libraries with a home, in the worst case in config.runs_dir, and configures
     Paddle with config.threads before the call; only ``work`` may import modules that import Paddle. Prints a UserError or
     OSError in one line and returns its ``exit_code``, by default 2. Also reports Ctrl-C and SIGTERM in one line, which ends
-    with ``hint`` (what to do next), and returns INTERRUPTED or TERMINATED. ``patience``, in seconds: see handle_termination.
+    with ``hint`` (what to do next), and returns INTERRUPTED or TERMINATED. Where nobody reads the output any more, as after
+    ``| head``, it ends without a word and returns UNREAD. ``patience``, in seconds: see handle_termination.
     """
     try:
         handle_termination(patience)
@@ -41,6 +44,9 @@ def run(
         code = work(config)
         return code if isinstance(code, int) else 0
     except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            _let_go_of_output()
+            return UNREAD
         print_error(script, error)
         return getattr(error, "exit_code", 2)
     except KeyboardInterrupt as interruption:
@@ -56,14 +62,56 @@ def leave(code: int) -> NoReturn:
     After an interruption the process and its workers end at once, without the interpreter's clean-up: Paddle 2.6 crashes in it
     in the middle of a step, and everything worth keeping is on the disk.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError as error:
+        unread = isinstance(error, BrokenPipeError)
+        if not unread:  # such as a full disk, where the output goes to a file
+            print_error(Path(sys.argv[0]).stem, error)
+        code = code or (UNREAD if unread else 2)
+        _let_go_of_output()
     if code in (INTERRUPTED, TERMINATED):
         for worker in multiprocessing.active_children():
             worker.terminate()
         remove_temporary_folder()
         os._exit(code)
     sys.exit(code)
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads the output any more."""
+    try:
+        state = select.poll()
+        state.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in state.poll(0))
+    except (AttributeError, OSError, ValueError):  # on Windows, or not a file
+        return False
+
+
+def _let_go_of_output():
+    """Let what is left in the buffers go nowhere: the interpreter writes it at its end, and would complain once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _provide_streams():
+    """Give a process whose standard streams a shell has closed (``>&-``) others: what is written to them goes nowhere.
+
+    Else the next files that it opens would get their numbers, and what libraries print in C would go into these files. Without
+    a stderr, lines go to stdout.
+    """
+    handle = os.open(os.devnull, os.O_RDWR)
+    while handle <= 2:
+        os.set_inheritable(handle, True)
+        handle = os.open(os.devnull, os.O_RDWR)
+    os.close(handle)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = sys.stdout
 
 
 def handle_termination(patience: float = 4.0) -> None:
@@ -139,5 +187,6 @@ def _send_to_main_thread(sent):
         signal.raise_signal(sent)
 
 
+_provide_streams()
 sys.excepthook = _report_interruption
 sys.unraisablehook = _repeat_if_lost

@@ -1,6 +1,7 @@
-"""What Ctrl-C and SIGTERM are to the toolkit."""
+"""What Ctrl-C, SIGTERM and a reader who goes away are to the toolkit."""
 
-INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM: 128 + the signal's number, as in shells
+# Exit codes after Ctrl-C, SIGTERM and output that nobody reads any more: 128 + the signal's number, as in shells
+INTERRUPTED, TERMINATED, UNREAD = 130, 143, 141
 
 
 class Terminated(KeyboardInterrupt):

@@ -1,17 +1,21 @@
 """Locks between processes. The system releases each one when its process ends, however it ends.
 
-``locked`` uses filelock and waits. ``claim`` uses POSIX locks where the system has them, because they belong to one process:
-forked readers of photographs inherit filelock's locks (flock), and would keep the claim of a killed training.
+``locked`` waits; where the system has flock it uses that, because filelock waits for ever on a file system that has no locks.
+``claim`` uses POSIX locks where the system has them, because they belong to one process: forked readers of photographs inherit
+those of flock, and would keep the claim of a killed training.
 """
 
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Union
 
 import filelock
+
+from messages.terminal import print_line, printable
 
 try:
     import fcntl
@@ -19,22 +23,48 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 
+PAUSE = 0.1  # seconds between two tries
+SECONDS_OF_SILENCE = 10  # until a line says what is waited for
+
+
 class ClaimedError(Exception):
     """Another process holds the claim."""
 
 
 @contextlib.contextmanager
-def locked(path: os.PathLike[str]) -> Iterator[None]:
-    """Wait for the lock on the file ``path`` and hold it in the block; raises OSError if the file cannot be locked."""
-    lock = filelock.FileLock(path)
+def locked(path: Union[str, os.PathLike[str]]) -> Iterator[bool]:
+    """Wait for the lock on the file ``path`` and hold it in the block; raises OSError if the file cannot be made.
+
+    Yields whether the lock is held: False on a file system without locks, such as some network file systems. There another
+    process may be in the block too.
+    """
+    if fcntl is None:
+        with filelock.FileLock(path).acquire(poll_interval=PAUSE):
+            yield True
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        lock.acquire(poll_interval=0.1)
-    except NotImplementedError:  # some network file systems
-        raise OSError(errno.ENOLCK, "the file system has no locks", str(path)) from None
-    try:
-        yield
+        yield _has_waited(handle, path)
     finally:
-        lock.release()
+        with contextlib.suppress(OSError):  # without locks there is none
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a process forked meanwhile would keep it: to close the file is not enough
+        os.close(handle)
+
+
+def _has_waited(handle, path) -> bool:
+    """Wait for the lock on an open file; False where the file system has none."""
+    started, said = time.monotonic(), False
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return False
+        if not said and time.monotonic() > started + SECONDS_OF_SILENCE:
+            said = True
+            print_line(f"waiting for another process, which has locked {printable(path)} ...")
+        time.sleep(PAUSE)
 
 
 def claim(path: os.PathLike[str]) -> AbstractContextManager[Any]:

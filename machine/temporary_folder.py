@@ -1,13 +1,15 @@
 """A temporary folder of the process and those that it starts. It is removed when the process ends, unless by SIGKILL."""
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Optional, Union
 
-from machine.cache_folder import NAME, is_mine
+from machine.cache_folder import NAME
+from machine.private_folder import check_private
 
 VARIABLE = "SA_NET_PADDLE_TEMPORARY"  # environment variable: tells the processes that this one starts where the folder is
 _made: Optional[Path] = None
@@ -24,8 +26,10 @@ def temporary_folder(last_resort: Union[str, os.PathLike[str], None] = None) -> 
     if _made is not None and _maker == os.getpid():
         return _made
     inherited = os.environ.get(VARIABLE)
-    if inherited and os.path.isdir(inherited) and is_mine(Path(inherited)):
-        return Path(inherited)
+    if inherited:
+        with contextlib.suppress(OSError):
+            check_private(Path(inherited))
+            return Path(inherited)
     try:
         _made = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))
     except FileNotFoundError:  # tempfile tried all places, the current folder the last

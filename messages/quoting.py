@@ -1,8 +1,10 @@
 """Quotes values and names from strangers' files for error messages: short, printable, on one line."""
 
 import reprlib
+from collections.abc import Sequence
 
 MAX_LETTERS = 200  # of a value
+MOST = 10  # names in a list
 MAX_LETTERS_OF_A_NAME = 600  # the user must find a path again, and paths are long
 
 
@@ -29,3 +31,11 @@ def named(name: object) -> str:
     """A name or path as text; like ``quoted`` if it is too long or not printable on one line."""
     text = str(name)
     return text if text.isprintable() and len(text) <= MAX_LETTERS_OF_A_NAME else quoted(text)
+
+
+def listed(names: Sequence[object]) -> str:
+    """The first MOST names and how many there are besides; "none" if there are none."""
+    if not names:
+        return "none"
+    more = f" and {len(names) - MOST:,} more" if len(names) > MOST else ""
+    return ", ".join(map(named, names[:MOST])) + more

@@ -2,34 +2,34 @@
 
 The folder's name is a hash of everything that could change the result (sources, flags, compiler, Paddle), so a stale library is
 never loaded. Processes that start together build once: one holds a lock, the others wait for it, and the library appears whole
-or not at all. Paddle's own ``cpp_extension.load`` does none of this safely: it races with itself on a cold cache and overlooks
-changed headers.
+or not at all. What runs as code is taken only from files that no other user can have written: see machine.private_folder.
+Paddle's own ``cpp_extension.load`` does none of this safely: it races with itself on a cold cache, and overlooks changed
+headers.
 """
 
 import hashlib
 import os
-import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Optional
 
 import paddle
 
 from machine import cache_folder
-from machine.cache_folder import cache_root, is_mine
+from machine.cache_folder import cache_root
 from machine.locks import locked
+from machine.private_folder import NotPrivateError, is_private, make_private
 from machine.temporary_folder import temporary_folder
 from messages.reason import reason_of
 from messages.terminal import print_line
+from ops.compilers import PATIENCE, BuildError, find_compiler, find_nvcc, identity, run_all
 
 SOURCES = Path(__file__).parent / "csrc"
-LOG_LINES = 3  # last lines of a failed compiler's output in the message; the log file has all
-TIMEOUT = 600  # seconds for one compiler command
+LOG = "build.log"  # what a compiler that failed has said
 
 BASE_FLAGS = ["-O3", "-std=c++17", "-fPIC"]
 # (namespace for cpu_kernels.cc, flags of an instruction set); the library chooses one by the CPU when it runs
@@ -38,37 +38,6 @@ X86_LEVELS = [
     ("avx2", ["-mavx2", "-mfma"]),
     ("avx512", ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]),
 ]
-
-
-class BuildError(RuntimeError):
-    """The operators cannot be built here; the message says why in one line; ``output``: all that the compiler printed."""
-
-    def __init__(self, message: str, output: str = ""):
-        super().__init__(message)
-        self.output = output
-
-
-def find_compiler() -> list[str]:
-    """The words of the C++ compiler's command: $CXX, or the first of g++, c++, clang++ on PATH. Raises BuildError if none."""
-    chosen = shlex.split(os.environ.get("CXX", ""))
-    if chosen:
-        if shutil.which(chosen[0]) is None:
-            raise BuildError(f"CXX = {os.environ['CXX']!r}: there is no such compiler; unset CXX to use g++ or clang++")
-        return chosen
-    for name in ("g++", "c++", "clang++"):
-        if shutil.which(name):
-            return [name]
-    raise BuildError("no C++ compiler (g++, c++ or clang++) on PATH")
-
-
-def find_nvcc() -> str:
-    """CUDA's compiler: nvcc on PATH, else in $CUDA_HOME or $CUDA_PATH, else in /usr/local/cuda. Raises BuildError if none."""
-    folders = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    places = [os.path.join(folder, "bin", "nvcc") for folder in folders if folder]
-    found = next(filter(None, map(shutil.which, ["nvcc", *places])), None)
-    if found is None:
-        raise BuildError(f"no nvcc to build the CUDA kernels with: neither on PATH nor at {' or '.join(places)}")
-    return found
 
 
 class Library:
@@ -86,11 +55,11 @@ class Library:
         raise NotImplementedError
 
     def recipe(self) -> list[str]:
-        """What decides the content besides the sources. Raises BuildError where a compiler does not start."""
+        """What decides the content besides the sources. It runs no compiler: the file may be built already. Raises OSError."""
         raise NotImplementedError
 
     def digest(self) -> str:
-        """A hash of everything that determines the file. Raises BuildError where a compiler does not start."""
+        """A hash of everything that determines the file. Raises OSError."""
         digest = hashlib.sha256("\0".join(self.recipe()).encode())
         for source in sorted(SOURCES.iterdir()):
             digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -98,7 +67,9 @@ class Library:
 
 
 class CompiledLibrary(Library):
-    """A shared library that commands compile and link."""
+    """A shared library that commands compile and link. ``patience``: seconds after which one of them is given up."""
+
+    patience: float = PATIENCE
 
     def compile_commands(self, folder: Path) -> list[list[str]]:
         """One command for each object file in ``folder``; they are independent of each other."""
@@ -108,18 +79,18 @@ class CompiledLibrary(Library):
         """The command that links ``objects`` to the library in ``folder``."""
         raise NotImplementedError
 
-    def versions(self) -> list[str]:
-        """What the compilers call themselves, and what else decides the result. Raises BuildError where one does not start."""
+    def tools(self) -> list[str]:
+        """Which compilers and versions decide the result. Raises OSError."""
         raise NotImplementedError
 
     def make(self, folder: Path) -> None:
         compilations = self.compile_commands(folder)
-        compile_all(compilations)
-        run(self.link_command(folder, [command[-1] for command in compilations]))
+        run_all(compilations, self.patience)
+        run_all([self.link_command(folder, [command[-1] for command in compilations])], self.patience)
 
     def recipe(self) -> list[str]:
         nowhere = Path("build")
-        return [*self.versions(), repr(self.compile_commands(nowhere)), repr(self.link_command(nowhere, []))]
+        return [*self.tools(), repr(self.compile_commands(nowhere)), repr(self.link_command(nowhere, []))]
 
 
 class Operators(CompiledLibrary):
@@ -164,8 +135,8 @@ class Operators(CompiledLibrary):
             folders += ["-L", str(self.package / name), f"-Wl,-rpath,{self.package / name}"]
         return [*self.compiler, "-shared", *objects, "-o", str(folder / self.name), *folders, *libraries]
 
-    def versions(self) -> list[str]:
-        return [f"{paddle.__version__} {paddle.version.commit}", version(self.compiler)]
+    def tools(self) -> list[str]:
+        return [f"{paddle.__version__} {paddle.version.commit}", *identity(self.compiler)]
 
 
 class CudaLauncher(CompiledLibrary):
@@ -187,8 +158,8 @@ class CudaLauncher(CompiledLibrary):
     def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
         return [*self.command, "-shared", *objects, "-o", str(folder / self.name), "-ldl"]
 
-    def versions(self) -> list[str]:
-        return [version(find_compiler())]
+    def tools(self) -> list[str]:
+        return identity(self.command)
 
 
 class CudaKernels(CompiledLibrary):
@@ -199,6 +170,7 @@ class CudaKernels(CompiledLibrary):
     """
 
     name = "block_end_cuda.so"
+    patience = 600  # they are 29 sets of kernels
 
     def __init__(self, architecture: str):
         self.nvcc, self.architecture = find_nvcc(), architecture
@@ -213,35 +185,15 @@ class CudaKernels(CompiledLibrary):
     def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
         return [*self.command, "-shared", "-cudart", "static", *objects, "-o", str(folder / self.name)]
 
-    def versions(self) -> list[str]:
-        return [version([self.nvcc]), version([self.command[self.command.index("-ccbin") + 1]])]
-
-
-def version(compiler: Sequence[str]) -> str:
-    """The output of the compiler's --version. Raises BuildError where it does not start."""
-    return run([*compiler, "--version"])
-
-
-def run(command: Sequence[str]) -> str:
-    """Run one command and return what it printed. Raises BuildError where it does not start, takes too long or fails."""
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            timeout=TIMEOUT,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{command[0]} did not run: {reason_of(error, command[0])}") from None
-    if done.returncode:
-        last = " | ".join(line.strip() for line in done.stdout.splitlines()[-LOG_LINES:])
-        output = f"{shlex.join(command)}\nexit code {done.returncode}\n{done.stdout}"
-        raise BuildError(f"{command[0]} failed with exit code {done.returncode}: {last}", output)
-    return done.stdout
+    def tools(self) -> list[str]:
+        return identity([self.nvcc, self.command[self.command.index("-ccbin") + 1]])
 
 
 def built(library: Library) -> Path:
-    """The path of ``library``, which is built if it is not in the cache. Raises BuildError.
+    """The path of ``library``, which is built if it is not in the cache; private_folder opens it. Raises BuildError.
 
-    Where the cache folder cannot be used, the build goes to a temporary folder, for this process and those that it starts.
+    Where the cache folder cannot be used, or others can write to it, the build goes to a temporary folder, for this process and
+    those that it starts.
     """
     if sys.platform != "linux":
         raise BuildError(f"they are built on Linux only, this is {sys.platform}")
@@ -253,42 +205,67 @@ def built(library: Library) -> Path:
         return _cached(cache_root() / digest, library)
     except OSError as error:
         obstacle = error
-    folder = temporary_folder() / digest
-    if not (folder / library.name).is_file():  # else the process that started this one has built it
-        if cache_folder.VARIABLE not in os.environ:  # else home_folder has said that what is built will not last
-            print_line(f"the cache folder cannot be used ({reason_of(obstacle)}); the build is for this process alone")
-        folder.mkdir(exist_ok=True)
+    try:
+        folder = temporary_folder() / digest
+        make_private(folder)
+    except OSError as error:
+        raise BuildError(
+            f"neither the cache folder ({reason_of(obstacle)}) nor a temporary one ({reason_of(error)}) can be used: set "
+            f"XDG_CACHE_HOME to a folder that is yours alone"
+        ) from None
+    path = folder / library.name
+    if not is_private(path):  # else the process that started this one has built it
+        # where it only cannot be written, home_folder may have said that what is built will not last
+        if cache_folder.VARIABLE not in os.environ or isinstance(obstacle, NotPrivateError):
+            print_line(
+                f"the cache folder cannot be used ({reason_of(obstacle)}); the build is for this process alone; set "
+                f"XDG_CACHE_HOME to a folder that is yours alone to keep it"
+            )
         build(library, folder, keep_log=False)
-    return folder / library.name
+    return path
 
 
 def _cached(folder, library):
     """The path of the library in ``folder``, built if it is not there. Raises BuildError, OSError."""
-    path = folder / library.name
-    if not (path.is_file() and is_mine(folder)):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not is_mine(folder):
-            raise PermissionError(f"{folder} belongs to another user")
-        with locked(folder / "lock"):
-            if not path.is_file():
-                build(library, folder)
+    path, log = folder / library.name, folder / LOG
+    if is_private(path):
+        return path
+    make_private(folder)
+    before = _state(log)
+    with locked(folder / "lock") as held:
+        if is_private(path):
+            return path
+        if _state(log) not in (None, before):  # while this process waited for the lock; a compiler that hangs would do so again
+            raise BuildError(f"another process could not build them just now: see {log}")
+        build(library, folder, tidy=held)
     return path
 
 
-def build(library: Library, folder: Path, keep_log: bool = True) -> None:
+def _state(log) -> Optional[tuple[int, int]]:
+    """What changes whenever the file is written; None: there is none."""
+    try:
+        status = os.stat(log)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
+
+
+def build(library: Library, folder: Path, keep_log: bool = True, tidy: bool = True) -> None:
     """Compile and link in a subfolder, then move the library to ``folder`` in one step. Raises BuildError, OSError.
 
-    ``keep_log``: write down there what a compiler that fails has said.
+    ``keep_log``: write down there what a compiler that fails has said. ``tidy``: no other process builds there, so that what
+    killed builds left can be removed.
     """
     if not library.quiet:
         print_line(f"building the fused operators for {library.built_for}, once for this Paddle and compiler ...")
     started = time.monotonic()
-    for left in folder.glob("building-*"):  # from a killed build: the lock is held, so no other build is running
+    for left in folder.glob("building-*") if tidy else ():
         shutil.rmtree(left, ignore_errors=True)
-    log = folder / "build.log"
+    log = folder / LOG
     work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
     try:
         library.make(work)
+        os.chmod(work / library.name, 0o700)  # with umask 000 a compiler lets everybody write to what it makes
         with open(work / library.name, "rb") as file:
             os.fsync(file.fileno())
         os.replace(work / library.name, folder / library.name)
@@ -296,15 +273,8 @@ def build(library: Library, folder: Path, keep_log: bool = True) -> None:
         if not keep_log:
             raise
         log.write_text(f"{error.output or error}\n", encoding="utf-8")
-        raise BuildError(f"{error} (all of it: {log})") from None
+        raise BuildError(f"{error} (all of it: {log})", error.output) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if not library.quiet:
         print_line(f"built in {time.monotonic() - started:.0f} s: {folder / library.name}")
-
-
-def compile_all(commands: Sequence[Sequence[str]]) -> None:
-    """Run the commands in parallel, one on each core; raises the first BuildError."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for _ in pool.map(run, commands):
-            pass

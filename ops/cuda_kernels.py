@@ -12,6 +12,7 @@ from typing import Optional
 
 import paddle
 
+from machine.private_folder import loadable, open_private
 from messages.reason import reason_of
 from messages.terminal import print_line
 from ops import build, nvrtc
@@ -76,7 +77,7 @@ class KernelsOfNvcc(Kernels):
         library = build.CudaKernels(f"sm_{architecture}")
         if why:
             library.built_for += f" with nvcc ({why})"
-        self.library = ctypes.CDLL(str(build.built(library)))
+        self.library = ctypes.CDLL(loadable(build.built(library)))
 
 
 class KernelsOfNvrtc(Kernels):
@@ -87,7 +88,7 @@ class KernelsOfNvrtc(Kernels):
 
     def __init__(self, compiler: Nvrtc, driver: str):
         self.compiler = compiler
-        self.library = ctypes.CDLL(str(build.built(build.CudaLauncher())))
+        self.library = ctypes.CDLL(loadable(build.built(build.CudaLauncher())))
         self.library.block_end_error.restype = ctypes.c_char_p
         self.library.block_end_open.restype = ctypes.c_char_p
         self._image = b""
@@ -106,7 +107,8 @@ class KernelsOfNvrtc(Kernels):
         """The address of the machine code, for block_end_driver.cc; None where it cannot be built, for which see ``fault``."""
         try:
             cubin = Cubin(self.compiler, dtype, (vector, threads, loads), architecture)
-            self._image = build.built(cubin).read_bytes()  # kept until the next call
+            with open_private(build.built(cubin)) as file:
+                self._image = file.read()  # kept until the next call
         except (BuildError, OSError) as error:
             self.fault = reason_of(error)
             return None

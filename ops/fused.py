@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 import paddle
 from paddle import Tensor
 
+from machine.private_folder import loadable
 from messages.reason import reason_of
 from messages.terminal import print_line
 from messages.user_error import UserError
@@ -128,14 +129,14 @@ def _fault(*, channels_last):
 @functools.cache
 def _load_operators() -> Path:
     global _runner
-    path = build.built(build.Operators())
+    name = loadable(build.built(build.Operators()))
     # Here and not at the top: a private module, which another version of Paddle may lack
     from paddle.utils.cpp_extension.extension_utils import load_op_meta_info_and_register_op
 
-    load_op_meta_info_and_register_op(str(path))
+    load_op_meta_info_and_register_op(name)
     # Paddle 3 moved it
     _runner = getattr(paddle._C_ops, "_run_custom_op", None) or paddle.base.core.eager._run_custom_op
-    return path
+    return Path(name)
 
 
 def _load_kernels(operators):

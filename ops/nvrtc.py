@@ -15,7 +15,7 @@ from typing import Optional
 
 import paddle
 
-from ops.build import LOG_LINES, BuildError
+from ops.compilers import LOG_LINES, BuildError
 
 TOOLKIT = "/usr/local/cuda"
 

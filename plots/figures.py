@@ -1,4 +1,4 @@
-"""The pictures: learning curves, their comparison, accuracy against cost, the confusion matrix, a grid of photographs.
+"""The pictures: learning curves, their comparison, accuracy against cost, a grid of photographs.
 
 They suit print: labelled axes, a legend, colours that are distinct for colour-blind readers and in grey. All functions write
 ``path`` as PNG, whole or not at all.
@@ -35,7 +35,7 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from machine.whole_file import whole_file  # noqa: E402
-from messages.terminal import columns_of, print_line  # noqa: E402
+from messages.terminal import print_line  # noqa: E402
 from trained.history import best_epoch  # noqa: E402
 
 # Okabe and Ito's palette without yellow, which is too light for a line on white
@@ -159,31 +159,6 @@ def draw_tradeoff(rows: list[dict], path: Path, kind: str = "validation") -> Non
     figure.axes[1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     several = any(row["seeds"] > 1 for row in rows)
     figure.suptitle("Accuracy and its cost" + (" (bars: standard deviation over seeds)" if several else ""))
-    save_figure(figure, path)
-
-
-def draw_confusion_matrix(matrix: np.ndarray, classes: list[str], path: Path, title: str) -> None:
-    """``matrix`` int [C, C]: counts by true (row) and predicted class (column), shaded by the share of the true class."""
-    share = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
-    names = [shortened(name) for name in classes]
-    room = 0.1 * max(0, max(map(columns_of, names)) - 15)  # inches for long names, without which no place is left to the cells
-    size = min(max(4.5, 0.55 * len(classes) + 2), 30) + room
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(classes))
-    axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, names)
-    if len(classes) <= 40:
-        for row in places:
-            for column in places:
-                if matrix[row, column]:
-                    axes.text(column, row, matrix[row, column], ha="center", va="center",
-                              color="white" if share[row, column] > 0.5 else "black")  # fmt: skip
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.set_title(title)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
     save_figure(figure, path)
 
 

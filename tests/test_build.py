@@ -1,8 +1,12 @@
 """Building the fused operators on first use: once, whole or not at all, and never in the way of a training."""
 
+import contextlib
 import ctypes
+import errno
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -12,8 +16,8 @@ from pathlib import Path
 import paddle
 import pytest
 
-from machine import temporary_folder
-from ops import build
+from machine import locks, private_folder, temporary_folder
+from ops import build, compilers
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = """
@@ -207,23 +211,181 @@ def temporary_build():
     temporary_folder.remove_temporary_folder()
 
 
+def build_nothing(monkeypatch):
+    """What is built from now on is an empty library. Returns a list that gets the options of each build."""
+    builds = []
+
+    def make(library, folder, **options):
+        builds.append(options)
+        compile_library("", folder / "new")
+        os.replace(folder / "new", folder / library.name)
+
+    monkeypatch.setattr(build, "build", make)
+    return builds
+
+
+def compile_library(text, path):
+    command = ["g++", "-x", "c", "-shared", "-fPIC", "-", "-o", str(path)]
+    subprocess.run(command, input=text, text=True, check=True)
+
+
+def plant(path):
+    """Put a library there that would leave a file beside it once it is loaded; the path of that file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left = path.parent / "the planted library has run"
+    attack = f'__attribute__((constructor)) static void run(void) {{ fclose(fopen("{left}", "w")); }}'
+    compile_library(f"#include <stdio.h>\n{attack}\n", path)
+    return left
+
+
+OPEN_FOLDERS = {
+    "the cache folder": lambda cache, folder: cache.chmod(0o777),
+    "a folder above it": lambda cache, folder: cache.parent.chmod(0o777),
+    "the folder of the library": lambda cache, folder: folder.chmod(0o777),
+    "the library": lambda cache, folder: (folder / build.Operators.name).chmod(0o666),
+    "a folder of a group": lambda cache, folder: (os.chown(cache, -1, 12345), cache.chmod(0o770)),
+    "another user's library": lambda cache, folder: os.chown(folder / build.Operators.name, 12345, -1),
+    "another user's folder": lambda cache, folder: os.chown(cache.parent, 12345, -1),
+    "a link to a library": lambda cache, folder: (
+        (folder / build.Operators.name).rename(cache / "elsewhere.so")
+        and (folder / build.Operators.name).symlink_to(cache / "elsewhere.so")
+    ),
+}
+
+
 @pytest.mark.usefixtures("temporary_build")
-def test_a_folder_of_another_user_is_not_trusted(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+@pytest.mark.parametrize("what", OPEN_FOLDERS)
+def test_a_planted_library_never_runs(tmp_path, monkeypatch, capsys, what):
+    build_nothing(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared" / "cache"))
+    tmp_path.chmod(0o755)
     folder = build.cache_root() / build.Operators().digest()
-    folder.mkdir(parents=True)
-    (folder / build.Operators.name).write_text("not a library")
-    monkeypatch.setattr(build.os, "geteuid", lambda: folder.stat().st_uid + 1)
-    monkeypatch.setattr(build, "build", lambda commands, folder, **options: (folder / build.Operators.name).write_text("built"))
-    assert build.built(build.Operators()).read_text() == "built"
-    assert (folder / build.Operators.name).read_text() == "not a library"
+    left = plant(folder / build.Operators.name)
+    for place in (folder, *folder.parents[:3]):
+        place.chmod(0o755)
+    (folder / build.Operators.name).chmod(0o644)
+    shutil.copy(folder / build.Operators.name, tmp_path / "copy.so")
+    ctypes.CDLL(str(tmp_path / "copy.so"))
+    assert left.is_file(), "the test would notice"
+    left.unlink()
+    try:
+        OPEN_FOLDERS[what](build.cache_root(), folder)
+    except PermissionError:
+        pytest.skip("may not give files to others")
+    ctypes.CDLL(private_folder.loadable(build.built(build.Operators())))
+    assert not left.exists()
+    own_file = what in ("the library", "another user's library", "a link to a library")  # in a private folder: built anew
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("the cache folder cannot be used")]
+    assert len(said) == (0 if own_file else 1)
+
+
+def test_where_no_folder_is_private_nothing_is_built(tmp_path, monkeypatch):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "open"))
+    monkeypatch.setenv(temporary_folder.VARIABLE, "")
+    monkeypatch.setattr(temporary_folder, "_made", None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "open"))
+    try:
+        with pytest.raises(compilers.BuildError, match="set XDG_CACHE_HOME to a folder that is yours alone"):
+            build.built(build.Operators())
+    finally:
+        temporary_folder.remove_temporary_folder()
+
+
+def test_with_umask_0_what_is_built_is_still_private(tmp_path, monkeypatch):
+    class Fake(build.Library):
+        name, built_for, quiet = "fake.so", "a test", True
+
+        def make(self, folder):
+            (folder / self.name).write_text("code")
+
+        def recipe(self):
+            return []
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = os.umask(0)
+    try:
+        path = build.built(Fake())
+    finally:
+        os.umask(before)
+    assert path.parent.parent == tmp_path / "cache" / "sa-net-paddle"
+    for folder in (path.parent, path.parent.parent, tmp_path / "cache"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert private_folder.is_private(path)
+
+
+def test_the_compiler_is_not_asked_for_what_is_built(tmp_path, monkeypatch, script_folder):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", script_folder(f"touch {tmp_path / 'asked'}; exit 1"))
+    path = build.cache_root() / build.Operators().digest() / build.Operators.name
+    private_folder.make_private(path.parent)
+    path.write_text("a library")
+    path.chmod(0o600)
+    assert build.built(build.Operators()) == path
+    assert not (tmp_path / "asked").exists()
+
+
+def alive(groups):
+    """The processes of these process groups, apart from dead ones of which nobody has taken note."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
+            found += [process.name] * (group in groups and state != "Z")
+    return found
+
+
+def test_a_compiler_that_hangs_is_named_and_given_up_with_what_it_started(tmp_path, monkeypatch, script_folder, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(build.Operators, "patience", 0.5)
+    monkeypatch.setattr(compilers, "SECONDS_OF_SILENCE", 0.1)
+    monkeypatch.setenv("PATH", f"{script_folder(f'echo $$ >> {tmp_path}/started; sleep 1000; :')}:{os.environ['PATH']}")
+    with pytest.raises(
+        compilers.BuildError, match=r"g\+\+ had not ended after 0.5 s and was given up \(all of it: .*build.log\)"
+    ):
+        build.built(build.Operators())
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "g++ has been at work for 0.1 s; it is given up after 0.5 s, and --fused off does without"
+    groups = (tmp_path / "started").read_text().split()
+    deadline = time.monotonic() + 20
+    while alive(groups) and time.monotonic() < deadline:  # a process that was killed may take a moment
+        time.sleep(0.05)
+    assert not alive(groups)
+    assert not list((tmp_path / "cache").rglob("building-*"))
+
+
+def test_who_waited_for_a_compiler_that_hung_does_not_wait_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    @contextlib.contextmanager
+    def locked(path):
+        (path.parent / build.LOG).write_text("given up")  # by the process that held the lock
+        yield True
+
+    monkeypatch.setattr(build, "locked", locked)
+    monkeypatch.setattr(build, "build", lambda *arguments, **options: pytest.fail("it waits again"))
+    with pytest.raises(compilers.BuildError, match=r"another process could not build them just now: see .*build.log"):
+        build.built(build.Operators())
+
+
+def test_without_locks_a_build_leaves_the_others_alone(tmp_path, monkeypatch):
+    def none(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    builds = build_nothing(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    assert build.built(build.Operators()).parent.parent == tmp_path / "cache" / "sa-net-paddle"
+    assert builds == [{"tidy": False}]
 
 
 @pytest.mark.parametrize("change", ["source", "header", "flag", "paddle", "compiler"])
-def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, change):
+def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, change, script_folder):
     sources = tmp_path / "csrc"
     shutil.copytree(build.SOURCES, sources)
     monkeypatch.setattr(build, "SOURCES", sources)
+    monkeypatch.setenv("PATH", script_folder("exit 1"))
     before = build.Operators().digest()
     assert build.Operators().digest() == before
     if change in ("source", "header"):
@@ -234,16 +396,16 @@ def test_whatever_changes_the_result_changes_the_folder(tmp_path, monkeypatch, c
     elif change == "paddle":
         monkeypatch.setattr(paddle, "__version__", "9.9.9")
     else:
-        monkeypatch.setattr(build, "version", lambda compiler: "g++ 99")
+        script_folder("exit 12")
     assert build.Operators().digest() != before
 
 
 def test_the_compiler_of_the_environment_is_taken(monkeypatch):
     monkeypatch.setenv("CXX", "g++ -pipe")
-    assert build.find_compiler() == ["g++", "-pipe"]
+    assert compilers.find_compiler() == ["g++", "-pipe"]
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(build.BuildError, match="CXX = 'no-such-compiler': there is no such compiler"):
-        build.find_compiler()
+    with pytest.raises(compilers.BuildError, match="CXX = 'no-such-compiler': there is no such compiler"):
+        compilers.find_compiler()
 
 
 @pytest.mark.parametrize("variable", ["CUDA_HOME", "CUDA_PATH"])
@@ -253,12 +415,12 @@ def test_nvcc_is_found_where_people_have_it(tmp_path, monkeypatch, variable):
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, str(folder))
-    monkeypatch.setattr(build.shutil, "which", lambda path: path if path == str(nvcc) and nvcc.is_file() else None)
-    with pytest.raises(build.BuildError, match=f"neither on PATH nor at {nvcc} or /usr/local/cuda/bin/nvcc"):
-        build.find_nvcc()
+    monkeypatch.setattr(compilers.shutil, "which", lambda path: path if path == str(nvcc) and nvcc.is_file() else None)
+    with pytest.raises(compilers.BuildError, match=f"neither on PATH nor at {nvcc} or /usr/local/cuda/bin/nvcc"):
+        compilers.find_nvcc()
     nvcc.parent.mkdir(parents=True)
     nvcc.write_text("")
-    assert build.find_nvcc() == str(nvcc)
+    assert compilers.find_nvcc() == str(nvcc)
 
 
 @pytest.mark.skipif(not paddle.is_compiled_with_cuda(), reason="needs a build of Paddle for CUDA; a GPU it does not need")

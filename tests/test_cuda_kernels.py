@@ -22,7 +22,8 @@ import pytest
 
 from attention.shuffle_attention import ShuffleAttention
 from benchmarks.block_end_interface import load
-from machine.cache_folder import cache_root, is_mine
+from machine.cache_folder import cache_root
+from machine.private_folder import make_private
 from ops import build, fused, nvrtc, self_test
 from ops.batch_norm import BatchNorm2D
 
@@ -185,12 +186,10 @@ def cached(name, command, tmp_path_factory):
         digest.update(source.name.encode() + source.read_bytes())
     try:
         folder = cache_root() / "tests" / digest.hexdigest()[:20]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if is_mine(folder):
-            return folder / name
+        make_private(folder)
+        return folder / name
     except OSError:
-        pass
-    return tmp_path_factory.mktemp("compiled") / name
+        return tmp_path_factory.mktemp("compiled") / name
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """--data photographs.zip: unpacked safely, once, and found again."""
 
+import errno
 import gzip
 import io
 import os
@@ -14,6 +15,7 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import CLASSES, random_photograph
@@ -21,6 +23,7 @@ from conftest import CLASSES, random_photograph
 import sample_animals
 import show_photographs
 import train_val_split
+from machine import locks
 from animal_dataset import AnimalDataset
 from config import Config
 from data import archive as data_archive
@@ -302,8 +305,97 @@ def test_a_header_that_lies_about_the_size_is_found_out(tmp_path, cache):
 
 def test_as_much_of_the_disk_as_is_free_is_the_limit(tmp_path, cache, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=data_archive.SPARE_DISK + 5000))
-    assert "more than the 5,000 bytes that the disk of" in refusal(zipped(tmp_path / "a.zip", photographs()), cache)
+    path = zipped(tmp_path / "a.zip", photographs())
+    monkeypatch.setattr(data_archive, "_write", lambda *arguments: pytest.fail("it was written all the same"))
+    for room in (0, 5000, 60_000, sum(map(len, photographs().values()))):  # files and folders take whole blocks
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, room=room: usage._replace(free=data_archive.SPARE_DISK + room))
+        assert " bytes that the disk of " in refusal(path, cache)
+
+
+@pytest.mark.skipif(not hasattr(os, "statvfs"), reason="no such number here")
+def test_as_many_files_as_the_disk_has_room_for_are_the_limit(tmp_path, cache, monkeypatch):
+    path = zipped(tmp_path / "a.zip", photographs())
+    disk = os.statvfs(tmp_path)
+    changed = SimpleNamespace(**{name: getattr(disk, name) for name in dir(disk) if name.startswith("f_")})
+    changed.f_files, changed.f_favail = 10**6, data_archive.SPARE_FILES + 14
+    monkeypatch.setattr(os, "statvfs", lambda path: changed)
+    assert "holds 15 files and folders, and the disk of" in refusal(path, cache)
+    changed.f_favail += 1
+    assert unpacked(path)
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar", "a.tar.gz"])
+def test_more_files_than_photographs_of_that_size_can_be_are_refused_before_anything_is_written(
+    tmp_path, cache, kind, monkeypatch
+):
+    monkeypatch.setattr(data_archive, "FILES_ALWAYS_ALLOWED", 100)
+    monkeypatch.setattr(data_archive, "_write", lambda *arguments: pytest.fail("it was written all the same"))
+    files = {f"cat/{number}.png": b"" for number in range(2000)}
+    if kind == "a.tar.gz":
+        path = tarred(tmp_path / kind, files, "w:gz")
+        assert "holds more than " in refusal(path, cache)
+    else:  # whose headers alone are larger
+        monkeypatch.setattr(data_archive, "MIN_RATIO", 2000)
+        path = (zipped if kind == "a.zip" else tarred)(tmp_path / kind, files)
+        assert "holds more than " in refusal(path, cache)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_an_archive_that_takes_too_long_is_given_up(tmp_path, cache, monkeypatch, name):
+    monkeypatch.setattr(data_archive, "SECONDS_ALWAYS_ALLOWED", -100)
+    assert "takes longer to unpack than the -100 s that its size allows" in refusal(
+        WRITERS[name](tmp_path / name, photographs()), cache
+    )
+
+
+def test_what_a_compressed_archive_skips_is_bounded_in_time(tmp_path, cache, monkeypatch):
+    path = tarred(tmp_path / "a.tgz", {"cat/0.png": bytes(3 * 10**6), "cat/1.png": b"x"}, "w:gz")
+    steps = []
+    monkeypatch.setattr("data.archive_entries.STEP", 10**5)
+    monkeypatch.setattr("data.archive_entries.Limits.check_time", lambda limits, archive: steps.append(archive))
+    assert unpacked(path)
+    assert len(steps) > 30
+
+
+@pytest.mark.parametrize("how", ["the same entry many times", "one entry inside another"])
+def test_files_that_overlap_are_refused(tmp_path, cache, how):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("cat/0.png", b"x" * 1000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("cat/1.png", inner.getvalue())
+        place = archive.fp.tell() - len(inner.getvalue())
+        for number in range(3):
+            info = zipfile.ZipInfo(f"cat/{number + 2}.png" if how == "the same entry many times" else "cat/0.png")
+            info.header_offset = 0 if how == "the same entry many times" else place
+            info.CRC, info.file_size, info.compress_size = zipfile.crc32(b"x" * 1000), 1000, 1000
+            archive.filelist.append(info)
+            archive._didModify = True
+            if how == "one entry inside another":
+                break
+    assert "holds files that overlap: is it a bomb?" in refusal(tmp_path / "a.zip", cache)
+
+
+def test_a_list_of_the_parts_of_a_sparse_file_is_bounded(tmp_path, cache):
+    entry = tarfile.TarInfo("cat/0.png")
+    entry.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x", "GNU.sparse.realsize": "1"}
+    parts = b"999999999\n" + b"1\n" * 10**6
+    entry.size = len(parts)
+    header = entry.tobuf(tarfile.PAX_FORMAT)
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(header + parts.ljust(-(-len(parts) // 512) * 512, b"\0") + bytes(1024)))
+    started = time.process_time()
+    assert "headers of more than 262,144 bytes for one file" in refusal(tmp_path / "a.tgz", cache)
+    assert time.process_time() - started < 5
+
+
+def test_a_table_of_contents_of_any_length_is_not_kept(tmp_path, cache, monkeypatch):
+    path = zipped(tmp_path / "a.zip", {f"cat/{number}.png": b"x" for number in range(30_000)})
+    monkeypatch.setattr(data_archive, "FILES_ALWAYS_ALLOWED", 1000)
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", lambda archive: pytest.fail("it was read"))
+    monkeypatch.setattr(data_archive, "MIN_RATIO", 2000)
+    assert "holds more than " in refusal(path, cache)
+    monkeypatch.setattr("data.archive_entries.MAX_CONTENTS_BYTES", 10**6)
+    assert "a table of contents of " in refusal(path, cache)
 
 
 def test_too_many_files_are_refused(tmp_path, cache, monkeypatch):
@@ -427,14 +519,97 @@ def test_after_a_killed_process_the_next_one_starts_afresh(tmp_path, cache):
     assert sorted(entry.name for entry in cache.iterdir()) == sorted([root.name, "lock"])
 
 
-def test_a_folder_of_somebody_else_is_not_trusted(tmp_path, monkeypatch):
+@pytest.mark.skipif(os.name != "posix", reason="no such rights here")
+def test_a_folder_that_others_can_have_changed_is_not_used(tmp_path, cache):
     path = zipped(tmp_path / "a.zip", photographs())
-    unpacked(path)
-    if not hasattr(os, "geteuid"):
-        pytest.skip("no users here")
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(ArchiveError, match="belongs to another user"):
+    before = os.umask(0)
+    try:
+        root = unpacked(path)
+    finally:
+        os.umask(before)
+    for folder in (root, *root.parents[:3]):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        folder.chmod(0o777)
+        with pytest.raises(ArchiveError, match=rf"other users can write to {folder}; set XDG_CACHE_HOME to a folder that is"):
+            unpacked(path)
+        folder.chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(root, 12345, -1)
+        with pytest.raises(ArchiveError, match=rf"{root} belongs to another user"):
+            unpacked(path)
+
+
+def test_what_a_split_refuses_does_not_stay_and_what_it_has_used_does(tmp_path, cache, monkeypatch):
+    executor = splitting.concurrent.futures
+    monkeypatch.setattr(executor, "ProcessPoolExecutor", lambda workers, initializer: ThreadPoolExecutor(workers))
+    path = zipped(tmp_path / "no photographs.zip", {f"{name}/{number}.png": b"" for name in "ab" for number in range(9)})
+    assert train_val_split.main(Config(data=str(path))) == 2
+    assert [entry.name for entry in cache.iterdir()] == ["lock"]
+    path = zipped(tmp_path / "photographs.zip", photographs())
+    lists = tmp_path / "lists"
+    assert train_val_split.main(Config(data=str(path), lists_dir=str(lists))) == 0
+    before = below(cache)
+    assert train_val_split.main(Config(data=str(path), lists_dir=str(path))) == 2
+    assert train_val_split.main(Config(data=str(path), lists_dir=str(tmp_path / "others"), labels=str(path))) == 2
+    assert below(cache) == before
+
+
+def test_lists_of_before_stay_whatever_a_split_refuses(tmp_path, cache):
+    path = zipped(tmp_path / "a.zip", photographs())
+    root = unpacked(path)
+    (root / TRAIN_LIST).write_text("cat/0.png 0\n")
+    assert train_val_split.main(Config(data=str(path))) == 2
+    assert (root / TRAIN_LIST).is_file()
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "; set XDG_CACHE_HOME to a folder that has room: "),
+        (errno.EROFS, "; set XDG_CACHE_HOME to a folder that can be written: "),
+        (errno.ENAMETOOLONG, "; unpack it yourself with other names and give --data the folder"),
+    ],
+)
+def test_the_advice_fits_the_fault(tmp_path, cache, monkeypatch, number, advice):
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number), str(cache / "x"))
+
+    path = zipped(tmp_path / "a.zip", photographs())
+    monkeypatch.setattr(data_archive, "_write", fail)
+    assert advice in (message := refusal(path, cache))
+    assert f"{os.strerror(number)}: {cache / 'x'}" in message
+
+
+def test_an_archive_that_cannot_be_read_is_no_fault_of_the_cache(tmp_path, cache, monkeypatch):
+    path = zipped(tmp_path / "a.zip", photographs())
+
+    def denied(archive, *status):
+        raise PermissionError(errno.EACCES, "Permission denied", str(archive))
+
+    monkeypatch.setattr(data_archive, "_digest", denied)
+    with pytest.raises(ArchiveError, match=r"cannot be unpacked: Permission denied$"):
         unpacked(path)
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="needs flock")
+def test_without_locks_several_processes_unpack_one_folder(tmp_path, cache, monkeypatch):
+    def none(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    path = zipped(tmp_path / "a.zip", photographs())
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    other = cache / f"{data_archive.UNPACKING}of another process"
+    other.mkdir(parents=True)
+    write = data_archive._write
+
+    def slowly(*arguments):
+        write(*arguments)
+        monkeypatch.setattr(data_archive, "_write", write)
+        assert below(unpacked(path)) == photographs()  # another process is faster
+
+    monkeypatch.setattr(data_archive, "_write", slowly)
+    assert below(unpacked(path)) == photographs()
+    assert other.is_dir()
 
 
 def test_the_classes_of_an_archive(tmp_path, monkeypatch):

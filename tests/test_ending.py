@@ -155,3 +155,76 @@ def test_ctrl_c_in_a_callback_whose_errors_python_ignores_is_not_lost():
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
     assert (ended.returncode, ended.stderr) == (130, "train.py: interrupted\n")
+
+
+SHORT = ("import sys; sys.path.insert(0, {root!r})\n"
+         "from machine import ending\n"
+         "import os\n"
+         "def work(config):\n"
+         "    {work}\n"
+         "ending.leave(ending.run('train', work, None, uses_paddle=False))")  # fmt: skip
+CLOSED = {"stdout": ">&-", "stderr": "2>&-", "both": ">&- 2>&-", "all": "<&- >&- 2>&-"}
+posix_shell = pytest.mark.skipif(os.name != "posix", reason="needs a shell of POSIX")
+
+
+def run_in_shell(command, program="", **environment):
+    """A finished process of ``sh``; ``$PYTHON`` is this Python, ``$PROGRAM`` the text ``program``."""
+    variables = {**os.environ, "PYTHON": sys.executable, "PROGRAM": program, **environment}
+    return subprocess.run(
+        ["sh", "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@posix_shell
+@pytest.mark.parametrize("closed", CLOSED)
+def test_closed_streams_cost_nothing_and_no_other_file_gets_what_is_printed(tmp_path, closed):
+    file = tmp_path / "file"
+    work = (
+        f"handle = os.open({str(file)!r}, os.O_CREAT | os.O_WRONLY); [os.write(n, b'printed in C') for n in (1, 2)]; print('x')"
+    )
+    done = run_in_shell(f'"$PYTHON" -c "$PROGRAM" {CLOSED[closed]}', SHORT.format(root=str(ROOT), work=work))
+    assert done.returncode == 0
+    assert file.read_bytes() == b""
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@posix_shell
+@pytest.mark.parametrize("closed", CLOSED)
+def test_an_error_is_said_on_what_is_open_and_keeps_its_code(closed):
+    program = SHORT.format(root=str(ROOT), work="raise FileNotFoundError(2, 'No such file', 'x.jpg')")
+    done = run_in_shell(f'"$PYTHON" -c "$PROGRAM" {CLOSED[closed]}', program)
+    assert done.returncode == 2
+    said = "train.py: error: No such file: x.jpg\n" if closed in ("stdout", "stderr") else ""
+    assert done.stdout + done.stderr == said
+
+
+@posix_shell
+@pytest.mark.parametrize("work", ["[print(n) for n in range(10**6)]", "print('at the end')"])
+def test_output_that_nobody_reads_ends_the_script_without_a_word(work):
+    program = SHORT.format(root=str(ROOT), work=f"import time; time.sleep(0.3); {work}")
+    done = run_in_shell('{ "$PYTHON" -c "$PROGRAM"; echo "code $?" >&2; } | true', program)
+    assert (done.stdout, done.stderr) == ("", "code 141\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("work", ["[print(n) for n in range(10**6)]", "print('at the end')"])
+def test_a_full_disk_that_the_output_goes_to_is_one_line(work):
+    done = run_in_shell('"$PYTHON" -c "$PROGRAM" >/dev/full', SHORT.format(root=str(ROOT), work=work))
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.endswith(": error: No space left on device")
+
+
+@posix_shell
+@pytest.mark.parametrize("script", AT_WORK)
+def test_every_script_starts_with_closed_streams_and_with_a_safe_path(script, tmp_path):
+    arguments = f"{script}.py --qqqq"
+    said = f"{script}.py: error: unknown option --qqqq; --help lists them all\n"
+    done = run_in_shell(
+        f'"$PYTHON" {arguments} >&-; echo $? >&2; "$PYTHON" {arguments} 2>&-; "$PYTHON" {arguments} >&- 2>&-; '
+        f'"$PYTHON" {arguments}; cd "{tmp_path}"; "$PYTHON" "{ROOT}"/{arguments}',
+        PYTHONSAFEPATH="1",  # of Python 3.11 and newer; older ones ignore it
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"{said}2\n{said}{said}"
+    assert done.stdout == said

@@ -5,12 +5,15 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from plots.figures import draw_confusion_matrix
+from evaluation import report
+from plots import confusion, figures
+from plots.confusion import confused_pairs, draw_confused_pairs, draw_confusion, draw_confusion_matrix
 
 
 @pytest.mark.parametrize("name", ["cat", "x" * 255, "猫" * 85])
@@ -24,6 +27,82 @@ def test_long_names_of_classes_leave_the_confusion_matrix_its_place(tmp_path, na
         pixels.sum(axis=2) < 350
     )  # the full cells' blue, that of the bar's end too
     assert dark.mean() > 0.08, "the cells of right predictions fill a good part of the picture"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would be written."""
+    found = []
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: found.append(figure))
+    return found
+
+
+def test_of_many_classes_the_most_confused_pairs_are_drawn(tmp_path, drawn):
+    number = 5000
+    classes = [f"class {label}" for label in range(number)]
+    matrix = np.diag(np.full(number, 4))
+    for pair, count in {(7, 8): 9, (8, 7): 5, (1, 4999): 5, (4, 2): 1}.items():
+        matrix[pair] = count
+    matrix[8, 8] = 0
+    assert confused_pairs(matrix, 3) == [(7, 8, 9, 13), (8, 7, 5, 5), (1, 4999, 5, 9)]
+    draw_confusion(matrix, classes, tmp_path / "matrix.png", "resnet18: accuracy 0.9")
+    [figure] = drawn
+    [axes] = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "class 7 → class 8", "class 8 → class 7", "class 1 → class 4999", "class 4 → class 2",
+    ]  # fmt: skip
+    assert [text.get_text().strip() for text in axes.texts] == ["9 of 13", "5 of 5", "5 of 9", "1 of 5"]
+    title = "resnet18: accuracy 0.9\n5,000 classes; the 4 pairs of classes confused most: 20 of 20 wrong answers"
+    assert figure.get_suptitle() == title
+
+
+def test_no_more_pairs_are_drawn_than_fit(tmp_path, drawn):
+    matrix = np.ones((200, 200), int)
+    draw_confusion(matrix, [str(label) for label in range(200)], tmp_path / "matrix.png", "a title")
+    assert len(drawn[0].axes[0].patches) == confusion.PAIRS
+
+
+def test_few_classes_are_drawn_as_their_matrix(tmp_path, drawn):
+    draw_confusion(np.eye(100, dtype=int), [str(label) for label in range(100)], tmp_path / "matrix.png", "a title")
+    assert len(drawn[0].axes[0].images) == 1
+
+
+@pytest.mark.parametrize("name", ["cat", "x" * 255, "猫" * 85])
+def test_the_pairs_come_out_with_any_names_and_with_none(tmp_path, name):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="constrained_layout not applied")
+        draw_confused_pairs(np.array([[3, 2], [0, 3]]), [name, f"dog{name}"], tmp_path / "pairs.png", "a title")
+        draw_confused_pairs(np.eye(2, dtype=int), [name, "dog"], tmp_path / "none.png", "a title")
+    with Image.open(tmp_path / "pairs.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert (pixels[..., 2] - pixels[..., 0] > 60).mean() > 0.02, "the bar has its place"
+
+
+def test_the_figures_of_an_evaluation_are_safe_before_anything_is_drawn(tmp_path, monkeypatch):
+    """Of thousands of classes a picture may take all memory or time; without metrics.json the evaluation is lost."""
+    (tmp_path / "eval").mkdir()
+    for name in report.PICTURES:
+        (tmp_path / "eval" / name).write_text("of an earlier evaluation")
+
+    def killed(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(report, "draw_confusion", killed)
+    dataset = SimpleNamespace(
+        classes=["cat", "dog"], samples=[SimpleNamespace(name="1.png"), SimpleNamespace(name="2.png")], source="list",
+        digest=lambda: "0" * 64,
+    )  # fmt: skip
+    logits = np.array([[1.0, 0.0], [0.5, 0.0]], np.float32)
+    calibration = SimpleNamespace(temperature=1.0, entries=dict)
+    with pytest.raises(MemoryError):
+        report.write_evaluation(
+            tmp_path, dataset, logits, np.array([0, 1]), calibration=calibration, split="val", loss=0.7, acc=0.5, net="resnet",
+            epoch=1, same_list=True,
+        )  # fmt: skip
+    assert report.read_metrics(tmp_path)["acc"] == 0.5
+    assert sorted(file.name for file in (tmp_path / "eval").iterdir()) == [
+        "confusion_matrix.csv", "metrics.json", "predictions.csv",
+    ]  # fmt: skip
 
 
 def test_pictures_are_drawn_where_a_notebook_of_another_python_started_the_script(tmp_path):

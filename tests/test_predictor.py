@@ -160,14 +160,12 @@ def test_inference_that_is_asked_for_and_cannot_run_is_an_error(run, cache, monk
         open_predictor(run, settings(engine="inference")).predict(pixels(2))
 
 
-@pytest.mark.parametrize("damage", ["program", "weights", "both gone"])
+@pytest.mark.parametrize("damage", ["program", "weights"])
 def test_a_damaged_program_is_made_again_the_next_time(run, cache, capfd, damage):
     open_predictor(run, settings(engine="inference")).predict(pixels(2))
     folder = cache / program_cache.program_key(run)
     file = program_file(folder) if damage == "program" else folder / "inference.pdiparams"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    if damage == "both gone":
-        file.unlink()
     predictor = open_predictor(run, settings())
     predictor.predict(pixels(2))
     assert isinstance(chosen(predictor), NetworkPredictor)
@@ -175,6 +173,56 @@ def test_a_damaged_program_is_made_again_the_next_time(run, cache, capfd, damage
     again = open_predictor(run, settings())
     again.predict(pixels(2))
     assert isinstance(chosen(again), ProgramPredictor)
+
+
+def spoil_by_removal(folder):
+    (folder / "inference.pdiparams").unlink()
+
+
+def let_others_write(folder):
+    for file in folder.iterdir():
+        file.chmod(0o666)
+
+
+def give_to_another_user(folder):
+    try:
+        os.chown(folder / "inference.pdiparams", 12345, -1)
+    except PermissionError:
+        pytest.skip("may not give files to others")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such rights here")
+@pytest.mark.parametrize("spoil", [spoil_by_removal, let_others_write, give_to_another_user])
+def test_a_program_that_lacks_a_part_or_that_others_can_have_written_is_made_again_at_once(run, cache, capfd, spoil):
+    open_predictor(run, settings(engine="inference")).predict(pixels(2))
+    folder = cache / program_cache.program_key(run)
+    spoil(folder)
+    assert program_cache.cached_program(run) is None
+    before = os.umask(0)
+    try:
+        again = open_predictor(run, settings(engine="inference"))
+        again.predict(pixels(2))
+    finally:
+        os.umask(before)
+    assert isinstance(chosen(again), ProgramPredictor)
+    assert program_cache.cached_program(run) == folder
+    assert [file.stat().st_mode & 0o777 for file in folder.iterdir()] == [0o600] * 2
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such rights here")
+def test_where_others_can_write_to_the_cache_folder_the_program_is_a_temporary_one(run, cache, tmp_path, monkeypatch, capfd):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path / "open" / "cache"))
+    predictor = open_predictor(run, settings(engine="inference"))
+    predictor.predict(pixels(2))
+    assert isinstance(chosen(predictor), ProgramPredictor)
+    assert list((tmp_path / "open").iterdir()) == []
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(
+        f"the cache folder cannot be used (other users can write to {tmp_path / 'open'}); the network's program"
+    )
 
 
 def test_the_cache_is_bounded_and_what_a_killed_process_left_goes(run, cache):

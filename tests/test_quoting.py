@@ -2,7 +2,7 @@
 
 import pytest
 
-from messages.quoting import named, quoted
+from messages.quoting import listed, named, quoted
 
 
 @pytest.mark.parametrize("value", [3, "text", "猫", 0.1, None, True, [1, 2], (0.5, "x"), {"a": 1}, "it's"])
@@ -37,3 +37,11 @@ def test_names_stand_as_they_are(name):
 def test_names_that_would_not_show_on_one_line_are_quoted(name):
     assert named(name) == quoted(name)
     assert named(name).isprintable()
+
+
+def test_a_list_of_names_holds_ten_at_most():
+    assert listed([]) == "none"
+    assert listed(["cat", "dog"]) == "cat, dog"
+    assert listed(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert listed([f"class {number}" for number in range(5000)]).endswith(", class 9 and 4,990 more")
+    assert listed(["a\nb"]) == "'a\\nb'"

@@ -1,5 +1,6 @@
 """Trainings that were interrupted: they go on exactly as if nothing had happened, or say why they cannot."""
 
+import errno
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from data.splitting import split_folder
 from machine.whole_file import PREFIX
 from trained.checkpoint import read_header
 from trained.result import read_result
-from trained.run_folder import lock_run, newest_run
+from trained.run_folder import RunError, best_checkpoint, lock_run, newest_run
 from training import recorder as run_recorder
 from training.model import TrainingModel
 from training.state import seed_generators
@@ -174,6 +175,7 @@ def test_a_full_disk_costs_nothing_that_was_on_it(data, small_disk, whole, capsy
     assert train.main(settings(data, disk)) == 2
     assert re.search(r"train.py: error: .*No space left on device", error := capsys.readouterr().err)
     assert str(disk) in error
+    assert "os error" not in error
     for file in disk.rglob("*"):
         check_whole(file)
         assert not file.name.startswith(PREFIX)
@@ -183,6 +185,32 @@ def test_a_full_disk_costs_nothing_that_was_on_it(data, small_disk, whole, capsy
         assert outcome(newest[0].parent) == whole()
     else:
         assert kilobytes == 4
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05])
+def test_a_disk_that_is_full_when_the_best_epoch_is_written_is_named_as_the_reason(
+    data, tmp_path, capsys, monkeypatch, whole, threshold
+):
+    def save_checkpoint(path, *arguments):
+        if path.name == "best.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(path, *arguments)
+
+    save = run_recorder.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(run_recorder, "save_checkpoint", save_checkpoint)
+        assert train.main(settings(data, tmp_path, save_best_above=threshold)) == 2
+    run = tmp_path / "resnet" / "001"
+    out, err = capsys.readouterr()
+    reason = f"it could not be written (No space left on device: {run}/best.safetensors)"
+    assert err == f"train.py: error: No space left on device: {run}/best.safetensors\n"
+    assert f"failed: no best.safetensors, for {reason}" in out
+    assert "save_best_above" not in out
+    with pytest.raises(RunError, match=re.escape(f"{run} has no best.safetensors: {reason}; --resume {run} goes on")):
+        best_checkpoint(run)
+    assert resume(run) == 0
+    assert outcome(run) == whole(save_best_above=threshold)
+    assert best_checkpoint(run).is_file()
 
 
 def test_a_finished_run_is_left_alone_and_trained_further_with_more_epochs(data, tmp_path, capsys):

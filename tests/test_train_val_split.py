@@ -553,3 +553,11 @@ def test_320_photographs_of_animals(tmp_path):
     assert len(counts) == 10
     assert report(folder) == {}
     assert set(counts.values()) == {(26, 6)}
+
+
+def test_the_table_of_thousands_of_classes_names_ten(capsys):
+    counts = {f"class {number}": (3, 1) for number in range(5000)}
+    splitting._print_table("report.csv", ["train", "val"], counts, [])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[10].split() == ["class", "9", "3", "1"]
+    assert lines[11:13] == ["and 4,990 more classes", "total       15000   5000"]

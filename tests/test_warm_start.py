@@ -1,6 +1,7 @@
 """Networks start from weights of files: names, layouts, what is refused, and the exact start with attention."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -482,11 +483,43 @@ def test_sa_resnet50_starts_from_the_pretrained_resnet50_with_its_logits(tmp_pat
     [("resnet18", "resnet18"), ("sa_resnet101", "resnet101"), ("cbam_resnet50", "resnet50"), ("vgg19", "vgg19"),
      ("mobilenet_v2", "mobilenet_v2_x1.0")],
 )  # fmt: skip
-def test_each_network_has_its_own_pretrained_file(net, file, monkeypatch):
-    monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", lambda url, md5: f"{url} {md5}")
-    found = str(pretrained_file(net))
-    assert f"/{file}.pdparams " in found
-    assert len(found.rpartition(" ")[2]) == 32
+def test_each_network_has_its_own_pretrained_file(net, file, monkeypatch, tmp_path):
+    asked = []
+
+    def download(url, md5):
+        asked.extend((url, md5))
+        (tmp_path / "weights").touch()
+        return tmp_path / "weights"
+
+    monkeypatch.setattr(paddle.utils.download, "WEIGHTS_HOME", str(tmp_path))
+    monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", download)
+    assert pretrained_file(net) == tmp_path / "weights"
+    assert asked[0].endswith(f"/{file}.pdparams")
+    assert len(asked[1]) == 32
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such rights here")
+def test_pretrained_weights_that_another_user_can_exchange_are_refused(monkeypatch, tmp_path):
+    def download(url, md5):
+        (folder / "resnet18.pdparams").touch()
+        (folder / "resnet18.pdparams").chmod(mode)
+        return folder / "resnet18.pdparams"
+
+    folder = tmp_path / "hapi" / "weights"
+    monkeypatch.setattr(paddle.utils.download, "WEIGHTS_HOME", str(folder))
+    monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", download)
+    mode, before = 0o644, os.umask(0)
+    try:
+        assert pretrained_file("resnet18").parent == folder
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == folder.parent.stat().st_mode & 0o777 == 0o700
+    mode = 0o666
+    with pytest.raises(WeightFileError, match=rf"is not used, because other users can write to {folder}/resnet18.pdparams: "):
+        pretrained_file("resnet18")
+    folder.chmod(0o777)
+    with pytest.raises(WeightFileError, match=rf"is not used, because other users can write to {folder}: remove it"):
+        pretrained_file("resnet18")
 
 
 @pytest.mark.parametrize("net", ["epsanet50", "tower_net"])

@@ -8,7 +8,9 @@ settings, the epoch and the step: see training.state.seed_generators.
 
 import functools
 import json
+import os
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -48,6 +50,9 @@ def save_checkpoint(
         try:
             save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header)})
         except SafetensorError as error:  # it wraps the system's error
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number and os.name == "posix":  # elsewhere it is not errno's
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
             raise OSError(f"{path} cannot be written: {error}") from None
 
 

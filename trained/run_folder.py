@@ -83,9 +83,12 @@ def _train_command(runs_dir, net):
 
 def best_checkpoint(run: Union[str, Path]) -> Path:
     """The file of a run's best epoch; raises RunError if no epoch was good enough to be saved."""
-    path, reason = Path(run) / "best.safetensors", read_result(run).get("best_not_saved")
+    path, result = Path(run) / "best.safetensors", read_result(run)
+    reason = result.get("best_not_saved")
     if reason and not path.is_file():
-        raise RunError(f"{run} has no best.safetensors: {reason}; train longer, or with a lower --save_best_above")
+        finished = result.get("status") == "finished"  # else a full disk, say, was in the way
+        remedy = "train longer, or with a lower --save_best_above" if finished else f"--resume {run} goes on"
+        raise RunError(f"{run} has no best.safetensors: {reason}; {remedy}")
     return path
 
 

@@ -17,6 +17,7 @@ from data.data_source import DataSource
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographError, read_crop
+from messages.quoting import listed
 from messages.terminal import printable
 from networks import build_network
 from networks.classifier import Classifier
@@ -160,8 +161,9 @@ class TrainedRun:
         own, found = list(self.classes), list(dataset.classes)
         if own == found:
             return
-        only_run, only_data = [name for name in own if name not in found], [name for name in found if name not in own]
-        difference = f"only in the run: {', '.join(only_run) or 'none'}; only in the data: {', '.join(only_data) or 'none'}"
+        of_run, of_data = set(own), set(found)
+        only_run, only_data = [name for name in own if name not in of_data], [name for name in found if name not in of_run]
+        difference = f"only in the run: {listed(only_run)}; only in the data: {listed(only_data)}"
         if not only_run and not only_data:
             difference = "the same names in another order"
         raise DataError(f"{self.folder} was trained on {len(own)} classes, {dataset.data} has {len(found)} ({difference})")

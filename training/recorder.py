@@ -125,6 +125,9 @@ class RunRecorder:
                 f"no validation accuracy was above save_best_above = {threshold:g}, the highest was "
                 f"{highest['val_acc']:.4f} in epoch {highest['epoch']}"
             )
+        elif position.history and position.best is None:
+            why = f" ({reason_of(error)})" if isinstance(error, OSError) else ""  # as on a full disk
+            result["best_not_saved"] = f"it could not be written{why}"
         if error is not None:
             result["reason"] = "terminated" if isinstance(error, Terminated) else reason_of(error)
         if position.has_stopped_early(self.settings["early_stop"]):
@@ -149,11 +152,11 @@ class RunRecorder:
             print(f"{result['status']} before the first epoch ended; {where}")
             return
         if best is None:
-            outcome = f"no best.safetensors, for {result.get('best_not_saved', 'it could not be written')}"
+            outcome = f"no best.safetensors, for {result['best_not_saved']}, after epoch {result['epochs']}"
         else:
             accuracy = f"{best['val_acc']:.4f}{self._balanced(best, ', balanced accuracy ')}"
-            outcome = f"best validation accuracy {accuracy} in epoch {best['epoch']}"
-        print(f"{result['status']}: {outcome} of {result['epochs']}; {result['seconds']:.0f} s{speed}; {where}")
+            outcome = f"best validation accuracy {accuracy} in epoch {best['epoch']} of {result['epochs']}"
+        print(f"{result['status']}: {outcome}; {result['seconds']:.0f} s{speed}; {where}")
 
     def _balanced(self, row, name) -> str:
         """``name`` and the balanced validation accuracy of an epoch; empty where classes are balanced or it is not known."""

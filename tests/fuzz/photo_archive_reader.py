@@ -29,7 +29,12 @@ NAMES = (
     "unpacking-x",
     "lock",
 )  # fmt: skip
-RAW_NAMES = (*(name.encode() for name in NAMES), "猫/1.png".encode("gbk"), b"\xff\xfe/1.png", b"\xed\xa0\x80/x", b"\x81/x")
+RAW_NAMES = (
+    *(name.encode() for name in NAMES), b"\xff\xfe/1.png", b"\xed\xa0\x80/x", b"\x81/x", b"\xc0\xaf/x", b"\xc0\xae\xc0\xae/x",
+    *("山/1.png".encode(encoding) for encoding in ("gbk", "big5", "shift_jis", "euc-jp", "utf-16", "utf-7", "utf-8-sig")),
+    "é/ü.png".encode("cp437"), "é/ü.png".encode("latin-1"), "кот/1.png".encode("cp866"),
+    "e\u0301/1.png".encode(), "é/1.png".encode(),
+)  # fmt: skip
 SMALL = 2**22  # bytes that an archive may unpack to here: bombs of kilobytes shall meet the bound, and soon
 
 
@@ -58,7 +63,7 @@ def _surroundings(cache):
     with contextlib.ExitStack() as changed:
         changed.enter_context(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(cache)))
         changed.enter_context(mock.patch.object(os, "sync", create=True))
-        changed.enter_context(mock.patch.multiple(data_archive, ALWAYS_ALLOWED=SMALL, SPARE_DISK=0))
+        changed.enter_context(mock.patch.multiple(data_archive, ALWAYS_ALLOWED=SMALL, SPARE_DISK=0, SPARE_FILES=0))
         changed.enter_context(contextlib.redirect_stderr(io.StringIO()))
         yield
 
@@ -87,7 +92,7 @@ def _seeds():
     members = [Member(name.encode(), content) for name, content in FILES.items()]
     squeezed = [Member(member.name, member.content, zipfile.ZIP_DEFLATED) for member in members]
     folders = [Member(b"cat/", b"", attributes=0o40755 << 16), Member(b"cat/1.png", b"1"), Member(b"dog/1.png", b"2")]
-    return packed(members), packed(squeezed), packed(folders), tar(FILES), _gzipped(tar(FILES))
+    return packed(members), packed(squeezed), packed(folders), packed(members, zip64=True), tar(FILES), _gzipped(tar(FILES))
 
 
 def _gzipped(data):

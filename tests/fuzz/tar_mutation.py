@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from functools import partial
 
 BLOCK = 512
 FIELDS = ((0, 100), (100, 108), (108, 116), (124, 136), (136, 148), (156, 157), (157, 257), (257, 265), (265, 297), (345, 500))
@@ -64,8 +65,50 @@ def _with_checksum(header):
     return header[:148] + b"%06o\0 " % sum(blank) + header[156:]
 
 
+def sparse_member(rng, names):
+    """Blocks of a sparse file, in one of the four ways to tell where its parts lie, with numbers that may lie."""
+    number = partial(rng.choice, (0, 1, 2, 3, 512, 600, 10**4, 2**33, 2**63, 10**30))
+    parts = [(number(), number()) for _ in range(rng.choice((0, 1, 2, 4, 5, 30, 3000)))]
+    entry = tarfile.TarInfo(rng.choice((*names, "x")))
+    entry.size = rng.choice((0, 512, 1024))
+    content = bytes(entry.size)
+    kind = rng.choice(("0.0", "0.1", "1.0", "old"))
+    if kind == "old":  # four parts in the header, 21 in each block after it
+        fields = [b"%011o\0" % (value % 8**11) for part in parts for value in part]
+        entry.type = tarfile.GNUTYPE_SPARSE
+        header = entry.tobuf(tarfile.GNU_FORMAT)
+        more = rng.choice((0, 1, len(fields) > 8))
+        header = (
+            header[:386]
+            + b"".join(fields[:8]).ljust(96, b"\0")
+            + bytes([more])
+            + b"%011o\0" % (number() % 8**11)
+            + header[495:]
+        )
+        blocks = [_with_checksum(header[:BLOCK])]
+        for start in range(8, len(fields), 42):
+            blocks.append(b"".join(fields[start : start + 42]).ljust(504, b"\0") + bytes([start + 42 < len(fields)]) + bytes(7))
+        return [*blocks, content]
+    records = {"GNU.sparse.name": "x", "GNU.sparse.realsize": str(number()), "GNU.sparse.size": str(number())}
+    if kind == "0.0":
+        records["GNU.sparse.numblocks"] = str(rng.choice((len(parts), number())))
+        records.update({"GNU.sparse.offset": "1", "GNU.sparse.numbytes": "1"})
+    elif kind == "0.1":
+        records["GNU.sparse.map"] = ",".join(str(value) for part in parts for value in part)
+    else:
+        records.update({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})
+        lines = "".join(f"{value}\n" for part in parts for value in part)
+        content = f"{rng.choice((len(parts), number()))}\n{lines}".encode()
+        entry.size = rng.choice((len(content), number() % 8**11))
+        content = content.ljust(-(-len(content) // BLOCK) * BLOCK, b"\0")
+    entry.pax_headers = records
+    return [entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"), content]
+
+
 def extra_member(rng, names):
     """Blocks of a member that the original has not: a link, a folder, a long name, records of a later standard."""
+    if rng.random() < 0.3:
+        return sparse_member(rng, names)
     entry = tarfile.TarInfo(rng.choice((*names, "../x", "x" * 300)))
     entry.type = rng.choice(
         (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.REGTYPE, b"S", b"g", b"x")

@@ -13,17 +13,21 @@ FIELDS = {
         4), (42, 4),
     ),
     b"PK\x05\x06": ((4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2)),
+    b"PK\x06\x06": ((4, 8), (12, 2), (14, 2), (16, 4), (20, 4), (24, 8), (32, 8), (40, 8), (48, 8)),
+    b"PK\x06\x07": ((4, 4), (8, 8), (16, 4)),
 }  # fmt: skip
 """{signature of a header: (place, bytes) of what it tells}: flags, method, CRC, sizes, lengths, attributes, offsets."""
 NUMBERS = (
     0, 1, 2, 8, 9, 12, 14, 20, 45, 63, 0x20, 0x40, 0x800, 0x801, 0x808, 0xFFFF, 2**31, 2**32 - 1, 0xA1FF << 16, 0x11FF << 16,
-    0x41FF << 16,
+    0x41FF << 16, 2**62, 2**64 - 1,
 )  # fmt: skip
+FULL = 2**32 - 1  # a field that points to one of 64 bits
 EXTRAS = (
     struct.pack("<HHQQ", 1, 16, 2**62, 2**62), struct.pack("<HH", 1, 8), struct.pack("<HHQ", 1, 8, 3), b"\1\0\xff\xff",
+    struct.pack("<HHQ", 1, 8, 0), struct.pack("<HHQQQL", 1, 28, 1, 1, 0, 0), struct.pack("<HHQQQ", 1, 24, 2**64 - 1, 3, 2**63),
     struct.pack("<HHBL", 0x7075, 9, 1, 0) + b"../x", b"\x75\x70\x05\0\1\0\0\0\0", b"\x01", bytes(8),
 )  # fmt: skip
-"""Sizes of 64 bits that lie, another name, fields that are cut."""
+"""Sizes and places of 64 bits that lie, another name, fields that are cut."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +42,35 @@ class Member:
     extra: bytes = b""
 
 
-def packed(members) -> bytes:
-    """A zip archive of ``members``."""
-    body, listing = b"", b""
-    for member in members:
+def packed(members, places=None, zip64=False) -> bytes:
+    """A zip archive of ``members``.
+
+    ``places``: {member: of which other member its content is, in the table of contents}, by their numbers, so that the two
+    overlap. ``zip64``: with sizes and places of 64 bits in the table of contents and at its end, as archives of 4 GB have them.
+    """
+    body, listing, starts = b"", b"", []
+    places = places or {}
+    for number, member in enumerate(members):
         data = member.content
         if member.method == zipfile.ZIP_DEFLATED:
             squeeze = zlib.compressobj(1, zlib.DEFLATED, -15)
             data = squeeze.compress(data) + squeeze.flush()
-        both = struct.pack(
-            "<5H3L2H", 20, 0x800 * member.utf8, member.method, 0, 33, zlib.crc32(member.content), len(data),
-            len(member.content), len(member.name), len(member.extra),
-        )  # fmt: skip
-        where = struct.pack("<3H2L", 0, 0, 0, member.attributes, len(body))
-        listing += b"PK\x01\x02\x14\x03" + both + where + member.name + member.extra
-        body += b"PK\x03\x04" + both + member.name + member.extra + data
+        kind = (20, 0x800 * member.utf8, member.method, 0, 33, zlib.crc32(member.content))
+        sizes = (len(data), len(member.content))
+        starts.append(len(body))
+        start, extra = starts[min(places.get(number, number), number)], member.extra
+        body += b"PK\x03\x04" + struct.pack("<5H3L2H", *kind, *sizes, len(member.name), len(extra)) + member.name + extra + data
+        if zip64:
+            extra += struct.pack("<HHQQQ", 1, 24, *sizes[::-1], start)
+            sizes, start = (FULL, FULL), FULL
+        listing += b"PK\x01\x02\x14\x03" + struct.pack("<5H3L2H", *kind, *sizes, len(member.name), len(extra))
+        listing += struct.pack("<3H2L", 0, 0, 0, member.attributes, start) + member.name + extra
     end = struct.pack("<4H2LH", 0, 0, len(members), len(members), len(listing), len(body), 0)
+    if zip64:
+        numbers = (len(members), len(members), len(listing), len(body))
+        listing += b"PK\x06\x06" + struct.pack("<Q2H2L4Q", 44, 45, 45, 0, 0, *numbers)
+        listing += b"PK\x06\x07" + struct.pack("<LQL", 0, len(body) + numbers[2], 1)
+        end = struct.pack("<4H2LH", 0, 0, 0xFFFF, 0xFFFF, FULL, FULL, 0)
     return body + listing + b"PK\x05\x06" + end
 
 
@@ -93,7 +110,9 @@ def mutate_zip(data, rng, mutate_bytes, change_content, names) -> bytes:
         members.insert(rng.randrange(len(members)), _other_member(member, rng, mutate_bytes, names))
     else:
         rng.shuffle(members)
-    return packed(members)
+    kind = rng.randrange(12)
+    places = {rng.randrange(1, len(members)): rng.randrange(len(members))} if kind == 0 and len(members) > 1 else None
+    return packed(members, places, zip64=kind < 3)
 
 
 def _other_member(member, rng, mutate_bytes, names):
@@ -105,7 +124,7 @@ def _other_member(member, rng, mutate_bytes, names):
     if change == 4:
         return replace(member, method=zipfile.ZIP_DEFLATED - member.method)
     if change == 5:
-        return replace(member, attributes=rng.choice(NUMBERS))
+        return replace(member, attributes=rng.choice(NUMBERS) % 2**32)
     if change == 6:
         return replace(member, utf8=not member.utf8)
     return replace(member, extra=rng.choice(EXTRAS))
