@@ -16,7 +16,10 @@ from config import Config, names_of
 from data.data_sets import digests, find_data
 from data.data_source import DataSource
 from evaluation.report import is_evaluated
+from messages.terminal import print_line, printable
 from trained.result import read_result
+from trained.run_error import RunError
+from trained.run_folder import check_plain, runs_of
 from weights.weight_files import digest_of
 
 
@@ -73,7 +76,12 @@ def find_run(
     runs that were started with fewer epochs, because their learning rate followed another schedule, and runs that diverged.
     Raises FormatError.
     """
-    for run in sorted(Path(runs_dir, net).glob("[0-9]*"), key=lambda entry: entry.name.zfill(9), reverse=True):
+    for run in runs_of(runs_dir, net):
+        try:
+            check_plain(run)
+        except RunError as error:
+            print_line(f"note: {printable(run)} is passed over: {printable(error)}")
+            continue
         result = read_result(run)
         if result.get("status") not in statuses or result.get("list_sha256") != lists or result.get("diverged"):
             continue
@@ -123,6 +131,8 @@ def evaluate_missing(
     machine = {name: value for name, value in machine_settings(config).items() if name in names_of("eval", affects="speed")}
     flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
     flags += ["--split", config.split]
+    if source is None and "follow_links" in config.given:
+        flags += ["--follow_links" if config.follow_links else "--no-follow_links"]
     if source:
         flags += ["--data", source.data, "--follow_links" if source.follow_links else "--no-follow_links"]
         flags += ["--lists_dir", source.lists_dir] if source.lists_dir is not None else []

@@ -18,7 +18,7 @@ from evaluation.scores import wilson_interval
 from exported.equality import BATCHES, TOLERANCE, Difference
 from exported.onnx_model import PACKAGES
 from machine.regular_file import sha256_of
-from machine.whole_file import write_text
+from machine.whole_file import write_json, write_text
 from networks.summary import parameter_counts
 from trained.result import read_result
 from trained.trained_run import TrainedRun
@@ -63,7 +63,7 @@ def write_model_card(run: TrainedRun, folder: Path, checks: Mapping[str, Differe
     this machine are left out: the card leaves it.
     """
     card = _card(run, folder, checks, licence)
-    write_text(folder / "model_card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / "model_card.json", card)
     write_text(folder / "model_card.md", _as_markdown(card))
 
 
