@@ -18,7 +18,8 @@ def digest_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = Non
     """SHA-256 of the test list of ``runs``, or of ``source``, the current place of the photographs of all of them.
 
     Without ``source``, where the list of a run cannot be read any more, or may not with the settings ``config``, that of an
-    earlier evaluation counts. Raises DataError or RunError where there is no usable list, ComparisonError where the runs have different ones, FormatError.
+    earlier evaluation counts. Raises DataError or RunError where there is no usable list, ComparisonError where the runs have
+    different ones, FormatError.
     """
     if source:
         return open_test_set(source, image_size=1).digest()

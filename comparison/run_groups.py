@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from comparison.compared_settings import learned
-from config import Config, load_config
+from config import Config, config_of_checkpoint, load_config, names_of
 from messages.user_error import UserError
 from trained.checkpoint import read_header
 from trained.class_list import as_written, read_classes
@@ -69,10 +69,21 @@ def check_comparable(runs: list[Path]) -> None:
 
 
 def read_classes_of(run: Path) -> list[str]:
-    """The class names of a run, in order; raises RunError, CheckpointError, and ComparisonError where its files disagree."""
+    """The class names of a run, in order; raises RunError, CheckpointError, ConfigError, and ComparisonError where the run's
+    files disagree on them or on its network."""
     names, checkpoint = read_classes(run), run / "best.safetensors"
-    if checkpoint.exists() and names != [as_written(name) for name in read_header(checkpoint)["classes"]]:
+    if not checkpoint.exists():
+        return names
+    header = read_header(checkpoint)
+    if names != [as_written(name) for name in header["classes"]]:
         raise ComparisonError(f"{run / 'classes.txt'} names other classes than {checkpoint}: restore a copy, or train again")
+    written, trained = load_config(run / "config.yaml"), config_of_checkpoint(header, checkpoint)
+    for name in ("net", *names_of(part="network")):
+        if getattr(written, name) != getattr(trained, name):
+            raise ComparisonError(
+                f"{run / 'config.yaml'} has {name} = {getattr(written, name)!r}, {checkpoint} {getattr(trained, name)!r}: "
+                f"restore a copy, or train again"
+            )
     return names
 
 

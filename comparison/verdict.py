@@ -41,8 +41,9 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
 
     ``runs``: its evaluated runs, one a seed, each a dict with "acc" and "photographs" (of its predictions), "metrics" (of
     evaluation.report.read_metrics), "result" (of trained.result.read_result), "history" and "balanced_acc" (None where classes
-    are balanced: it would say what the accuracy says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval of the accuracy is Wilson's for the photographs
-    alone, at the mean of the seeds; the calibration error is that after the temperature, where a run has one.
+    are balanced: it would say what the accuracy says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval
+    of the accuracy is Wilson's for the photographs alone, at the mean of the seeds; the calibration error is that after the
+    temperature, where a run has one.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}

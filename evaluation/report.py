@@ -24,7 +24,7 @@ from trained.calibration import confidences_of, is_temperature
 from trained.csv_file import check_cell, read_rows
 from trained.json_file import read_values
 from trained.result import read_result
-from trained.rules import is_count, is_dict, is_digest, is_flag, is_number, is_pair_of_shares, is_share, is_text
+from trained.rules import is_count, is_digest, is_flag, is_number, is_pair_of_shares, is_share, is_text
 from trained.run_folder import folder_in
 
 FORMAT = 2
@@ -42,7 +42,6 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "calibration_error_after": is_share,
     "calibration_error_by_chance": is_share,
     "cross_fitted": is_flag,
-    "strangers": is_dict,
     "photographs": is_count,
     "list": is_text,
     "list_sha256": is_digest,

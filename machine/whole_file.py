@@ -56,7 +56,7 @@ def write_text(path: Union[str, os.PathLike[str]], text: str) -> None:
 
 
 def write_json(path: Union[str, os.PathLike[str]], value: Any) -> None:
-    """Write ``value`` as JSON, whole or not at all; what is no finite number becomes null, as JSON has no NaN. Raises OSError."""
+    """Write ``value`` as JSON, whole or not at all; NaN and infinity, which JSON does not know, become null. Raises OSError."""
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -14,6 +14,9 @@ import os
 import shutil
 import socket
 import struct
+import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -178,31 +181,39 @@ def _set(*path_and_value):
     return change
 
 
+PLACES = ("eval", "eval_test", "vdl", "export", ".lock")
 VALUES = {
     "text": "abc", "NaN": float("nan"), "infinity": float("inf"), "a number beyond floats": 10**400, "negative": -1,
-    "negative share": -0.5, "true": True, "nothing": None, "a list": [], "a dict": {}, "escapes": ESCAPE, "deep": [[[[[[[[1]]]]]]]],
-    "2**40": 2**40, "half": 0.5, "surrogate": "\ud800",
+    "negative share": -0.5, "true": True, "nothing": None, "a list": [], "a dict": {}, "escapes": ESCAPE,
+    "deep": [[[[[[[[1]]]]]]]], "2**40": 2**40, "half": 0.5, "surrogate": "\ud800",
 }  # fmt: skip
-OF_RESULT = ("status", "net", "epochs", "best", "seconds", "images_per_second", "peak_memory_mb", "photographs", "list_sha256",
-             "best_not_saved", "epochs_before", "stopped_early", "diverged", "init_from_sha256", "format")  # fmt: skip
-OF_METRICS = ("loss", "acc", "acc_interval", "acc_top5", "temperature", "calibration_error", "calibration_error_after",
-              "strangers", "photographs", "list", "list_sha256", "epoch", "same_list_as_in_training", "format")  # fmt: skip
+OF_RESULT = (
+    "status", "net", "epochs", "best", "seconds", "images_per_second", "peak_memory_mb", "photographs", "list_sha256",
+    "best_not_saved", "epochs_before", "stopped_early", "diverged", "init_from_sha256", "format",
+)  # fmt: skip
+OF_METRICS = (
+    "loss", "acc", "acc_interval", "acc_top5", "temperature", "calibration_error", "calibration_error_after", "photographs",
+    "list", "list_sha256", "epoch", "same_list_as_in_training", "format",
+)  # fmt: skip
 OF_HISTORY = ("epoch", "learning_rate", "val_loss", "val_acc", "seconds", "images_per_second", "val_balanced_acc", "format")
 OF_PREDICTIONS = ("path", "label", "prediction", "confidence")
-CELLS = {"text": "abc", "empty": "", "NaN": "nan", "infinity": "inf", "1e400": "1e400", "negative": "-1", "escapes": ESCAPE,
-         "a number of 5,000 digits": "9" * 5000, "a formula": "=1+1", "200,000 letters": "x" * 200_000, "NUL": "a\0b"}  # fmt: skip
+CELLS = {
+    "text": "abc", "empty": "", "NaN": "nan", "infinity": "inf", "1e400": "1e400", "negative": "-1", "escapes": ESCAPE,
+    "a number of 5,000 digits": "9" * 5000, "a formula": "=1+1", "200,000 letters": "x" * 200_000, "NUL": "a\0b",
+}  # fmt: skip
 SETTINGS = {
     "net": ("vgg19", "nothing", "3", "[resnet]"), "image_size": ("'abc'", ".nan", "1e400", "-1", "[]", "64"),
     "seed": ("9" * 400, "true"), "epochs": ("0", "1.5"), "mean": ("[0.5]", "[a, b, c]", "[.nan, .nan, .nan]"),
-    "attention": ("cbam", '"\\e[2J"'), "eca_kernel_sizes": ("[3, 3, 3, 4]",), "init_from": ("OUTSIDE/secret.txt", '"\\e]0;x\\a"'),
-    "data": ("OUTSIDE", "/dev/zero", '"\\e[2J"', "''"), "lists_dir": ("OUTSIDE", "/proc/self"), "batch_size": ("2147483647",),
+    "attention": ("cbam", '"\\e[2J"'), "eca_kernel_sizes": ("[3, 3, 3, 4]",),
+    "init_from": ("OUTSIDE/secret.txt", '"\\e]0;x\\a"'), "data": ("OUTSIDE", "/dev/zero", '"\\e[2J"', "''"), "lists_dir": ("OUTSIDE", "/proc/self"), "batch_size": ("2147483647",),
     "dataset": ("cifar10", "x"), "format": ("99", "x", "-1"), "device": ("tpu",), "threads": ("1000000",),
 }  # fmt: skip
 CONTENTS = {
     "empty": b"", "NUL bytes": bytes(5000), "not UTF-8": b"\xff\xfe\xfd\n" * 10, "3,000 brackets": b"[" * 3000,
     "100,000 brackets": b"[" * 100_000, "3,000 braces": b'{"a":' * 3000, "3,000 braces of YAML": b"{a: " * 3000,
     "escapes": ESCAPE.encode() * 3, "a list": b"[1, 2, 3]", "a number": b"3", "null": b"null", "5,000 digits": b"9" * 5000,
-    "100 MB in one line": lambda: b"x" * LARGE, "100 MB of zeros": lambda: bytes(LARGE), "100 MB in lines": lambda: b"a,b\n" * (LARGE // 4),
+    "100 MB in one line": lambda: b"x" * LARGE, "100 MB of zeros": lambda: bytes(LARGE),
+    "100 MB in lines": lambda: b"a,b\n" * (LARGE // 4),
     "a pickle": b"\x80\x04cposix\nsystem\n(S'touch taken'\ntR.", "quotes": b'"' * 9999, "a BOM": b"\xef\xbb\xbf",
     "lines of dashes": b"- " * 5000, "questions": b"? " * 5000, "line breaks": b"\n" * 100_000,
 }  # fmt: skip
@@ -240,9 +251,9 @@ def _links():
         yield Damage(f"{name}: a link to a file outside", _link(name, "secret.txt"), True)
         yield Damage(f"{name}: a link to a missing file outside", _link(name, "made-by-the-attack"), True)
     yield Damage(".lock: a pipe", _pipe(".lock"), True)
-    for name in ("eval", "eval_test", "vdl", ".lock", "export"):
-        yield Damage(f"{name}: a file or folder in its place", _folder(name) if name == ".lock" else lambda run, outside, name=name:
-                     _gone(run, name).write_text("x"))  # fmt: skip
+    yield Damage(".lock: a folder in its place", _folder(".lock"))
+    for name in ("eval", "eval_test", "vdl", "export"):
+        yield Damage(f"{name}: a file in its place", lambda run, outside, name=name: _gone(run, name).write_text("x"))
 
 
 def _values():
@@ -291,3 +302,124 @@ def _values():
 def damages() -> list[Damage]:
     """All of them."""
     return [*_whole_files(), *_links(), *_values()]
+
+
+NETS = {"resnet": "TinyNetwork", "resnet18": "TinyResNet"}
+READ_BY = {
+    "config.yaml": ("compare", "resume", "eval"), "result.json": ("compare", "eval"), "history.csv": ("compare",),
+    "classes.txt": ("compare",), "best.safetensors": ("eval", "gradcam", "predict", "serve", "init_from", "compare"),
+    "last.safetensors": ("resume",), "eval/metrics.json": ("compare",), "eval/predictions.csv": ("compare",),
+}  # fmt: skip
+"""The scripts that are tried on a damaged file; on links and what else no run may hold, all of them."""
+EVERY = ("eval", "compare", "gradcam", "predict", "export", "serve", "resume", "init_from")
+PLAIN = ("--fused", "off", "--threads", "1")
+ALONE = ("--device", "cpu", *PLAIN, "--num_workers", "0")
+TRAINING = ("--image_size", "32", "--epochs", "1", "--batch_size", "4")
+
+
+def commands(place, photograph):
+    """{name: (script, words)}: every script that reads a run, on the first run in ``place``."""
+    run, other, data = place / "runs" / "resnet" / "001", place / "runs" / "resnet18" / "001", ("--data", place / "data")
+    return {
+        "eval": ("eval", ("--run", run, *data, *ALONE)),
+        "compare": ("compare", ("--runs", run, other, *data, "--runs_dir", place / "runs", *ALONE)),
+        "gradcam": ("gradcam", ("--run", run, *data, "--sample", "2", "--device", "cpu", *PLAIN)),
+        "predict": ("predict", ("--run", run, "--images", photograph, "--output", place / "predictions.csv", *ALONE)),
+        "export": ("export", ("--run", run, *data, "--format", "paddlex", *PLAIN)),
+        "serve": ("serve", ("--run", run, "--device", "cpu", "--engine", "dynamic", *PLAIN)),
+        "resume": ("train", ("--resume", run, *data, "--epochs", "2", *ALONE)),
+        "init_from": ("train", ("--init_from", run / "best.safetensors", "--net", "resnet", *data, *TRAINING,
+                                "--runs_dir", place / "others", *ALONE)),
+    }  # fmt: skip
+
+
+def contents(folder):
+    """{name: bytes, or None for what is no file} of all that is in a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def replace_networks(hostile_runs):
+    """Networks that train in no time; a comparison's scripts in its own process; serve ends once its networks are loaded."""
+    import networks
+    import serve
+    from machine import ending
+    from comparison import run_plan
+
+    for name, of in NETS.items():
+        networks.NETWORKS[name] = networks.Lazy("tiny_network", of)
+
+    def run_here(script, arguments, quiet=False):
+        from config import parse_config
+
+        name = script.split(".")[0]
+        if hostile_runs.SCRIPTS[name].main(parse_config(list(map(str, arguments)), name)):
+            raise run_plan.ProcessFailed(f"{script}: error: see above")
+
+    run_plan.run_script = run_here
+
+    def load(config):
+        from explanation.explain_photographs import trained_runs
+        from serving.served_network import ServedNetwork
+
+        for run in trained_runs(config):
+            ServedNetwork(run, run.net, config).warm_up()
+
+    serve.main = lambda config: ending.run("serve", load, config)
+
+
+def try_damage(record, damage, trained, place, photograph, names):
+    """``names``: of the commands to try."""
+    for name in names:
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(trained, place)
+        outside = place / "outside"
+        outside.mkdir()
+        (outside / "secret.txt").write_text(SECRET)
+        (outside / "vdlrecords.1").write_text(SECRET)
+        damage.do(place / "runs" / "resnet" / "001", outside)
+        before = contents(outside)
+        script, words = commands(place, photograph)[name]
+        code = record.run(damage.name, script, *words)
+        if damage.refused and code == 0 and name != "init_from":
+            record.fault("not refused", damage.name, name)
+        if contents(outside) != before:
+            record.fault("reached outside", damage.name, name)
+        if code and any(not (folder / "index.html").is_file() for folder in (place / "runs").glob("compare/*")):
+            record.fault("something is left", damage.name, name)
+
+
+def main() -> int:
+    import hostile_runs
+    from conftest import random_photograph, write_listed_photographs
+
+    import export
+    import serve
+
+    hostile_runs.SCRIPTS.update(export=export, serve=serve)
+    replace_networks(hostile_runs)
+    record, started = hostile_runs.Record(), time.monotonic()
+    every = int(sys.argv[1]) if len(sys.argv) > 1 else 1  # of the damages: each, every tenth, ...
+    chosen = damages()[::every]
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        trained, place, photograph = Path(folder) / "trained", Path(folder) / "place", Path(folder) / "photograph.png"
+        random_photograph(1).save(photograph)
+        write_listed_photographs(trained / "data")
+        for net in NETS:
+            words = ("--data", trained / "data", "--runs_dir", trained / "runs", "--net", net, *ALONE)
+            assert record.run("good", "train", *words, *TRAINING) == 0
+            assert record.run("good", "eval", *words) == 0
+        for number, damage in enumerate(chosen):
+            names = EVERY if damage.refused else READ_BY.get(damage.name.split(":")[0], EVERY)
+            try_damage(record, damage, trained, place, photograph, names)
+            if number % 100 == 99:
+                print(f"{number + 1}/{len(chosen)} {damage.name}", flush=True)
+    ends = {f"{script} {code}": count for (script, code), count in sorted(record.ends.items())}
+    print(json.dumps({
+        "damages": len(chosen), "runs": sum(record.ends.values()), "exit_codes": ends, "slowest": record.slowest,
+        "seconds": round(time.monotonic() - started), "faults": len(record.faults),
+    }, indent=2))  # fmt: skip
+    return 1 if record.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -52,7 +52,10 @@ def test_a_history_of_every_format_is_read(tmp_path, monkeypatch):
     file = tmp_path / "history.csv"
     assert file.read_text().splitlines() == [",".join([*history.COLUMNS, "format"]), f"{','.join(map(str, ROW.values()))},2"]
     with_format = file.read_text()
-    for text in (with_format.replace(",format", "").replace(",2\n", "\n"), with_format.replace("format", "format,later").replace(",2\n", ",2,x\n")):
+    for text in (
+        with_format.replace(",format", "").replace(",2\n", "\n"),
+        with_format.replace("format", "format,later").replace(",2\n", ",2,x\n"),
+    ):
         file.write_text(text)
         assert read_history(tmp_path) == [ROW]
     monkeypatch.setattr(history, "COLUMNS", {**history.COLUMNS, "grad_norm": history.Column(default=None),

@@ -57,6 +57,8 @@ class _Lines:
         self.taken += len(line)
         if self.taken > MAX_LETTERS:
             raise ValueError(f"a row of more than {MAX_LETTERS:,} letters")
+        if "\0" in line:  # which the csv module of some Pythons lets pass
+            raise ValueError("it holds a zero byte")
         if not line:
             raise StopIteration
         return line

@@ -7,7 +7,7 @@ from typing import Any, Union
 from machine.whole_file import write_json
 from messages.reason import reason_of
 from settings.format_number import FormatError
-from trained.history import is_best
+from trained.history import is_best, known_columns
 from trained.json_file import read_values
 from trained.rules import (
     Rule,
@@ -52,7 +52,7 @@ def read_result(run: Union[str, Path]) -> dict[str, Any]:
     "failed". Raises FormatError if a newer version of the toolkit wrote the file.
     """
     try:
-        return read_values(Path(run) / "result.json", RULES, FORMAT).good
+        return _with_known_columns(read_values(Path(run) / "result.json", RULES, FORMAT).good)
     except FormatError:
         raise
     except (OSError, ValueError):
@@ -75,7 +75,11 @@ def read_whole_result(run: Union[str, Path]) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read: {reason_of(error, path)}; restore a copy, or train again") from None
     if faults:
         raise RunError(f"{path} has {faults[0]}, which no training writes; restore a copy, or train again")
-    return good
+    return _with_known_columns(good)
+
+
+def _with_known_columns(good):
+    return {**good, "best": known_columns(good["best"])} if "best" in good else good
 
 
 def write_result(run: Path, result: Mapping[str, Any]) -> None:
