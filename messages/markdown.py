@@ -4,7 +4,7 @@ import re
 
 from messages.terminal import printable
 
-MARKS = re.compile(r"([\\`*\[\]<>|]|^[#+\-~]|(?<![^\W_])_|_(?![^\W_]))")
+MARKS = re.compile(r"([\\`*\[\]<>|]|^[#+\-~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_]))")
 """What begins something in Markdown; an underscore within a word, as in sa_resnet, does not."""
 
 

@@ -205,7 +205,8 @@ SETTINGS = {
     "net": ("vgg19", "nothing", "3", "[resnet]"), "image_size": ("'abc'", ".nan", "1e400", "-1", "[]", "64"),
     "seed": ("9" * 400, "true"), "epochs": ("0", "1.5"), "mean": ("[0.5]", "[a, b, c]", "[.nan, .nan, .nan]"),
     "attention": ("cbam", '"\\e[2J"'), "eca_kernel_sizes": ("[3, 3, 3, 4]",),
-    "init_from": ("OUTSIDE/secret.txt", '"\\e]0;x\\a"'), "data": ("OUTSIDE", "/dev/zero", '"\\e[2J"', "''"), "lists_dir": ("OUTSIDE", "/proc/self"), "batch_size": ("2147483647",),
+    "init_from": ("OUTSIDE/secret.txt", '"\\e]0;x\\a"'), "data": ("OUTSIDE", "/dev/zero", '"\\e[2J"', "''"),
+    "lists_dir": ("OUTSIDE", "/proc/self"), "batch_size": ("2147483647",),
     "dataset": ("cifar10", "x"), "format": ("99", "x", "-1"), "device": ("tpu",), "threads": ("1000000",),
 }  # fmt: skip
 CONTENTS = {
@@ -236,17 +237,7 @@ def _whole_files():
 
 
 def _links():
-    for name in (
-        "eval",
-        "eval_test",
-        "vdl",
-        "export",
-        ".lock",
-        "curves.png",
-        "eval/confusion_matrix.csv",
-        "gradcam.png",
-        "notes.txt",
-    ):
+    for name in (*PLACES, "curves.png", "eval/confusion_matrix.csv", "gradcam.png", "notes.txt"):
         yield Damage(f"{name}: a link to a folder outside", _link(name, "."), True)
         yield Damage(f"{name}: a link to a file outside", _link(name, "secret.txt"), True)
         yield Damage(f"{name}: a link to a missing file outside", _link(name, "made-by-the-attack"), True)

@@ -22,6 +22,10 @@ from machine.whole_file import write_text
 from trained.result import read_result
 from trained.run_error import RunError
 
+MARKS = ("config.yaml", "result.json", "best.safetensors", "last.safetensors")
+"""One of these is in every run."""
+MAX_ENTRIES = 10_000  # of a run with its evaluations and its export; a hundred are usual
+
 
 def create_run(runs_dir: Union[str, Path], net: str) -> Path:
     """Make and return the next free folder ``runs_dir/net/NNN``; safe when several trainings start at once.
@@ -61,12 +65,17 @@ def runs_of(runs_dir: Union[str, Path], net: str) -> list[Path]:
 def check_plain(run: Union[str, Path]) -> None:
     """Raise RunError where anything in the folder ``run`` is neither a file nor a folder; ``run`` itself may be a link.
 
-    Raises OSError for a folder in it that cannot be read.
+    A folder that holds nothing of a run is passed over: a user may have named any. Raises OSError for a folder in it that
+    cannot be read.
     """
-    folders = [os.fspath(run)] if os.path.isdir(run) else []
+    folders = [os.fspath(run)] if any(os.path.lexists(os.path.join(run, name)) for name in MARKS) else []
+    seen = 0
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
+                seen += 1
+                if seen > MAX_ENTRIES:
+                    raise RunError(f"{run} holds more than {MAX_ENTRIES:,} files, more than any run: remove what is not of it")
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
