@@ -80,7 +80,7 @@ def find_run(
         try:
             check_plain(run)
         except RunError as error:
-            print_line(f"note: {printable(run)} is passed over: {printable(error)}")
+            _say_once(f"note: {printable(run)} is passed over: {printable(error)}")
             continue
         result = read_result(run)
         if result.get("status") not in statuses or result.get("list_sha256") != lists or result.get("diverged"):
@@ -90,6 +90,11 @@ def find_run(
         if has_settings(run, chosen):
             return run
     return None
+
+
+@functools.cache
+def _say_once(line):
+    print_line(line)
 
 
 def run_training(values: dict[str, Any], *arguments: object) -> None:
@@ -131,9 +136,10 @@ def evaluate_missing(
     machine = {name: value for name, value in machine_settings(config).items() if name in names_of("eval", affects="speed")}
     flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
     flags += ["--split", config.split]
-    if source is None and "follow_links" in config.given:
-        flags += ["--follow_links" if config.follow_links else "--no-follow_links"]
-    if source:
+    if source is None:
+        flags += ["--follow_links"] if config.follow_links and "follow_links" in config.given else []
+        flags += ["--lists_dir", config.lists_dir] if "lists_dir" in config.given else []
+    else:
         flags += ["--data", source.data, "--follow_links" if source.follow_links else "--no-follow_links"]
         flags += ["--lists_dir", source.lists_dir] if source.lists_dir is not None else []
     for name, runs in list(groups.items()):

@@ -369,3 +369,26 @@ def test_markup_in_names_is_text_in_the_table_of_a_comparison(tmp_path, capsys):
 
 def test_the_classes_that_a_trained_run_names_are_those_of_its_weights(original):
     assert TrainedRun.open(run_of(original)).classes == ["cat", "dog", "sheep"]
+
+
+def test_a_run_with_a_link_that_merely_lies_there_is_passed_over_in_one_line(place, capsys):
+    shutil.copytree(run_of(place), place / "runs" / "resnet" / "002")
+    (place / "runs" / "resnet" / "002" / "vdl" / "link").symlink_to("/")
+    words = ("--nets", *NETS, "--data", place / "data", "--runs_dir", place / "runs", *OF_TRAINING)
+    assert ran("compare", *words) == 0
+    out, err = capsys.readouterr()
+    assert f"resnet, seed 0: {run_of(place)} is there already" in out
+    assert [line for line in err.splitlines() if "passed over" in line] == [
+        f"note: {place}/runs/resnet/002 is passed over: {place}/runs/resnet/002/vdl/link is a link, and a run may hold nothing "
+        f"but files and folders of its own: remove it if you trust the run"
+    ]
+
+
+def test_compared_runs_of_others_are_evaluated_where_the_user_says(place, capsys):
+    for net in NETS:
+        shutil.rmtree(run_of(place, net) / "eval")
+    assert compared(place) == 2
+    assert f"add --data {place / 'data'}" in capsys.readouterr().err
+    assert not list((place / "runs").glob("compare/*"))
+    assert compared(place, "--data", place / "data") == 0
+    assert "note: the page shows no photographs" not in capsys.readouterr().err
