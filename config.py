@@ -47,7 +47,7 @@ class Config:
     follow_links: bool = setting(
         False, "also use photographs outside the data folder if links or lists lead to them",
         group="data", part="data", affects="place",
-        scripts="train_val_split show_photographs train eval compare gradcam export", inherited_by="eval gradcam export")
+        scripts="train_val_split show_photographs train eval compare gradcam export", is_permission=True)
     lists_dir: Optional[str] = setting(
         None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
         metavar="FOLDER", default_text="the data folder",
@@ -428,7 +428,7 @@ class Config:
         changed = {}
         for item in settings_of(type(self), "train"):
             name, now, then = item.name, getattr(self, item.name), getattr(trained, item.name)
-            if item.metadata["belongs_to"] in self.given:
+            if item.metadata["belongs_to"] in self.given or item.metadata["is_permission"]:
                 changed[name] = now
             if name not in self.given or item.metadata["part"] == "run":  # the caller knows which run it is
                 continue

@@ -16,12 +16,14 @@ from data.data_sets import find_data, open_side
 from data.data_source import DataSource
 from data.lists import DataError
 from machine.device import select_device
-from messages.terminal import printable
+from messages.terminal import print_line, printable
 from networks import build_network
 from networks.classifier import Classifier
 from networks.summary import latencies, multiply_adds, parameter_counts
 from ops import fused
-from trained.run_folder import create_run
+from trained.known_data import permitted_source
+from trained.run_error import RunError
+from trained.run_folder import new_folder
 
 
 def compare_networks(config: Config) -> int:
@@ -38,14 +40,17 @@ def compare_networks(config: Config) -> int:
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
     if config.runs:
         groups, failures = group_runs([Path(run) for run in config.runs]), {}
-        source = None  # the data of each run
+        source = None  # the data of each run, where the user may have them read: see trained.known_data
+        if "data" in config.given:
+            source = permitted_source(load_config(Path(config.runs[0]) / "config.yaml"), config, Path(config.runs[0]))
+            source = find_data(source)
     else:
         if config.split == "test":  # now: training takes time
             digest_of_test_list([], find_data(config.data_source(), may_download="data" not in config.given))
         groups, failures, source = train_missing(config)
     runs = [run for group in groups.values() for run in group]
     check_comparable(runs)  # now: evaluating takes time
-    list_sha256 = digest_of_test_list(runs, source) if config.split == "test" else None
+    list_sha256 = digest_of_test_list(runs, source, config) if config.split == "test" else None
     evaluate_missing(groups, failures, source, config, list_sha256)
     runs = [run for group in groups.values() for run in group]
     if not runs:
@@ -55,29 +60,37 @@ def compare_networks(config: Config) -> int:
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
     notes += grown_runs(runs)
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
-    folder = create_run(config.runs_dir, "compare")
-    trained = load_config(runs[0] / "config.yaml")
-    photograph = photograph_reader(trained, source, config.follow_links, config.split)
-    could_test = config.split == "val" and has_test_list(source or trained.data_source())
-    print(write_comparison(folder, groups, costs, failures, notes, photograph, config.split, could_test), end="")
+    source = source or _source_to_show(runs[0], config)
+    photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split)
+    could_test = bool(source) and config.split == "val" and has_test_list(source)
+    with new_folder(config.runs_dir, "compare") as folder:
+        text = write_comparison(folder, groups, costs, failures, notes, photograph, config.split, could_test)
+    print(text, end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
 
 
-def photograph_reader(
-    trained: Config, source: Optional[DataSource], follow_links: bool = False, split: str = "val"
-) -> Callable[[str], Image.Image]:
+def _source_to_show(run, config):
+    """Where the photographs of ``run`` may be read for the page; None, and one line says why, where they may not."""
+    try:
+        return permitted_source(load_config(run / "config.yaml"), config, run)
+    except RunError as error:
+        print_line(f"note: the page shows no photographs: {printable(error)}")
+        return None
+
+
+def photograph_reader(trained: Config, source: Optional[DataSource], split: str = "val") -> Callable[[str], Image.Image]:
     """A function that reads a photograph of the list of ``split`` by its name; it raises DataError.
 
-    ``trained``: settings of one of the runs; ``source``: the current place of the photographs; None: as in the training.
+    ``trained``: settings of one of the runs; ``source``: the place of the photographs; None: none can be read.
     """
-    source = source or trained.data_source()
-    source = source._replace(follow_links=source.follow_links or follow_links)
+    places = {}
     try:
-        listed = open_side(source, split, trained.image_size)
-        places = {sample.name: place for place, sample in enumerate(listed.samples)}
+        if source:
+            listed = open_side(source, split, trained.image_size)
+            places = {sample.name: place for place, sample in enumerate(listed.samples)}
     except DataError:  # deleted since the training; a comparison of finished runs does not need the data
-        places = {}
+        pass
 
     def photograph(name):
         if name not in places:

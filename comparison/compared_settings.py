@@ -11,6 +11,7 @@ from weights.kernel_sizes import with_kernel_sizes
 USED_WITH_RUNS = {
     *names_of("compare", part="run"),
     *names_of("compare", part="evaluation"),
+    *names_of("compare", part="data", affects="place"),
     *names_of("compare eval", affects="speed"),
 }
 """The settings that have an effect with --runs, on finished runs."""

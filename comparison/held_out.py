@@ -5,23 +5,30 @@ from pathlib import Path
 from typing import Optional
 
 from comparison.run_groups import ComparisonError
-from config import load_config
+from config import Config, load_config
 from data.data_sets import open_side, open_test_set
 from data.data_source import DataSource
 from data.lists import DataError
 from evaluation.report import is_evaluated, read_metrics
+from trained.known_data import permitted_source
+from trained.run_error import RunError
 
 
-def digest_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = None) -> str:
+def digest_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = None, config: Optional[Config] = None) -> str:
     """SHA-256 of the test list of ``runs``, or of ``source``, the current place of the photographs of all of them.
 
-    Without ``source``, where the list of a run cannot be read any more, that of an earlier evaluation counts. Raises DataError
-    where there is no usable list, ComparisonError where the runs have different ones, FormatError.
+    Without ``source``, where the list of a run cannot be read any more, or may not with the settings ``config``, that of an
+    earlier evaluation counts. Raises DataError or RunError where there is no usable list, ComparisonError where the runs have
+    different ones, FormatError.
     """
     if source:
         return open_test_set(source, image_size=1).digest()
-    sources = {run: load_config(run / "config.yaml").data_source() for run in runs}
-    found = {place: _digest(place, [run for run in runs if sources[run] == place]) for place in set(sources.values())}
+    trained = {run: load_config(run / "config.yaml") for run in runs}
+    sources = {run: settings.data_source() for run, settings in trained.items()}
+    found = {}
+    for place in set(sources.values()):
+        own = [run for run in runs if sources[run] == place]
+        found[place] = _digest(trained[own[0]], config or Config(), own)
     first = runs[0]
     for run in runs:
         if found[sources[run]] != found[sources[first]]:
@@ -29,10 +36,10 @@ def digest_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = Non
     return found[sources[first]]
 
 
-def _digest(source, runs):
+def _digest(trained, config, runs):
     try:
-        return open_test_set(source, image_size=1).digest()
-    except DataError:  # deleted since the evaluation; a comparison of finished runs does not need the data
+        return open_test_set(permitted_source(trained, config, runs[0]), image_size=1).digest()
+    except (DataError, RunError):  # deleted since the evaluation; a comparison of finished runs does not need the data
         recorded = {read_metrics(run, "test").get("list_sha256") if is_evaluated(run, "test") else None for run in runs}
         if len(recorded) > 1 or None in recorded:
             raise

@@ -10,6 +10,7 @@ from PIL import Image
 from comparison.verdict import shown, used_columns
 from data.lists import DataError
 from machine.whole_file import write_text
+from messages.terminal import printable
 from plots.embedded import data_uri, encoded
 
 MAX_SIDE = 112  # pixels of a small photograph
@@ -42,10 +43,10 @@ def write_page(
     )
     columns = used_columns(rows)
     page = templates.get_template("page.html").render(
-        summary=summary,
+        summary=printable(summary),
         headings=[heading for _, heading in columns],
-        rows=[[(_sort_value(row[key]), shown(key, row[key])) for key, _ in columns] for row in rows],
-        notes=notes,
+        rows=[[(_sort_value(row[key]), printable(shown(key, row[key]))) for key, _ in columns] for row in rows],
+        notes=[printable(note) for note in notes],
         kind=kind,
         pictures=[(description, encoded((folder / name).read_bytes(), "png")) for name, description in PICTURES],
         shown=MAX_SHOWN,
@@ -65,7 +66,7 @@ def _sort_value(value):
 def _kinds(right, wrong, names, photograph):
     """[("alone right on" or "alone wrong on", number of photographs, [(name, thumbnail as a data URI or None), ...]), ...]"""
     return [
-        (what, len(indices), [(names[index], _thumbnail(names[index], photograph)) for index in indices[:MAX_SHOWN]])
+        (what, len(indices), [(printable(names[index]), _thumbnail(names[index], photograph)) for index in indices[:MAX_SHOWN]])
         for indices, what in ((right, "alone right on"), (wrong, "alone wrong on"))
     ]
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from comparison.compared_settings import learned
-from config import Config, load_config
-from machine.regular_file import open_regular
+from config import Config, config_of_checkpoint, load_config, names_of
 from messages.user_error import UserError
-from trained.result import read_result
-
-MAX_BYTES = 2**26  # of classes.txt
+from trained.checkpoint import read_header
+from trained.class_list import as_written, read_classes
+from trained.result import read_result, read_whole_result
+from trained.run_folder import check_plain
 
 
 class ComparisonError(UserError):
@@ -18,8 +18,11 @@ class ComparisonError(UserError):
 def group_runs(runs: list[Path]) -> dict[str, list[Path]]:
     """{name: runs}: runs that differ only in the seed form one group; all others are a group each, named by their number.
 
-    Raises ComparisonError where there is only one group or a run occurs twice, ConfigError where settings cannot be read.
+    Raises ComparisonError where there is only one group or a run occurs twice, ConfigError where settings cannot be read,
+    RunError where a folder holds links.
     """
+    for run in runs:
+        check_plain(run)
     if len({run.resolve() for run in runs}) < len(runs):
         raise ComparisonError(f"a run is given twice: {', '.join(map(str, runs))}")
     groups: dict[str, list[tuple[Path, Config]]] = {}
@@ -41,8 +44,11 @@ def group_runs(runs: list[Path]) -> dict[str, list[Path]]:
 
 
 def check_comparable(runs: list[Path]) -> None:
-    """Raise ComparisonError unless all runs have finished and had the same lists, classes and image size."""
-    results = {run: read_result(run) for run in runs}
+    """Raise ComparisonError unless all runs have finished and had the same lists, classes and image size.
+
+    Raises RunError, CheckpointError or ConfigError where a file of a run is damaged or contradicts another.
+    """
+    results = {run: read_whole_result(run) for run in runs}
     for run, result in results.items():
         if result.get("status") != "finished":
             raise ComparisonError(f"{run} is {result.get('status', 'no finished run')}: only finished runs are compared")
@@ -63,14 +69,22 @@ def check_comparable(runs: list[Path]) -> None:
 
 
 def read_classes_of(run: Path) -> list[str]:
-    """The class names of a run, in order; raises ComparisonError, OSError."""
-    path = run / "classes.txt"
-    with open_regular(path, MAX_BYTES) as file:
-        content = file.read()
-    try:
-        return content.decode("utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError:
-        raise ComparisonError(f"{path} is not UTF-8: restore a copy, or train again") from None
+    """The class names of a run, in order; raises RunError, CheckpointError, ConfigError, and ComparisonError where the run's
+    files disagree on them or on its network."""
+    names, checkpoint = read_classes(run), run / "best.safetensors"
+    if not checkpoint.exists():
+        return names
+    header = read_header(checkpoint)
+    if names != [as_written(name) for name in header["classes"]]:
+        raise ComparisonError(f"{run / 'classes.txt'} names other classes than {checkpoint}: restore a copy, or train again")
+    written, trained = load_config(run / "config.yaml"), config_of_checkpoint(header, checkpoint)
+    for name in ("net", *names_of(part="network")):
+        if getattr(written, name) != getattr(trained, name):
+            raise ComparisonError(
+                f"{run / 'config.yaml'} has {name} = {getattr(written, name)!r}, {checkpoint} {getattr(trained, name)!r}: "
+                f"restore a copy, or train again"
+            )
+    return names
 
 
 def grown_runs(runs: list[Path]) -> list[str]:

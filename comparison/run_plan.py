@@ -16,8 +16,11 @@ from config import Config, names_of
 from data.data_sets import digests, find_data
 from data.data_source import DataSource
 from evaluation.report import is_evaluated
+from messages.terminal import print_line, printable
 from networks import check_layout
 from trained.result import read_result
+from trained.run_error import RunError
+from trained.run_folder import check_plain, runs_of
 from weights.weight_files import digest_of
 
 
@@ -77,7 +80,12 @@ def find_run(
     runs that were started with fewer epochs, because their learning rate followed another schedule, and runs that diverged.
     Raises FormatError.
     """
-    for run in sorted(Path(runs_dir, net).glob("[0-9]*"), key=lambda entry: entry.name.zfill(9), reverse=True):
+    for run in runs_of(runs_dir, net):
+        try:
+            check_plain(run)
+        except RunError as error:
+            _say_once(f"note: {printable(run)} is passed over: {printable(error)}")
+            continue
         result = read_result(run)
         if result.get("status") not in statuses or result.get("list_sha256") != lists or result.get("diverged"):
             continue
@@ -86,6 +94,11 @@ def find_run(
         if has_settings(run, chosen):
             return run
     return None
+
+
+@functools.cache
+def _say_once(line):
+    print_line(line)
 
 
 def run_training(values: dict[str, Any], *arguments: object) -> None:
@@ -127,7 +140,10 @@ def evaluate_missing(
     machine = {name: value for name, value in machine_settings(config).items() if name in names_of("eval", affects="speed")}
     flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
     flags += ["--split", config.split]
-    if source:
+    if source is None:
+        flags += ["--follow_links"] if config.follow_links and "follow_links" in config.given else []
+        flags += ["--lists_dir", config.lists_dir] if "lists_dir" in config.given else []
+    else:
         flags += ["--data", source.data, "--follow_links" if source.follow_links else "--no-follow_links"]
         flags += ["--lists_dir", source.lists_dir] if source.lists_dir is not None else []
     for name, runs in list(groups.items()):

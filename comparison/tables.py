@@ -1,6 +1,5 @@
 """The files of a comparison: tables, pictures, the verdict, a page."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Callable
@@ -20,9 +19,10 @@ from comparison.verdict import (
     verdict,
 )
 from data.class_balance import is_unbalanced
-from evaluation.report import read_correct, read_metrics
+from evaluation.report import read_correct, read_evaluation
 from evaluation.scores import balanced_accuracy
-from machine.whole_file import write_csv, write_text
+from machine.whole_file import write_csv, write_json, write_text
+from messages.markdown import in_markdown
 from plots.figures import draw_comparison, draw_tradeoff
 from trained.history import read_history
 from trained.result import read_result
@@ -51,6 +51,8 @@ def write_comparison(
     runs = {name: [_read(run, split) for run in group] for name, group in groups.items()}
     for name, group in runs.items():
         for run, answers in zip(group, correct[name]):
+            # What the verdict is made of: table and verdict cannot disagree
+            run["acc"], run["photographs"] = float(answers.mean()), len(answers)
             run["balanced_acc"] = balanced_accuracy(answers, labels) if unbalanced else None
     reasons = {name: "; ".join(why) for name, why in failures.items()}
     rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
@@ -64,7 +66,7 @@ def write_comparison(
     histories = [(name, [run["history"] for run in runs[name]]) for name in groups]
     draw_comparison(histories, folder / "comparison.png", unbalanced)
     draw_tradeoff([row for row in rows if row["accuracy"] is not None], folder / "tradeoff.png", NAMES[split])
-    lines = [markdown_table(rows), summary, *(f"Note: {note}" for note in notes)]
+    lines = [markdown_table(rows), in_markdown(summary), *(f"Note: {in_markdown(note)}" for note in notes)]
     text = "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
     write_text(folder / "table.md", text)
     flat = [[" ".join(map(str, v)) if isinstance(v := row[key], list) else v for key, _ in COLUMNS] for row in rows]
@@ -80,13 +82,13 @@ def write_comparison(
         "verdict": summary,
         "notes": notes,
     }
-    write_text(folder / "table.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / "table.json", found)
     write_page(folder, rows, summary, notes, _alone(correct), names, photograph, NAMES[split])
     return text
 
 
 def _read(run, split):
-    return {"metrics": read_metrics(run, split), "result": read_result(run), "history": read_history(run)}
+    return {"metrics": read_evaluation(run, split)[0], "result": read_result(run), "history": read_history(run)}
 
 
 def _correct(groups, split):

@@ -8,6 +8,7 @@ import numpy as np
 
 from comparison.significance import CONFIDENCE, Difference, holm, paired_difference
 from evaluation.scores import wilson_interval
+from messages.markdown import in_markdown
 from messages.quoting import named
 
 NAMES = {"val": "validation", "test": "test"}
@@ -38,14 +39,15 @@ COLUMNS = (
 def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], note: str = "") -> dict[str, Any]:
     """The row of one network, with the keys of COLUMNS.
 
-    ``runs``: its evaluated runs, one a seed, each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of
-    trained.result.read_result), "history" and "balanced_acc" (None where classes are balanced: it would say what the accuracy
-    says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval of the accuracy is Wilson's for the photographs
-    alone, at the mean of the seeds; the calibration error is that after the temperature, where a run has one.
+    ``runs``: its evaluated runs, one a seed, each a dict with "acc" and "photographs" (of its predictions), "metrics" (of
+    evaluation.report.read_metrics), "result" (of trained.result.read_result), "history" and "balanced_acc" (None where classes
+    are balanced: it would say what the accuracy says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval
+    of the accuracy is Wilson's for the photographs alone, at the mean of the seeds; the calibration error is that after the
+    temperature, where a run has one.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}
-    accuracies, balanced = [run["metrics"]["acc"] for run in runs], [run["balanced_acc"] for run in runs]
+    accuracies, balanced = [run["acc"] for run in runs], [run["balanced_acc"] for run in runs]
 
     def mean(values):
         values = list(values)
@@ -58,7 +60,7 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
         "network": name,
         "seeds": len(runs),
         "accuracy": mean(accuracies),
-        "accuracy_interval": _interval(mean(accuracies), runs[0]["metrics"].get("photographs")),
+        "accuracy_interval": _interval(mean(accuracies), runs[0]["photographs"]),
         "accuracy_sd": deviation(accuracies),
         "accuracy_of_seeds": accuracies,
         "balanced_accuracy": mean(balanced),
@@ -184,9 +186,13 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table in Markdown, without the columns for which no row has a value."""
     used = used_columns(rows)
     lines = ["| " + " | ".join(heading for _, heading in used) + " |", "|" + "---|" * len(used)]
-    cells = [[shown(key, row[key]).replace("|", "\\|").replace("\n", " ") for key, _ in used] for row in rows]
+    cells = [[_cell(shown(key, row[key])) for key, _ in used] for row in rows]
     lines += ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text):
+    return text if text == "-" else in_markdown(text)
 
 
 def shown(key: str, value: Any) -> str:

@@ -22,6 +22,7 @@ from data.photograph_formats import may_be_photograph
 from data.split_record import RECORD, REPORT
 from messages.quoting import named, quoted
 from messages.reason import reason_of
+from messages.spreadsheet import restored
 
 WRITTEN = frozenset({*LISTS, *PADDLEX_FILES, RECORD, REPORT})
 DELIMITERS = ("\t", ",", ";")
@@ -224,7 +225,7 @@ def _parsed(path, lines, delimiter):
     try:
         for values in reader:
             if any(value.strip() for value in values):
-                rows.append(Row(reader.line_num, [value.strip() for value in values]))
+                rows.append(Row(reader.line_num, [restored(value.strip()) for value in values]))
     except csv.Error as error:
         raise SplitError(f"{path} line {reader.line_num} cannot be read as CSV: {error}") from None
     return rows

@@ -2,11 +2,10 @@
 predictions.csv, and strangers.csv if strangers were shown."""
 
 import csv
-import io
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -16,16 +15,17 @@ from evaluation.confidence import Calibration, draw_calibration
 from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per_class, top_k_accuracy, wilson_interval
 from evaluation.strangers import FILE as STRANGERS_FILE
 from evaluation.strangers import Strangers, outcome_of, write_strangers
-from machine.regular_file import open_regular
-from machine.whole_file import write_csv, write_text
+from machine.whole_file import write_csv, write_json
 from messages.reason import reason_of
 from messages.user_error import UserError
 from plots.confusion import draw_confusion
 from settings.format_number import FormatError
 from trained.calibration import confidences_of, is_temperature
+from trained.csv_file import check_cell, read_rows
 from trained.json_file import read_values
 from trained.result import read_result
-from trained.rules import is_count, is_dict, is_digest, is_flag, is_number, is_pair_of_shares, is_positive_or_zero, is_text
+from trained.rules import is_count, is_digest, is_flag, is_number, is_pair_of_shares, is_share, is_text
+from trained.run_folder import folder_in
 
 FORMAT = 2
 """Of metrics.json. 1: without a number; 2: with ``format``."""
@@ -35,15 +35,14 @@ PICTURES = ("confusion_matrix.png", "reliability.png")
 MAX_BYTES = 2**31  # of predictions.csv: ten million photographs
 RULES: dict[str, Callable[[Any], bool]] = {
     "loss": is_number,
-    "acc": is_number,
+    "acc": is_share,
     "acc_interval": is_pair_of_shares,
-    "acc_top5": is_number,
+    "acc_top5": is_share,
     "temperature": is_temperature,
-    "calibration_error": is_positive_or_zero,
-    "calibration_error_after": is_positive_or_zero,
-    "calibration_error_by_chance": is_positive_or_zero,
+    "calibration_error": is_share,
+    "calibration_error_after": is_share,
+    "calibration_error_by_chance": is_share,
     "cross_fitted": is_flag,
-    "strangers": is_dict,
     "photographs": is_count,
     "list": is_text,
     "list_sha256": is_digest,
@@ -51,6 +50,7 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "same_list_as_in_training": is_flag,
 }
 """The entries of metrics.json that are read back. A new one is one line here; readers use ``get``, as older files lack it."""
+ROUNDING = 1e-6  # of an accuracy in float32
 NEEDED_METRICS = ("loss", "acc", "epoch", "same_list_as_in_training")  # files of every format have them
 
 
@@ -99,8 +99,7 @@ def write_evaluation(
         metrics["strangers"] = outcome_of(strangers, confidences)
     metrics.update(per_class=figures, photographs=len(labels), split=split, list=dataset.source, list_sha256=dataset.digest())
     metrics.update(epoch=epoch, same_list_as_in_training=same_list)
-    folder = run / FOLDERS[split]
-    folder.mkdir(exist_ok=True)
+    folder = folder_in(run, FOLDERS[split])
     for name in ("metrics.json", STRANGERS_FILE, *PICTURES):
         (folder / name).unlink(missing_ok=True)
     write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r.tolist()] for n, r in zip(classes, matrix)))
@@ -114,7 +113,7 @@ def write_evaluation(
     title = f"{net}: accuracy {acc:.4f}{beside} on {len(labels)} {kind}"
     if strangers:
         write_strangers(folder, strangers)
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / "metrics.json", metrics)
     draw_confusion(matrix, classes, folder / PICTURES[0], title)
     draw_calibration(calibration, folder / PICTURES[1], f"{net}: confidence on {len(labels)} {kind}")
     return folder, metrics
@@ -123,20 +122,76 @@ def write_evaluation(
 def read_metrics(run: Path, split: str = "val") -> dict[str, Any]:
     """The entries of a run's metrics.json for ``split`` that RULES names; all but NEEDED_METRICS may be missing.
 
-    Raises EvaluationError where the file cannot be used, FormatError where a newer version of the toolkit wrote it.
+    Raises EvaluationError where the file or a value cannot be used, FormatError where a newer version of the toolkit wrote it.
     """
     path = Path(run) / FOLDERS[split] / "metrics.json"
     try:
-        metrics = read_values(path, RULES, FORMAT)
+        metrics, faults = read_values(path, RULES, FORMAT)
     except FormatError:
         raise
     except (OSError, ValueError) as error:
         reason = reason_of(error, path)
         raise EvaluationError(f"{path} cannot be read: {reason}; {_command(run, split)} writes it anew") from None
+    if faults:
+        raise EvaluationError(f"{path} has {faults[0]}, which no evaluation writes; {_command(run, split)} writes it anew")
     missing = [name for name in NEEDED_METRICS if name not in metrics]
     if missing:
-        raise EvaluationError(f"{path} has no usable {' and no usable '.join(missing)}: {_command(run, split)} writes it anew")
+        raise EvaluationError(f"{path} has no {' and no '.join(missing)}: {_command(run, split)} writes it anew")
     return metrics
+
+
+class Predictions(NamedTuple):
+    """Of an evaluation: ``paths`` of the photographs, ``labels``, names of their classes, ``correct``, bool [photographs]."""
+
+    paths: list[str]
+    labels: list[str]
+    correct: np.ndarray
+
+
+def read_predictions(run: Path, split: str = "val") -> Predictions:
+    """The predictions.csv of a run's evaluation on ``split``. Raises EvaluationError."""
+    path = Path(run) / FOLDERS[split] / "predictions.csv"
+    paths, labels, correct = [], [], []
+    try:
+        for line, row in read_rows(path, ("path", "label", "prediction"), MAX_BYTES):
+            for column in ("path", "label", "prediction"):
+                check_cell(bool(row[column].strip()), line, column, row[column], "a name")
+            confidence = row.get("confidence", "0")
+            check_cell(_is_share(confidence), line, "confidence", confidence, "a number from 0 to 1")
+            paths.append(row["path"])
+            labels.append(sys.intern(row["label"]))
+            correct.append(row["label"] == row["prediction"])
+        if not paths:
+            raise ValueError("it names no photographs")
+    except (OSError, ValueError, csv.Error) as error:
+        reason = reason_of(error, path)
+        raise EvaluationError(f"{path} cannot be read: {reason}; {_command(run, split)} writes it anew") from None
+    return Predictions(paths, labels, np.array(correct))
+
+
+def _is_share(text):
+    try:
+        return is_share(float(text))
+    except ValueError:
+        return False
+
+
+def read_evaluation(run: Path, split: str = "val") -> tuple[dict[str, Any], Predictions]:
+    """What ``read_metrics`` and ``read_predictions`` return; raises as they do, and EvaluationError where they disagree."""
+    metrics, predictions = read_metrics(run, split), read_predictions(run, split)
+    found, place = float(predictions.correct.mean()), Path(run) / FOLDERS[split]
+    if abs(metrics["acc"] - found) > ROUNDING:
+        raise EvaluationError(
+            f"{place / 'metrics.json'} has acc = {metrics['acc']:g}, and predictions.csv beside it comes to {found:g}: "
+            f"{_command(run, split)} writes both anew"
+        )
+    count = metrics.get("photographs", len(predictions.paths))
+    if count != len(predictions.paths):
+        raise EvaluationError(
+            f"{place / 'metrics.json'} has {count:,} photographs, predictions.csv beside it {len(predictions.paths):,}: "
+            f"{_command(run, split)} writes both anew"
+        )
+    return metrics, predictions
 
 
 def is_evaluated(run: Path, split: str = "val", list_sha256: Optional[str] = None) -> bool:
@@ -146,7 +201,7 @@ def is_evaluated(run: Path, split: str = "val", list_sha256: Optional[str] = Non
     """
     best = read_result(run).get("best")
     try:
-        metrics = read_metrics(run, split)
+        metrics, _ = read_evaluation(run, split)
     except EvaluationError:
         return False
     same_list = metrics["same_list_as_in_training"] and list_sha256 in (None, metrics.get("list_sha256"))
@@ -159,27 +214,14 @@ def read_correct(runs: Sequence[Path], split: str = "val") -> tuple[list[str], l
     (paths of the photographs, names of their classes, bool [runs, photographs]). Raises EvaluationError unless all runs were
     evaluated on the same photographs in the same order, with the same classes.
     """
-    paths: list[str] = []
-    labels: list[str] = []
-    correct: list[list[bool]] = []
-    for run in runs:
-        path = Path(run) / FOLDERS[split] / "predictions.csv"
-        try:
-            with open_regular(path, MAX_BYTES) as file:
-                rows = list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
-            if rows and not {"path", "label", "prediction"} <= rows[0].keys():
-                raise ValueError("it has no columns path, label and prediction")
-            own, own_labels = [row["path"] for row in rows], [row["label"] for row in rows]
-            correct.append([row["label"] == row["prediction"] for row in rows])
-        except (OSError, ValueError, csv.Error) as error:
-            reason = reason_of(error, path)
-            raise EvaluationError(f"{path} cannot be read: {reason}; {_command(run, split)} writes it anew") from None
-        if len(correct) > 1 and (paths, labels) != (own, own_labels):
+    found = [read_predictions(run, split) for run in runs]
+    for run, own in zip(runs, found):
+        if (own.paths, own.labels) != (found[0].paths, found[0].labels):
+            path = Path(run) / FOLDERS[split] / "predictions.csv"
             raise EvaluationError(
                 f"{path} has other photographs than {runs[0]}, or in another order, or of other classes: evaluate both again"
             )
-        paths, labels = own, own_labels
-    return paths, labels, np.array(correct)
+    return found[0].paths, found[0].labels, np.array([own.correct for own in found])
 
 
 def _command(run, split):

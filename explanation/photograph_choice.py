@@ -17,6 +17,7 @@ from data.given_photographs import photographs_in
 from data.lists import DataError
 from messages.quoting import named
 from messages.terminal import print_line, printable
+from trained.run_error import RunError
 from trained.trained_run import TrainedRun, names_lists
 
 MAX_REASONS = 3  # that one line gives
@@ -72,12 +73,20 @@ def given_photographs(config: Config, runs: list[TrainedRun]) -> list[Photograph
     if len(drawn) < len(paths):
         print(f"{len(drawn)} of {len(paths)} photographs, drawn at random: --sample takes more")
     names = {name for run in runs for name in run.classes}
-    known = true_classes(runs[0].source(config), names)
+    try:
+        known = true_classes(runs[0].source(config), names)
+    except RunError as error:
+        print_line(f"note: true classes are not known: {printable(error)}")
+        known = _unknown
 
     def read(path, run):
         return runs[run].read_photograph(path)
 
     return [Photograph(str(path), known(path), functools.partial(read, path)) for path in drawn]
+
+
+def _unknown(path):
+    return None
 
 
 def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Path]], Optional[str]]:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +17,8 @@ from evaluation.scores import wilson_interval
 from exported.equality import BATCHES, TOLERANCE, Difference
 from exported.onnx_model import PACKAGES
 from machine.regular_file import sha256_of
-from machine.whole_file import write_text
+from machine.whole_file import write_json, write_text
+from messages.markdown import in_markdown
 from networks.summary import parameter_counts
 from trained.result import read_result
 from trained.trained_run import TrainedRun
@@ -63,7 +63,7 @@ def write_model_card(run: TrainedRun, folder: Path, checks: Mapping[str, Differe
     this machine are left out: the card leaves it.
     """
     card = _card(run, folder, checks, licence)
-    write_text(folder / "model_card.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / "model_card.json", card)
     write_text(folder / "model_card.md", _as_markdown(card))
 
 
@@ -146,7 +146,7 @@ def _as_markdown(card):
         "|---|---|",
         f"| network | {network['name']}, {network['learnable_parameters']:,} learnable parameters, epoch {network['epoch']} |",
         *[f"| {side} | {text} |" for side, text in _accuracies(card)],
-        f"| data | {_cell(training['data'])}{f' ({counts})' if counts else ''} |",
+        f"| data | {in_markdown(training['data'])}{f' ({counts})' if counts else ''} |",
         f"| input | `{card['input']['name']}`: {card['input']['type']} {_shape(card['input'])}, RGB, 0 to 255 |",
         f"| preparation | {preparation['text']} |",
         f"| inside the network | pixels / 255, minus {mean}, over {std} |",
@@ -154,7 +154,7 @@ def _as_markdown(card):
         f"| temperature | {card['temperature']:.4g}{' (none fitted)' if card['temperature'] == 1 else ''} |",
         f"| trained with | {_listed(versions['trained_with'])} |",
         f"| exported with | {_listed(versions['exported_with'])} |",
-        f"| licence of the network | {_cell(card['licence']['network'] or 'not stated: ask those who trained it')} |",
+        f"| licence of the network | {in_markdown(card['licence']['network'] or 'not stated: ask those who trained it')} |",
         f"| licence of the program that made it | {card['licence']['toolkit']} |",
         "",
         "## Equal to the trained network",
@@ -165,7 +165,7 @@ def _as_markdown(card):
         "",
         "## Classes",
         "",
-        *[f"{label}. {_cell(name)}" for label, name in enumerate(card["classes"])],
+        *[f"{label}. {in_markdown(name)}" for label, name in enumerate(card["classes"])],
     ]
     return "\n".join(lines) + "\n"
 
@@ -190,10 +190,4 @@ def _shape(value):
 
 
 def _listed(versions):
-    return ", ".join(f"{_cell(name)} {_cell(version)}" for name, version in versions.items()) or "unknown"
-
-
-def _cell(text):
-    """Text from a stranger as plain text in Markdown, on one line."""
-    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
-    return re.sub(r"([\\`*_{}\[\]<>#|&!~])", r"\\\1", plain)
+    return ", ".join(f"{in_markdown(name)} {in_markdown(version)}" for name, version in versions.items()) or "unknown"

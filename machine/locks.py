@@ -78,7 +78,9 @@ def claim(path: os.PathLike[str]) -> AbstractContextManager[Any]:
             return filelock.FileLock(path).acquire(timeout=0)
         except filelock.Timeout:
             raise ClaimedError from None
-    file = open(path, "a+")  # noqa: SIM115
+    # Neither a link nor a pipe: the file may lie in a stranger's run folder
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    file = open(path, "r+", opener=lambda name, _: os.open(name, flags, 0o666))  # noqa: SIM115
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

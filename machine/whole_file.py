@@ -1,13 +1,18 @@
-"""Writes files that appear whole or not at all."""
+"""Writes files that appear whole or not at all, and follows no link: one in the place of a file is replaced itself."""
 
 import contextlib
 import csv
 import errno
+import itertools
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TextIO, Union
+
+from messages.spreadsheet import defused
 
 PREFIX = ".unfinished-"
 
@@ -27,9 +32,10 @@ def whole_file(path: Union[str, os.PathLike[str]]) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
-        with open(name, "rb+") as written:
+        with open(name, "rb+", opener=without_links) as written:
+            if hasattr(os, "fchmod"):  # the mode of mkstemp would hide results from the user's group; not on Windows
+                os.fchmod(written.fileno(), 0o666 & ~_umask())
             os.fsync(written.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # the mode of mkstemp would hide results from the user's group
         os.replace(name, path)
         _sync_folder(path.parent)
     except BaseException as error:
@@ -45,22 +51,47 @@ def write_text(path: Union[str, os.PathLike[str]], text: str) -> None:
 
     Raises OSError.
     """
-    with whole_file(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    with whole_file(path) as temporary, open(temporary, "wb", opener=without_links) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Union[str, os.PathLike[str]], value: Any) -> None:
+    """Write ``value`` as JSON, whole or not at all; NaN and infinity, which JSON does not know, become null. Raises OSError."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: Union[str, os.PathLike[str]], header: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table as UTF-8 CSV, whole or not at all; numbers with all their digits, surrogates escaped. Raises OSError."""
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    """Write a table as UTF-8 CSV, whole or not at all; numbers with all their digits, surrogates escaped, formulas defused: see
+    messages.spreadsheet. Raises OSError."""
+    with whole_file(path) as temporary, for_text(temporary) as file:
         writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+        for row in itertools.chain([header], rows):
+            writer.writerow(map(defused, row))
+
+
+def for_text(path: Union[str, os.PathLike[str]]) -> TextIO:
+    """Open the file ``path`` to write text as write_csv does, in parts; raises OSError where it is a link."""
+    return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=without_links)
+
+
+def without_links(path: str, flags: int) -> int:
+    """An opener for ``open``, which raises OSError where the file is a link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def remove_unfinished(folder: Union[str, os.PathLike[str]]) -> None:
     """Remove the temporary files that killed processes left in ``folder``; no process may be writing there."""
     for left in Path(folder).glob(f"{PREFIX}*"):
         left.unlink()
+
+
+def _finite(value):
+    """``value``, of dicts, lists, text and numbers, with None for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _sync_folder(folder):

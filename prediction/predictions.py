@@ -17,8 +17,9 @@ import numpy as np
 
 from machine.locks import ClaimedError, claim
 from machine.regular_file import open_regular
-from machine.whole_file import whole_file
+from machine.whole_file import for_text, whole_file
 from messages.quoting import named
+from messages.spreadsheet import defused
 from messages.user_error import UserError
 
 SUFFIXES = {"csv": ".csv", "json": ".json", "jsonl": ".jsonl"}
@@ -156,7 +157,7 @@ class Journal:
     def write(self, form: str, top: int) -> None:
         """Write the output in the format ``form``, with ``top`` classes for each photograph."""
         with_unsure = self.origin["unsure_below"] is not None
-        with whole_file(self.output) as temporary, _for_text(temporary) as file:
+        with whole_file(self.output) as temporary, for_text(temporary) as file:
             WRITERS[form](file, self.records(), top, with_unsure)
 
     def remove(self) -> None:
@@ -166,10 +167,6 @@ class Journal:
     def _write(self, values):
         self._file.write(b"".join(json.dumps(value).encode("ascii") + b"\n" for value in values))
         self._file.flush()
-
-
-def _for_text(path):
-    return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _parsed(line):
@@ -186,7 +183,8 @@ def _write_csv(file, records, top, with_unsure):
     for record in records:
         cells = [cell for name, value in record.classes for cell in (name, f"{value:.{DIGITS}f}")]
         cells += [""] * (2 * top - len(cells))
-        writer.writerow([record.path, *cells, *([_flag(record.unsure)] if with_unsure else []), record.reason])
+        row = [record.path, *cells, *([_flag(record.unsure)] if with_unsure else []), record.reason]
+        writer.writerow(map(defused, row))
 
 
 def _flag(value):
@@ -219,7 +217,7 @@ def plain_record(record: Prediction, with_unsure: bool) -> dict[str, Any]:
 
 
 def _json(record, with_unsure):
-    return json.dumps(plain_record(record, with_unsure), ensure_ascii=False)
+    return json.dumps(plain_record(record, with_unsure), ensure_ascii=False, allow_nan=False)
 
 
 WRITERS = {"csv": _write_csv, "json": _write_json, "jsonl": _write_jsonl}

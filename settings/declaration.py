@@ -32,6 +32,7 @@ class Rule:
     scripts: tuple[str, ...]  # scripts that read the setting
     inherited_by: tuple[str, ...] = ()  # scripts that take the value of the run they work on, unless the user gives one
     belongs_to: Optional[str] = None  # a setting: where the user gives that one, the value of a run does not fit with it
+    is_permission: bool = False  # it counts only where the user gives it now: a run may come from a stranger
     may_grow: bool = False  # --resume may raise it, although it affects the result
     no_limit: Any = None  # the value that counts as the highest
     before: Any = AS_DEFAULT  # the value in runs that were written before this setting existed

@@ -25,6 +25,7 @@ import gradcam
 import networks
 import train
 from config import parse_config
+from trained.known_data import note_places
 
 KEPT = Path(__file__).resolve().parent / "old_runs"
 FINISHED, OF_ANOTHER_NETWORK = Path("runs/resnet/001"), Path("runs/sa_resnet/001")
@@ -54,8 +55,12 @@ def run_script(script, *words) -> int:
 
 
 def lay_out(folder) -> None:
-    """Write ``data`` and ``runs`` into ``folder``: where they were, seen from there, when the runs were trained."""
+    """Write ``data`` and ``runs`` into ``folder``: where they were, seen from there, when the runs were trained.
+
+    As if this user had trained with that data since: the version that wrote the runs noted nothing.
+    """
     data = folder / "data"
+    note_places([str(data)])
     data.mkdir()
     for kept in (KEPT / "data").iterdir():
         # byte for byte, whatever ends a line in this checkout: checkpoints name the lists by their SHA-256

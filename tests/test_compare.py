@@ -413,6 +413,7 @@ def changed_copy(run, folder, **changes):
     write_result(copy, {**result, "list_sha256": lists, **changes.pop("result", {})})
     if "classes" in changes:
         (copy / "classes.txt").write_text(changes.pop("classes"))
+        (copy / "best.safetensors").unlink()  # which names the classes as well
     write_config(copy, {**load_config(copy / "config.yaml").as_dict(), **changes})
     return copy
 
@@ -451,7 +452,7 @@ def test_settings_of_a_training_are_refused_beside_finished_runs(capsys):
 
 def test_the_page_shows_photographs_of_an_archive_too(compared, tmp_path):
     archive = write_archive(tmp_path / "cifar-10-python.tar.gz", contents(per_batch=10))
-    photograph = photograph_reader(Config(dataset="cifar10", data=str(archive)), None)
+    photograph = photograph_reader(Config(), DataSource("cifar10", str(archive)))
     folder = compared / "runs" / "compare" / "001"
     for name in ("comparison.png", "tradeoff.png"):
         shutil.copy(folder / name, tmp_path / name)

@@ -57,7 +57,7 @@ def test_every_default_keeps_its_own_rule_and_type():
 def test_settings_are_asked_for_by_what_they_declare():
     assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "layout", "num_workers")
     assert names_of("train", affects="nothing") == ("summary", "resume", "save_every_steps")
-    assert names_of(inherited_by="gradcam") == ("data", "follow_links", "lists_dir")
+    assert names_of(inherited_by="gradcam") == ("data", "lists_dir")
     assert Config(rotation=5.0).part("normalization") == {"mean": Config().mean, "std": Config().std}
     assert Config(sa_groups=8, attention="none").network_options() == {"attention": "none", "sa_groups": 8}
     assert names_of() == tuple(Config().as_dict())

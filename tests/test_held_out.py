@@ -18,6 +18,7 @@ from comparison import run_plan
 from config import Config, parse_config
 from data.lists import list_digest, write_lists
 from plots import figures
+from trained.known_data import note_places
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 NETS = ("resnet", "se_resnet50")
@@ -77,8 +78,9 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def place(original, tmp_path):
-    """A copy of it whose runs name the copied photographs."""
+    """A copy of it whose runs name the copied photographs, as if they had been trained with them."""
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    note_places([str(tmp_path / "data"), str(tmp_path / "moved")])
     for run in tmp_path.glob("runs/*/001"):
         config = run / "config.yaml"
         if config.is_file():

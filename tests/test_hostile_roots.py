@@ -176,7 +176,7 @@ def test_a_listed_photograph_that_is_damaged_stops_a_script_and_gradcam_leaves_i
 # Links
 
 
-def test_follow_links_takes_what_lies_outside_and_travels_with_the_run(tmp_path, capsys):
+def test_follow_links_takes_what_lies_outside_and_is_asked_for_each_time(tmp_path, capsys):
     data = plain(tmp_path / "data")
     (data / "secret").symlink_to(outside(data))
     (data / "cat" / "more").symlink_to("..")  # a loop all the same
@@ -187,10 +187,10 @@ def test_follow_links_takes_what_lies_outside_and_travels_with_the_run(tmp_path,
     code, err = outcome(capsys, train.main, settings("train", data, *runs, *TINY))
     assert (code, "--follow_links" in err) == (2, True)
     assert train.main(settings("train", data, *runs, *TINY, "--follow_links")) == 0
-    assert eval_script.main(settings("eval", data, *runs)) == 0
-    assert gradcam.main(settings("gradcam", data, *runs)) == 0
-    code, err = outcome(capsys, eval_script.main, settings("eval", data, *runs, "--no-follow_links"))
-    assert (code, "--follow_links" in err) == (2, True)
+    for script, main in (("eval", eval_script.main), ("gradcam", gradcam.main)):
+        code, err = outcome(capsys, main, settings(script, data, *runs))
+        assert (code, "--follow_links" in err) == (2, True), "what a run was trained with permits nothing"
+        assert main(settings(script, data, *runs, "--follow_links")) == 0
 
 
 def test_no_escape_of_a_name_reaches_the_terminal_from_a_report(tmp_path, capsys):

@@ -83,3 +83,15 @@ def test_a_lock_is_waited_for_and_let_go_when_its_process_is_killed(tmp_path, st
     killed_at = time.time()
     first.kill()
     assert float(second.stdout.readline()) > killed_at
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows locks in another way")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_claim_follows_no_link(tmp_path, there):
+    outside = tmp_path / "outside"
+    if there:
+        outside.write_text("the user's")
+    (tmp_path / ".lock").symlink_to(outside)
+    with pytest.raises(OSError):
+        locks.claim(tmp_path / ".lock")
+    assert outside.exists() == there

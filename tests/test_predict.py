@@ -115,8 +115,8 @@ def test_it_agrees_with_eval_whatever_the_batch_and_the_workers(run, tmp_path):
 
 
 def test_paddle_inference_agrees_with_eval_to_a_hundred_thousandth(run, tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path / "cache"))
     assert eval_script.main(Config(run=str(run.folder), num_workers=0, given=frozenset({"run"}))) == 0
+    monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path / "cache"))
     with open(run.folder / "eval" / "predictions.csv", newline="") as file:
         expected = {row["path"]: (row["prediction"], float(row["confidence"])) for row in csv.DictReader(file)}
     data = run.folder.parents[2] / "data"

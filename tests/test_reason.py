@@ -99,12 +99,13 @@ READERS = {  # file: what reads it, given its folder
     "weights.pth": lambda folder: read_weights(folder / "weights.pth"),
 }
 DAMAGES = [
-    ("history.csv", b"epoch,val_acc\none,two\n", "expected a number in each of"),
+    ("history.csv", b"epoch,val_acc\none,two\n", "its first line does not name the column learning_rate once"),
     ("history.csv", b"\xff\xfe", "its byte 1 is not UTF-8; restore a copy"),
     ("metrics.json", b'{"loss": ', "it is not JSON in line 1, column 10; eval.py --run"),
     ("metrics.json", b"[]", "it holds no JSON object"),
     ("metrics.json", None, "No such file or directory; eval.py --run"),
-    ("predictions.csv", b"a,b\n1,2\n", "it has no columns path, label and prediction"),
+    ("predictions.csv", b"a,b\n1,2\n", "its first line does not name the column path once"),
+    ("predictions.csv", b"path,label,prediction\na,b\n", "line 2: 2 values in 3 columns; eval.py --run"),
     ("predictions.csv", b"path,label\n\xff", "its byte 12 is not UTF-8"),
     ("predictions.csv", None, "No such file or directory; eval.py --run"),
     ("config.yaml", b"net: [a\nb: }", "not YAML: expected ',' or ']', but got ':' in line 2, column 2"),

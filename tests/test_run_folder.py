@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from settings.format_number import FormatError
-from trained import history
+from trained import history, run_folder
 from trained.history import read_history, write_history
 from trained.result import read_result, write_result
-from trained.run_folder import RunError, create_run, newest_finished_run
+from trained.run_folder import RunError, check_plain, create_run, new_folder, newest_finished_run
 
 
 def test_runs_started_at_once_never_share_a_folder(tmp_path):
@@ -52,7 +52,10 @@ def test_a_history_of_every_format_is_read(tmp_path, monkeypatch):
     file = tmp_path / "history.csv"
     assert file.read_text().splitlines() == [",".join([*history.COLUMNS, "format"]), f"{','.join(map(str, ROW.values()))},2"]
     with_format = file.read_text()
-    for text in (with_format.replace(",format", "").replace(",2\n", "\n"), with_format.replace("format", "format,later")):
+    for text in (
+        with_format.replace(",format", "").replace(",2\n", "\n"),
+        with_format.replace("format", "format,later").replace(",2\n", ",2,x\n"),
+    ):
         file.write_text(text)
         assert read_history(tmp_path) == [ROW]
     monkeypatch.setattr(history, "COLUMNS", {**history.COLUMNS, "grad_norm": history.Column(default=None),
@@ -134,3 +137,32 @@ def test_newer_formats_are_refused_with_the_name_of_the_file(tmp_path):
         with pytest.raises(FormatError, match="format 99; this version of the toolkit reads up to 2: use a newer one") as error:
             read(tmp_path)
         assert str(error.value).startswith(f"{tmp_path / file}: ")
+
+
+def test_only_what_is_a_run_is_looked_through(tmp_path, monkeypatch):
+    """A user may name any folder by mistake, such as the home; and nobody's run holds ten thousand files."""
+    (tmp_path / "link").symlink_to("/")
+    check_plain(tmp_path)
+    check_plain(tmp_path / "missing")
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(RunError, match="link is a link, and a run may hold nothing but files and folders of its own"):
+        check_plain(tmp_path)
+    (tmp_path / "link").unlink()
+    (tmp_path / "export" / "paddle").mkdir(parents=True)
+    check_plain(tmp_path)
+    (tmp_path / "export" / "paddle" / "link").symlink_to("nowhere")
+    with pytest.raises(RunError, match=r"export/paddle/link is a link"):
+        check_plain(tmp_path)
+    monkeypatch.setattr(run_folder, "MAX_ENTRIES", 2)
+    with pytest.raises(RunError, match="holds more than 2 files"):
+        check_plain(tmp_path)
+
+
+def test_a_new_folder_goes_again_where_its_results_cannot_be_written(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path, "compare") as folder:  # noqa: PT012
+        (folder / "table.json").write_text("{}")
+        raise KeyboardInterrupt
+    assert not folder.exists()
+    with new_folder(tmp_path, "compare") as folder:
+        assert folder.name == "001"
+    assert folder.is_dir()

@@ -1,10 +1,12 @@
+import csv
 import json
 import os
 import stat
 
 import pytest
 
-from machine.whole_file import whole_file, write_text
+from machine.whole_file import whole_file, write_csv, write_json, write_text
+from messages.spreadsheet import restored
 
 
 def test_the_content_is_replaced_at_once_when_the_block_ends(tmp_path):
@@ -73,3 +75,37 @@ def test_text_is_written_as_utf_8_without_changing_line_ends(tmp_path, name):
 def test_a_name_that_is_no_utf_8_is_escaped_as_json_has_it(tmp_path):
     write_text(tmp_path / "file.json", json.dumps({"list": "caf\udce9"}, ensure_ascii=False))
     assert json.loads((tmp_path / "file.json").read_text(encoding="utf-8")) == {"list": "caf\udce9"}
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "outside").write_text("the user's")
+    (tmp_path / "table.json").symlink_to(tmp_path / "outside")
+    write_text(tmp_path / "table.json", "ours")
+    assert (tmp_path / "outside").read_text() == "the user's"
+    assert not (tmp_path / "table.json").is_symlink()
+
+
+def test_a_temporary_file_that_became_a_link_is_not_written(tmp_path):
+    (tmp_path / "outside").write_text("the user's")
+    before = (tmp_path / "outside").stat()
+    with pytest.raises(OSError), whole_file(tmp_path / "file") as temporary:  # noqa: PT012
+        temporary.unlink()
+        temporary.symlink_to(tmp_path / "outside")
+    assert (tmp_path / "outside").stat().st_mode == before.st_mode
+    assert not (tmp_path / "file").exists()
+
+
+def test_json_has_no_numbers_that_are_none(tmp_path):
+    write_json(tmp_path / "file.json", {"a": float("nan"), "b": [1.5, float("-inf"), (2, None)], "狗": {"c": 10**20}})
+    content = (tmp_path / "file.json").read_text(encoding="utf-8")
+    assert json.loads(content, parse_constant=pytest.fail) == {"a": None, "b": [1.5, None, [2, None]], "狗": {"c": 10**20}}
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", "\ta", "\ra", "'=a", "''@a", "'tis", "'", "", "a=b", "＝1"])
+def test_a_cell_that_a_spreadsheet_would_run_comes_back(tmp_path, name):
+    write_csv(tmp_path / "table.csv", ["name", "number"], [(name, -1.5)])
+    with open(tmp_path / "table.csv", encoding="utf-8", newline="") as file:
+        (cell, number) = list(csv.reader(file))[1]
+    assert cell[:1] not in {*"=+-@\t\r＝"} - {""}
+    assert number == "-1.5"
+    assert restored(cell) == name

@@ -30,6 +30,7 @@ from trained.weight_values import problem_of_values
 
 PathLike = Union[str, Path]
 OPTIMIZER_PREFIX = "optimizer/"
+MAX_HEADER = 2**26  # letters; the history of a hundred thousand epochs has fewer
 ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
 ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}
 """Optimiser -> Paddle's names of its accumulators. They are checked here, because Paddle sets missing ones to zero."""
@@ -141,7 +142,10 @@ def _read(path, take):
         raise CheckpointError(f"there is no checkpoint {path}")
     try:
         with safe_open(str(path), framework="np") as stored:
-            header = json.loads((stored.metadata() or {})["header"])
+            text = (stored.metadata() or {})["header"]
+            if len(text) > MAX_HEADER:
+                raise ValueError(f"its header has {len(text):,} letters, more than {MAX_HEADER:,}")
+            header = json.loads(text)
             taken = take(stored)
     except KeyError:
         raise CheckpointError(f"{path} has no header of this toolkit") from None

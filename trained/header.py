@@ -10,7 +10,17 @@ from messages.user_error import UserError
 from settings.format_number import check_format
 from trained import history
 from trained.calibration import HIGHEST, LOWEST, is_temperature
-from trained.rules import NEEDED, Rule, is_count, is_dict, is_number, is_pair_of_digests, is_positive_or_zero, is_text
+from trained.rules import (
+    NEEDED,
+    Rule,
+    is_class_list,
+    is_count,
+    is_dict,
+    is_dict_of_texts,
+    is_number,
+    is_pair_of_digests,
+    is_positive_or_zero,
+)
 
 FORMAT = 2
 """Of a checkpoint's header. 1: without a number, with the preparation of photographs; 2: with ``format``."""
@@ -97,16 +107,6 @@ def _remedy():
     return "It is damaged or from another program: use another copy, or train again"
 
 
-def _is_class_list(value):
-    return (
-        isinstance(value, list)
-        and 2 <= len(value) <= MAX_CLASSES
-        and all(map(is_text, value))
-        and len(set(value)) == len(value)
-        and not any("\n" in name or "\r" in name for name in value)
-    )
-
-
 def _is_history(value):
     return (
         isinstance(value, list)
@@ -161,12 +161,12 @@ def _of_position(fits, expected, default=NEEDED, fill=None):
 
 KEYS = {
     "config": Key(is_dict, "a dict of settings"),
-    "classes": Key(_is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names without line breaks"),
+    "classes": Key(is_class_list, f"a list of 2 to {MAX_CLASSES:,} distinct names without line breaks"),
     "epoch": Key(is_count, "a whole number, at least 0"),
-    "best": Key(history.is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss"),
+    "best": Key(history.is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss", fill=history.known_columns),
     "list_sha256": Key(is_pair_of_digests, "a dict of the SHA-256 of train and val"),
     "temperature": Key(_is_temperature, f"nothing, or a number from {LOWEST:g} to {HIGHEST:g}", default=None),
-    "versions": Key(is_dict, "a dict", default={}),
+    "versions": Key(is_dict_of_texts, "a dict of texts", default={}),
     "history": _of_position(
         _is_history, f"a list of dicts of numbers, one per epoch: {', '.join(history.COLUMNS)}", fill=_filled_history
     ),

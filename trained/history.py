@@ -1,15 +1,14 @@
 """The history of a run, one row per epoch: its columns, ``history.csv``, the best epoch."""
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
-from machine.regular_file import open_regular
 from machine.whole_file import write_csv
 from messages.reason import reason_of
 from settings.format_number import FormatError, check_format
+from trained.csv_file import check_cell, read_rows
 from trained.rules import NEEDED, is_count, is_number
 from trained.run_error import RunError
 
@@ -22,11 +21,12 @@ class Column(NamedTuple):
     """A column of the history.
 
     ``kind``: int or float. ``default``: the value for files older than the column, NEEDED if all files have the column. With
-    the default None, for "not known", the column may hold None.
+    the default None, for "not known", the column may hold None. ``above``: what every value is higher than.
     """
 
     kind: type = float
     default: object = NEEDED
+    above: float = float("-inf")
 
 
 COLUMNS = {
@@ -37,7 +37,7 @@ COLUMNS = {
     "val_loss": Column(),
     "val_acc": Column(),
     "seconds": Column(),
-    "images_per_second": Column(),
+    "images_per_second": Column(above=0.0),
     "train_balanced_acc": Column(default=None),
     "val_balanced_acc": Column(default=None),
 }
@@ -70,6 +70,11 @@ def is_best(value: object) -> bool:
     )
 
 
+def known_columns(row: Optional[Row]) -> Optional[Row]:
+    """``row``, if there is one, without what COLUMNS does not name."""
+    return row and {name: value for name, value in row.items() if name in COLUMNS}
+
+
 def filled_row(row: Row) -> Row:
     """``row`` with exactly COLUMNS, in their order, and defaults for missing ones; raises KeyError if there is no default."""
     return {name: row[name] if name in row or column.default is NEEDED else column.default for name, column in COLUMNS.items()}
@@ -81,15 +86,19 @@ def write_history(run: Path, rows: Iterable[Row]) -> None:
 
 
 def read_history(run: Path) -> list[Row]:
-    """The rows of ``history.csv``; ignores columns that COLUMNS does not name.
+    """The rows of ``history.csv``, of the epochs from 1 on; ignores columns that COLUMNS does not name.
 
     Raises RunError if the file is missing or damaged, FormatError if a newer version of the toolkit wrote it.
     """
     path = Path(run) / "history.csv"
     try:
-        with open_regular(path, MAX_BYTES) as file:
-            reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
-            return [_row_of_text(path, reader.line_num, texts) for texts in reader]
+        rows = []
+        for line, texts in read_rows(path, [name for name, column in COLUMNS.items() if column.default is NEEDED], MAX_BYTES):
+            rows.append(_row_of_text(path, line, texts))
+            check_cell(rows[-1]["epoch"] == len(rows), line, "epoch", texts["epoch"], f"{len(rows)}")
+        if not rows:
+            raise ValueError("it holds no epoch")
+        return rows
     except FormatError:
         raise
     except FileNotFoundError:
@@ -101,24 +110,26 @@ def read_history(run: Path) -> list[Row]:
 def _fits(column, value):
     if value is None:
         return column.default is None
-    return is_count(value) if column.kind is int else is_number(value)
+    return (is_count(value) if column.kind is int else is_number(value)) and value > column.above
 
 
 def _row_of_text(path, line, texts):
-    """The row of numbers in ``texts``, a row from csv.DictReader, which has None where the line is too short."""
+    """The row of numbers in ``texts``, {column: text}."""
     found = texts.get("format")
-    check_format(None if found is None else int(found), FORMAT, str(path))
-    try:
-        row = {name: _value(column, text) for name, column in COLUMNS.items() if (text := texts.get(name)) is not None}
-    except (ValueError, OverflowError):  # OverflowError: int(float("inf"))
-        row = {}
-    if not is_row(row):
-        raise ValueError(f"line {line}: expected a number in each of {', '.join(COLUMNS)}")
+    check_format(None if found is None else _number(int, found), FORMAT, str(path))
+    row = {}
+    for name, column in COLUMNS.items():
+        if name in texts:
+            row[name] = None if not texts[name] and column.default is None else _number(column.kind, texts[name])
+            expected = "a whole number" if column.kind is int else "a number"
+            check_cell(_fits(column, row[name]), line, name, texts[name], expected)
     return filled_row(row)
 
 
-def _value(column, text):
-    if not text and column.default is None:
-        return None
-    number = float(text)
-    return int(number) if column.kind is int else number
+def _number(kind, text):
+    """The number in ``text``, or the text itself where there is none."""
+    try:
+        number = float(text)
+        return int(number) if kind is int else number
+    except (ValueError, OverflowError):  # OverflowError: int(float("inf"))
+        return text

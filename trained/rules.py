@@ -1,7 +1,8 @@
 """Checks for single values in a run's files: a file from a stranger may hold anything, and only good values are used."""
 
-import sys
 from typing import Any, Callable
+
+from data.lists import MAX_CLASSES
 
 Rule = Callable[[Any], bool]
 """Whether a value is good."""
@@ -9,9 +10,13 @@ NEEDED = object()
 """In the place of a default: every file must have this value."""
 
 
+HIGHEST = 1e100
+"""No figure of a training comes near; sums and squares of such numbers are still numbers."""
+
+
 def is_number(value: Any) -> bool:
-    """Whether it is an int or a finite float; an int must not exceed the range of floats."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    """Whether it is an int or a float, finite and at most HIGHEST either way."""
+    return type(value) in (int, float) and abs(value) <= HIGHEST
 
 
 def is_count(value: object) -> bool:
@@ -22,6 +27,11 @@ def is_count(value: object) -> bool:
 def is_positive_or_zero(value: Any) -> bool:
     """Whether it is a finite number, at least 0."""
     return is_number(value) and value >= 0
+
+
+def is_share(value: Any) -> bool:
+    """Whether it is a number in 0..1."""
+    return is_number(value) and 0 <= value <= 1
 
 
 def is_pair_of_shares(value: object) -> bool:
@@ -42,6 +52,27 @@ def is_dict(value: object) -> bool:
 def is_text(value: object) -> bool:
     """Whether it is text, not blank and without surrogates, so that UTF-8 can encode it."""
     return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def is_dict_of_counts(value: object) -> bool:
+    """Whether it is a dict of whole numbers by one or both of the lists' names, "train" and "val"."""
+    return isinstance(value, dict) and value.keys() <= {"train", "val"} and all(map(is_count, value.values()))
+
+
+def is_dict_of_texts(value: object) -> bool:
+    """Whether it is a dict of at most a hundred texts."""
+    return isinstance(value, dict) and len(value) <= 100 and all(map(is_text, value)) and all(map(is_text, value.values()))
+
+
+def is_class_list(value: object) -> bool:
+    """Whether it is a list of 2 to MAX_CLASSES distinct names of classes without line breaks."""
+    return (
+        isinstance(value, list)
+        and 2 <= len(value) <= MAX_CLASSES
+        and all(map(is_text, value))
+        and len(set(value)) == len(value)
+        and not any("\n" in name or "\r" in name for name in value)
+    )
 
 
 def is_digest(value: object) -> bool:

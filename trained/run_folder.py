@@ -1,7 +1,13 @@
-"""A run is a folder ``runs/<net>/<NNN>/``; a new run gets the next number, so nothing is overwritten."""
+"""A run is a folder ``runs/<net>/<NNN>/``; a new run gets the next number, so nothing is overwritten.
 
+It may come from a stranger. So it holds plain files and folders of its own: a link in it could lead anywhere.
+"""
+
+import contextlib
+import os
 import shlex
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -9,10 +15,16 @@ from typing import Any, Optional, Union
 import yaml
 
 from config import FORMAT, Config
+from data.folder_walk import RUN_NAME
 from machine.locks import ClaimedError, claim
+from machine.regular_file import kind_of
 from machine.whole_file import write_text
 from trained.result import read_result
 from trained.run_error import RunError
+
+MARKS = ("config.yaml", "result.json", "best.safetensors", "last.safetensors")
+"""One of these is in every run."""
+MAX_ENTRIES = 10_000  # of a run with its evaluations and its export; a hundred are usual
 
 
 def create_run(runs_dir: Union[str, Path], net: str) -> Path:
@@ -22,7 +34,7 @@ def create_run(runs_dir: Union[str, Path], net: str) -> Path:
     """
     parent = Path(runs_dir) / net
     parent.mkdir(parents=True, exist_ok=True)
-    number = max((int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()), default=0)
+    number = max((int(run.name) for run in runs_of(runs_dir, net)), default=0)
     while True:
         number += 1
         try:
@@ -30,6 +42,57 @@ def create_run(runs_dir: Union[str, Path], net: str) -> Path:
         except FileExistsError:
             continue  # another process took this number
         return parent / f"{number:03d}"
+
+
+@contextlib.contextmanager
+def new_folder(runs_dir: Union[str, Path], name: str) -> Iterator[Path]:
+    """Yield a folder as ``create_run`` makes it; if the block raises, it goes again with all that is in it."""
+    folder = create_run(runs_dir, name)
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def runs_of(runs_dir: Union[str, Path], net: str) -> list[Path]:
+    """The folders ``runs_dir/net/NNN``, the highest number first; 001.bak, which a user made, is no run."""
+    parent = Path(runs_dir) / net
+    found = [entry for entry in parent.iterdir() if RUN_NAME.fullmatch(entry.name)] if parent.is_dir() else []
+    return sorted(found, key=lambda run: int(run.name), reverse=True)
+
+
+def check_plain(run: Union[str, Path]) -> None:
+    """Raise RunError where anything in the folder ``run`` is neither a file nor a folder; ``run`` itself may be a link.
+
+    A folder that holds nothing of a run is passed over: a user may have named any. Raises OSError for a folder in it that
+    cannot be read.
+    """
+    folders = [os.fspath(run)] if any(os.path.lexists(os.path.join(run, name)) for name in MARKS) else []
+    seen = 0
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > MAX_ENTRIES:
+                    raise RunError(f"{run} holds more than {MAX_ENTRIES:,} files, more than any run: remove what is not of it")
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    kind = kind_of(entry.stat(follow_symlinks=False).st_mode)
+                    raise RunError(
+                        f"{entry.path} is {kind}, and a run may hold nothing but files and folders of its own: remove it if "
+                        f"you trust the run"
+                    )
+
+
+def folder_in(run: Path, name: str) -> Path:
+    """The folder ``name`` in ``run``, made if it is missing; raises RunError where it is a link, OSError."""
+    folder = run / name
+    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():  # made since check_plain
+        raise RunError(f"{folder} is a link, and a run may hold nothing but files and folders of its own: remove it")
+    return folder
 
 
 def lock_run(run: Path) -> AbstractContextManager[Any]:
@@ -45,7 +108,8 @@ def lock_run(run: Path) -> AbstractContextManager[Any]:
 
 def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:
     """The run that was trained last, of ``net`` or of any network; raises RunError if there is none."""
-    runs = [config.parent for config in Path(runs_dir).glob(f"{net or '*'}/*/config.yaml") if config.parent.name.isdecimal()]
+    nets = [net] if net else [place.name for place in Path(runs_dir).glob("*")]
+    runs = [run for name in nets for run in runs_of(runs_dir, name) if os.path.lexists(run / "config.yaml")]
     if not runs:
         raise RunError(
             f"there is no run{f' of {net}' if net else ''} in {runs_dir}: {_train_command(runs_dir, net)} starts one"
@@ -53,23 +117,26 @@ def newest_run(runs_dir: Union[str, Path], net: Optional[str] = None) -> Path:
 
     def trained_at(run):
         files = [run / name for name in ("config.yaml", "last.safetensors")]
-        return max(file.stat().st_mtime_ns for file in files if file.exists()), int(run.name)
+        return max(file.lstat().st_mtime_ns for file in files if os.path.lexists(file)), int(run.name)
 
     return max(runs, key=trained_at)
 
 
 def newest_finished_run(runs_dir: Union[str, Path], net: str) -> Path:
-    """The finished run of ``net`` with the highest number; raises RunError, which names the runs that exist instead."""
-    parent = Path(runs_dir) / net
-    runs = sorted((e for e in parent.glob("*") if e.name.isdecimal()), key=lambda e: int(e.name), reverse=True)
+    """The finished run of ``net`` with the highest number; raises RunError, which names the runs that exist instead, or a newer
+    one that check_plain refuses."""
+    runs = runs_of(runs_dir, net)
     for run in runs:
+        check_plain(run)
         if read_result(run).get("status") == "finished":
             return run
+    parent = Path(runs_dir) / net
     usable = next((run for run in runs if (run / "best.safetensors").is_file()), None)
     if usable:
         status = read_result(usable).get("status", "unfinished")
         raise RunError(f"no finished run of {net} in {parent}; {usable} is {status}: --run {usable} uses it")
-    others = sorted({e.parent.parent.name for e in Path(runs_dir).glob("*/*/result.json")} - {net, "compare"})
+    nets = {place.name for place in Path(runs_dir).glob("*")} - {net, "compare"}
+    others = sorted(name for name in nets if any(os.path.lexists(run / "result.json") for run in runs_of(runs_dir, name)))
     hint = f"; there are runs of {', '.join(others)}" if others else ""
     raise RunError(f"no finished run of {net} in {parent}: {_train_command(runs_dir, net)} makes one{hint}")
 

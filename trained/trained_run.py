@@ -23,7 +23,8 @@ from networks import build_network
 from networks.classifier import Classifier
 from settings.format_number import FormatError
 from trained.checkpoint import CheckpointError, load_network_state, read_header
-from trained.run_folder import best_checkpoint, newest_finished_run
+from trained.known_data import permitted_source
+from trained.run_folder import best_checkpoint, check_plain, newest_finished_run
 
 
 class TrainedRun:
@@ -51,10 +52,11 @@ class TrainedRun:
     def open(cls, folder: str | Path) -> TrainedRun:
         """The trained network of the run in ``folder``, whether or not its training finished.
 
-        Raises RunError if no epoch was good enough to be saved; CheckpointError, ConfigError or FormatError if its best
-        checkpoint is missing or unusable.
+        Raises RunError if no epoch was good enough to be saved or the folder holds links, CheckpointError, ConfigError or
+        FormatError if its best checkpoint is missing or unusable.
         """
         folder = Path(folder)
+        check_plain(folder)
         checkpoint = best_checkpoint(folder)
         header = read_header(checkpoint)
         return cls(folder, checkpoint, header, _with_place(folder, config_of_checkpoint(header, checkpoint)))
@@ -142,19 +144,19 @@ class TrainedRun:
             )
 
     def source(self, config: Config) -> DataSource:
-        """The data that ``config`` names, which has inherited what the user did not name; of the kind of the run's own."""
-        return config.data_source()._replace(dataset=self.settings.dataset)
+        """The data that ``config`` names, else the run's own; raises RunError where these may not be read: see known_data."""
+        return permitted_source(self.settings, config, self.folder)
 
     def open_validation_set(self, source: DataSource | None = None) -> PhotographDataset:
         """The validation side of ``source``, by default of the run's own data, prepared as in this network's evaluation.
 
-        Raises DataError.
+        Raises DataError, without ``source`` as ``source`` does.
         """
-        return open_side(find_data(source or self.settings.data_source()), "val", **self.view)
+        return open_side(find_data(source or self.source(Config())), "val", **self.view)
 
     def open_test_set(self, source: DataSource | None = None) -> PhotographDataset:
         """The test side likewise. Raises DataError, also where it shares a photograph with the training or validation side."""
-        return open_test_set(find_data(source or self.settings.data_source()), **self.view)
+        return open_test_set(find_data(source or self.source(Config())), **self.view)
 
     def check_classes(self, dataset: PhotographDataset) -> None:
         """Raise DataError, which names the difference, unless ``dataset`` has the run's classes in the same order."""

@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 from messages.reason import reason_of
 from messages.terminal import print_line
+from trained.run_folder import folder_in
 
 _obstacle: Optional[Exception] = None
 try:
@@ -19,7 +20,8 @@ class Board:
     """The log in the folder ``vdl`` of ``run``. VisualDL starts a new file each time, so older ones are removed and the rows of
     ``history`` are written again.
 
-    Where VisualDL cannot be imported, one line says so, and there is no log. Raises OSError where the log cannot be written.
+    Where VisualDL cannot be imported, one line says so, and there is no log. Raises OSError where the log cannot be written,
+    RunError where its folder is a link.
     """
 
     def __init__(self, run: Path, history: list[dict]):
@@ -27,7 +29,7 @@ class Board:
         if _obstacle is not None:
             print_line(f"note: the run has no log for VisualDL, which cannot be imported: {reason_of(_obstacle)}")
             return
-        folder = run / "vdl"
+        folder = folder_in(run, "vdl")
         for file in folder.glob("vdlrecords.*"):
             file.unlink()
         self.writer = LogWriter(logdir=str(folder), flush_secs=5)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from machine.interruption import Terminated
-from machine.whole_file import write_text
 from messages.reason import reason_of
 from plots.figures import draw_curves
 from trained.checkpoint import save_checkpoint
+from trained.class_list import write_classes
 from trained.history import best_epoch, write_history
 from trained.result import write_result
 from trained.run_folder import write_config
@@ -40,7 +40,7 @@ class RunRecorder:
         position = self.state.position
         if position.best and best_is_behind(self.run, position):  # before result.json names it
             self.save_best(position.best, position.temperature)
-        write_text(self.run / "classes.txt", "".join(f"{name}\n" for name in self.classes))
+        write_classes(self.run, self.classes)
         self._write_result("unfinished")
         if self.state.position.history:
             self._write_history(self.state.position)

@@ -8,10 +8,11 @@ from typing import Optional
 
 import paddle
 
-from config import Config
+from config import Config, config_of_checkpoint
 from machine.whole_file import remove_unfinished
 from messages.quoting import named
 from trained.checkpoint import CheckpointError, load_training_state, read_header
+from trained.class_list import as_written, read_classes
 from trained.result import read_result
 from trained.run_error import RunError
 from training.state import Position, TrainingState
@@ -40,11 +41,11 @@ def check_classes(run: Path, classes: list[str]) -> None:
     last, listed = run / "last.safetensors", run / "classes.txt"
     if last.exists():
         before = read_header(last)["classes"]
-    elif listed.is_file():
-        before = listed.read_text(encoding="utf-8").split("\n")[:-1]
+    elif listed.exists():
+        before = read_classes(run)
     else:
         return
-    if [_written(name) for name in classes] == [_written(name) for name in before]:
+    if [as_written(name) for name in classes] == [as_written(name) for name in before]:
         return
     added, gone = [name for name in classes if name not in before], [name for name in before if name not in classes]
     changes = [_change("added", added)] * bool(added) + [_change("gone", gone)] * bool(gone)
@@ -54,11 +55,6 @@ def check_classes(run: Path, classes: list[str]) -> None:
         f"{run} cannot be continued: {', '.join(changes) or 'its classes have another order now'}; give --data with the "
         f"classes that it has, or train anew{start}"
     )
-
-
-def _written(name):
-    """A name as classes.txt holds it: see write_text."""
-    return name.encode("utf-8", "backslashreplace")
 
 
 def _change(what, names):
@@ -90,13 +86,14 @@ def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, 
         )
     state.restore(header)
     _check_best(run, state.position)
-    if (before := header.get("versions", {}).get("paddle")) != paddle.__version__:
-        print(f"note: Paddle was {before} and is {paddle.__version__}: results may round differently")
+    if (version := header.get("versions", {}).get("paddle")) != paddle.__version__:
+        print(f"note: Paddle was {named(version)} and is {paddle.__version__}: results may round differently")
     remove_unfinished(run)
     epochs_before = result.get("epochs_before", [])
     # With more epochs, the learning rate follows another schedule than at the start of the run: result.json records that
-    if header["config"].get("epochs") not in (epochs, *epochs_before):
-        epochs_before = [*epochs_before, header["config"].get("epochs")]
+    before = config_of_checkpoint(header, last).epochs
+    if before not in (epochs, *epochs_before):
+        epochs_before = [*epochs_before, before]
     return {"epochs_before": epochs_before or None, "init_from_sha256": result.get("init_from_sha256")}
 
 

@@ -18,9 +18,10 @@ from networks import NETWORKS, build_network
 from networks.classifier import Classifier
 from networks.summary import summarize
 from ops import fused
+from trained.known_data import check_start, note_places, permitted_source
 from trained.result import read_result
 from trained.run_error import RunError
-from trained.run_folder import create_run, lock_run, newest_run
+from trained.run_folder import check_plain, create_run, lock_run, newest_run
 from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
@@ -54,11 +55,15 @@ def continue_training(config: Config) -> int:
         folder = newest_run(config.runs_dir, config.net if "net" in config.given else None)
     else:
         folder = Path(config.resume or "")
+    check_plain(folder)
     if not (folder / "config.yaml").is_file():
         raise RunError(
             f"resume = {config.resume!r}: give the folder of a run, which has a config.yaml; --resume latest finds the newest"
         )
     trained = load_config(folder / "config.yaml")
+    permitted_source(trained, config, folder)
+    if not (folder / "last.safetensors").exists():
+        check_start(trained, config, folder)
     config = config.continuing(trained, folder).resolved()
     if read_result(folder).get("status") == "finished" and (reason := finished_because(folder, config, trained)):
         print(f"{printable(folder)} is finished; {reason}")
@@ -81,6 +86,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
+    note_places((config.data, config.lists_dir, config.init_from))
     if resume:
         check_classes(resume, train_set.classes)
     has_weights = resume is not None and (resume / "last.safetensors").exists()

