@@ -16,7 +16,6 @@ from config import Config
 from data.data_source import DataSource
 from machine.cache_folder import cache_root
 from machine.private_folder import is_private, make_private
-from machine.whole_file import without_links
 from trained.run_error import RunError
 
 FOLDER = "trained_with"
@@ -33,7 +32,7 @@ def note_places(places: Iterable[Optional[str]]) -> None:
         make_private(root)
         for place in places:
             if place is not None:
-                with open(_note_of(place), "wb", opener=without_links) as opened:
+                with open(_note_of(place), "wb", opener=_for_me_alone) as opened:
                     opened.write(os.fsencode(os.path.realpath(place)))  # for people: the name alone counts
         notes = sorted(root.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)
         for old in notes[MAX_NOTES:]:
@@ -46,6 +45,10 @@ def is_noted(place: str) -> bool:
         return is_private(_note_of(place))
     except ValueError:  # a NUL byte
         return False
+
+
+def _for_me_alone(path, flags):
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
 
 def _note_of(place):
