@@ -6,6 +6,7 @@ from config import Config, names_of
 from data.loader import PhotographLoader
 from data.photograph_dataset import PhotographDataset
 from evaluation.confidence import calibration_of
+from evaluation.evaluation_lock import evaluations_locked
 from evaluation.report import write_evaluation
 from evaluation.strangers import lines_of, predict_strangers, stranger_paths
 from machine.device import select_device
@@ -53,10 +54,11 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     strangers = None
     if config.strangers:
         strangers = predict_strangers(run, config.strangers, unknown, config.batch_size, config.num_workers or 0)
-    folder, metrics = write_evaluation(
-        run.folder, dataset, logits, labels, calibration=calibration, strangers=strangers,
-        split=config.split, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list,
-    )  # fmt: skip
+    with evaluations_locked([run.folder]):
+        folder, metrics = write_evaluation(
+            run.folder, dataset, logits, labels, calibration=calibration, strangers=strangers,
+            split=config.split, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list,
+        )  # fmt: skip
     if not same_list:
         print(f"note: {printable(dataset.source)} {OTHER_LISTS[config.split]}")
     low, high = metrics["acc_interval"]
