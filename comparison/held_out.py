@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from comparison.run_groups import ComparisonError
 from config import load_config
@@ -12,16 +12,23 @@ from data.lists import DataError
 from evaluation.report import is_evaluated, read_metrics
 
 
-def digest_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = None) -> str:
-    """SHA-256 of the test list of ``runs``, or of ``source``, the current place of the photographs of all of them.
+class ListDigests(NamedTuple):
+    """SHA-256 of a list, and of its photographs if known."""
+
+    list_sha256: Optional[str]
+    photographs_sha256: Optional[str]
+
+
+def digests_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = None) -> ListDigests:
+    """The digests of the test list of ``runs``, or of ``source``, the current place of the photographs of all of them.
 
     Without ``source``, where the list of a run cannot be read any more, that of an earlier evaluation counts. Raises DataError
     where there is no usable list, ComparisonError where the runs have different ones, FormatError.
     """
     if source:
-        return open_test_set(source, image_size=1).digest()
+        return _digests(source, [])
     sources = {run: load_config(run / "config.yaml").data_source() for run in runs}
-    found = {place: _digest(place, [run for run in runs if sources[run] == place]) for place in set(sources.values())}
+    found = {place: _digests(place, [run for run in runs if sources[run] == place]) for place in set(sources.values())}
     first = runs[0]
     for run in runs:
         if found[sources[run]] != found[sources[first]]:
@@ -29,14 +36,21 @@ def digest_of_test_list(runs: Sequence[Path], source: Optional[DataSource] = Non
     return found[sources[first]]
 
 
-def _digest(source, runs):
+def _digests(source, runs):
     try:
-        return open_test_set(source, image_size=1).digest()
+        test_set = open_test_set(source, image_size=1)
     except DataError:  # deleted since the evaluation; a comparison of finished runs does not need the data
-        recorded = {read_metrics(run, "test").get("list_sha256") if is_evaluated(run, "test") else None for run in runs}
-        if len(recorded) > 1 or None in recorded:
+        recorded = {_recorded(run) for run in runs}
+        if len(recorded) != 1 or None in recorded:
             raise
         return recorded.pop()
+    return ListDigests(test_set.digest(), test_set.photographs_digest())
+
+
+def _recorded(run):
+    metrics = read_metrics(run, "test") if is_evaluated(run, "test") else {}
+    digests = ListDigests(metrics.get("list_sha256"), metrics.get("photographs_sha256"))
+    return digests if digests.list_sha256 else None
 
 
 def has_test_list(source: DataSource) -> bool:

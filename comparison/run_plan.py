@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
+from comparison.held_out import ListDigests
 from comparison.script_process import ProcessFailed, run_script
 from comparison.shared_work import share
 from comparison.waiting import EvaluationElsewhere, TrainingElsewhere, is_being_trained
 from config import Config, names_of
-from data.data_sets import digests, find_data
+from data.data_sets import Digests, digests, find_data
 from data.data_source import DataSource
+from data.photograph_record import same_as_far_as_known
 from evaluation.report import is_evaluated
 from trained.result import read_result
 from weights.weight_files import digest_of
@@ -57,11 +59,11 @@ def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list
 class Trainings:
     """The trainings of a comparison. ``outcomes``: {(network, seed): its finished run, or why there is none}.
 
-    ``lists``: digests of the training and validation lists of the data of ``config``.
+    ``digests``: of the data of ``config``.
     """
 
-    def __init__(self, config: Config, lists: dict[str, str]):
-        self.config, self.lists, self.weights = config, lists, digest_of(config.init_from)
+    def __init__(self, config: Config, digests: Digests):
+        self.config, self.digests, self.weights = config, digests, digest_of(config.init_from)
         self.outcomes: dict[tuple[str, int], Union[Path, str]] = {}
         self.missing = self.done = 0
         self.started = time.monotonic()
@@ -80,14 +82,14 @@ class Trainings:
             share(missing, self._place, self._train, TrainingElsewhere(self._find_begun).tell)
 
     def _find(self, training, statuses=("finished",)):
-        return find_run(self.config.runs_dir, training.net, training.chosen, self.lists, statuses, self.weights)
+        return find_run(self.config.runs_dir, training.net, training.chosen, self.digests, statuses, self.weights)
 
     def _find_begun(self, training):
         return self._find(training, ("unfinished", "interrupted", "failed"))
 
     def _place(self, training):
         """A file in runs_dir that stands for this training, with these settings and on these lists, in all processes."""
-        content = repr((training.net, sorted(training.chosen.items()), sorted(self.lists.items()), self.weights))
+        content = repr((training.net, sorted(training.chosen.items()), self.digests, self.weights))
         digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
         return Path(self.config.runs_dir) / f".{training.net}-{digest[:16]}"
 
@@ -106,7 +108,7 @@ class Trainings:
                 if not (begun and continue_run(begun, self.config)):
                     run_training({**training.chosen, **machine_settings(self.config)})
                 run = self._find(training)
-                reason = ": the lists changed while it was trained"
+                reason = ": the lists or photographs changed while it was trained"
             except ProcessFailed as error:
                 reason = f" failed: {error}"
         self.done += 1
@@ -118,19 +120,21 @@ def find_run(
     runs_dir: Union[str, Path],
     net: str,
     chosen: dict[str, Any],
-    lists: dict[str, str],
+    digests: Digests,
     statuses: Sequence[str] = ("finished",),
     weights: Optional[str] = None,
 ) -> Optional[Path]:
     """The newest run of ``net`` with the settings ``chosen``, by name, and one of the ``statuses``, or None.
 
-    ``lists``: digests of the training and validation lists; ``weights``: of the file that training starts from. Excluded are
+    ``digests``: of the data; ``weights``: of the file that training starts from. Excluded are
     runs that were started with fewer epochs, because their learning rate followed another schedule, and runs that diverged.
     Raises FormatError.
     """
     for run in sorted(Path(runs_dir, net).glob("[0-9]*"), key=lambda entry: entry.name.zfill(9), reverse=True):
         result = read_result(run)
-        if result.get("status") not in statuses or result.get("list_sha256") != lists or result.get("diverged"):
+        if result.get("status") not in statuses or result.get("list_sha256") != digests.lists or result.get("diverged"):
+            continue
+        if not same_as_far_as_known(result.get("photographs_sha256"), digests.photographs):
             continue
         if result.get("epochs_before") or result.get("init_from_sha256") != weights:
             continue
@@ -165,12 +169,12 @@ def evaluate_missing(
     failures: dict[str, list[str]],
     source: Optional[DataSource],
     config: Config,
-    list_sha256: Optional[str] = None,
+    test_list: Optional[ListDigests] = None,
 ) -> None:
     """Evaluate every run whose best epoch has not been evaluated on its own list of ``config.split``.
 
     A run that cannot be evaluated moves from ``groups`` to ``failures``. ``source``: the current place of the photographs;
-    None: as in the training. ``list_sha256``: of the list; None: any that is the run's own counts.
+    None: as in the training. ``test_list``: of the list; None: any that is the run's own counts.
     """
     speed = names_of("eval", affects="speed")
     values = {name: value for name, value in machine_settings(config).items() if name in speed}
@@ -180,14 +184,14 @@ def evaluate_missing(
 
     def reason(run):
         """Why it cannot be evaluated; None where it is, perhaps by another process."""
-        if is_evaluated(run, config.split, list_sha256):
+        if is_evaluated(run, config.split, *(test_list or ())):
             return None
         print(f"evaluating {run}", flush=True)
         try:
             run_script("eval.py", [*as_options(values, "eval"), "--run", run], quiet=True)
         except ProcessFailed as error:
             return str(error)
-        own = is_evaluated(run, config.split, list_sha256)
+        own = is_evaluated(run, config.split, *(test_list or ()))
         return None if own else "its evaluation is not of its own best epoch and list"
 
     reasons: dict[Path, Optional[str]] = {}
@@ -197,7 +201,7 @@ def evaluate_missing(
         return True
 
     runs = [run for group in groups.values() for run in group]
-    missing = [run for run in runs if not is_evaluated(run, config.split, list_sha256)]
+    missing = [run for run in runs if not is_evaluated(run, config.split, *(test_list or ()))]
     share(missing, lambda run: run / f".evaluating-{config.split}", evaluate, EvaluationElsewhere().tell)
     for name, group in list(groups.items()):
         failed = [run for run in group if reasons.get(run)]

@@ -12,6 +12,7 @@ import numpy as np
 
 from data.class_balance import is_unbalanced
 from data.photograph_dataset import PhotographDataset
+from data.photograph_record import same_as_far_as_known
 from evaluation.confidence import Calibration, draw_calibration
 from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per_class, top_k_accuracy, wilson_interval
 from evaluation.strangers import FILE as STRANGERS_FILE
@@ -46,6 +47,7 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "photographs": is_count,
     "list": is_text,
     "list_sha256": is_digest,
+    "photographs_sha256": is_digest,
     "epoch": is_count,
     "same_list_as_in_training": is_flag,
 }
@@ -97,7 +99,7 @@ def write_evaluation(
     if strangers:
         metrics["strangers"] = outcome_of(strangers, confidences)
     metrics.update(per_class=figures, photographs=len(labels), split=split, list=dataset.source, list_sha256=dataset.digest())
-    metrics.update(epoch=epoch, same_list_as_in_training=same_list)
+    metrics.update(photographs_sha256=dataset.photographs_digest(), epoch=epoch, same_list_as_in_training=same_list)
     folder = run / FOLDERS[split]
     folder.mkdir(exist_ok=True)
     for name in ("metrics.json", STRANGERS_FILE):
@@ -138,10 +140,13 @@ def read_metrics(run: Path, split: str = "val") -> dict[str, Any]:
     return metrics
 
 
-def is_evaluated(run: Path, split: str = "val", list_sha256: Optional[str] = None) -> bool:
+def is_evaluated(
+    run: Path, split: str = "val", list_sha256: Optional[str] = None, photographs_sha256: Optional[str] = None
+) -> bool:
     """Whether ``run`` has an evaluation of its best epoch on its own list of ``split``; raises FormatError.
 
-    ``list_sha256``: of the list as it is now, if known; then an evaluation on another one does not count.
+    ``list_sha256``, ``photographs_sha256``: of the list, and of its photographs, as they are now, if known; then an evaluation
+    on others does not count.
     """
     best = read_result(run).get("best")
     try:
@@ -149,6 +154,7 @@ def is_evaluated(run: Path, split: str = "val", list_sha256: Optional[str] = Non
     except EvaluationError:
         return False
     same_list = metrics["same_list_as_in_training"] and list_sha256 in (None, metrics.get("list_sha256"))
+    same_list = same_list and same_as_far_as_known(photographs_sha256, metrics.get("photographs_sha256"))
     return same_list and best is not None and metrics["epoch"] == best["epoch"]
 
 

@@ -317,7 +317,7 @@ def test_cifar10_is_trained_on_and_evaluated_without_being_named_again(tmp_path,
     assert "100 photographs to train on, 20 to validate, 10 classes" in capsys.readouterr().out
     run = tmp_path / "runs/resnet/001"
     assert load_config(run / "config.yaml") == dataclasses.replace(chosen.resolved(), data=str(archive))
-    assert read_result(run)["list_sha256"] == digests(DataSource("cifar10", archive))
+    assert read_result(run)["list_sha256"] == digests(DataSource("cifar10", archive)).lists
     assert run_eval(chosen) == 0
     metrics = json.loads((run / "eval/metrics.json").read_text())
     assert metrics["acc"] == read_result(run)["best"]["val_acc"]
