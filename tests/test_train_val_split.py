@@ -194,12 +194,7 @@ def test_composed_and_decomposed_letters_give_the_same_split(tmp_path):
     for form in ("NFC", "NFD"):
         folder = fill(tmp_path / form, [unicodedata.normalize(form, name) for name in names])
         split_folder(folder)
-        lists.append(
-            [
-                (folder / name).read_text(encoding="utf-8")
-                for name in ("train_list.txt", "val_list.txt", "labels.txt", "split_report.csv")
-            ]
-        )
+        lists.append([(folder / name).read_text(encoding="utf-8") for name in WRITTEN[:-1]])
     assert lists[0] != lists[1]
     assert lists[0] == [unicodedata.normalize("NFC", text) for text in lists[1]]
 

@@ -11,6 +11,7 @@ from data.lists import DataError, Sample
 from data.photograph_record import HEADER, digest_of_photographs, recorded
 from data.split_record import PHOTOGRAPHS
 from settings.format_number import FormatError
+from trained.rules import is_digest
 
 NAMES = ("cat/1.jpg", "cat/a b.jpg", "狗/二.jpg")
 WORDS = (
@@ -28,15 +29,12 @@ def reader(folder) -> Reader:
     good = (f"{HEADER.format(1)}\n" + "".join(lines)).encode()
     older = re.sub(rb"\d+:\d+:\d+:\d+", b"1:2:-3:4", good)  # with other times
     samples = [Sample(name, 0, place) for place, name in enumerate(NAMES, start=1)]
-    digest = None
 
     def read(data):
-        nonlocal digest
         (folder / PHOTOGRAPHS).write_bytes(data)
         found = digest_of_photographs(DataFolder(folder), samples, "train_list.txt")
-        digest = digest or found
-        if found not in (None, digest):
-            raise Crash(f"the same photographs have the digest {found}")
+        if not (found is None or is_digest(found)):
+            raise Crash(f"read what is no digest: {found}")
 
     return Reader("photograph records", (DataError, FormatError), (folder / PHOTOGRAPHS, folder / "train_list.txt"), read,
                   (good, older), mutate)  # fmt: skip
