@@ -60,4 +60,4 @@ def test_whatever_the_record_holds_it_is_read_or_refused_in_one_line():
         tally = try_inputs(reader(folder), 3000, seed=0)
     print(f"photograph records: {tally}")
     assert tally.read > 0.05 * tally.inputs
-    assert len(tally.complaints) >= 3
+    assert len(tally.complaints) >= 2
