@@ -26,8 +26,8 @@ from settings.format_number import check_format
 FORMAT = 1
 """Of the file: a line with this number, then a line ``sha256 size:modified:changed:inode path`` for each photograph."""
 HEADER = "format {}: sha256 size:modified:changed:inode path"
-_HEADER = re.compile(r"format ([0-9]{1,9}): .*")
-_LINE = re.compile(r"([0-9a-f]{64} [0-9]{1,20}(?::-?[0-9]{1,20}){3}) ([^\r\n]+)")
+_HEADER = re.compile(r"format ([0-9]{1,9}): .*\n")
+_LINE = re.compile(r"([0-9a-f]{64} [-:0-9]{7,90}) (.+)\n")
 DIGITS = 64  # of a SHA-256
 MAX_BYTES = 2**31  # more than ten million photographs
 
@@ -115,12 +115,12 @@ def _read(folder, place):
     if place.is_symlink() and folder.leads_out(place):
         raise DataError(f"{place} is a link that leads out of its folder: {folder.split_command} writes it again")
     with open_regular(place, MAX_BYTES) as file:
-        first, *lines = file.read().decode("utf-8", "surrogateescape").split("\n")
-    if header := _HEADER.fullmatch(first):
+        text = file.read().decode("utf-8", "surrogateescape")
+    if header := _HEADER.match(text):
         check_format(int(header[1]), FORMAT, str(place))
-        matches = [_LINE.fullmatch(line) for line in lines]
-        if all(matches[:-1]) and lines[-1:] == [""]:
-            return {match[2]: match[1] for match in matches[:-1]}
+        entries = _LINE.findall(text, header.end())
+        if sum(len(entry) + len(path) + 2 for entry, path in entries) == len(text) - header.end():  # nothing lies between
+            return {path: entry for entry, path in entries}
     raise DataError(f"{place} is damaged, or of another program: {folder.split_command} writes it again")
 
 
