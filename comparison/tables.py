@@ -20,7 +20,7 @@ from comparison.verdict import (
     verdict,
 )
 from data.class_balance import is_unbalanced
-from evaluation.evaluation_lock import evaluations_locked
+from evaluation.evaluation_lock import evaluations_read
 from evaluation.report import read_correct, read_metrics
 from evaluation.scores import balanced_accuracy
 from machine.whole_file import write_csv, write_text
@@ -46,7 +46,7 @@ def write_comparison(
     evaluations are compared; ``could_test``: see origin_of_accuracies. Raises OSError, and what the readers of
     evaluation.report and trained.history raise.
     """
-    with evaluations_locked(run for group in groups.values() for run in group):
+    with evaluations_read(run for group in groups.values() for run in group):
         names, labels, correct = _correct(groups, split)
         runs = {name: [_read(run, split) for run in group] for name, group in groups.items()}
     counts = Counter(labels)

@@ -6,7 +6,7 @@ from config import Config, names_of
 from data.loader import PhotographLoader
 from data.photograph_dataset import PhotographDataset
 from evaluation.confidence import calibration_of
-from evaluation.evaluation_lock import evaluations_locked
+from evaluation.evaluation_lock import evaluation_written
 from evaluation.report import write_evaluation
 from evaluation.strangers import lines_of, predict_strangers, stranger_paths
 from machine.device import select_device
@@ -54,7 +54,7 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     strangers = None
     if config.strangers:
         strangers = predict_strangers(run, config.strangers, unknown, config.batch_size, config.num_workers or 0)
-    with evaluations_locked([run.folder]):
+    with evaluation_written(run.folder):
         folder, metrics = write_evaluation(
             run.folder, dataset, logits, labels, calibration=calibration, strangers=strangers,
             split=config.split, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list,

@@ -19,7 +19,7 @@ from comparison import shared_work, waiting
 from comparison.compared_settings import as_options
 from comparison.shared_work import claimed, share
 from config import parse_config
-from evaluation.evaluation_lock import evaluations_locked
+from evaluation.evaluation_lock import evaluation_written, evaluations_read
 from machine.locks import ClaimedError
 from trained.history import COLUMNS, write_history
 from trained.run_folder import lock_run
@@ -132,13 +132,13 @@ def test_an_evaluation_is_not_read_while_another_process_writes_it(tmp_path, els
     for run in runs:
         run.mkdir()
     other = elsewhere(
-        "from evaluation.evaluation_lock import evaluations_locked",
-        f"held = evaluations_locked([Path({str(runs[0])!r})]); held.__enter__()",
+        "from evaluation.evaluation_lock import evaluation_written",
+        f"held = evaluation_written(Path({str(runs[0])!r})); held.__enter__()",
     )
     entered = threading.Event()
 
     def read():
-        with evaluations_locked(runs):
+        with evaluations_read(runs):
             entered.set()
 
     reader = threading.Thread(target=read, daemon=True)
@@ -150,8 +150,9 @@ def test_an_evaluation_is_not_read_while_another_process_writes_it(tmp_path, els
 
 
 def test_evaluations_in_a_folder_that_is_gone_are_read_without_a_lock(tmp_path):
-    with evaluations_locked([tmp_path / "missing"]):
+    with evaluations_read([tmp_path / "missing", tmp_path]), evaluation_written(tmp_path / "missing"):
         pass
+    assert list(tmp_path.iterdir()) == [], "nor does a comparison change a run folder"
 
 
 @pytest.mark.parametrize(
