@@ -18,7 +18,7 @@ from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per
 from evaluation.strangers import FILE as STRANGERS_FILE
 from evaluation.strangers import Strangers, outcome_of, write_strangers
 from machine.regular_file import open_regular
-from machine.whole_file import write_csv, write_text
+from machine.whole_file import remove_unfinished, write_csv, write_text
 from messages.reason import reason_of
 from messages.user_error import UserError
 from plots.figures import draw_confusion_matrix
@@ -82,7 +82,7 @@ def write_evaluation(
     validated on the lists beside it. metrics.json holds loss, acc and its 95% interval, balanced_acc, macro_f1, acc_top5 (with
     more than five classes), what Calibration.entries and ``outcome_of`` tell, per_class (precision, recall, f1, support), the
     list, its SHA-256 and the epoch. It is removed first and written last, so that it exists only beside files of the same
-    evaluation.
+    evaluation. The caller keeps other processes out: see evaluation_lock.
     """
     classes = dataset.classes
     predictions = logits.argmax(axis=1)
@@ -104,6 +104,7 @@ def write_evaluation(
     folder.mkdir(exist_ok=True)
     for name in ("metrics.json", STRANGERS_FILE):
         (folder / name).unlink(missing_ok=True)
+    remove_unfinished(folder)  # of an evaluation that was killed
     write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r] for n, r in zip(classes, matrix.tolist())))
     rows = (
         (sample.name, classes[label], classes[guess], f"{confidence:.6f}")
