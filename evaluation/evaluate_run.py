@@ -18,8 +18,8 @@ from training.epoch_metrics import EPOCH_METRICS, LogitRecorder
 from training.model import TrainingModel
 
 OTHER_LISTS = {
-    "val": "is not the list that the run was validated on during training",
-    "test": "lies beside other lists than the run was trained on: it may hold photographs that the run was trained on",
+    "val": "is not the list that the run was validated on during training, or photographs of it have changed since",
+    "test": "lies beside other lists or photographs than the run was trained on, and may hold some that it was trained on",
 }
 
 LIST_NAMES = {"val": "validation", "test": "test"}

@@ -192,12 +192,13 @@ class TrainedRun:
         the user has ``asked_for`` the list; raises DataError where the lists cannot be used.
         """
         found = digests(find_data(source))
-        same = found.lists == self.header["list_sha256"]
-        same = same and same_as_far_as_known(found.photographs, self.header["photographs_sha256"])
+        same_lists = found.lists == self.header["list_sha256"]
+        same = same_lists and same_as_far_as_known(found.photographs, self.header["photographs_sha256"])
         if not same and not asked_for:
+            what = "other lists" if not same_lists else "lists of the same names, but of other photographs,"
             raise CheckpointError(
-                f"{test_set.source} lies beside other lists or photographs than {self.folder} was trained and validated on: "
-                f"it may hold photographs that the run was trained on. Train again, or use it anyway with {source.options}"
+                f"{test_set.source} lies beside {what} than {self.folder} was trained and validated on: it may hold "
+                f"photographs that the run was trained on. Train again, or use it anyway with {source.options}"
             )
         return same
 
