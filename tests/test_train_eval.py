@@ -176,6 +176,7 @@ def test_a_photograph_that_went_bad_stops_the_training_with_its_name(tmp_path, d
         target.write_bytes(picture.read_bytes())
     line = (broken / "train_list.txt").read_text().splitlines()[5].rpartition(" ")[0]
     (broken / line).write_bytes(b"no picture at all")
+    (broken / "photographs.sha256").unlink()  # else it would be noticed before the training begins
     assert train.main(settings(broken, tmp_path, num_workers=workers)) == 2
     lines = [text for text in capsys.readouterr().err.splitlines() if not text.startswith("running on the processor")]
     assert len(lines) == 1
