@@ -81,6 +81,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
+    digests = Digests.of(train_set, val_set)
     if resume:
         check_classes(resume, train_set.classes)
     has_weights = resume is not None and (resume / "last.safetensors").exists()
@@ -93,7 +94,6 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     model = TrainingModel(classifier)
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
     state = TrainingState(classifier, optimizer, metrics)
-    digests = Digests.of(train_set, val_set)
     facts: dict[str, Any] = {
         "photographs": {"train": len(train_set), "val": len(val_set)},
         "list_sha256": digests.lists,
