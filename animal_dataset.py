@@ -12,6 +12,7 @@ from data.data_folder import DataFolder
 from data.data_source import DataSource
 from data.lists import SIDES, DataError, list_digest
 from data.photograph_dataset import PhotographDataset
+from data.photograph_record import digest_of_photographs
 from data.photographs import PhotographError, read_crop, read_photograph
 
 
@@ -60,6 +61,10 @@ class AnimalDataset(PhotographDataset):
     def digest(self) -> str:
         """SHA-256 of the list's content."""
         return list_digest(self.list_file)
+
+    def photographs_digest(self) -> Optional[str]:
+        """SHA-256 of the photographs' files; None where their split did not record it."""
+        return digest_of_photographs(self.folder, self.samples, self.list_file.name)
 
     def photograph(self, index: int) -> Image.Image:
         return self._read(index, read_photograph)

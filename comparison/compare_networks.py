@@ -6,7 +6,7 @@ from typing import Callable, Optional
 from PIL import Image
 
 from comparison.compared_settings import check_useful, differing_settings
-from comparison.held_out import digest_of_test_list, has_test_list
+from comparison.held_out import digests_of_test_list, has_test_list
 from comparison.run_groups import ComparisonError, check_comparable, group_runs, grown_runs, read_classes_of
 from comparison.run_plan import evaluate_missing, train_missing
 from comparison.tables import write_comparison
@@ -46,12 +46,12 @@ def compare_networks(config: Config) -> int:
             source = find_data(source)
     else:
         if config.split == "test":  # now: training takes time
-            digest_of_test_list([], find_data(config.data_source(), may_download="data" not in config.given))
+            digests_of_test_list([], find_data(config.data_source(), may_download="data" not in config.given))
         groups, failures, source = train_missing(config)
     runs = [run for group in groups.values() for run in group]
     check_comparable(runs)  # now: evaluating takes time
-    list_sha256 = digest_of_test_list(runs, source, config) if config.split == "test" else None
-    evaluate_missing(groups, failures, source, config, list_sha256)
+    test_list = digests_of_test_list(runs, source, config) if config.split == "test" else None
+    evaluate_missing(groups, failures, source, config, test_list)
     runs = [run for group in groups.values() for run in group]
     if not runs:
         raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))

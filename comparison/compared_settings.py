@@ -1,11 +1,13 @@
 """Which settings a comparison passes to its trainings, which must be equal, and which differ, by their declarations."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from config import Config, ConfigError, load_config, names_of, settings
 from networks import options_of
+from settings.declaration import flag_of
 from weights.kernel_sizes import with_kernel_sizes
 
 USED_WITH_RUNS = {
@@ -79,3 +81,17 @@ def differing_settings(configs: list[Config]) -> list[str]:
             effect = ": their training speed, time and memory do not compare" if costs else ""
             lines.append(f"The runs differ in {item.name} ({', '.join(map(str, values))}){effect}.")
     return lines
+
+
+def as_options(values: Mapping[str, Any], script: str) -> list[str]:
+    """The command line of ``script`` that gives it these ``values``, by name; None stands for no option."""
+    words = []
+    for item in settings(script):
+        flag, value = flag_of(item), values.get(item.name)
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (list, tuple)):
+            words += [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            words.append(f"--{flag}={value}")
+    return words

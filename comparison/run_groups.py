@@ -4,6 +4,7 @@ from pathlib import Path
 
 from comparison.compared_settings import learned
 from config import Config, config_of_checkpoint, load_config, names_of
+from data.photograph_record import same_as_far_as_known
 from messages.user_error import UserError
 from trained.checkpoint import read_header
 from trained.class_list import as_written, read_classes
@@ -61,6 +62,9 @@ def check_comparable(runs: list[Path]) -> None:
         for side in ("train", "val"):
             if result["list_sha256"][side] != results[first]["list_sha256"][side]:
                 raise ComparisonError(f"{run} and {first} saw different photographs: their {side} lists differ")
+            own, other = ((results[one].get("photographs_sha256") or {}).get(side) for one in (run, first))
+            if not same_as_far_as_known(own, other):
+                raise ComparisonError(f"{run} and {first} saw different photographs: those of their {side} lists had changed")
         if read_classes_of(run) != read_classes_of(first):
             raise ComparisonError(f"{run} and {first} were trained on different classes")
         sizes = [load_config(one / "config.yaml").image_size for one in (first, run)]

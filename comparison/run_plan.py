@@ -2,19 +2,21 @@
 
 import dataclasses
 import functools
-import tempfile
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
-import yaml
-
-from comparison.compared_settings import has_settings, machine_settings, training_settings
+from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
+from comparison.held_out import ListDigests
 from comparison.script_process import ProcessFailed, run_script
+from comparison.shared_work import share
+from comparison.waiting import EvaluationElsewhere, TrainingElsewhere, is_being_trained
 from config import Config, names_of
-from data.data_sets import digests, find_data
+from data.data_sets import Digests, digests, find_data
 from data.data_source import DataSource
+from data.photograph_record import same_as_far_as_known
 from evaluation.report import is_evaluated
 from messages.terminal import print_line, printable
 from networks import check_layout
@@ -24,59 +26,115 @@ from trained.run_folder import check_plain, runs_of
 from weights.weight_files import digest_of
 
 
+class Training(NamedTuple):
+    """A training that a comparison needs: network, seed, and the settings that decide what it learns, by name."""
+
+    net: str
+    seed: int
+    chosen: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.net}, seed {self.seed}"
+
+
 def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
     """Train every network of ``nets`` with every seed, unless there is such a run; interrupted runs are continued.
 
-    Returns ({network: finished runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises
-    DataError where the data cannot be used, FormatError where a newer version of the toolkit wrote a run, NetworkError where a
-    network does not have the layout.
+    Comparisons at the same time share the trainings: each is done by one process and serves all. Returns ({network: finished
+    runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises DataError where the data cannot
+    be used, FormatError where a newer version of the toolkit wrote a run, NetworkError where a network does not have the
+    layout, OSError where ``runs_dir`` cannot be made.
     """
     for net in config.nets:
         check_layout(net, config.layout)
     source = find_data(config.data_source(), may_download="data" not in config.given)
-    config, lists = dataclasses.replace(config, data=source.data), digests(source)
-    find = functools.partial(find_run, lists=lists, weights=digest_of(config.init_from))
-    groups: dict[str, list[Path]] = {net: [] for net in config.nets}
+    seeds, nets = range(config.seed, config.seed + config.seeds), dict.fromkeys(config.nets)
+    needed = [Training(net, seed, training_settings(config, net, seed)) for seed in seeds for net in nets]
+    trainings = Trainings(dataclasses.replace(config, data=source.data), digests(source))
+    trainings.complete(needed)
+    groups: dict[str, list[Path]] = {}
     failures: dict[str, list[str]] = {}
-    plan = []  # [(net, seed, settings), ...]
-    for seed in range(config.seed, config.seed + config.seeds):
-        for net in groups:
-            chosen = training_settings(config, net, seed)
-            run = find(config.runs_dir, net, chosen)
-            if run:
-                groups[net].append(run)
-                print(f"{net}, seed {seed}: {run} is there already")
+    for net in nets:
+        for seed in seeds:
+            outcome = trainings.outcomes[net, seed]
+            if isinstance(outcome, Path):
+                groups.setdefault(net, []).append(outcome)
             else:
-                plan.append((net, seed, chosen))
-    started = time.monotonic()
-    for number, (net, seed, chosen) in enumerate(plan):
-        print(f"training {number + 1} of {len(plan)}: {net}, seed {seed}{_time_left(started, number, len(plan))}", flush=True)
-        try:
-            interrupted = find(config.runs_dir, net, chosen, statuses=("unfinished", "interrupted", "failed"))
-            if not (interrupted and continue_run(interrupted, config)):
-                run_training({**chosen, **machine_settings(config)})
-        except ProcessFailed as error:
-            failures.setdefault(net, []).append(f"seed {seed} failed: {error}")
-            continue
-        run = find(config.runs_dir, net, chosen)
-        if run is None:
-            failures.setdefault(net, []).append(f"seed {seed}: the lists changed while it was trained")
+                failures.setdefault(net, []).append(f"seed {seed}{outcome}")
+    return groups, failures, source
+
+
+class Trainings:
+    """The trainings of a comparison. ``outcomes``: {(network, seed): its finished run, or why there is none}.
+
+    ``digests``: of the data of ``config``.
+    """
+
+    def __init__(self, config: Config, digests: Digests):
+        self.config, self.digests, self.weights = config, digests, digest_of(config.init_from)
+        self.outcomes: dict[tuple[str, int], Union[Path, str]] = {}
+        self.missing = self.done = 0
+        self.started = time.monotonic()
+
+    def complete(self, needed: Sequence[Training]) -> None:
+        """Find the runs of ``needed`` and train those that are missing. Raises FormatError, OSError."""
+        for training in needed:
+            run = self._find(training)
+            if run:
+                print(f"{training}: {run} is there already", flush=True)
+                self.outcomes[training.net, training.seed] = run
+        missing = [training for training in needed if (training.net, training.seed) not in self.outcomes]
+        if missing:
+            Path(self.config.runs_dir).mkdir(parents=True, exist_ok=True)
+            self.missing, self.started = len(missing), time.monotonic()
+            share(missing, self._place, self._train, TrainingElsewhere(self._find_begun).tell)
+
+    def _find(self, training, statuses=("finished",)):
+        return find_run(self.config.runs_dir, training.net, training.chosen, self.digests, statuses, self.weights)
+
+    def _find_begun(self, training):
+        return self._find(training, ("unfinished", "interrupted", "failed"))
+
+    def _place(self, training):
+        """A file in runs_dir that stands for this training, with these settings and on these lists, in all processes."""
+        content = repr((training.net, sorted(training.chosen.items()), self.digests, self.weights))
+        digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
+        return Path(self.config.runs_dir) / f".{training.net}-{digest[:16]}"
+
+    def _train(self, training):
+        """See to the outcome of the training; False where another process is at work on its run."""
+        run = self._find(training)
+        if run:
+            print(f"{training}: {run} is there, another process has trained it", flush=True)
         else:
-            groups[net].append(run)
-    return {net: runs for net, runs in groups.items() if runs}, failures, source
+            begun = self._find_begun(training)
+            if begun and is_being_trained(begun):
+                return False
+            left = _time_left(self.started, self.done, self.missing)
+            print(f"training {self.done + 1} of {self.missing}: {training}{left}", flush=True)
+            try:
+                if not (begun and continue_run(begun, self.config)):
+                    run_training({**training.chosen, **machine_settings(self.config)})
+                run = self._find(training)
+                reason = ": the lists or photographs changed while it was trained"
+            except ProcessFailed as error:
+                reason = f" failed: {error}"
+        self.done += 1
+        self.outcomes[training.net, training.seed] = run or reason
+        return True
 
 
 def find_run(
     runs_dir: Union[str, Path],
     net: str,
     chosen: dict[str, Any],
-    lists: dict[str, str],
+    digests: Digests,
     statuses: Sequence[str] = ("finished",),
     weights: Optional[str] = None,
 ) -> Optional[Path]:
     """The newest run of ``net`` with the settings ``chosen``, by name, and one of the ``statuses``, or None.
 
-    ``lists``: digests of the training and validation lists; ``weights``: of the file that training starts from. Excluded are
+    ``digests``: of the data; ``weights``: of the file that training starts from. Excluded are
     runs that were started with fewer epochs, because their learning rate followed another schedule, and runs that diverged.
     Raises FormatError.
     """
@@ -87,7 +145,9 @@ def find_run(
             _say_once(f"note: {printable(run)} is passed over: {printable(error)}")
             continue
         result = read_result(run)
-        if result.get("status") not in statuses or result.get("list_sha256") != lists or result.get("diverged"):
+        if result.get("status") not in statuses or result.get("list_sha256") != digests.lists or result.get("diverged"):
+            continue
+        if not same_as_far_as_known(result.get("photographs_sha256"), digests.photographs):
             continue
         if result.get("epochs_before") or result.get("init_from_sha256") != weights:
             continue
@@ -103,10 +163,7 @@ def _say_once(line):
 
 def run_training(values: dict[str, Any], *arguments: object) -> None:
     """Run train.py with the settings ``values``, by name, and further ``arguments``; raises ProcessFailed."""
-    with tempfile.TemporaryDirectory() as folder:
-        recipe = Path(folder) / "settings.yaml"
-        recipe.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
-        run_script("train.py", ["--config", recipe, *arguments])
+    run_script("train.py", [*as_options(values, "train"), *arguments])
 
 
 def continue_run(run: Path, config: Config) -> bool:
@@ -130,37 +187,48 @@ def evaluate_missing(
     failures: dict[str, list[str]],
     source: Optional[DataSource],
     config: Config,
-    list_sha256: Optional[str] = None,
+    test_list: Optional[ListDigests] = None,
 ) -> None:
     """Evaluate every run whose best epoch has not been evaluated on its own list of ``config.split``.
 
     A run that cannot be evaluated moves from ``groups`` to ``failures``. ``source``: the current place of the photographs;
-    None: as in the training. ``list_sha256``: of the list; None: any that is the run's own counts.
+    None: as in the training. ``test_list``: of the list; None: any that is the run's own counts.
     """
-    machine = {name: value for name, value in machine_settings(config).items() if name in names_of("eval", affects="speed")}
-    flags = [word for name, value in machine.items() for word in (f"--{name}", value)]
-    flags += ["--split", config.split]
+    speed = names_of("eval", affects="speed")
+    values = {name: value for name, value in machine_settings(config).items() if name in speed}
+    values["split"] = config.split
     if source is None:
-        flags += ["--follow_links"] if config.follow_links and "follow_links" in config.given else []
-        flags += ["--lists_dir", config.lists_dir] if "lists_dir" in config.given else []
+        values |= {name: getattr(config, name) for name in ("follow_links", "lists_dir") if name in config.given}
     else:
-        flags += ["--data", source.data, "--follow_links" if source.follow_links else "--no-follow_links"]
-        flags += ["--lists_dir", source.lists_dir] if source.lists_dir is not None else []
-    for name, runs in list(groups.items()):
-        for run in list(runs):
-            if is_evaluated(run, config.split, list_sha256):
-                continue
-            print(f"evaluating {run}", flush=True)
-            try:
-                run_script("eval.py", ["--run", run, *flags], quiet=True)
-                own = is_evaluated(run, config.split, list_sha256)
-                reason = None if own else "its evaluation is not of its own best epoch and list"
-            except ProcessFailed as error:
-                reason = str(error)
-            if reason:
-                failures.setdefault(name, []).append(f"{run} cannot be evaluated: {reason}")
-                runs.remove(run)
-        if not runs:
+        values |= {"data": source.data, "follow_links": source.follow_links, "lists_dir": source.lists_dir}
+
+    def reason(run):
+        """Why it cannot be evaluated; None where it is, perhaps by another process."""
+        if is_evaluated(run, config.split, *(test_list or ())):
+            return None
+        print(f"evaluating {run}", flush=True)
+        try:
+            run_script("eval.py", [*as_options(values, "eval"), "--run", run], quiet=True)
+        except ProcessFailed as error:
+            return str(error)
+        own = is_evaluated(run, config.split, *(test_list or ()))
+        return None if own else "its evaluation is not of its own best epoch and list"
+
+    reasons: dict[Path, Optional[str]] = {}
+
+    def evaluate(run):
+        reasons[run] = reason(run)
+        return True
+
+    runs = [run for group in groups.values() for run in group]
+    missing = [run for run in runs if not is_evaluated(run, config.split, *(test_list or ()))]
+    share(missing, lambda run: run / f".evaluating-{config.split}", evaluate, EvaluationElsewhere().tell)
+    for name, group in list(groups.items()):
+        failed = [run for run in group if reasons.get(run)]
+        if failed:
+            failures.setdefault(name, []).extend(f"{run} cannot be evaluated: {reasons[run]}" for run in failed)
+            groups[name] = [run for run in group if run not in failed]
+        if not groups[name]:
             del groups[name]
 
 

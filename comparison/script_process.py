@@ -1,4 +1,7 @@
-"""Runs a script in its own process: its peak memory is then its own, and its failure does not end the comparison."""
+"""Runs a script in its own process: its peak memory is then its own, and its failure does not end the comparison.
+
+Where the comparison dies, however it dies, the script ends as well.
+"""
 
 import contextlib
 import os
@@ -8,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from machine import parent_process
 from machine.interruption import INTERRUPTED, TERMINATED, Terminated
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,10 +28,10 @@ def run_script(script: str, arguments: Sequence[object], quiet: bool = False) ->
     Its output goes to this process's stdout and stderr; with ``quiet`` it is dropped.
     """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", parent_process.VARIABLE: "1"}
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE, text=True, errors="replace",
-        env=environment,
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE, text=True,
+        errors="replace", env=environment,
     )  # fmt: skip
     try:
         last = ""
@@ -46,6 +50,8 @@ def run_script(script: str, arguments: Sequence[object], quiet: bool = False) ->
     finally:
         if process.poll() is None:
             process.kill()
+        if process.stdin:
+            process.stdin.close()  # only now: this is how the script knows that this process lives
     if code in (INTERRUPTED, TERMINATED):
         raise KeyboardInterrupt
     if code < 0:

@@ -19,6 +19,7 @@ from comparison.verdict import (
     verdict,
 )
 from data.class_balance import is_unbalanced
+from evaluation.evaluation_lock import evaluations_read
 from evaluation.report import read_correct, read_evaluation
 from evaluation.scores import balanced_accuracy
 from machine.whole_file import write_csv, write_json, write_text
@@ -45,10 +46,11 @@ def write_comparison(
     evaluations are compared; ``could_test``: see origin_of_accuracies. Raises OSError, and what the readers of
     evaluation.report and trained.history raise.
     """
-    names, labels, correct = _correct(groups, split)
+    with evaluations_read(run for group in groups.values() for run in group):
+        names, labels, correct = _correct(groups, split)
+        runs = {name: [_read(run, split) for run in group] for name, group in groups.items()}
     counts = Counter(labels)
     unbalanced = is_unbalanced(counts.values())
-    runs = {name: [_read(run, split) for run in group] for name, group in groups.items()}
     for name, group in runs.items():
         for run, answers in zip(group, correct[name]):
             # What the verdict is made of: table and verdict cannot disagree

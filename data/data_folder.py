@@ -27,12 +27,12 @@ from data.lists import (
     split_command,
 )
 from data.paddlex import PADDLEX_FILES
-from data.split_record import OLD, RECORD, REPORT
+from data.split_record import OLD, PHOTOGRAPHS, RECORD, REPORT
 from machine.regular_file import NotRegularError
 from messages.quoting import named
 from messages.reason import reason_of
 
-WRITTEN_BY_US = {*LISTS, *PADDLEX_FILES, RECORD, REPORT}
+WRITTEN_BY_US = {*LISTS, *PADDLEX_FILES, RECORD, REPORT, PHOTOGRAPHS}
 SAVE_AS_UTF8 = "save the file as UTF-8"
 
 

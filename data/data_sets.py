@@ -1,7 +1,7 @@
 """Finds and opens data sets by name, and computes the digests that tell one from another."""
 
 import os
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from data import DATASETS
 from data.data_source import DataSource
@@ -60,8 +60,23 @@ def _plain(name):
     return os.path.normpath(name) if "./" in name or "//" in name else name
 
 
-def digests(source: DataSource) -> dict[str, str]:
-    """{"train": SHA-256, "val": SHA-256} of the sides that a training uses; raises DataError, also as ``check_apart`` does."""
-    sides = {side: open_side(source, side, image_size=1) for side in ("train", "val")}
-    check_apart(sides["train"], sides["val"])
-    return {side: opened.digest() for side, opened in sides.items()}
+class Digests(NamedTuple):
+    """SHA-256 of the sides that a training uses, "train" and "val": of their lists, and of their photographs if known."""
+
+    lists: dict[str, str]
+    photographs: Optional[dict[str, str]]
+
+    @classmethod
+    def of(cls, train_set: PhotographDataset, val_set: PhotographDataset) -> "Digests":
+        """Those of two opened sides. Raises DataError where a photograph is not the one that the split saw."""
+        sides = {"train": train_set, "val": val_set}
+        photographs = {side: digest for side, opened in sides.items() if (digest := opened.photographs_digest())}
+        lists = {side: opened.digest() for side, opened in sides.items()}
+        return cls(lists, photographs if len(photographs) == len(sides) else None)
+
+
+def digests(source: DataSource) -> Digests:
+    """The digests of ``source``; raises DataError as ``check_apart`` and Digests.of do."""
+    sides = [open_side(source, side, image_size=1) for side in ("train", "val")]
+    check_apart(*sides)
+    return Digests.of(*sides)

@@ -11,7 +11,7 @@ from data.data_folder import DataFolder
 from data.found_photographs import SplitError
 from data.lists import LABELS, LISTS, DataError, origin_of
 from data.paddlex import PADDLEX_FILES, in_lists, is_readable
-from data.split_record import RECORD, REPORT, Origin, SplitRecord
+from data.split_record import PHOTOGRAPHS, RECORD, REPORT, Origin, SplitRecord
 from machine.whole_file import PREFIX
 from messages.quoting import named
 
@@ -29,7 +29,7 @@ def check_may_write(folder: DataFolder, overwrite: bool = False, list_format: st
         return
     _check_place(folder)
     to_write = (*LISTS, *(PADDLEX_FILES if list_format == "paddlex3" else ()))
-    for name in (*to_write, RECORD, REPORT):
+    for name in (*to_write, RECORD, REPORT, PHOTOGRAPHS):
         if (folder.lists / name).is_dir():
             raise SplitError(f"{folder.lists / name} is a folder, but a list of this name must be written: rename the folder")
     record = SplitRecord(folder.lists)

@@ -72,6 +72,13 @@ class PhotographDataset(paddle.io.Dataset):
         """A SHA-256 in hexadecimal digits, equal for two runs on the same samples."""
         raise NotImplementedError
 
+    def photographs_digest(self) -> Optional[str]:
+        """A SHA-256 of what the samples show; None where it is not known, or where ``digest`` covers it.
+
+        Raises DataError where a photograph is not the one that the split saw.
+        """
+        return None
+
     def photograph(self, index: int) -> Image.Image:
         """The whole photograph ``index`` as an upright RGB image."""
         raise NotImplementedError

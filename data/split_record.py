@@ -12,7 +12,7 @@ from machine.regular_file import open_regular, sha256_of
 from machine.whole_file import whole_file, write_text
 from settings.format_number import check_format
 
-RECORD, REPORT = "split.json", "split_report.csv"
+RECORD, REPORT, PHOTOGRAPHS = "split.json", "split_report.csv", "photographs.sha256"
 FORMAT = 1
 """Of split.json: {"format", "sha256": {name of a list: digest}}."""
 MAX_BYTES = 2**20

@@ -22,7 +22,9 @@ from data.earlier_lists import check_may_write, check_paddlex_paths, kept_class_
 from data.found_photographs import FoundPhotographs, SplitError
 from data.label_table import find_in_table
 from data.lists import SIDES, write_lists
+from data.photograph_errors import reading_problem
 from data.photograph_formats import left_out_lines
+from data.photograph_record import recorded, remove_record, write_record
 from data.photographs import PhotographError, read_photograph
 from data.split_record import REPORT
 from machine.processor import available_cores
@@ -83,7 +85,7 @@ def split_folder(
     if list_format == "paddlex3":
         check_paddlex_paths(folder, found.classes)
     sides = _sides(found, test_fraction)
-    digests = _read_all(folder.root, found, show_progress)
+    digests, records = _read_all(folder.root, found, show_progress)
     by_class = _group_duplicates(found, digests)
     shares, own = {"test": test_fraction, "val": val_fraction}, set(found.sides.values())
     drawn = {side: share for side, share in shares.items() if side in sides and side not in own}
@@ -99,7 +101,9 @@ def split_folder(
         found.problems += _duplicates(groups, found.sides, {path for group in used for path in group})
         for side, paths in _divide(used, found.sides, drawn).items():
             lists[side].extend((path, label) for path in sorted(paths, key=sort_key))
+    remove_record(folder.lists)
     notes = write_lists(folder.lists, names, **lists, list_format=list_format, photographs=folder.root)
+    write_record(folder.lists, {path: records[path] for entries in lists.values() for path, _ in entries})
     report = folder.lists / REPORT
     write_csv(report, ["path", "problem"], sorted(found.problems, key=lambda row: sort_key(row[0])))
     tallies = {side: Counter(label for _, label in entries) for side, entries in lists.items()}
@@ -132,29 +136,32 @@ def _sides(found: FoundPhotographs, test_fraction: float) -> list[str]:
     return [side for side in SIDES if side != "test" or with_test]
 
 
-def _digest(path):
-    """(digest of the decoded pixels, None) or (None, reason)."""
+def _digests(path):
+    """(digest of the decoded pixels, what is recorded of the file, None) or (None, None, reason)."""
     try:
+        status = os.stat(path)
         image = read_photograph(path)
+        size = f"{image.width}x{image.height}:".encode()
+        return hashlib.blake2b(size + image.tobytes(), digest_size=16).digest(), recorded(path, status), None
     except PhotographError as error:
-        return None, str(error)
-    size = f"{image.width}x{image.height}:".encode()
-    return hashlib.blake2b(size + image.tobytes(), digest_size=16).digest(), None
+        return None, None, str(error)
+    except OSError as error:
+        return None, None, reading_problem(error, opened=False)
 
 
 def _read_all(root, found, show_progress):
-    """{relative path: digest} of all readable photographs; the others become problems."""
+    """{relative path: digest of the pixels}, {relative path: of photograph_record.recorded}; other files become problems."""
     paths = [path for members in found.classes.values() for path in members]
     workers = min(available_cores(), len(paths), MAX_PROCESSES)
     bar = ProgressBar(len(paths), "reading photographs", visible=show_progress)
-    digests = {}
+    digests, records = {}, {}
     pool = concurrent.futures.ProcessPoolExecutor(workers, initializer=become_worker)
     try:
         chunk = max(1, min(64, len(paths) // (4 * workers)))
-        results = pool.map(_digest, [root / path for path in paths], chunksize=chunk)
-        for done, (path, (digest, reason)) in enumerate(zip(paths, results), start=1):
+        results = pool.map(_digests, [root / path for path in paths], chunksize=chunk)
+        for done, (path, (digest, record, reason)) in enumerate(zip(paths, results), start=1):
             if reason is None:
-                digests[path] = digest
+                digests[path], records[path] = digest, record
             else:
                 found.problems.append((path, reason))
             bar.update(done)
@@ -163,7 +170,7 @@ def _read_all(root, found, show_progress):
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C do not wait for photographs that are not read yet
         bar.close()
-    return digests
+    return digests, records
 
 
 def _group_duplicates(found, digests):

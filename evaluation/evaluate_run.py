@@ -6,6 +6,7 @@ from config import Config, names_of
 from data.loader import PhotographLoader
 from data.photograph_dataset import PhotographDataset
 from evaluation.confidence import calibration_of
+from evaluation.evaluation_lock import evaluation_written
 from evaluation.report import write_evaluation
 from evaluation.strangers import lines_of, predict_strangers, stranger_paths
 from machine.device import select_device
@@ -17,8 +18,8 @@ from training.epoch_metrics import EPOCH_METRICS, LogitRecorder
 from training.model import TrainingModel
 
 OTHER_LISTS = {
-    "val": "is not the list that the run was validated on during training",
-    "test": "lies beside other lists than the run was trained on: it may hold photographs that the run was trained on",
+    "val": "is not the list that the run was validated on during training, or photographs of it have changed since",
+    "test": "lies beside other lists or photographs than the run was trained on, and may hold some that it was trained on",
 }
 
 LIST_NAMES = {"val": "validation", "test": "test"}
@@ -54,10 +55,11 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     strangers = None
     if config.strangers:
         strangers = predict_strangers(run, config.strangers, unknown, config.batch_size, config.num_workers or 0)
-    folder, metrics = write_evaluation(
-        run.folder, dataset, logits, labels, calibration=calibration, strangers=strangers,
-        split=config.split, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list,
-    )  # fmt: skip
+    with evaluation_written(run.folder):
+        folder, metrics = write_evaluation(
+            run.folder, dataset, logits, labels, calibration=calibration, strangers=strangers,
+            split=config.split, loss=loss, acc=acc, net=run.net, epoch=run.epoch, same_list=same_list,
+        )  # fmt: skip
     if not same_list:
         print(f"note: {printable(dataset.source)} {OTHER_LISTS[config.split]}")
     low, high = metrics["acc_interval"]

@@ -11,11 +11,12 @@ import numpy as np
 
 from data.class_balance import is_unbalanced
 from data.photograph_dataset import PhotographDataset
+from data.photograph_record import same_as_far_as_known
 from evaluation.confidence import Calibration, draw_calibration
 from evaluation.scores import balanced_accuracy, confusion_matrix, macro_f1, per_class, top_k_accuracy, wilson_interval
 from evaluation.strangers import FILE as STRANGERS_FILE
 from evaluation.strangers import Strangers, outcome_of, write_strangers
-from machine.whole_file import write_csv, write_json
+from machine.whole_file import remove_unfinished, write_csv, write_json
 from messages.reason import reason_of
 from messages.user_error import UserError
 from plots.confusion import draw_confusion
@@ -46,6 +47,7 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "photographs": is_count,
     "list": is_text,
     "list_sha256": is_digest,
+    "photographs_sha256": is_digest,
     "epoch": is_count,
     "same_list_as_in_training": is_flag,
 }
@@ -81,7 +83,8 @@ def write_evaluation(
     validated on the lists beside it. metrics.json holds loss, acc and its 95% interval, balanced_acc, macro_f1, acc_top5 (with
     more than five classes), what Calibration.entries and ``outcome_of`` tell, per_class (precision, recall, f1, support), the
     list, its SHA-256 and the epoch. It is removed first and written after the tables, so that it exists only beside tables of
-    the same evaluation; the pictures come last, because of many classes they take longest.
+    the same evaluation; the pictures come last, because of many classes they take longest. The caller keeps other processes
+    out: see evaluation_lock.
     """
     classes = dataset.classes
     predictions = logits.argmax(axis=1)
@@ -98,10 +101,13 @@ def write_evaluation(
     if strangers:
         metrics["strangers"] = outcome_of(strangers, confidences)
     metrics.update(per_class=figures, photographs=len(labels), split=split, list=dataset.source, list_sha256=dataset.digest())
+    if (digest := dataset.photographs_digest()) is not None:
+        metrics["photographs_sha256"] = digest
     metrics.update(epoch=epoch, same_list_as_in_training=same_list)
     folder = folder_in(run, FOLDERS[split])
     for name in ("metrics.json", STRANGERS_FILE, *PICTURES):
         (folder / name).unlink(missing_ok=True)
+    remove_unfinished(folder)  # of an evaluation that was killed
     write_csv(folder / "confusion_matrix.csv", ["true class", *classes], ([n, *r.tolist()] for n, r in zip(classes, matrix)))
     rows = (
         (sample.name, classes[label], classes[guess], f"{confidence:.6f}")
@@ -194,10 +200,13 @@ def read_evaluation(run: Path, split: str = "val") -> tuple[dict[str, Any], Pred
     return metrics, predictions
 
 
-def is_evaluated(run: Path, split: str = "val", list_sha256: Optional[str] = None) -> bool:
+def is_evaluated(
+    run: Path, split: str = "val", list_sha256: Optional[str] = None, photographs_sha256: Optional[str] = None
+) -> bool:
     """Whether ``run`` has an evaluation of its best epoch on its own list of ``split``; raises FormatError.
 
-    ``list_sha256``: of the list as it is now, if known; then an evaluation on another one does not count.
+    ``list_sha256``, ``photographs_sha256``: of the list, and of its photographs, as they are now, if known; then an evaluation
+    on others does not count.
     """
     best = read_result(run).get("best")
     try:
@@ -205,6 +214,7 @@ def is_evaluated(run: Path, split: str = "val", list_sha256: Optional[str] = Non
     except EvaluationError:
         return False
     same_list = metrics["same_list_as_in_training"] and list_sha256 in (None, metrics.get("list_sha256"))
+    same_list = same_list and same_as_far_as_known(photographs_sha256, metrics.get("photographs_sha256"))
     return same_list and best is not None and metrics["epoch"] == best["epoch"]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Callable, NoReturn
 
 from machine.home_folder import provide_home
 from machine.interruption import INTERRUPTED, TERMINATED, UNREAD, Terminated
+from machine.parent_process import follow_parent
 from machine.processor import configure
 from machine.temporary_folder import remove_temporary_folder
 from messages.terminal import print_error, print_line
@@ -38,6 +39,7 @@ def run(
     """
     try:
         handle_termination(patience)
+        follow_parent()
         if uses_paddle:
             provide_home(last_resort=config.runs_dir)
             configure(config.threads)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Union
 
 from machine import cache_folder
-from machine.temporary_folder import temporary_folder
+from machine.temporary_folder import remove_temporary_folders_left, temporary_folder
 from messages.terminal import print_line
 
 HOME = "USERPROFILE" if os.name == "nt" else "HOME"
@@ -30,6 +30,7 @@ def provide_home(last_resort: Union[str, os.PathLike[str], None] = None) -> None
     stays what it was: its files may be readable, and what users unpack there must last. ``last_resort``: see temporary_folder.
     Raises OSError where no temporary folder can be made.
     """
+    remove_temporary_folders_left(last_resort)
     obstacles = dict(_obstacles())
     if not obstacles:
         return

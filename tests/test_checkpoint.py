@@ -235,7 +235,7 @@ def test_good_headers_are_read(tmp_path, changes):
     path = tmp_path / "last.safetensors"
     header = {**HEADER, **POSITION, **changes}
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
-    assert read_header(path) == {"format": 1, "versions": {}, "temperature": None, **header}
+    assert read_header(path) == {"format": 1, "versions": {}, "temperature": None, "photographs_sha256": None, **header}
 
 
 def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch):

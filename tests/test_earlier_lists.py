@@ -40,7 +40,7 @@ def refusal(folder, **options):
     """The message of a refused split, which has neither read a photograph nor changed a file."""
     before = files(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splitting, "_digest", lambda path: pytest.fail(f"{path} was read"))
+        patch.setattr(splitting, "_digests", lambda path: pytest.fail(f"{path} was read"))
         with pytest.raises((SplitError, DataError)) as error:
             split_folder(folder, **options)
     assert files(folder) == before
@@ -83,7 +83,7 @@ def test_lists_that_the_toolkit_wrote_are_replaced_without_a_word(folder, capsys
     capsys.readouterr()
     split_folder(folder, seed=1)
     assert files(folder)["train_list.txt"] != first["train_list.txt"]
-    assert files(folder).keys() == first.keys() == {*LISTS, "split.json", "split_report.csv"}
+    assert files(folder).keys() == first.keys() == {*LISTS, "split.json", "split_report.csv", "photographs.sha256"}
     assert capsys.readouterr().out.splitlines()[-1] == "finished train val split!"
 
 
@@ -233,7 +233,7 @@ def test_paddlex_gets_its_own_files_beside_ours(folder):
     split_folder(folder, list_format="paddlex3", test_fraction=0.2)
     assert (folder / "test_list.txt").read_text() == (folder / "test.txt").read_text() != ""
     split_folder(folder)  # files of another split would mislead
-    assert files(folder).keys() == {*LISTS, "split.json", "split_report.csv"}
+    assert files(folder).keys() == {*LISTS, "split.json", "split_report.csv", "photographs.sha256"}
 
 
 def test_in_a_folder_of_their_own_they_name_photographs_absolutely(folder, tmp_path):

@@ -20,6 +20,7 @@ import train
 from machine import processor
 from comparison.run_plan import find_run
 from config import Config, load_config, parse_config
+from data.data_sets import Digests
 from data.loader import PhotographLoader
 from data.splitting import split_folder
 from machine.whole_file import PREFIX
@@ -226,7 +227,7 @@ def test_a_finished_run_is_left_alone_and_trained_further_with_more_epochs(data,
     assert {**outcome(run), "result": None} == {**outcome(tmp_path / "whole" / "resnet" / "001"), "result": None}
     assert load_config(run / "config.yaml").epochs == 3
     assert read_result(run)["epochs_before"] == [2]
-    lists = read_result(run)["list_sha256"]
+    lists = Digests(read_result(run)["list_sha256"], None)
     assert find_run(tmp_path, "resnet", {"epochs": 3}, lists) is None, "its learning rate followed another schedule first"
     assert find_run(tmp_path / "whole", "resnet", {"epochs": 3}, lists) is not None
     assert len(list((run / "vdl").iterdir())) == 1

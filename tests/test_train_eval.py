@@ -176,6 +176,7 @@ def test_a_photograph_that_went_bad_stops_the_training_with_its_name(tmp_path, d
         target.write_bytes(picture.read_bytes())
     line = (broken / "train_list.txt").read_text().splitlines()[5].rpartition(" ")[0]
     (broken / line).write_bytes(b"no picture at all")
+    (broken / "photographs.sha256").unlink()  # else it would be noticed before the training begins
     assert train.main(settings(broken, tmp_path, num_workers=workers)) == 2
     lines = [text for text in capsys.readouterr().err.splitlines() if not text.startswith("running on the processor")]
     assert len(lines) == 1
@@ -317,7 +318,7 @@ def test_cifar10_is_trained_on_and_evaluated_without_being_named_again(tmp_path,
     assert "100 photographs to train on, 20 to validate, 10 classes" in capsys.readouterr().out
     run = tmp_path / "runs/resnet/001"
     assert load_config(run / "config.yaml") == dataclasses.replace(chosen.resolved(), data=str(archive))
-    assert read_result(run)["list_sha256"] == digests(DataSource("cifar10", archive))
+    assert read_result(run)["list_sha256"] == digests(DataSource("cifar10", archive)).lists
     assert run_eval(chosen) == 0
     metrics = json.loads((run / "eval/metrics.json").read_text())
     assert metrics["acc"] == read_result(run)["best"]["val_acc"]

@@ -147,6 +147,10 @@ def _filled_part_of_epoch(value):
     return {**value, "metrics": {name: found.get(name, copy.deepcopy(default)) for name, default in METRICS.items()}}
 
 
+def _is_known_pair(value):
+    return value is None or is_pair_of_digests(value)
+
+
 def _is_temperature(value):
     return value is None or is_temperature(value)
 
@@ -165,6 +169,7 @@ KEYS = {
     "epoch": Key(is_count, "a whole number, at least 0"),
     "best": Key(history.is_best, "nothing, or a dict of numbers with epoch, val_acc and val_loss", fill=history.known_columns),
     "list_sha256": Key(is_pair_of_digests, "a dict of the SHA-256 of train and val"),
+    "photographs_sha256": Key(_is_known_pair, "nothing, or a dict of the SHA-256 of train and val", default=None),
     "temperature": Key(_is_temperature, f"nothing, or a number from {LOWEST:g} to {HIGHEST:g}", default=None),
     "versions": Key(is_dict_of_texts, "a dict of texts", default={}),
     "history": _of_position(

@@ -35,6 +35,7 @@ RULES: dict[str, Rule] = {
     "peak_memory_mb": lambda value: value is None or is_positive_or_zero(value),
     "photographs": is_dict_of_counts,
     "list_sha256": is_pair_of_digests,
+    "photographs_sha256": is_pair_of_digests,
     "best_not_saved": is_text,
     "reason": is_text,
     "epochs_before": lambda value: isinstance(value, list) and all(map(is_count, value)),

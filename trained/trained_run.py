@@ -16,6 +16,7 @@ from data.data_sets import digests, find_data, open_side, open_test_set
 from data.data_source import DataSource
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
+from data.photograph_record import same_as_far_as_known
 from data.photographs import PhotographError, read_crop
 from messages.quoting import listed
 from messages.terminal import printable
@@ -171,11 +172,19 @@ class TrainedRun:
         raise DataError(f"{self.folder} was trained on {len(own)} classes, {dataset.data} has {len(found)} ({difference})")
 
     def check_val_list(self, dataset: PhotographDataset, source: DataSource, asked_for: bool) -> bool:
-        """Whether ``dataset``, of ``source``, has the list that the run was validated on.
+        """Whether ``dataset``, of ``source``, has the list and the photographs that the run was validated on.
 
-        Raises CheckpointError if it has another one and the user has not ``asked_for`` it.
+        Raises DataError where a photograph is not the one that its split saw, CheckpointError if the run had others and the
+        user has not ``asked_for`` these.
         """
-        same = dataset.digest() == self.header["list_sha256"]["val"]
+        own = (self.header["photographs_sha256"] or {}).get("val")
+        same_list = dataset.digest() == self.header["list_sha256"]["val"]
+        same = same_list and same_as_far_as_known(own, dataset.photographs_digest())
+        if same_list and not same and not asked_for:
+            raise CheckpointError(
+                f"photographs of {dataset.source} have changed since {self.folder} was trained: restore them, train again, or "
+                f"use them anyway with {source.options}"
+            )
         if not same and not asked_for:
             raise CheckpointError(
                 f"{dataset.source} is not the list that {self.folder} was validated on: it may hold photographs that the run "
@@ -184,15 +193,18 @@ class TrainedRun:
         return same
 
     def check_lists_beside(self, test_set: PhotographDataset, source: DataSource, asked_for: bool) -> bool:
-        """Whether the run was trained and validated on the lists that lie beside ``test_set``, of ``source``.
+        """Whether the run was trained and validated on the lists, and the photographs, beside ``test_set``, of ``source``.
 
         If not, photographs of the test list may be among those that the run was trained on. Then raises CheckpointError, unless
         the user has ``asked_for`` the list; raises DataError where the lists cannot be used.
         """
-        same = digests(find_data(source)) == self.header["list_sha256"]
+        found = digests(find_data(source))
+        same_lists = found.lists == self.header["list_sha256"]
+        same = same_lists and same_as_far_as_known(found.photographs, self.header["photographs_sha256"])
         if not same and not asked_for:
+            what = "other lists" if not same_lists else "lists of the same names, but of other photographs,"
             raise CheckpointError(
-                f"{test_set.source} lies beside other lists than {self.folder} was trained and validated on: it may hold "
+                f"{test_set.source} lies beside {what} than {self.folder} was trained and validated on: it may hold "
                 f"photographs that the run was trained on. Train again, or use it anyway with {source.options}"
             )
         return same

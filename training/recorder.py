@@ -25,8 +25,8 @@ class RunRecorder:
     above ``save_best_above``, there is no best.safetensors, and result.json says so.
 
     ``settings``: every setting by name, as plain values. ``facts``: the other entries of result.json: "photographs",
-    "list_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted. ``unbalanced``: whether the classes
-    of the validation list are; then the balanced accuracy is shown beside the accuracy.
+    "list_sha256", "photographs_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted.
+    ``unbalanced``: whether the classes of the validation list are; then the balanced accuracy is shown beside the accuracy.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class RunRecorder:
             "config": self.settings,
             "classes": self.classes,
             "list_sha256": self.facts["list_sha256"],
+            "photographs_sha256": self.facts.get("photographs_sha256"),
             **of_position,
         }
 

@@ -9,6 +9,8 @@ from typing import Optional
 import paddle
 
 from config import Config, config_of_checkpoint
+from data.data_sets import Digests
+from data.photograph_record import same_as_far_as_known
 from machine.whole_file import remove_unfinished
 from messages.quoting import named
 from trained.checkpoint import CheckpointError, load_training_state, read_header
@@ -62,23 +64,23 @@ def _change(what, names):
     return f"{'classes' if len(names) > 1 else 'class'} {what} since: {shown}"
 
 
-def restore(run: Path, state: TrainingState, lists: dict, steps_per_epoch: int, epochs: int) -> dict:
+def restore(run: Path, state: TrainingState, digests: Digests, steps_per_epoch: int, epochs: int) -> dict:
     """Restore ``state`` from the folder ``run``; returns the entries of result.json that a resumed training keeps.
 
-    ``lists``: the current SHA-256 of the training and validation lists, by "train" and "val"; ``epochs``: the number of epochs
-    to train to. Raises RunError for a run that cannot continue and CheckpointError for a bad file; neither changes the folder.
+    ``digests``: of the data as they are now; ``epochs``: the number of epochs to train to. Raises RunError for a run that
+    cannot continue and CheckpointError for a bad file; neither changes the folder.
     """
     last, result = run / "last.safetensors", read_result(run)
     if not last.exists():
         if result.get("epochs") or any((run / name).exists() for name in ("best.safetensors", "history.csv")):
             raise RunError(f"{run} cannot be continued: its {last.name} is gone; put it back, or train anew")
-        _check_lists(run, result.get("list_sha256", lists), lists)
+        _check_data(run, result, digests)
         remove_unfinished(run)
         return {}  # killed within the first epoch: start from the beginning
     header = load_training_state(last, state.classifier, state.optimizer)
     if "history" not in header:
         raise RunError(f"{run} cannot be continued: {last.name} holds weights, but no position of the training; train anew")
-    _check_lists(run, header["list_sha256"], lists)
+    _check_data(run, header, digests)
     if header["step"] >= steps_per_epoch:
         raise RunError(
             f"{run} cannot be continued: {last.name} is at step {header['step']}, but an epoch has {steps_per_epoch}; "
@@ -119,7 +121,13 @@ def _epoch_of_best(run):
         return None
 
 
-def _check_lists(run, trained, lists):
+def _check_data(run, trained, digests):
+    """Raise RunError unless ``trained``, of the run, has the ``digests`` as far as it has any."""
+    lists, photographs = trained.get("list_sha256"), trained.get("photographs_sha256") or {}
     for side, name in (("train", "training"), ("val", "validation")):
-        if trained[side] != lists[side]:
+        if lists and lists[side] != digests.lists[side]:
             raise RunError(f"{run} cannot be continued: its {name} list has changed since; train anew")
+        if not same_as_far_as_known(photographs.get(side), (digests.photographs or {}).get(side)):
+            raise RunError(
+                f"{run} cannot be continued: photographs of its {name} list have changed since; restore them, or train anew"
+            )

@@ -10,7 +10,7 @@ import paddle
 from machine import processor
 from config import Config, load_config, names_of
 from data.class_balance import is_unbalanced
-from data.data_sets import check_apart, count_classes, find_data, open_side
+from data.data_sets import Digests, check_apart, count_classes, find_data, open_side
 from data.loader import PhotographLoader
 from machine.device import make_deterministic, select_device
 from messages.terminal import printable
@@ -87,6 +87,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
     note_places((config.data, config.lists_dir, config.init_from))
+    digests = Digests.of(train_set, val_set)
     if resume:
         check_classes(resume, train_set.classes)
     has_weights = resume is not None and (resume / "last.safetensors").exists()
@@ -99,12 +100,15 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     model = TrainingModel(classifier)
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
     state = TrainingState(classifier, optimizer, metrics)
-    lists = {"train": train_set.digest(), "val": val_set.digest()}
-    facts: dict[str, Any] = {"photographs": {"train": len(train_set), "val": len(val_set)}, "list_sha256": lists}
+    facts: dict[str, Any] = {
+        "photographs": {"train": len(train_set), "val": len(val_set)},
+        "list_sha256": digests.lists,
+        "photographs_sha256": digests.photographs,
+    }
     folder = resume or create_run(config.runs_dir, config.net)
     with lock_run(folder):
         if resume:
-            facts.update(restore(folder, state, lists, len(train_loader), config.epochs))
+            facts.update(restore(folder, state, digests, len(train_loader), config.epochs))
         if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
         unbalanced = is_unbalanced(Counter(sample.label for sample in val_set.samples).values())

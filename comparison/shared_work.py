@@ -1,0 +1,72 @@
+"""Work that several comparisons share: each job is done by the process that claims it; the others wait, and use its outcome."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Callable, TypeVar
+
+from machine.locks import ClaimedError, claim
+
+PAUSE = 0.5  # seconds between two looks at what another process does
+
+Job = TypeVar("Job")
+
+
+def share(
+    jobs: Sequence[Job], place_of: Callable[[Job], Path], work: Callable[[Job], bool], wait: Callable[[Job], None]
+) -> None:
+    """Call ``work(job)`` for every job, in order, until it returns True: each while this process has claimed the job.
+
+    ``place_of(job)``: a file that stands for the job in all processes; it exists while one of them works. The jobs of other
+    processes come last. Once nothing else is left, ``wait(job)`` is called at each look at the first of them.
+    """
+    left = list(jobs)
+    while left:
+        put_off = []
+        for job in left:
+            try:
+                with claimed(place_of(job)):
+                    done = work(job)
+            except ClaimedError:
+                done = False
+            if not done:
+                put_off.append(job)
+        if len(put_off) == len(left):
+            wait(put_off[0])
+            time.sleep(PAUSE)
+        left = put_off
+
+
+@contextlib.contextmanager
+def claimed(place: Path) -> Iterator[None]:
+    """Claim the file ``place`` in the block, and remove it at the end; raises ClaimedError if another process holds it.
+
+    The claim of a killed process ends with it. Where the file cannot be made, the block runs without a claim: what it writes
+    will fail too, and say so.
+    """
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                held = stack.enter_context(claim(place))
+            except OSError:
+                break
+            if os.name != "posix" or _is_at(held.fileno(), place):
+                stack.callback(_remove, place)
+                break
+            stack.pop_all().close()  # the process that held it has removed the file since
+        yield
+
+
+def _is_at(handle: int, place: Path) -> bool:
+    """Whether the open file is the one that ``place`` names."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(place))
+    except OSError:
+        return False
+
+
+def _remove(place: Path) -> None:
+    if os.name == "posix":  # elsewhere an open file stays
+        place.unlink(missing_ok=True)
