@@ -1,5 +1,6 @@
 """Locks and claims between processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -95,3 +96,33 @@ def test_a_claim_follows_no_link(tmp_path, there):
     with pytest.raises(OSError):
         locks.claim(tmp_path / ".lock")
     assert outside.exists() == there
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="needs flock")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, number):
+    def none(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    with locks.locked(tmp_path / "lock") as held:
+        assert not held
+    monkeypatch.undo()
+    with locks.locked(tmp_path / "lock") as held:
+        assert held
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="needs flock")
+def test_a_long_wait_for_a_lock_says_what_is_waited_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(locks, "SECONDS_OF_SILENCE", 0)
+    monkeypatch.setattr(locks, "PAUSE", 0)
+    tries = iter([BlockingIOError(errno.EAGAIN, "busy")] * 3 + [None] * 2)
+
+    def flock(handle, operation):
+        if error := next(tries):
+            raise error
+
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    with locks.locked(tmp_path / "lock") as held:
+        assert held
+    assert capsys.readouterr().err == f"waiting for another process, which has locked {tmp_path / 'lock'} ...\n"
