@@ -636,6 +636,7 @@ def test_the_layers_of_a_block_use_the_kernels(library, used, monkeypatch, chann
         if not parameter.stop_gradient:
             parameter.set_value(draw_from.standard_normal(parameter.shape).astype(np.float32))
     called, run = [], fused.run
+    monkeypatch.setattr(fused, "_obstacle_in_nhwc", lambda on_gpu: None)  # whose first call runs a step of its own
     monkeypatch.setattr(fused, "run", lambda name, *arguments: called.append(name) or run(name, *arguments))
     results = []
     for kernels in (None, library):
@@ -691,7 +692,7 @@ def test_a_gpu_whose_kernels_cannot_be_built_leaves_those_of_the_cpu(operators, 
         '#!/bin/sh\n[ $1 = --version ] && echo release 13 && exit 0\necho "unsupported gpu architecture" >&2; exit 1\n'
     )
     nvcc.chmod(0o755)
-    monkeypatch.setattr(nvrtc, "find", lambda: None)
+    monkeypatch.setattr(nvrtc, "find", lambda architecture: None)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (12, 0))

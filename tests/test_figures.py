@@ -91,6 +91,7 @@ def test_the_figures_of_an_evaluation_are_safe_before_anything_is_drawn(tmp_path
     dataset = SimpleNamespace(
         classes=["cat", "dog"], samples=[SimpleNamespace(name="1.png"), SimpleNamespace(name="2.png")], source="list",
         digest=lambda: "0" * 64,
+        photographs_digest=lambda: None,
     )  # fmt: skip
     logits = np.array([[1.0, 0.0], [0.5, 0.0]], np.float32)
     calibration = SimpleNamespace(temperature=1.0, entries=dict)

@@ -160,7 +160,7 @@ def test_a_run_of_other_lists_may_have_trained_on_the_test_list(place, capsys):
     assert f"{place / 'data' / 'test_list.txt'} lies beside other lists than {run} was trained and validated on" in error
     assert f"use it anyway with --data {place / 'data'}" in error
     assert evaluate(run, "--split", "test", "--data", place / "data") == 0
-    assert "it may hold photographs that the run was trained on" in capsys.readouterr().out
+    assert "and may hold some that it was trained on" in capsys.readouterr().out
     assert metrics_of(run)["same_list_as_in_training"] is False
 
 

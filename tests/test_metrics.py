@@ -90,8 +90,13 @@ def run(tmp_path):
     return tmp_path
 
 
-def write(run, metrics):
-    (run / "eval" / "metrics.json").write_text(json.dumps(metrics))
+def write(run, metrics, folder="eval"):
+    """metrics.json, and a predictions.csv of four photographs that fits an accuracy in quarters."""
+    right = round(4 * metrics["acc"]) if isinstance(metrics["acc"], float) else 3
+    rows = [f"{number}.png,cat,{'cat' if number < right else 'dog'},0.5\n" for number in range(4)]
+    (run / folder).mkdir(exist_ok=True)
+    (run / folder / "predictions.csv").write_text("path,label,prediction,confidence\n" + "".join(rows))
+    (run / folder / "metrics.json").write_text(json.dumps(metrics))
 
 
 def test_metrics_come_back(run):
@@ -109,12 +114,14 @@ def test_metrics_come_back(run):
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
-    [({"acc": "0.75"}, "no usable acc"), ({"loss": None}, "no usable loss"), ({"epoch": 1.5}, "no usable epoch"),
-     ({"same_list_as_in_training": 1}, "no usable same_list_as_in_training")],
+    [({"acc": "0.75"}, "acc = '0.75'"), ({"loss": None}, "loss = None"), ({"epoch": 1.5}, "epoch = 1.5"),
+     ({"same_list_as_in_training": 1}, "same_list_as_in_training = 1")],
 )  # fmt: skip
 def test_metrics_of_a_wrong_type_are_named_and_count_as_no_evaluation(run, changes, complaint):
     write(run, {**METRICS, **changes})
-    with pytest.raises(EvaluationError, match=rf"metrics\.json has {complaint}: eval\.py --run .* writes it anew"):
+    with pytest.raises(
+        EvaluationError, match=rf"metrics\.json has {complaint}, which no evaluation writes; eval\.py --run .* writes"
+    ):
         read_metrics(run)
     assert not is_evaluated(run)
 
@@ -124,8 +131,7 @@ def test_an_evaluation_on_the_test_list_is_one_beside_and_of_that_very_list(run)
     assert not is_evaluated(run, "test")
     with pytest.raises(EvaluationError, match=rf"eval_test.metrics\.json cannot be read: .*eval\.py --run {run} --split test "):
         read_metrics(run, "test")
-    (run / "eval_test").mkdir()
-    (run / "eval_test" / "metrics.json").write_text(json.dumps({**METRICS, "acc": 0.5, "list_sha256": "a" * 64}))
+    write(run, {**METRICS, "acc": 0.5, "list_sha256": "a" * 64}, "eval_test")
     assert (read_metrics(run)["acc"], read_metrics(run, "test")["acc"]) == (0.75, 0.5)
     assert is_evaluated(run, "test", "a" * 64)
     assert not is_evaluated(run, "test", "b" * 64), "the list has changed since"
