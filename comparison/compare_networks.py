@@ -16,6 +16,7 @@ from data.data_sets import find_data, open_side
 from data.data_source import DataSource
 from data.lists import DataError
 from machine.device import select_device
+from machine.temporary_folder import share_what_cannot_be_cached
 from messages.terminal import print_line, printable
 from networks import build_network
 from networks.classifier import Classifier
@@ -34,6 +35,7 @@ def compare_networks(config: Config) -> int:
     if config.runs:
         check_useful(config)
     config = config.resolved()
+    share_what_cannot_be_cached()
     device = select_device(config.device)
     named = config.runs or config.nets
     if len(set(named)) < 2:

@@ -21,6 +21,7 @@ from machine.regular_file import open_regular, sha256_of
 from machine.whole_file import write_text
 from messages.quoting import named
 from messages.reason import reason_of
+from messages.terminal import print_line
 from settings.format_number import check_format
 
 FORMAT = 1
@@ -29,6 +30,7 @@ HEADER = "format {}: sha256 size:modified:changed:inode path"
 _HEADER = re.compile(r"format ([0-9]{1,9}): .*\n")
 _LINE = re.compile(r"([0-9a-f]{64} [-:0-9]{7,90}) (.+)\n")
 DIGITS = 64  # of a SHA-256
+LARGE = 2**28  # bytes to read, which take seconds or minutes: a line says so
 MAX_BYTES = 2**31  # more than ten million photographs
 
 
@@ -105,6 +107,8 @@ def _current(folder, names: Iterable[str], known):
             raise DataError(f"{path} cannot be read: {reason_of(error, path)}") from None
 
     if differing:
+        if sum(status.st_size for _, status in differing) > LARGE:
+            print_line(f"reading {len(differing):,} photographs whose times differ from those in {PHOTOGRAPHS} ...")
         with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:  # hashing lets other threads work
             found.update(zip((name for name, _ in differing), pool.map(read, *zip(*differing))))
     return found

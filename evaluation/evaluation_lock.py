@@ -1,14 +1,12 @@
 """Keeps the files of an evaluation together: one process at a time writes them, or reads several of them."""
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from machine.locks import ClaimedError, claim
+from machine.locks import claim_in_turn
 
 NAME = ".eval.lock"
-PAUSE = 0.1  # seconds between two tries
 
 
 @contextlib.contextmanager
@@ -16,7 +14,7 @@ def evaluation_written(run: Path) -> Iterator[None]:
     """Wait until no other process writes or compares the evaluations of ``run``, and keep others out in the block."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # then nothing can be written either, and the block says so
-            held.enter_context(_waited_for(run / NAME))
+            held.enter_context(claim_in_turn(run / NAME))
         yield
 
 
@@ -30,13 +28,5 @@ def evaluations_read(runs: Iterable[Path]) -> Iterator[None]:
         for run in sorted({run.resolve() for run in runs}):  # in one order everywhere: no two processes wait for each other
             if (run / NAME).exists():
                 with contextlib.suppress(OSError):  # nobody can write there
-                    held.enter_context(_waited_for(run / NAME))
+                    held.enter_context(claim_in_turn(run / NAME))
         yield
-
-
-def _waited_for(place):
-    while True:
-        try:
-            return claim(place)
-        except ClaimedError:
-            time.sleep(PAUSE)

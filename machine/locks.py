@@ -11,9 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Union
-
-import filelock
+from typing import Any, Callable, TypeVar, Union
 
 from messages.terminal import print_line, printable
 
@@ -22,9 +20,9 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-
 PAUSE = 0.1  # seconds between two tries
 SECONDS_OF_SILENCE = 10  # until a line says what is waited for
+Taken = TypeVar("Taken")
 
 
 class ClaimedError(Exception):
@@ -39,6 +37,8 @@ def locked(path: Union[str, os.PathLike[str]]) -> Iterator[bool]:
     process may be in the block too.
     """
     if fcntl is None:
+        import filelock  # here, as in `claim`: every script imports this module, and most have fcntl
+
         with filelock.FileLock(path).acquire(poll_interval=PAUSE):
             yield True
         return
@@ -53,14 +53,27 @@ def locked(path: Union[str, os.PathLike[str]]) -> Iterator[bool]:
 
 def _has_waited(handle, path) -> bool:
     """Wait for the lock on an open file; False where the file system has none."""
+
+    def lock():
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise ClaimedError from None
+            return False
+        return True
+
+    return _waited_for(lock, path)
+
+
+def _waited_for(take: Callable[[], Taken], path: Union[str, os.PathLike[str]]) -> Taken:
+    """What ``take`` returns as soon as it no longer raises ClaimedError; one line says so where that takes long."""
     started, said = time.monotonic(), False
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                return False
+            return take()
+        except ClaimedError:
+            pass
         if not said and time.monotonic() > started + SECONDS_OF_SILENCE:
             said = True
             print_line(f"waiting for another process, which has locked {printable(path)} ...")
@@ -74,6 +87,8 @@ def claim(path: os.PathLike[str]) -> AbstractContextManager[Any]:
     some network file systems, grants every claim.
     """
     if fcntl is None:
+        import filelock
+
         try:
             return filelock.FileLock(path).acquire(timeout=0)
         except filelock.Timeout:
@@ -88,3 +103,8 @@ def claim(path: os.PathLike[str]) -> AbstractContextManager[Any]:
             file.close()
             raise ClaimedError from None
     return file
+
+
+def claim_in_turn(path: os.PathLike[str]) -> AbstractContextManager[Any]:
+    """As ``claim``, but waits while another process holds the claim."""
+    return _waited_for(lambda: claim(path), path)

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Optional, Union
 
-from machine.cache_folder import NAME
+from machine.cache_folder import NAME, cache_root
 from machine.held_folder import hold, make_held, remove_held, remove_left
-from machine.private_folder import check_private
+from machine.private_folder import check_private, make_private
 
 VARIABLE = "SA_NET_PADDLE_TEMPORARY"  # environment variable: tells the processes that this one starts where the folder is
 PREFIX, LAST_PREFIX = f"{NAME}-", ".temporary-"
@@ -44,6 +44,15 @@ def temporary_folder(last_resort: Union[str, os.PathLike[str], None] = None) -> 
     _maker = os.getpid()
     atexit.register(remove_temporary_folder)
     return _made
+
+
+def share_what_cannot_be_cached() -> None:
+    """Make the folder now, if the cache folder is of no use: the processes that this one starts then share what they build."""
+    try:
+        make_private(cache_root())
+    except OSError:
+        with contextlib.suppress(OSError):  # then each says so itself
+            temporary_folder()
 
 
 def remove_temporary_folder() -> None:

@@ -152,6 +152,14 @@ def test_a_full_disk_counts_as_one_that_cannot_be_written(tmp_path, monkeypatch)
     assert not can_be_written(tmp_path)
 
 
+def test_what_cannot_be_cached_is_shared_with_the_processes_that_a_script_starts(home):
+    temporary_folder.share_what_cannot_be_cached()
+    assert temporary_folder.VARIABLE not in os.environ, "the cache folder is good"
+    home.chmod(0o777)
+    temporary_folder.share_what_cannot_be_cached()
+    assert os.environ[temporary_folder.VARIABLE] == str(temporary_folder.temporary_folder())
+
+
 def test_a_process_that_was_forked_leaves_the_folder_to_its_parent(home):
     folder = temporary_folder.temporary_folder()
     child = os.fork()

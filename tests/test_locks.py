@@ -126,3 +126,14 @@ def test_a_long_wait_for_a_lock_says_what_is_waited_for(tmp_path, monkeypatch, c
     with locks.locked(tmp_path / "lock") as held:
         assert held
     assert capsys.readouterr().err == f"waiting for another process, which has locked {tmp_path / 'lock'} ...\n"
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="needs POSIX locks")
+def test_a_long_wait_for_a_claim_says_so_too(tmp_path, monkeypatch, capsys, start):
+    monkeypatch.setattr(locks, "SECONDS_OF_SILENCE", 0)
+    path = tmp_path / ".eval.lock"
+    process = start(f"held = locks.claim({str(path)!r})")
+    assert process.stdout.readline() == "ready\n"
+    monkeypatch.setattr(locks.time, "sleep", lambda seconds: (process.kill(), process.wait()))
+    with locks.claim_in_turn(path):
+        assert capsys.readouterr().err == f"waiting for another process, which has locked {path} ...\n"

@@ -299,11 +299,15 @@ def test_a_folder_of_notes_that_others_can_write_is_not_trusted(tmp_path, monkey
     assert not is_noted(str(tmp_path / "data"))
 
 
-def test_without_a_cache_nothing_is_noted_and_nothing_fails(tmp_path, monkeypatch):
+def test_without_a_cache_nothing_is_noted_and_one_line_says_so(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SA_NET_PADDLE_CACHE", str(tmp_path / "file"))
+    monkeypatch.delenv("SA_NET_PADDLE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     note_places([str(tmp_path)])
     assert not is_noted(str(tmp_path))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: where the photographs are is not noted (")
+    assert line.endswith("later scripts ask for --data; set XDG_CACHE_HOME to a folder that is yours alone")
 
 
 # 001.bak is no run
@@ -380,7 +384,7 @@ def test_a_run_with_a_link_that_merely_lies_there_is_passed_over_in_one_line(pla
     assert f"resnet, seed 0: {run_of(place)} is there already" in out
     assert [line for line in err.splitlines() if "passed over" in line] == [
         f"note: {place}/runs/resnet/002 is passed over: {place}/runs/resnet/002/vdl/link is a link, and a run may hold nothing "
-        f"but files and folders of its own: remove it if you trust the run"
+        f"but files and folders of its own: put what it leads to in its place if you trust the run"
     ]
 
 

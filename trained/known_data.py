@@ -14,8 +14,11 @@ from typing import Optional
 
 from config import Config
 from data.data_source import DataSource
+from machine import cache_folder
 from machine.cache_folder import cache_root
-from machine.private_folder import is_private, make_private
+from machine.private_folder import NotPrivateError, is_private, make_private
+from messages.reason import reason_of
+from messages.terminal import print_line
 from trained.run_error import RunError
 
 FOLDER = "trained_with"
@@ -25,9 +28,9 @@ MAX_NOTES = 1000  # the oldest go
 def note_places(places: Iterable[Optional[str]]) -> None:
     """Note that this user has trained with these files and folders; None stands for no place.
 
-    Without a cache folder that can be written nothing is noted, and the user has to name the places again.
+    Without a cache folder that is the user's alone nothing is noted; one line says that the user has to name the places again.
     """
-    with contextlib.suppress(OSError):
+    try:
         root = cache_root() / FOLDER
         make_private(root)
         for place in places:
@@ -36,7 +39,15 @@ def note_places(places: Iterable[Optional[str]]) -> None:
                     opened.write(os.fsencode(os.path.realpath(place)))  # for people: the name alone counts
         notes = sorted(root.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)
         for old in notes[MAX_NOTES:]:
-            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                old.unlink(missing_ok=True)
+    except OSError as error:
+        # where it only cannot be written, home_folder has said that what goes there does not last
+        if cache_folder.VARIABLE not in os.environ or isinstance(error, NotPrivateError):
+            print_line(
+                f"note: where the photographs are is not noted ({reason_of(error)}): later scripts ask for --data; set "
+                f"XDG_CACHE_HOME to a folder that is yours alone"
+            )
 
 
 def is_noted(place: str) -> bool:
@@ -69,8 +80,8 @@ def permitted_source(trained: Config, config: Config, run: Path) -> DataSource:
     unknown = trained.data != Config.data and not is_noted(trained.data)
     if unknown or not (lists_dir is None or "lists_dir" in config.given or is_noted(lists_dir)):
         raise RunError(
-            f"{run} names {source.options} as the place of its photographs, and you have not trained with it on this machine: "
-            f"add {source.options} if it is to be read"
+            f"{run} names {source.options} as the place of its photographs, and there is no note that you have trained with it "
+            f"here: add {source.options} if it is to be read"
         )
     return source
 
@@ -81,6 +92,6 @@ def check_start(trained: Config, config: Config, run: Path) -> None:
     start = trained.init_from
     if start is not None and "init_from" not in config.given and not is_noted(start):
         raise RunError(
-            f"{run} starts from the weights in {start}, and you have not trained with them on this machine: add --init_from "
-            f"{shlex.quote(start)} if they are to be read"
+            f"{run} starts from the weights in {start}, and there is no note that you have trained with them here: add "
+            f"--init_from {shlex.quote(start)} if they are to be read"
         )

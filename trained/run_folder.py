@@ -80,9 +80,12 @@ def check_plain(run: Union[str, Path]) -> None:
                     folders.append(entry.path)
                 elif not entry.is_file(follow_symlinks=False):
                     kind = kind_of(entry.stat(follow_symlinks=False).st_mode)
+                    if entry.is_symlink():
+                        remedy = "put what it leads to in its place if you trust the run"
+                    else:
+                        remedy = "remove it if you trust the run"
                     raise RunError(
-                        f"{entry.path} is {kind}, and a run may hold nothing but files and folders of its own: remove it if "
-                        f"you trust the run"
+                        f"{entry.path} is {kind}, and a run may hold nothing but files and folders of its own: {remedy}"
                     )
 
 

@@ -27,7 +27,7 @@ def pretrained_file(net: str) -> Path:
     module, name = _place(net)
     url, md5 = importlib.import_module(f"paddle.vision.models.{module}").model_urls[name]
     target = Path(download.WEIGHTS_HOME) / url.rpartition("/")[2]
-    _check(target.name, make_private, target.parent)
+    _check(target.name, make_private, target.parent, "set HOME to a folder that is yours alone")
     if not target.is_file():
         print(f"downloading {target.name} into {target.parent}", flush=True)
     bar = sys.stderr if sys.stderr.isatty() else io.StringIO()
@@ -40,17 +40,17 @@ def pretrained_file(net: str) -> Path:
             f"pretrained: {target.name} could not be downloaded ({' '.join(str(error).split())}): download {url} in another "
             f"way and give it with --init_from FILE"
         ) from None
-    _check(target.name, lambda path: open_private(path).close(), file.resolve())  # in a replaced home it is a link of ours
+    # In a replaced home it is a link of ours
+    _check(target.name, lambda path: open_private(path).close(), file.resolve(), f"remove {file.resolve()}")
     return file
 
 
-def _check(name, check, place):
+def _check(name, check, place, remedy):
     try:
         check(place)
     except NotPrivateError as error:
         raise WeightFileError(
-            f"pretrained: {name} is not used, because {reason_of(error)}: remove it and take that right away (chmod go-w), or "
-            f"give the weights with --init_from FILE"
+            f"pretrained: {name} is not used, because {reason_of(error)}: {remedy}, or give the weights with --init_from FILE"
         ) from None
     except OSError as error:
         raise WeightFileError(
