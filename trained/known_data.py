@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
 
+from machine import cache_folder
 from config import Config
 from data.data_source import DataSource
-from machine import cache_folder
 from machine.cache_folder import cache_root
 from machine.private_folder import NotPrivateError, is_private, make_private
 from messages.reason import reason_of
