@@ -13,7 +13,7 @@ from machine.device import select_device
 from messages.progress import ProgressBar
 from messages.terminal import printable
 from ops import fused
-from trained.trained_run import TrainedRun, names_lists
+from trained.trained_run import TrainedRun
 from training.epoch_metrics import EPOCH_METRICS, LogitRecorder
 from training.model import TrainingModel
 
@@ -76,7 +76,7 @@ def evaluate_run(config: Config) -> dict[str, Any]:
 
 def _open_list(run: TrainedRun, config: Config) -> tuple[PhotographDataset, bool]:
     """The photographs to evaluate on, and whether the run's training had the same lists; raises a UserError."""
-    source, asked_for = run.source(config), names_lists(config)
+    source, asked_for = run.source(config), run.are_lists_named(config)
     if config.split == "test":
         test_set = run.open_test_set(source)
         run.check_classes(test_set)

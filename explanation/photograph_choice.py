@@ -18,7 +18,7 @@ from data.lists import DataError
 from messages.quoting import named
 from messages.terminal import print_line, printable
 from trained.run_error import RunError
-from trained.trained_run import TrainedRun, names_lists
+from trained.trained_run import TrainedRun
 
 MAX_REASONS = 3  # that one line gives
 
@@ -42,7 +42,7 @@ def validation_photographs(config: Config, runs: list[TrainedRun]) -> list[Photo
     source = runs[0].source(config)
     datasets = [run.open_validation_set(source) for run in runs]
     for run, dataset in zip(runs, datasets):
-        run.check_val_list(dataset, source, asked_for=names_lists(config))
+        run.check_val_list(dataset, source, asked_for=run.are_lists_named(config))
     first = datasets[0]
     drawn = _draw(range(len(first)), config.sample, config.seed)
     print(f"{len(drawn)} of {len(first)} photographs of {printable(first.source)}")

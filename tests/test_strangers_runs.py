@@ -233,6 +233,16 @@ def test_photographs_are_read_where_the_user_says_or_has_trained(original, place
     assert ran("eval", "--run", run) == 0
 
 
+def test_the_permission_to_read_photographs_is_no_choice_of_other_lists(place, capsys):
+    run, data = run_of(place), place / "data"
+    lists = (data / "train_list.txt").read_text(), (data / "val_list.txt").read_text()
+    (data / "val_list.txt").write_text(lists[0].splitlines(True)[0])  # as after another split: the network has learned from it
+    (data / "train_list.txt").write_text(lists[1] + "".join(lists[0].splitlines(True)[1:]))
+    assert ran("eval", "--run", run, "--data", data) == 2
+    assert f"use it anyway with --data {data} --lists_dir {data}" in refusal(capsys, "eval")
+    assert ran("eval", "--run", run, "--data", data, "--lists_dir", data) == 0
+
+
 def test_the_default_folder_needs_no_name(place, monkeypatch):
     (place / "work").mkdir()
     os.rename(place / "data", place / "work" / "dataset")

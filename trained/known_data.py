@@ -77,13 +77,22 @@ def permitted_source(trained: Config, config: Config, run: Path) -> DataSource:
         return config.data_source()._replace(dataset=trained.dataset)
     lists_dir = config.lists_dir if "lists_dir" in config.given else trained.lists_dir
     source = DataSource(trained.dataset, trained.data, config.follow_links and "follow_links" in config.given, lists_dir)
-    unknown = trained.data != Config.data and not is_noted(trained.data)
-    if unknown or not (lists_dir is None or "lists_dir" in config.given or is_noted(lists_dir)):
+    if not is_permitted(trained.data) or not (lists_dir is None or "lists_dir" in config.given or is_noted(lists_dir)):
         raise RunError(
             f"{run} names {source.options} as the place of its photographs, and there is no note that you have trained with it "
             f"here: add {source.options} if it is to be read"
         )
     return source
+
+
+def is_permitted(place: str) -> bool:
+    """Whether photographs are read in ``place`` because a run says so: the default, and where the user has trained."""
+    return place == Config.data or is_noted(place)
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two paths lead to one file or folder."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_start(trained: Config, config: Config, run: Path) -> None:

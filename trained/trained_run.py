@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from networks import build_network
 from networks.classifier import Classifier
 from settings.format_number import FormatError
 from trained.checkpoint import CheckpointError, load_network_state, read_header
-from trained.known_data import permitted_source
+from trained.known_data import is_permitted, permitted_source, same_place
 from trained.run_folder import best_checkpoint, check_plain, newest_finished_run
 
 
@@ -148,6 +149,22 @@ class TrainedRun:
         """The data that ``config`` names, else the run's own; raises RunError where these may not be read: see known_data."""
         return permitted_source(self.settings, config, self.folder)
 
+    def are_lists_named(self, config: Config) -> bool:
+        """Whether the user named the lists: then those that the run has not had are used as well.
+
+        --data with the run's own place may only be the permission to read there, which says nothing of the lists.
+        """
+        return "lists_dir" in config.given or ("data" in config.given and not self._is_permission(config.data))
+
+    def _options_for(self, source):
+        """The options that make are_lists_named true of ``source``."""
+        unnamed = source.lists_dir is None and self._is_permission(source.data)
+        return (source._replace(lists_dir=source.data) if unnamed else source).options
+
+    def _is_permission(self, data):
+        own = self.settings.data
+        return not is_permitted(own) and same_place(data, own) and os.path.isdir(own)  # lists of an archive have one place
+
     def open_validation_set(self, source: DataSource | None = None) -> PhotographDataset:
         """The validation side of ``source``, by default of the run's own data, prepared as in this network's evaluation.
 
@@ -183,12 +200,12 @@ class TrainedRun:
         if same_list and not same and not asked_for:
             raise CheckpointError(
                 f"photographs of {dataset.source} have changed since {self.folder} was trained: restore them, train again, or "
-                f"use them anyway with {source.options}"
+                f"use them anyway with {self._options_for(source)}"
             )
         if not same and not asked_for:
             raise CheckpointError(
                 f"{dataset.source} is not the list that {self.folder} was validated on: it may hold photographs that the run "
-                f"was trained on. Train again, or use it anyway with {source.options}"
+                f"was trained on. Train again, or use it anyway with {self._options_for(source)}"
             )
         return same
 
@@ -205,14 +222,9 @@ class TrainedRun:
             what = "other lists" if not same_lists else "lists of the same names, but of other photographs,"
             raise CheckpointError(
                 f"{test_set.source} lies beside {what} than {self.folder} was trained and validated on: it may hold "
-                f"photographs that the run was trained on. Train again, or use it anyway with {source.options}"
+                f"photographs that the run was trained on. Train again, or use it anyway with {self._options_for(source)}"
             )
         return same
-
-
-def names_lists(config: Config) -> bool:
-    """Whether the user named the lists: then those that a run has not had are used as well."""
-    return bool({"data", "lists_dir"} & config.given)
 
 
 def _with_place(folder, trained):
