@@ -100,6 +100,7 @@ fuzz: setup-dev
 hostile: setup-dev
 	PYTHONPATH=.:tests $(VENV_PYTHON) tests/hostile_runs.py
 	PYTHONPATH=.:tests $(VENV_PYTHON) tests/hostile_run_folders.py
+	$(VENV_PYTHON) tests/attacks.py
 
 hostile-serve: setup-dev
 	PYTHONPATH=.:tests $(VENV_PYTHON) tests/hostile_serve.py

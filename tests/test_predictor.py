@@ -206,7 +206,7 @@ def test_a_program_that_lacks_a_part_or_that_others_can_have_written_is_made_aga
         os.umask(before)
     assert isinstance(chosen(again), ProgramPredictor)
     assert program_cache.cached_program(run) == folder
-    assert [file.stat().st_mode & 0o777 for file in folder.iterdir()] == [0o600] * 2
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
     assert capfd.readouterr() == ("", "")
 
 

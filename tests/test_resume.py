@@ -204,7 +204,7 @@ def test_a_disk_that_is_full_when_the_best_epoch_is_written_is_named_as_the_reas
     run = tmp_path / "resnet" / "001"
     out, err = capsys.readouterr()
     reason = f"it could not be written (No space left on device: {run}/best.safetensors)"
-    assert err == f"train.py: error: No space left on device: {run}/best.safetensors\n"
+    assert err.splitlines()[-1] == f"train.py: error: No space left on device: {run}/best.safetensors"
     assert f"failed: no best.safetensors, for {reason}" in out
     assert "save_best_above" not in out
     with pytest.raises(RunError, match=re.escape(f"{run} has no best.safetensors: {reason}; --resume {run} goes on")):
