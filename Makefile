@@ -50,7 +50,7 @@ help:
 	@echo 'make test-matrix  run the tests on Python 3.10, on Python 3.12 and with Paddle 2.6.2, each in a folder .venv-...'
 	@echo 'make clients run an exported network in ONNX Runtime, Paddle Inference, OpenVINO and PaddleX, each in .venv-clients/'
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints, weights, archives with 100,000 damaged inputs each; on Linux'
-	@echo 'make hostile run every script on hostile data folders, damaged photographs and runs of strangers: two hours'
+	@echo 'make hostile run every script on hostile data folders, damaged photographs and runs of strangers: an hour and a half'
 	@echo 'make hostile-serve  send serve.py 2,000 hostile uploads: a few minutes; on Linux'
 	@echo 'make browser use the page of serve.py in a headless Chromium, where there is one; screenshots go to work/browser'
 	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
