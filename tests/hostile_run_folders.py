@@ -23,6 +23,7 @@ from typing import Callable, NamedTuple
 ESCAPE = "\x1b]0;taken\x07\x1b[2J"
 SECRET = "the-secret-of-the-user"
 LARGE = 100 * 2**20
+STANDS_FOR_NUL = "\ue000"
 FILES = (
     "config.yaml", "result.json", "history.csv", "classes.txt", "best.safetensors", "last.safetensors", "eval/metrics.json",
     "eval/predictions.csv",
@@ -156,8 +157,9 @@ def _rows(file, change):
         with open(run / file, encoding="utf-8", newline="") as opened:
             rows = list(csv.reader(opened))
         text = io.StringIO(newline="")
-        csv.writer(text).writerows(change(rows))
-        (run / file).write_text(text.getvalue(), encoding="utf-8", newline="")
+        # Before Python 3.11 the writer takes no NUL
+        csv.writer(text).writerows([[str(cell).replace("\0", STANDS_FOR_NUL) for cell in row] for row in change(rows)])
+        (run / file).write_bytes(text.getvalue().replace(STANDS_FOR_NUL, "\0").encode())
 
     return do
 
