@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from machine.regular_file import NO_LINK
+
 try:
     import grp
     import pwd
@@ -77,7 +79,7 @@ def open_private(path: Path) -> BinaryIO:
     The checks are of the very file that is open. Raises NotPrivateError, OSError.
     """
     check_private(path.parent)
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDONLY | NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         file = os.fdopen(os.open(path, flags), "rb")
     except OSError as error:

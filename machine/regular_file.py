@@ -6,7 +6,7 @@ import stat
 import sys
 from typing import BinaryIO, Union
 
-NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a flag of os.open: fail where the file is a link; not on Windows
 KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISLNK, "a link"))
 
 

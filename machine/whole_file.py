@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, Union
 
+from machine.regular_file import NO_LINK
 from messages.spreadsheet import defused
 
 PREFIX = ".unfinished-"
@@ -76,7 +77,7 @@ def for_text(path: Union[str, os.PathLike[str]]) -> TextIO:
 
 def without_links(path: str, flags: int) -> int:
     """An opener for ``open``, which raises OSError where the file is a link."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    return os.open(path, flags | NO_LINK, 0o666)
 
 
 def remove_unfinished(folder: Union[str, os.PathLike[str]]) -> None:

@@ -17,6 +17,7 @@ from config import Config
 from data.data_source import DataSource
 from machine.cache_folder import cache_root
 from machine.private_folder import NotPrivateError, is_private, make_private
+from machine.regular_file import NO_LINK
 from messages.reason import reason_of
 from messages.terminal import print_line
 from trained.run_error import RunError
@@ -59,7 +60,7 @@ def is_noted(place: str) -> bool:
 
 
 def _for_me_alone(path, flags):
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    return os.open(path, flags | NO_LINK, 0o600)
 
 
 def _note_of(place):
