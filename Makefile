@@ -86,7 +86,7 @@ test: setup-dev
 	$(VENV_PYTHON) -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
 
 test-matrix:
-	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py
+	$(or $(PYTHON),$(ANY_PYTHON),python3) .ci/test_matrix.py $(MATRIX)
 
 # The programs that an exported network is for; PaddleX requires exact versions of many packages, so each has its own folder.
 clients: setup-dev

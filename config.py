@@ -94,8 +94,9 @@ class Config:
         "random", "what the network sees of a photograph in training: a random part, or the whole resized to a square",
         choices=("random", "resize"), group="data", part="view", affects="result", scripts="train compare")
     eval_crop: str = setting(
-        "center", "what the network sees of a photograph in evaluation: the center, or the whole resized to a square",
-        choices=("center", "resize"), group="data", part="view", affects="result", scripts="train compare")
+        "center", "what the network sees of a photograph in evaluation: the center, the whole resized to a square, or the "
+                  "whole in its own proportions, with grey bars beside it",
+        choices=("center", "resize", "letterbox"), group="data", part="view", affects="result", scripts="train compare")
     crop_min_area: float = setting(
         0.08, "smallest share of a photograph's area that a random crop covers",
         above=0.0, high=1.0, needs=("train_crop", "random"),
@@ -106,6 +107,24 @@ class Config:
     rotation: float = setting(
         0.0, "rotate training photographs by up to this many degrees, either way",
         low=0, high=180, group="data", part="view", affects="result", scripts="train compare")
+    augment: str = setting(
+        "none", "further augmentation of training photographs: trivialaugment changes each in one way, of random strength",
+        choices=("none", "trivialaugment"),
+        group="data", part="view", affects="result", scripts="train compare show_photographs")
+    color_jitter: float = setting(
+        0.0, "change brightness, contrast and saturation of training photographs by factors from 1 - this to 1 + this",
+        low=0.0, high=1.0, group="data", part="view", affects="result", scripts="train compare show_photographs")
+    erasing: float = setting(
+        0.0, "erase a random rectangle of a training photograph with this probability",
+        low=0.0, high=1.0, group="data", part="view", affects="result", scripts="train compare show_photographs")
+    train_size: Optional[int] = setting(
+        None, "side of the square image in training, where it differs from --image_size, that of evaluation",
+        default_text="--image_size", low=8, high=4096,
+        group="data", part="size", affects="result", scripts="train compare")
+    progressive: float = setting(
+        1.0, "begin training with images of this share of their size, and let them grow to the full size over the first 80% of "
+             "the epochs (1: full size throughout)",
+        low=0.1, high=1.0, group="data", part="size", affects="result", scripts="train compare")
     mean: tuple[float, ...] = setting(
         IMAGENET_MEAN, "mean to subtract from red, green and blue, as fractions of full brightness",
         low=0, high=1, length=3, default_text="ImageNet's",
@@ -175,6 +194,10 @@ class Config:
     pretrained: bool = setting(
         False, "start from Paddle's ImageNet weights, downloaded once: the ResNets with any attention, vgg19, mobilenet_v2",
         group="network", part="start", affects="result", scripts="train compare")
+    freeze: int = setting(
+        0, "keep the weights of the network's first so many stages as they start; 1 is the stem and the first stage (0: train "
+           "all)",
+        low=0, high=100, group="network", part="start", affects="result", scripts="train compare")
     summary: bool = setting(
         False, "print the network's parameters and multiply-adds, then stop",
         group="network", part="training", affects="nothing", scripts="train")
@@ -186,6 +209,9 @@ class Config:
         32, "photographs in a batch",
         low=1, group="training", part="training", affects="result", scripts="train eval compare predict serve",
         inherited_by="eval predict")
+    accumulate: int = setting(
+        1, "add up the gradients of so many batches before each update of the weights, as if the batch were so much larger",
+        low=1, high=100_000, group="training", part="training", affects="result", scripts="train compare")
     optimizer: str = setting(
         "momentum", "SGD with momentum, Adam or AdamW",
         choices=("momentum", "adam", "adamw"), group="training", part="optimizer", affects="result", scripts="train compare")
@@ -201,8 +227,15 @@ class Config:
         1e-4, "L2 decay; decoupled with adamw",
         low=0.0, high=1.0, group="training", part="optimizer", affects="result", scripts="train compare")
     decay_norm_and_bias: bool = setting(
-        True, "apply weight decay to biases and to batch norm, group norm and attention gates as well",
+        False, "apply weight decay to biases and to batch norm, group norm and attention gates as well",
+        before=True, group="training", part="optimizer", affects="result", scripts="train compare")
+    head_lr: Optional[float] = setting(
+        None, "peak learning rate of the last layer, which is new where training starts from the weights of other classes",
+        above=0.0, default_text="--learning_rate",
         group="training", part="optimizer", affects="result", scripts="train compare")
+    clip_norm: float = setting(
+        0.0, "shorten the gradient of all weights together to at most this length (0: never)",
+        low=0.0, group="training", part="optimizer", affects="result", scripts="train compare")
     schedule: str = setting(
         "cosine", "learning rate over time: a cosine to zero, updated at every step or every epoch; steps; or constant",
         choices=("cosine", "cosine_by_epoch", "step", "constant"),
@@ -218,9 +251,42 @@ class Config:
         0.1, "with --schedule step: factor that each step multiplies the learning rate by",
         above=0.0, high=1.0, needs=("schedule", "step"),
         group="training", part="schedule", affects="result", scripts="train compare")
+    loss: str = setting(
+        "cross_entropy", "training loss: cross-entropy; cosine, which is 1 - cosine similarity of output and class, plus a "
+                         "tenth of the cross-entropy; or focal, which counts photographs less that are right already",
+        choices=("cross_entropy", "cosine", "focal"),
+        group="training", part="loss", affects="result", scripts="train compare")
+    focal_gamma: float = setting(
+        2.0, "gamma of the focal loss",
+        low=0.0, high=10.0, needs=("loss", "focal"), group="training", part="loss", affects="result", scripts="train compare")
     label_smoothing: float = setting(
         0.0, "share of the target probability to spread over all classes",
-        low=0.0, high=0.9, group="training", part="training", affects="result", scripts="train compare")
+        low=0.0, high=0.9, group="training", part="loss", affects="result", scripts="train compare")
+    mixup: float = setting(
+        0.0, "mix each training photograph with another, in shares drawn from Beta(a, a) with this a (0: never)",
+        low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare")
+    cutmix: float = setting(
+        0.0, "replace a rectangle of each training photograph by that of another, of an area drawn from Beta(a, a) with this "
+             "a (0: never); together with --mixup each batch draws one of the two",
+        low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare")
+    class_weights: Optional[str] = setting(
+        None, "let photographs of rare classes count for more in the loss: balanced, effective (number of samples), or a CSV "
+              "file of class,weight",
+        metavar="balanced|effective|FILE", default_text="all count alike",
+        group="training", part="balance", affects="result", scripts="train compare")
+    effective_beta: float = setting(
+        0.999, "beta of --class_weights effective: 0 is no weighting; the nearer 1, the nearer to balanced",
+        low=0.0, high=0.999999, needs=("class_weights", "effective"),
+        group="training", part="balance", affects="result", scripts="train compare")
+    sampler: str = setting(
+        "uniform", "photographs of an epoch: each once; or balanced, as many of each class; or sqrt, as many as the square "
+                   "root of a class's size",
+        choices=("uniform", "balanced", "sqrt"),
+        group="training", part="balance", affects="result", scripts="train compare")
+    ema_epochs: float = setting(
+        0.0, "validate and keep the average of the weights over the training, in which a step counts half after so many epochs "
+             "(0: keep the last weights)",
+        low=0.0, high=1000.0, group="training", part="averaging", affects="result", scripts="train compare")
     early_stop: int = setting(
         0, "stop after this many epochs without a better validation accuracy (0: never)",
         low=0, may_grow=True, no_limit=0,
@@ -314,6 +380,11 @@ class Config:
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve")
+    precision: str = setting(
+        "auto", "numbers that a GPU computes with: float32, or bfloat16 or float16 where they are exact enough; auto takes "
+                "bfloat16 where the GPU has it, float32 elsewhere; a CPU computes in float32",
+        choices=("auto", "float32", "bfloat16", "float16"), before="float32",
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare")
     layout: str = setting(
         "auto", "order of feature maps in memory: nchw, or nhwc, channels last, which pays where the tensor cores of a GPU "
                 "compute in 16 bits; auto is nchw today, on a GPU too, because nhwc is not yet measured there in 32 bits; "
@@ -357,6 +428,8 @@ class Config:
             )
         if self.allow_partial and self.init_from is None and not self.pretrained:
             raise ConfigError("allow_partial without init_from: no file is loaded, in part or whole; give --init_from FILE")
+        if self.class_weights is not None and self.sampler != "uniform":
+            raise ConfigError(f"sampler = {self.sampler!r} with class_weights: both make up for rare classes, so give one")
         even = [size for size in self.eca_kernel_sizes or () if size % 2 == 0]
         if even:
             raise ConfigError(

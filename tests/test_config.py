@@ -55,7 +55,7 @@ def test_every_default_keeps_its_own_rule_and_type():
 
 
 def test_settings_are_asked_for_by_what_they_declare():
-    assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "layout", "num_workers")
+    assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "precision", "layout", "num_workers")
     assert names_of("train", affects="nothing") == ("summary", "resume", "save_every_steps")
     assert names_of(inherited_by="gradcam") == ("data", "lists_dir")
     assert Config(rotation=5.0).part("normalization") == {"mean": Config().mean, "std": Config().std}
@@ -197,10 +197,10 @@ def test_what_a_run_saves_is_read_again(tmp_path):
 @pytest.fixture
 def next_version(monkeypatch):
     """The toolkit with one setting more, that older runs had at 0.0 and new ones have at 0.2 by default."""
-    mixup = setting(
-        0.2, "strength of mixup", low=0, before=0.0,
+    sharpness = setting(
+        0.2, "strength of sharpness", low=0, before=0.0,
         group="training", part="training", affects="result", scripts="train")  # fmt: skip
-    newer = dataclasses.make_dataclass("Config", [("mixup", float, mixup)], bases=(Config,), frozen=True)
+    newer = dataclasses.make_dataclass("Config", [("sharpness", float, sharpness)], bases=(Config,), frozen=True)
     monkeypatch.setattr(config, "Config", newer)
     return newer
 
@@ -213,28 +213,30 @@ def test_a_run_from_before_a_setting_has_the_value_that_the_setting_declares(tmp
     older = Config(epochs=7).as_dict()
     (tmp_path / "config.yaml").write_text(as_yaml(older))
     for loaded in (load_config(tmp_path / "config.yaml"), config_of_checkpoint({"config": older}, "best.safetensors")):
-        assert (loaded.epochs, loaded.mixup) == (7, 0.0)
-    assert parse_config(["--epochs", "7"], "train").mixup == 0.2
+        assert (loaded.epochs, loaded.sharpness) == (7, 0.0)
+    assert parse_config(["--epochs", "7"], "train").sharpness == 0.2
 
 
 def test_a_run_with_an_unknown_setting_is_read_and_a_recipe_with_one_is_refused(tmp_path, next_version, monkeypatch, capsys):
     newer = {**next_version(epochs=7).as_dict(), "given": ["net"], "format": 2}
-    assert "mixup" in newer
+    assert "sharpness" in newer
     monkeypatch.undo()
     (tmp_path / "config.yaml").write_text(as_yaml(newer))
     assert load_config(tmp_path / "config.yaml") == Config(epochs=7)
     assert config_of_checkpoint({"config": newer}, "best.safetensors") == Config(epochs=7)
     assert load_config(tmp_path / "config.yaml").given == frozenset()
     assert refusal(capsys, ["--config", str(tmp_path / "config.yaml")]).startswith(
-        f"{tmp_path / 'config.yaml'}: unknown key 'mixup'"
+        f"{tmp_path / 'config.yaml'}: unknown key 'sharpness'"
     )
 
 
 @pytest.mark.parametrize("form", ["", "format: 1\n", "format: 2\n"])
 def test_the_config_yaml_of_a_run_is_a_recipe_in_every_format(recipe, form):
-    argv = recipe(form + "epochs: 7\nlayout: nchw\n")  # which runs from before that setting have
-    assert parse_config(argv) == load_config(argv[1]) == Config(epochs=7, layout="nchw")
-    assert parse_config(argv).given == {"epochs", "layout"}
+    # what runs from before these settings, or with other defaults, have
+    before = {"layout": "nchw", "precision": "float32", "decay_norm_and_bias": True}
+    argv = recipe(form + as_yaml({"epochs": 7, **before}))
+    assert parse_config(argv) == load_config(argv[1]) == Config(epochs=7, **before)
+    assert parse_config(argv).given == {"epochs", *before}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_the_config_yaml_of_a_run_is_a_recipe_in_every_format(recipe, form):
     ],
 )
 def test_a_newer_format_is_refused_in_one_line(capsys, recipe, form, complaint):
-    argv = recipe(f"format: {form}\nepochs: 3\nmixup: 0.5\n")
+    argv = recipe(f"format: {form}\nepochs: 3\nsharpness: 0.5\n")
     assert refusal(capsys, argv) == f"{argv[1]}: {complaint}"
     with pytest.raises(UserError) as error:
         load_config(argv[1])
@@ -427,7 +429,7 @@ def test_values_that_do_not_go_together_are_refused_with_the_file(tmp_path):
     ("line", "expected"), [("epochs: three", "epochs = 'three': expected a whole number"), ("net: x", "net = 'x': unknown")]
 )
 def test_a_bad_value_in_a_run_s_file_is_refused(tmp_path, line, expected):
-    (tmp_path / "config.yaml").write_text(f"mixup: 1\n{line}\n")
+    (tmp_path / "config.yaml").write_text(f"sharpness: 1\n{line}\n")
     with pytest.raises(ConfigError) as error:
         load_config(tmp_path / "config.yaml")
     assert str(error.value).startswith(f"{tmp_path / 'config.yaml'}: {expected}")
