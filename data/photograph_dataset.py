@@ -43,11 +43,15 @@ class PhotographDataset(paddle.io.Dataset):
         crop_min_area: float = 0.08,
         flip: bool = True,
         rotation: float = 0.0,
+        augment: str = "none",
+        color_jitter: float = 0.0,
+        erasing: float = 0.0,
     ):
         super().__init__()
         self.image_size, self.train, self.seed = image_size, train, seed
         self.crop = train_crop if train else eval_crop
         self.crop_min_area, self.flip, self.rotation = crop_min_area, flip, rotation
+        self.augment, self.color_jitter, self.erasing = augment, color_jitter, erasing
         self.epoch = 0
 
     @classmethod
