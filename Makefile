@@ -41,7 +41,7 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
 .PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile hostile-serve browser torture notebook lint format docs \
-        bench gpu-check gpu-sanitize clean
+        bench learn gpu-check gpu-sanitize clean
 .NOTPARALLEL:
 
 help:
@@ -59,6 +59,7 @@ help:
 	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
 	@echo 'make bench   time data loading, a training step, the cost of attention and serving'
+	@echo 'make learn   train the defaults and the original recipe for equal times on the folder of LEARN="--data FOLDER"'
 	@echo 'make gpu-check  check the fused operators on a GPU, and print a block of text to report'
 	@echo 'make gpu-sanitize  run the CUDA kernels on small feature maps under compute-sanitizer; needs a GPU'
 	@echo 'make setup   make .venv and install what this machine needs; all of the above do this first'
@@ -144,6 +145,10 @@ bench: setup
 	$(VENV_PYTHON) benchmarks/train_step.py
 	$(VENV_PYTHON) benchmarks/attention_cost.py
 	$(VENV_PYTHON) benchmarks/serving.py --net resnet18 --rounds 1
+
+# Trains both recipes on a folder of photographs: make learn LEARN="--data photographs --epochs 24"
+learn: setup
+	$(VENV_PYTHON) benchmarks/learn.py $(LEARN)
 
 clean:
 	rm -rf $(DEMO) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
