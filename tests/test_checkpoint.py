@@ -226,6 +226,7 @@ def test_half_a_position_is_none(tmp_path, key):
         {"best": None},
         {"temperature": 1.25},
         {"peak_memory_mb": 3.5},
+        {"loss_scaling": {"scale": 2.0**16, "good_steps": 7}},
         {"added": "later"},
         {"format": 2},
         {"preprocessing": {"crop": "center"}},  # of format 1, which nothing reads
@@ -235,7 +236,8 @@ def test_good_headers_are_read(tmp_path, changes):
     path = tmp_path / "last.safetensors"
     header = {**HEADER, **POSITION, **changes}
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
-    assert read_header(path) == {"format": 1, "versions": {}, "temperature": None, "photographs_sha256": None, **header}
+    added = {"versions": {}, "temperature": None, "photographs_sha256": None, "loss_scaling": None}
+    assert read_header(path) == {"format": 1, **added, **header}
 
 
 def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch):
@@ -281,7 +283,7 @@ def test_a_newer_format_is_refused_in_one_line(tmp_path, number):
     with pytest.raises(FormatError) as error:
         read_header(path)
     assert str(error.value).startswith(f"{path}: format {number!r}")
-    assert "up to 2: use a newer one" in str(error.value) or number != 99
+    assert "up to 3: use a newer one" in str(error.value) or number != 99
 
 
 @pytest.mark.parametrize("key", HEADER)
