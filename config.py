@@ -210,14 +210,15 @@ class Config:
         low=1, group="training", part="training", affects="result", scripts="train eval compare predict serve",
         inherited_by="eval predict")
     accumulate: int = setting(
-        1, "add up the gradients of so many batches before each update of the weights, as if the batch were so much larger",
+        1, "add up the gradients of so many batches before each update of the weights, as if the batch were so much larger; a "
+           "step of the learning rate is such an update",
         low=1, high=100_000, group="training", part="training", affects="result", scripts="train compare")
     optimizer: str = setting(
         "momentum", "SGD with momentum, Adam or AdamW",
         choices=("momentum", "adam", "adamw"), group="training", part="optimizer", affects="result", scripts="train compare")
     learning_rate: Optional[float] = setting(
         None, "peak learning rate",
-        above=0.0, default_text="0.1 * batch_size / 256; 0.001 for adam and adamw",
+        above=0.0, default_text="0.1 * batch_size * accumulate / 256; 0.001 for adam and adamw",
         group="training", part="optimizer", affects="result", scripts="train compare")
     momentum: float = setting(
         0.9, "momentum of SGD",
@@ -235,7 +236,7 @@ class Config:
         group="training", part="optimizer", affects="result", scripts="train compare")
     clip_norm: float = setting(
         0.0, "shorten the gradient of all weights together to at most this length (0: never)",
-        low=0.0, group="training", part="optimizer", affects="result", scripts="train compare")
+        low=0.0, group="training", part="training", affects="result", scripts="train compare")
     schedule: str = setting(
         "cosine", "learning rate over time: a cosine to zero, updated at every step or every epoch; steps; or constant",
         choices=("cosine", "cosine_by_epoch", "step", "constant"),
@@ -452,7 +453,7 @@ class Config:
     def resolved(self) -> "Config":
         """The same settings, with the values filled in whose default depends on other settings or on the machine."""
         filled: dict[str, Any] = {
-            "learning_rate": 0.1 * self.batch_size / 256 if self.optimizer == "momentum" else 1e-3,
+            "learning_rate": 0.1 * self.batch_size * self.accumulate / 256 if self.optimizer == "momentum" else 1e-3,
             "warmup_epochs": min(5.0, self.epochs / 10),
             "threads": default_threads(),
             # Paddle forks its workers; on a system that cannot fork, it warns and reads in the main process

@@ -12,7 +12,7 @@ import contextlib
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import paddle
@@ -25,49 +25,72 @@ from machine.workers import become_worker, remove_shared_batches
 class Batches(paddle.io.BatchSampler):
     """Indices in batches of nearly equal size, at most ``batch_size``: batch norm cannot use a last batch of one.
 
-    With ``shuffle``, ``seed`` and the epoch (``set_epoch``) determine the order, else it is the list's. The length is that of
-    the whole epoch, even if the first batches are skipped.
+    With ``shuffle``, ``seed`` and the epoch (``set_epoch``) determine the order, else it is the list's. A step has the batches
+    of one update of the weights, up to ``accumulate``: steps are of nearly equal size, and so are the batches of each. The
+    length is the number of steps in the whole epoch, even if the first are skipped.
     """
 
-    def __init__(self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0):
-        self.length, self.batch_size = length, batch_size
-        self.shuffle, self.seed, self.epoch, self.first_batch = shuffle, seed, 0, 0
+    def __init__(self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0, accumulate: int = 1):
+        self.length, self.batch_size, self.accumulate = length, batch_size, accumulate
+        self.shuffle, self.seed, self.epoch, self.first_step = shuffle, seed, 0, 0
 
-    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """From the next iteration on, shuffle as in epoch ``epoch`` (from 0) and begin with batch ``first_batch`` (from 0)."""
-        self.epoch, self.first_batch = epoch, first_batch
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """From the next iteration on, shuffle as in epoch ``epoch`` (from 0) and begin with step ``first_step`` (from 0)."""
+        self.epoch, self.first_step = epoch, first_step
 
     def __len__(self) -> int:
-        return -(-self.length // self.batch_size)
+        return -(-self.length // (self.batch_size * self.accumulate))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        yield from (batch.tolist() for batch in np.array_split(order, len(self))[self.first_batch :])
+        for step in self._steps(order):
+            yield from (batch.tolist() for batch in step)
+
+    def sizes(self) -> Iterator[list[int]]:
+        """The number of photographs in each batch of a step, for every step that an iteration goes through."""
+        return (list(map(len, step)) for step in self._steps(np.arange(self.length)))
+
+    def _steps(self, order):
+        for step in np.array_split(order, len(self))[self.first_step :]:
+            yield np.array_split(step, -(-len(step) // self.batch_size))
 
 
 class PhotographLoader:
     """Iterates over batches [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, and whatever it yields besides.
 
     Raises DataError with list file, line and path if a photograph cannot be read, with any number of workers. Every iteration
-    ends its worker processes, even if the loop is left early. With ``num_workers`` 0 a thread reads two batches ahead.
+    ends its worker processes, even if the loop is left early. With ``num_workers`` 0 a thread reads two batches ahead. The
+    length is the number of steps: of batches, unless steps have several, as ``accumulate`` says (see Batches).
     """
 
-    def __init__(self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0):
+    def __init__(
+        self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0,
+        accumulate: int = 1,
+    ):  # fmt: skip
         self.dataset = dataset
-        self.batches = Batches(len(dataset), batch_size, shuffle, seed)
+        self.batches = Batches(len(dataset), batch_size, shuffle, seed, accumulate)
         self.num_workers = num_workers
 
-    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """From the next iteration on, shuffle and augment as in epoch ``epoch`` (from 0); begin with batch ``first_batch``."""
-        self.batches.set_epoch(epoch, first_batch)
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """From the next iteration on, shuffle and augment as in epoch ``epoch`` (from 0); begin with step ``first_step``."""
+        self.batches.set_epoch(epoch, first_step)
         self.dataset.set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
+    def steps(self) -> Iterator[Iterator[tuple[list[paddle.Tensor], float]]]:
+        """For each step the batches of one update of the weights, each with its share of the step's photographs.
+
+        The batches of a step are read while the caller goes through them, and it goes through all.
+        """
+        with contextlib.closing(iter(self)) as batches:
+            for sizes in self.batches.sizes():
+                yield ((next(batches), size / sum(sizes)) for size in sizes)
+
+    def __iter__(self) -> Generator[list[paddle.Tensor], None, None]:
         return self._read_with_workers() if self.num_workers else self._read_ahead()
 
     def _read_ahead(self):

@@ -16,6 +16,7 @@ from ops import fused
 from trained.trained_run import TrainedRun
 from training.epoch_metrics import EPOCH_METRICS, LogitRecorder
 from training.model import TrainingModel
+from training.precision import precision_of
 
 OTHER_LISTS = {
     "val": "is not the list that the run was validated on during training, or photographs of it have changed since",
@@ -33,14 +34,14 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     run = TrainedRun.chosen(config)
     config = config.inherit(run.settings, names_of(inherited_by="eval")).resolved()
     run.layout = config.layout
-    select_device(config.device)
+    precision = precision_of(config.precision, select_device(config.device))
     fused.set_mode(config.fused)
     dataset, same_list = _open_list(run, config)
 
     unknown = stranger_paths(config.strangers) if config.strangers else []
 
     recorder = LogitRecorder()
-    model = TrainingModel(run.classifier())
+    model = TrainingModel(run.classifier(), precision)
     model.prepare(metrics=[metric() for metric in EPOCH_METRICS])
     loader = PhotographLoader(dataset, config.batch_size, config.num_workers or 0)
     print("Eval begin...")

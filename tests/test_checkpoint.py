@@ -122,6 +122,55 @@ def test_an_optimizer_state_that_does_not_fit_is_named(tmp_path):
     )
 
 
+def averages_of(network, factor):
+    return {name: value * factor for name, value in network.state_dict().items() if value.ndim == 1}
+
+
+def test_averages_are_kept_beside_the_weights(tmp_path):
+    network, optimizer = trained_network()
+    path = tmp_path / "last.safetensors"
+    averages = averages_of(network, 3.0)
+    save_checkpoint(path, network, HEADER, optimizer, averages)
+    other, found = trained_network(), averages_of(network, 0.0)
+    assert load_training_state(path, *other, found)["format"] == 3
+    assert found.keys() == averages.keys()
+    for name, value in averages.items():
+        np.testing.assert_array_equal(found[name].numpy(), value.numpy(), name)
+        np.testing.assert_array_equal(other[0].state_dict()[name].numpy(), network.state_dict()[name].numpy(), name)
+    load_network_state(path, other[0])
+
+
+def test_averages_that_do_not_fit_are_named(tmp_path):
+    network, optimizer = trained_network()
+    path = tmp_path / "last.safetensors"
+
+    def refusal(saved, wanted):
+        save_checkpoint(path, network, HEADER, optimizer, saved)
+        with pytest.raises(CheckpointError) as error:
+            load_training_state(path, *trained_network(), wanted)
+        return str(error.value)
+
+    averages = averages_of(network, 1.0)
+    less = {name: value for name, value in averages.items() if name != "0.bias"}
+    assert refusal(less, averages).endswith(
+        "holds averages of other weights: 1 tensors are missing (the first: 0.bias), 0 are not in this network"
+    )
+    assert "0 tensors are missing, 5 are not in this network" in refusal(averages, None)
+    assert "holds averages of other weights: 5 tensors are missing" in refusal(None, averages)
+    assert "0.bias has shape (2,), the network expects (4,)" in refusal({**averages, "0.bias": paddle.zeros([2])}, averages)
+    assert "0.bias" in refusal({**averages, "0.bias": paddle.full([4], float("nan"))}, averages)
+
+
+def test_an_older_version_refuses_a_file_with_averages_by_its_format(tmp_path, monkeypatch):
+    network, optimizer = trained_network()
+    save_checkpoint(tmp_path / "with.safetensors", network, HEADER, optimizer, averages_of(network, 1.0))
+    save_checkpoint(tmp_path / "without.safetensors", network, HEADER, optimizer)
+    monkeypatch.setattr(header_tables, "FORMAT", 2)
+    assert read_header(tmp_path / "without.safetensors")["format"] == 2
+    with pytest.raises(FormatError, match=r"with\.safetensors: format 3; .* reads up to 2: use a newer one"):
+        read_header(tmp_path / "with.safetensors")
+
+
 def test_another_network_is_refused_and_left_alone(tmp_path):
     network, _ = trained_network()
     save_checkpoint(tmp_path / "a.safetensors", network, HEADER)
@@ -173,6 +222,8 @@ WRONG = {
                    None, [1, 2], [[1.0, 2.0]], [[1.0, 2.0], [1.0]], [[1.0, "x"], [1.0, 2.0]]))),
     "seconds": (None, -1, "x", float("nan")),
     "peak_memory_mb": ("x", -1, [3]),
+    "loss_scaling": (3, {}, {"scale": 2.0}, {"scale": 2.0, "good_steps": -1},
+                     *({"scale": scale, "good_steps": 0} for scale in (0, -2.0, 3.0, "x", None, 10**400))),
 }  # fmt: skip
 
 
@@ -226,6 +277,7 @@ def test_half_a_position_is_none(tmp_path, key):
         {"best": None},
         {"temperature": 1.25},
         {"peak_memory_mb": 3.5},
+        {"loss_scaling": {"scale": 2.0**16, "good_steps": 7}},
         {"added": "later"},
         {"format": 2},
         {"preprocessing": {"crop": "center"}},  # of format 1, which nothing reads
@@ -235,7 +287,8 @@ def test_good_headers_are_read(tmp_path, changes):
     path = tmp_path / "last.safetensors"
     header = {**HEADER, **POSITION, **changes}
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
-    assert read_header(path) == {"format": 1, "versions": {}, "temperature": None, "photographs_sha256": None, **header}
+    added = {"versions": {}, "temperature": None, "photographs_sha256": None, "loss_scaling": None}
+    assert read_header(path) == {"format": 1, **added, **header}
 
 
 def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch):
@@ -281,7 +334,7 @@ def test_a_newer_format_is_refused_in_one_line(tmp_path, number):
     with pytest.raises(FormatError) as error:
         read_header(path)
     assert str(error.value).startswith(f"{path}: format {number!r}")
-    assert "up to 2: use a newer one" in str(error.value) or number != 99
+    assert "up to 3: use a newer one" in str(error.value) or number != 99
 
 
 @pytest.mark.parametrize("key", HEADER)

@@ -63,6 +63,27 @@ def test_batches_cover_everything_once_in_nearly_equal_sizes(length, batch_size,
     assert shuffle or drawn == [sorted(batch) for batch in sorted(drawn)]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(
+    ("length", "batch_size", "accumulate"), [(1, 1, 3), (9, 8, 2), (33, 8, 4), (100, 8, 4), (100, 7, 1), (7, 1, 3), (65, 32, 2)]
+)
+def test_steps_and_their_batches_are_of_nearly_equal_sizes_and_in_the_order_of_the_epoch(
+    length, batch_size, accumulate, shuffle
+):
+    batches = Batches(length, batch_size, shuffle, 3, accumulate)
+    steps = list(batches.sizes())
+    assert len(steps) == len(batches) == -(-length // (batch_size * accumulate))
+    assert max(map(sum, steps)) - min(map(sum, steps)) <= 1
+    assert all(len(step) <= accumulate and max(step) <= batch_size and max(step) - min(step) <= 1 for step in steps)
+    drawn = list(batches)
+    assert list(map(len, drawn)) == [size for step in steps for size in step]
+    order = [index for batch in drawn for index in batch]
+    assert order == [index for batch in Batches(length, batch_size, shuffle, 3) for index in batch]
+    batches.set_epoch(0, first_step=len(steps) // 2)
+    assert list(batches.sizes()) == steps[len(steps) // 2 :]
+    assert [index for batch in batches for index in batch] == order[sum(map(sum, steps[: len(steps) // 2])) :]
+
+
 def test_shuffling_follows_seed_and_epoch_and_not_numpy_s_state():
     def order(seed, epoch):
         batches = Batches(50, 8, shuffle=True, seed=seed)
@@ -115,6 +136,20 @@ def test_no_two_workers_and_no_two_epochs_augment_alike(tmp_path):
         loader.set_epoch(epoch)
         seen += [image.tobytes() for images, _ in arrays(loader) for image in images]
     assert len(set(seen)) == len(seen) == 48
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+def test_steps_have_the_batches_of_an_iteration_and_their_shares(listed_folder, num_workers):
+    loader = PhotographLoader(train_loader(listed_folder).dataset, 3, num_workers, shuffle=True, accumulate=2)
+    assert len(loader) == 2
+    steps = [[(images.numpy(), share) for (images, _), share in step] for step in loader.steps()]
+    assert [[share for _, share in step] for step in steps] == [[0.5, 0.5], [0.5, 0.5]]
+    for (images, _), (expected, _) in zip((batch for step in steps for batch in step), arrays(loader)):
+        np.testing.assert_array_equal(images, expected)
+    for step in loader.steps():
+        next(step)
+        break  # in the middle of a step
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize("num_workers", WORKERS)

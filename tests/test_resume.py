@@ -1,5 +1,6 @@
 """Trainings that were interrupted: they go on exactly as if nothing had happened, or say why they cannot."""
 
+import contextlib
 import errno
 import json
 import os
@@ -25,9 +26,12 @@ from data.loader import PhotographLoader
 from data.splitting import split_folder
 from machine.whole_file import PREFIX
 from trained.checkpoint import read_header
+from trained.history import read_history
 from trained.result import read_result
 from trained.run_folder import RunError, best_checkpoint, lock_run, newest_run
 from training import recorder as run_recorder
+from training import session
+from training.gradients import LossScaling
 from training.model import TrainingModel
 from training.state import seed_generators
 
@@ -101,6 +105,10 @@ def whole(data, tmp_path_factory):
         (TrainingModel, "train_batch", 8, {"num_workers": 2}),  # in the second, workers reading
         (TrainingModel, "train_batch", 10, {"optimizer": "adamw", "schedule": "step", "step_epochs": 1}),
         (TrainingModel, "eval_batch", 4, {"save_every_steps": 0}),
+        (TrainingModel, "train_batch", 9, {"accumulate": 2, "clip_norm": 0.5, "save_every_steps": 1}),  # between two batches
+        (TrainingModel, "train_batch", 8, {"ema_epochs": 10.0}),  # between two updates of the average
+        (TrainingModel, "eval_batch", 4, {"save_every_steps": 0, "ema_epochs": 0.5}),  # while the network has the average
+        (run_recorder, "save_checkpoint", 1, {"save_every_steps": 0, "ema_epochs": 0.5}),
         (run_recorder, "save_checkpoint", 1, {"save_every_steps": 0}),  # after last.safetensors, before best
         (run_recorder, "write_history", 2, {"save_every_steps": 0, "early_stop": 1}),
         (run_recorder.RunRecorder, "_write_result", 1, {"save_every_steps": 0}),  # before anything was trained
@@ -134,6 +142,41 @@ def test_weights_that_are_saved_after_an_interruption_have_their_temperature(dat
     assert resume(run) == 0
     assert outcome(run) == whole(**changes)
     assert outcome(run)["temperatures"]["best"] is not None
+
+
+def test_the_average_is_validated_and_kept_and_training_goes_on_with_its_own_weights(data, tmp_path):
+    for name, changes in (("average", {"ema_epochs": 1.0}), ("plain", {})):
+        assert train.main(settings(data, tmp_path / name, epochs=1, **changes)) == 0
+    run, plain = (tmp_path / name / "resnet" / "001" for name in ("average", "plain"))
+    best, last = load_file(run / "best.safetensors"), load_file(run / "last.safetensors")
+    averages = {name.removeprefix("average/"): value for name, value in last.items() if name.startswith("average/")}
+    assert averages
+    for name, value in best.items():
+        np.testing.assert_array_equal(value, averages.get(name, last[name]), name)
+    assert any((best[name] != last[name]).any() for name in averages)
+    for name, value in load_file(plain / "last.safetensors").items():
+        np.testing.assert_array_equal(last[name], value, name)
+    rows = [read_history(folder)[0] for folder in (run, plain)]
+    assert rows[0]["train_loss"] == rows[1]["train_loss"]
+    assert rows[0]["val_loss"] != rows[1]["val_loss"]
+    assert [read_header(folder / "last.safetensors")["format"] for folder in (run, plain)] == [3, 2]
+    assert read_header(run / "best.safetensors")["format"] == 2
+
+
+def test_the_scale_of_the_loss_goes_on_where_it_was(data, tmp_path, monkeypatch):
+    """In float16, which a CPU lacks: the network computes in float32 here, and the loss is scaled all the same."""
+    monkeypatch.setattr(session, "precision_of", lambda asked, device: "float16")
+    monkeypatch.setattr(paddle.amp, "auto_cast", lambda **options: contextlib.nullcontext())
+    monkeypatch.setattr(LossScaling, "PATIENCE", 4)
+    assert train.main(settings(data, tmp_path / "whole", epochs=2)) == 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, TrainingModel, "train_batch", 9)
+        assert train.main(settings(data, tmp_path, epochs=2)) == 130
+    run, whole = tmp_path / "resnet" / "001", tmp_path / "whole" / "resnet" / "001"
+    assert read_header(run / "last.safetensors")["loss_scaling"] == {"scale": 2.0**17, "good_steps": 3}
+    assert resume(run) == 0
+    assert outcome(run) == outcome(whole)
+    assert read_header(run / "last.safetensors")["loss_scaling"] == {"scale": 2.0**18, "good_steps": 2}
 
 
 def test_a_training_is_interrupted_again_and_again(data, tmp_path, monkeypatch, whole):

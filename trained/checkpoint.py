@@ -1,9 +1,10 @@
 """Checkpoints hold data, never code: they are safetensors files with a JSON header, written whole or not at all.
 
 The network's tensors have the names in its ``state_dict()``. ``last.safetensors`` also holds the optimiser's accumulators as
-``optimizer/<parameter>/<accumulator>``. The header (see trained.header) holds the settings, the class names, the epoch, the
-best epoch's scores, the history and the versions of the libraries. The learning rate and all random numbers follow from the
-settings, the epoch and the step: see training.state.seed_generators.
+``optimizer/<parameter>/<accumulator>`` and, where a training averages its weights, the averages as ``average/<tensor>``.
+The header (see trained.header) holds the settings, the class names, the epoch, the best epoch's scores, the history and the
+versions of the libraries. The learning rate and all random numbers follow from the settings, the epoch and the step: see
+training.state.seed_generators.
 """
 
 import functools
@@ -17,7 +18,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.optimizer import Optimizer
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -25,11 +26,11 @@ from safetensors.numpy import save_file
 from machine.whole_file import whole_file
 from messages.quoting import named
 from messages.reason import reason_of
-from trained.header import FORMAT, CheckpointError, check_header
+from trained.header import FORMAT, FORMAT_WITHOUT_AVERAGES, CheckpointError, check_header
 from trained.weight_values import problem_of_values
 
 PathLike = Union[str, Path]
-OPTIMIZER_PREFIX = "optimizer/"
+OPTIMIZER_PREFIX, AVERAGE_PREFIX = "optimizer/", "average/"
 MAX_HEADER = 2**26  # letters; the history of a hundred thousand epochs has fewer
 ADAMS = {"moment1_0", "moment2_0", "beta1_pow_acc_0", "beta2_pow_acc_0"}
 ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}
@@ -37,16 +38,18 @@ ACCUMULATORS = {"Momentum": {"velocity_0"}, "Adam": ADAMS, "AdamW": ADAMS}
 
 
 def save_checkpoint(
-    path: PathLike, network: nn.Layer, header: Mapping[str, Any], optimizer: Optional[Optimizer] = None
-) -> None:
-    """Write the state of ``network``, and of ``optimizer`` if given, with ``header`` (ready for JSON) to ``path``.
+    path: PathLike, network: nn.Layer, header: Mapping[str, Any], optimizer: Optional[Optimizer] = None,
+    averages: Optional[Mapping[str, Tensor]] = None,
+) -> None:  # fmt: skip
+    """Write the state of ``network`` with ``header`` (ready for JSON) to ``path``.
 
-    Raises OSError.
+    If given, also the state of ``optimizer``, and ``averages`` of the network's tensors by their names. Raises OSError.
     """
     tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in network.state_dict().items()}
-    header = {**header, "format": FORMAT, "versions": _versions()}
+    header = {**header, "format": FORMAT if averages else FORMAT_WITHOUT_AVERAGES, "versions": _versions()}
     if optimizer is not None:
         tensors.update(_accumulators(network, optimizer))
+    tensors.update({f"{AVERAGE_PREFIX}{name}": value.numpy() for name, value in (averages or {}).items()})
     with whole_file(path) as temporary:
         try:
             save_file(tensors, str(temporary), metadata={"format": "pd", "header": json.dumps(header)})
@@ -76,13 +79,20 @@ def load_network_state(path: PathLike, network: nn.Layer) -> dict[str, Any]:
     return header
 
 
-def load_training_state(path: PathLike, network: nn.Layer, optimizer: Optimizer) -> dict[str, Any]:
+def load_training_state(
+    path: PathLike, network: nn.Layer, optimizer: Optimizer, averages: Optional[dict[str, Tensor]] = None
+) -> dict[str, Any]:
     """Load the states of ``network`` and ``optimizer`` that ``save_checkpoint`` saved, and return the header.
 
-    Raises CheckpointError if something is missing or does not fit; the network may have changed then.
+    ``averages``: the tensors in it are replaced by those of the file, which must have the same. Raises CheckpointError if
+    something is missing or does not fit; the network may have changed then.
     """
     header, stored = _read(path, _tensors)
     _set_network_state(path, network, {name: stored.pop(name) for name in list(filter(_is_of_network, stored))})
+    found = {name[len(AVERAGE_PREFIX) :]: stored.pop(name) for name in list(stored) if name.startswith(AVERAGE_PREFIX)}
+    _check_tensors(path, averages or {}, found, "averages of other weights")
+    if averages:
+        averages.update({name: paddle.to_tensor(value) for name, value in found.items()})
     state = {}
     for name, parameter in network.named_parameters():
         own = {key[len(prefix) :]: key for key in stored if key.startswith(prefix := f"{OPTIMIZER_PREFIX}{name}/")}
@@ -110,21 +120,26 @@ def load_training_state(path: PathLike, network: nn.Layer, optimizer: Optimizer)
 
 
 def _set_network_state(path, network, tensors):
-    expected = {name: (str(value.dtype).split(".")[-1], tuple(value.shape)) for name, value in network.state_dict().items()}
-    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    _check_tensors(path, network.state_dict(), tensors, "another network")
+    network.set_state_dict(tensors)
+
+
+def _check_tensors(path, wanted, found, other):
+    """Raise CheckpointError unless the arrays ``found`` have the names, shapes and types of ``wanted``, and hold numbers."""
+    expected = {name: (str(value.dtype).split(".")[-1], tuple(value.shape)) for name, value in wanted.items()}
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
         raise CheckpointError(
-            f"{path} holds another network: {len(missing)} tensors are missing{_first(missing)}, "
+            f"{path} holds {other}: {len(missing)} tensors are missing{_first(missing)}, "
             f"{len(unexpected)} are not in this network{_first(unexpected)}"
         )
     for name, (kind, shape) in expected.items():
-        if tensors[name].shape != shape:
-            raise CheckpointError(f"{path}: {name} has shape {tensors[name].shape}, the network expects {shape}")
-        if tensors[name].dtype != kind:
-            raise CheckpointError(f"{path}: {name} is of type {tensors[name].dtype}, the network expects {kind}")
-        if problem := problem_of_values(name, tensors[name]):
+        if found[name].shape != shape:
+            raise CheckpointError(f"{path}: {name} has shape {found[name].shape}, the network expects {shape}")
+        if found[name].dtype != kind:
+            raise CheckpointError(f"{path}: {name} is of type {found[name].dtype}, the network expects {kind}")
+        if problem := problem_of_values(name, found[name]):
             raise CheckpointError(f"{path}: {problem}")
-    network.set_state_dict(tensors)
 
 
 def _tensors(stored, wanted=lambda name: True):
@@ -132,7 +147,7 @@ def _tensors(stored, wanted=lambda name: True):
 
 
 def _is_of_network(name):
-    return not name.startswith(OPTIMIZER_PREFIX)
+    return not name.startswith((OPTIMIZER_PREFIX, AVERAGE_PREFIX))
 
 
 def _read(path, take):

@@ -1,6 +1,7 @@
 """The keys in the header of a checkpoint, and the checks of their values: a stranger's file may hold anything."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -22,8 +23,9 @@ from trained.rules import (
     is_positive_or_zero,
 )
 
-FORMAT = 2
-"""Of a checkpoint's header. 1: without a number, with the preparation of photographs; 2: with ``format``."""
+FORMAT, FORMAT_WITHOUT_AVERAGES = 3, 2
+"""Of a checkpoint's header. 1: without a number, with the preparation of photographs; 2: with ``format``; 3: averages of the
+weights beside them, which older readers would take for tensors of another network. A file without averages has 2."""
 
 
 class CheckpointError(UserError):
@@ -159,6 +161,16 @@ def _is_memory(value):
     return value is None or is_positive_or_zero(value)
 
 
+def _is_loss_scaling(value):
+    if value is None:
+        return True
+    return isinstance(value, dict) and _is_scale(value.get("scale")) and is_count(value.get("good_steps"))
+
+
+def _is_scale(value):
+    return is_number(value) and value > 0 and math.frexp(value)[0] == 0.5  # a power of two: it only ever halves and doubles
+
+
 def _of_position(fits, expected, default=NEEDED, fill=None):
     return Key(fits, expected, default, of_position=True, fill=fill)
 
@@ -179,5 +191,6 @@ KEYS = {
     "so_far": _of_position(_is_part_of_epoch, "nothing, or a dict of seconds and metrics", fill=_filled_part_of_epoch),
     "seconds": _of_position(is_positive_or_zero, "a number, at least 0"),
     "peak_memory_mb": _of_position(_is_memory, "nothing, or a number, at least 0"),
+    "loss_scaling": _of_position(_is_loss_scaling, "nothing, or a dict of scale, a power of two, and good_steps", default=None),
 }
 """The keys of a header. To add one, add one line here, with a default."""

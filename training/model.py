@@ -17,6 +17,8 @@ from data.loader import PhotographLoader
 from messages.progress import ProgressBar
 from trained.calibration import MAX_LOGITS, fit_temperature
 from training.epoch_metrics import LogitRecorder
+from training.gradients import LossScaling, gradients_of, shorten
+from training.precision import FLOAT16, FLOAT32, logits_of
 from training.recorder import RunRecorder
 from training.state import TrainingDiverged, TrainingState, seed_generators
 
@@ -28,39 +30,62 @@ class TrainingModel(paddle.Model):
     of training.epoch_metrics. Batches are [images, labels] or [images, labels, weights]; labels and weights: see there.
     """
 
-    def __init__(self, classifier: paddle.nn.Layer):
+    def __init__(self, classifier: paddle.nn.Layer, precision: str = FLOAT32, clip_norm: float = 0.0):
+        """``precision``: see training.precision; ``clip_norm``: the longest gradient of all weights together, 0 for any."""
         super().__init__(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
+        self.precision, self.clip_norm = precision, clip_norm
+        self.loss_scaling = LossScaling() if precision == FLOAT16 else None
 
-    def train_batch(self, inputs: Tensor, labels: Optional[list[Tensor]] = None, update: bool = True) -> float:
+    def train_batch(
+        self, inputs: Tensor, labels: Optional[list[Tensor]] = None, update: bool = True, share: float = 1.0
+    ) -> float:
         """Do one training step and return the loss.
 
-        ``labels``: [labels] or [labels, weights]; without ``update``, gradients accumulate. Raises TrainingDiverged, with the
-        weights unchanged, if the loss is not finite.
+        ``labels``: [labels] or [labels, weights]. A step may have several batches: without ``update``, gradients add up until a
+        batch with it; ``share`` is the batch's part of the step's photographs. Raises TrainingDiverged, with the weights
+        unchanged, if the loss is not finite.
         """
         self.network.train()
-        logits = self.network(inputs)
+        logits = logits_of(self.network, inputs, self.precision)
         loss = self._loss(logits, *(labels or []))
         # Copies four bytes to the host before anything is updated. The processor waits for the forward pass alone, then queues
         # the backward pass and the update, so that a GPU stays busy.
         value = float(loss)
         if not math.isfinite(value):
-            rate = self._optimizer.get_lr()
-            raise TrainingDiverged(
-                f"the training loss became {value} at learning rate {rate:.3g}: training has diverged; a lower "
-                f"--learning_rate (a tenth, say) or a longer --warmup_epochs usually helps"
-            )
-        loss.backward()
-        if update:
-            self._optimizer.step()
             self._optimizer.clear_grad()
+            raise self._diverged(f"the training loss became {value}")
+        scale = share * (self.loss_scaling.scale if self.loss_scaling else 1.0)
+        (loss if scale == 1.0 else loss * scale).backward()
+        if update:
+            self._update()
         self._measure(logits.detach(), labels)
         return value
+
+    def _update(self):
+        """Update the weights with the gradients of a step, and clear these."""
+        if self.loss_scaling or self.clip_norm:
+            gradients = gradients_of(self.network.parameters())
+            if self.loss_scaling and not self.loss_scaling.unscaled(gradients):
+                self._optimizer.clear_grad()
+                if self.loss_scaling.is_hopeless:
+                    raise self._diverged("the gradients are not finite in float16, however the loss is scaled")
+                return
+            if self.clip_norm:
+                shorten(gradients, self.clip_norm)
+        self._optimizer.step()
+        self._optimizer.clear_grad()
+
+    def _diverged(self, what):
+        return TrainingDiverged(
+            f"{what} at learning rate {self._optimizer.get_lr():.3g}: training has diverged; a lower --learning_rate (a tenth, "
+            f"say) or a longer --warmup_epochs usually helps"
+        )
 
     @paddle.no_grad()
     def eval_batch(self, inputs: Tensor, labels: Optional[list[Tensor]] = None) -> Tensor:
         """Return the logits [N, C] of one batch and update the metrics with them."""
         self.network.eval()
-        logits = self.network(inputs)
+        logits = logits_of(self.network, inputs, self.precision)
         self._measure(logits, labels)
         return logits
 
@@ -99,7 +124,8 @@ class TrainingModel(paddle.Model):
         """
         while not state.position.is_over(config.epochs, config.early_stop):
             row = self._train_epoch(train_data, state, recorder, config)
-            row.update(self._validate(eval_data, state.position.epoch))
+            with state.averaged():
+                row.update(self._validate(eval_data, state.position.epoch))
             row.update(seconds=state.epoch_clock.seconds)
             recorder.record(state.position.after_epoch(row, config.save_best_above, self._temperature))
         if state.position.has_stopped_early(config.early_stop):
@@ -108,17 +134,18 @@ class TrainingModel(paddle.Model):
     def _train_epoch(self, loader, state, recorder, config) -> dict:
         """Train from ``state.position`` to the end of its epoch; returns the epoch's row without the validation columns."""
         epoch, first_step, steps = state.position.epoch, state.position.step, len(loader)
-        loader.set_epoch(epoch, first_batch=first_step)
+        loader.set_epoch(epoch, first_step)
         state.begin_epoch()
         bar = ProgressBar(steps, f"epoch {epoch + 1}/{config.epochs}")
         schedule = self._optimizer._learning_rate
-        for step, (images, *labels) in enumerate(loader, start=first_step):
-            seed_generators(config.seed, epoch, step)
+        for step, batches in enumerate(loader.steps(), start=first_step):
             schedule.step(epoch * steps + step)
             try:
-                self.train_batch(images, labels)
+                self._train_step(batches, config.seed, epoch, step)
             except TrainingDiverged as error:
                 raise TrainingDiverged(f"epoch {epoch + 1}, step {step + 1}: {error}") from None
+            if state.average:
+                state.average.update(epoch, step)
             bar.update(step + 1, self.figures)
             if config.save_every_steps and (step + 1) % config.save_every_steps == 0 and step + 1 < steps:
                 recorder.record_step(state.within_epoch(step + 1))
@@ -129,6 +156,13 @@ class TrainingModel(paddle.Model):
             **self._columns("train", self._values()),
             "images_per_second": len(loader.dataset) / state.epoch_clock.seconds,
         }
+
+    def _train_step(self, batches, seed, epoch, step) -> None:
+        """Update the weights once, with the gradients of all ``batches``: ([images, labels, ...], share of the photographs)."""
+        for number, ((images, *labels), share) in enumerate(batches):
+            seed_generators(seed, epoch, step, number)
+            self.train_batch(images, labels, False, share)
+        self._update()
 
     def _validate(self, loader, epoch) -> dict:
         """The validation columns of the row of ``epoch``."""

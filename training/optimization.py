@@ -50,7 +50,6 @@ def build_optimizer(
     weight_decay: float = 1e-4,
     decay_norm_and_bias: bool = True,
     head_lr: Optional[float] = None,
-    clip_norm: float = 0.0,
     schedule: Optional[dict[str, Any]] = None,
 ) -> paddle.optimizer.Optimizer:
     """A Paddle optimiser over the learnable parameters of ``network``, its learning rate a function of the step.

@@ -78,9 +78,10 @@ class RunRecorder:
         self._save_last(position)
 
     def save_best(self, row: dict, temperature: Optional[float]) -> None:
-        """Write the current weights, and their temperature, to best.safetensors, as those of the epoch ``row``."""
+        """Write the weights to keep, and their temperature, to best.safetensors, as those of the epoch ``row``."""
         header = self._header(epoch=row["epoch"], best=row, temperature=temperature)
-        save_checkpoint(self.run / "best.safetensors", self.state.classifier, header)
+        with self.state.averaged():
+            save_checkpoint(self.run / "best.safetensors", self.state.classifier, header)
 
     def __exit__(self, kind, error, trace) -> None:
         with contextlib.closing(self.board):
@@ -97,7 +98,8 @@ class RunRecorder:
 
     def _save_last(self, position):
         header = self._header(**self.state.header(position))
-        save_checkpoint(self.run / "last.safetensors", self.state.classifier, header, self.state.optimizer)
+        averages = self.state.average.averages if self.state.average else None
+        save_checkpoint(self.run / "last.safetensors", self.state.classifier, header, self.state.optimizer, averages)
 
     def _header(self, **of_position):
         return {

@@ -77,7 +77,8 @@ def restore(run: Path, state: TrainingState, digests: Digests, steps_per_epoch: 
         _check_data(run, result, digests)
         remove_unfinished(run)
         return {}  # killed within the first epoch: start from the beginning
-    header = load_training_state(last, state.classifier, state.optimizer)
+    averages = state.average.averages if state.average else None
+    header = load_training_state(last, state.classifier, state.optimizer, averages)
     if "history" not in header:
         raise RunError(f"{run} cannot be continued: {last.name} holds weights, but no position of the training; train anew")
     _check_data(run, header, digests)

@@ -22,9 +22,11 @@ from trained.known_data import check_start, note_places, permitted_source
 from trained.result import read_result
 from trained.run_error import RunError
 from trained.run_folder import check_plain, create_run, lock_run, newest_run
+from training.averaging import WeightAverage
 from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
+from training.precision import precision_of
 from training.recorder import RunRecorder
 from training.resuming import check_classes, finished_because, restore
 from training.state import TrainingState
@@ -97,9 +99,11 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
     )
     metrics = [metric() for metric in EPOCH_METRICS]
-    model = TrainingModel(classifier)
+    precision = precision_of(config.precision, device)
+    model = TrainingModel(classifier, precision, config.clip_norm)
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
-    state = TrainingState(classifier, optimizer, metrics)
+    average = WeightAverage(classifier, config.ema_epochs, len(train_loader)) if config.ema_epochs else None
+    state = TrainingState(classifier, optimizer, metrics, average, model.loss_scaling)
     facts: dict[str, Any] = {
         "photographs": {"train": len(train_set), "val": len(val_set)},
         "list_sha256": digests.lists,
@@ -115,7 +119,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts, unbalanced) as recorder:
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
-                f"{device}, {config.threads} threads; run folder {printable(folder)}"
+                f"{device}{f' in {precision}' * (device == 'gpu')}, {config.threads} threads; run folder {printable(folder)}"
             )
             if resume:
                 print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
@@ -130,7 +134,9 @@ def open_data(config: Config) -> tuple[PhotographLoader, PhotographLoader]:
     val_set = open_side(source, "val", **view)
     check_apart(train_set, val_set)
     return (
-        PhotographLoader(train_set, config.batch_size, config.num_workers or 0, shuffle=True, seed=config.seed),
+        PhotographLoader(
+            train_set, config.batch_size, config.num_workers or 0, shuffle=True, seed=config.seed, accumulate=config.accumulate
+        ),
         PhotographLoader(val_set, config.batch_size, config.num_workers or 0),
     )
 

@@ -1,5 +1,6 @@
 """The state of a training: its position, its running sums, and the objects whose tensors a checkpoint saves."""
 
+import contextlib
 import dataclasses
 import random
 import time
@@ -12,6 +13,8 @@ import paddle
 from machine.device import peak_memory
 from messages.user_error import UserError
 from trained.history import best_epoch
+from training.averaging import WeightAverage
+from training.gradients import LossScaling
 
 
 class TrainingDiverged(UserError):
@@ -82,11 +85,16 @@ class TrainingState:
 
     ``classifier`` and ``optimizer``: a checkpoint holds their tensors; ``metrics``: of training.epoch_metrics, a checkpoint
     within an epoch holds their sums. ``position``: see Position. ``run_clock`` and ``epoch_clock``: seconds of the whole
-    training and of the current epoch. Random generators need no state: see seed_generators.
+    training and of the current epoch. ``average``: of the weights, None without --ema_epochs; ``loss_scaling``: of float16,
+    None with other precisions. Random generators need no state: see seed_generators.
     """
 
-    def __init__(self, classifier: paddle.nn.Layer, optimizer: Any, metrics: list):
+    def __init__(
+        self, classifier: paddle.nn.Layer, optimizer: Any, metrics: list, average: Optional[WeightAverage] = None,
+        loss_scaling: Optional[LossScaling] = None,
+    ):  # fmt: skip
         self.classifier, self.optimizer, self.metrics = classifier, optimizer, metrics
+        self.average, self.loss_scaling = average, loss_scaling
         self.position = Position()
         self.run_clock, self.epoch_clock = Stopwatch(), Stopwatch()
         self.peak_before: Optional[float] = None
@@ -95,6 +103,10 @@ class TrainingState:
     def peak_memory_mb(self) -> Optional[float]:
         """The peak memory of this training in MB, over all processes that worked on it; None where the system cannot tell."""
         return max((peak for peak in (self.peak_before, peak_memory()) if peak is not None), default=None)
+
+    def averaged(self) -> contextlib.AbstractContextManager:
+        """Within the block the classifier has the weights to validate and to keep: their average, if there is one."""
+        return self.average.in_network() if self.average else contextlib.nullcontext()
 
     def begin_epoch(self) -> None:
         """Start the epoch's clock and sums: from zero, or from those of an interrupted epoch."""
@@ -121,21 +133,25 @@ class TrainingState:
             "so_far": position.so_far,
             "seconds": self.run_clock.seconds,
             "peak_memory_mb": self.peak_memory_mb,
+            "loss_scaling": self.loss_scaling and self.loss_scaling.state(),
         }
 
     def restore(self, header: dict) -> None:
         """Continue from the ``header`` of a last.safetensors."""
         self.position = Position(header["history"], header["best"], header["step"], header["so_far"], header["temperature"])
         self.run_clock, self.peak_before = Stopwatch(header["seconds"]), header["peak_memory_mb"]
+        if self.loss_scaling and header["loss_scaling"]:
+            self.loss_scaling.restore(header["loss_scaling"])
 
 
-def seed_generators(seed: int, epoch: int, step: int) -> None:
-    """Seed the generators of Python, NumPy and Paddle (which dropout uses) for one step; epochs and steps count from 0.
+def seed_generators(seed: int, epoch: int, step: int, batch: int = 0) -> None:
+    """Seed the generators of Python, NumPy and Paddle (which dropout uses) for one batch of a step; all count from 0.
 
-    All randomness then depends on seed, epoch and step alone, and a resumed training computes exactly what it would have
+    All randomness then depends on seed, epoch, step and batch alone, and a resumed training computes exactly what it would have
     computed without the interruption.
     """
-    of_python, of_numpy, of_paddle = np.random.SeedSequence((seed, epoch, step)).generate_state(3).tolist()
+    # NumPy fills up with zeros: the first batch has the generators that its step had before steps had several batches
+    of_python, of_numpy, of_paddle = np.random.SeedSequence((seed, epoch, step, batch)).generate_state(3).tolist()
     random.seed(of_python)
     np.random.seed(of_numpy)
     paddle.seed(of_paddle)
