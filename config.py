@@ -235,7 +235,7 @@ class Config:
         group="training", part="optimizer", affects="result", scripts="train compare")
     clip_norm: float = setting(
         0.0, "shorten the gradient of all weights together to at most this length (0: never)",
-        low=0.0, group="training", part="optimizer", affects="result", scripts="train compare")
+        low=0.0, group="training", part="training", affects="result", scripts="train compare")
     schedule: str = setting(
         "cosine", "learning rate over time: a cosine to zero, updated at every step or every epoch; steps; or constant",
         choices=("cosine", "cosine_by_epoch", "step", "constant"),
