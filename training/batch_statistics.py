@@ -7,6 +7,7 @@ estimated anew from training photographs: Y. Wu, J. Johnson, "Rethinking 'Batch'
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -35,7 +36,9 @@ def estimate_statistics(classifier: nn.Layer, batches: Iterable[Sequence[Tensor]
     if not norms:
         return
     momenta = [norm._momentum for norm in norms]
-    means, squares, count = [0.0] * len(norms), [0.0] * len(norms), 0
+    means: list[Any] = [0.0] * len(norms)
+    squares: list[Any] = [0.0] * len(norms)
+    count = 0
     try:
         for norm in norms:
             norm.training, norm._momentum = True, 0.0  # running statistics become those of the batch

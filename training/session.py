@@ -94,8 +94,9 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     has_weights = resume is not None and (resume / "last.safetensors").exists()
     config = config if has_weights else with_kernel_sizes(config)
     classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
-    of_optimizer = {name: value for name, value in config.part("optimizer").items() if name != "clip_norm"}
-    optimizer = build_optimizer(classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **of_optimizer)
+    optimizer = build_optimizer(
+        classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
+    )
     metrics = [metric() for metric in EPOCH_METRICS]
     model = TrainingModel(classifier)
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
