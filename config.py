@@ -429,6 +429,11 @@ class Config:
             )
         if self.allow_partial and self.init_from is None and not self.pretrained:
             raise ConfigError("allow_partial without init_from: no file is loaded, in part or whole; give --init_from FILE")
+        if self.freeze and self.init_from is None and not (self.pretrained or self.resume):
+            raise ConfigError(
+                f"freeze = {self.freeze} without init_from: the frozen stages would stay random; give --init_from FILE or "
+                f"--pretrained"
+            )
         if self.class_weights is not None and self.sampler != "uniform":
             raise ConfigError(f"sampler = {self.sampler!r} with class_weights: both make up for rare classes, so give one")
         even = [size for size in self.eca_kernel_sizes or () if size % 2 == 0]

@@ -317,6 +317,10 @@ class ResNet(nn.Layer):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 512 * expansion, H / 32, W / 32]
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] or [N, 1, 1, C] -> [N, C]
 
+    def stages(self) -> list[list[nn.Layer]]:
+        """The four of the paper, the first one with the stem."""
+        return [[self.conv1, self.bn1, self.layer1], [self.layer2], [self.layer3], [self.layer4]]
+
     def export_form(self) -> "ResNet":
         """The network itself, changed: its blocks have the form of ``Attention.end_form``, convolutions take in batch norms.
 

@@ -13,6 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Generator, Iterator
+from typing import Optional
 
 import numpy as np
 import paddle
@@ -73,10 +74,13 @@ class PhotographLoader:
         self.batches = Batches(len(dataset), batch_size, shuffle, seed, accumulate)
         self.num_workers = num_workers
 
-    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """From the next iteration on, shuffle and augment as in epoch ``epoch`` (from 0); begin with step ``first_step``."""
+    def set_epoch(self, epoch: int, first_step: int = 0, image_size: Optional[int] = None) -> None:
+        """From the next iteration on, shuffle and augment as in epoch ``epoch`` (from 0); begin with step ``first_step``.
+
+        ``image_size``: of this epoch; None: as before.
+        """
         self.batches.set_epoch(epoch, first_step)
-        self.dataset.set_epoch(epoch)
+        self.dataset.set_epoch(epoch, image_size)
 
     def __len__(self) -> int:
         return len(self.batches)

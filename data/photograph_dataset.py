@@ -1,5 +1,6 @@
 """The base of all data sets: it chooses the part of a photograph to show, mirrors it, turns it and returns its pixels."""
 
+import copy
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -50,6 +51,7 @@ class PhotographDataset(paddle.io.Dataset):
         super().__init__()
         self.image_size, self.train, self.seed = image_size, train, seed
         self.crop = train_crop if train else eval_crop
+        self.eval_crop = eval_crop
         self.crop_min_area, self.flip, self.rotation = crop_min_area, flip, rotation
         self.augment, self.color_jitter, self.erasing = augment, color_jitter, erasing
         self.epoch = 0
@@ -87,9 +89,16 @@ class PhotographDataset(paddle.io.Dataset):
         """The whole photograph ``index`` as an upright RGB image."""
         raise NotImplementedError
 
-    def set_epoch(self, epoch: int) -> None:
-        """From the next access on, augment as in epoch ``epoch`` (from 0)."""
+    def set_epoch(self, epoch: int, image_size: Optional[int] = None) -> None:
+        """From the next access on, augment as in epoch ``epoch`` (from 0); ``image_size``: of its images, None: as before."""
         self.epoch = epoch
+        self.image_size = image_size or self.image_size
+
+    def in_evaluation(self, image_size: int) -> "PhotographDataset":
+        """The same photographs as evaluation shows them."""
+        shown = copy.copy(self)
+        shown.train, shown.crop, shown.image_size = False, self.eval_crop, image_size
+        return shown
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -1,6 +1,7 @@
 """From raw pixels to logits: every classifier first normalises by its own mean and standard deviation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import paddle
 from paddle import Tensor, nn
@@ -21,8 +22,28 @@ class Classifier(nn.Layer):
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"mean {tuple(mean)}, std {tuple(std)}: expected three values each, every std above zero")
         self.network = network
+        self.frozen: list[nn.Layer] = []
         self.register_buffer("mean", paddle.to_tensor(mean, dtype="float32").reshape([1, 3, 1, 1]))  # from [3]
         self.register_buffer("std", paddle.to_tensor(std, dtype="float32").reshape([1, 3, 1, 1]))  # from [3]
+
+    def freeze(self, layers: Iterable[nn.Layer]) -> None:
+        """Keep the weights and running statistics of ``layers``, parts of the network, from now on.
+
+        They have no gradients, and compute as in evaluation in training as well: without dropout, and their batch norms by the
+        running statistics, which stay as they are.
+        """
+        self.frozen.extend(layers)
+        for layer in self.frozen:
+            for parameter in layer.parameters():
+                parameter.stop_gradient = True
+
+    def train(self, *mode: bool) -> Any:
+        """As Paddle's: all layers are in training mode, but those that are frozen."""
+        result = super().train(*mode)  # Paddle 2.6 has no ``mode``
+        for layer in self.frozen:
+            for part in layer.sublayers(include_self=True):
+                part.training = False  # not by ``eval``, which switches Paddle itself as well
+        return result
 
     def forward(self, images: Tensor) -> Tensor:
         # (pixel / 255 - mean) / std as one multiply and one add over the images

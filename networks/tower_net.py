@@ -97,6 +97,12 @@ class TowerNet(nn.Layer):
             x = x.transpose([0, 2, 3, 1])  # [N, 3, H, W] -> [N, H, W, 3]
         return self.fc(self.pool(self.features(x)).flatten(1))
 
+    def stages(self) -> list[list[nn.Layer]]:
+        """Six, one for each block with what follows it; the first has two blocks, the stem and the next."""
+        layers = list(self.features)
+        blocks = [index for index, layer in enumerate(layers) if isinstance(layer, (nn.Sequential, Inception))]
+        return [layers[start:end] for start, end in zip([0, *blocks[2:]], [*blocks[2:], len(layers)])]
+
 
 def tower_net(
     num_classes: int,

@@ -4,13 +4,27 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 from paddle.vision import models
+from paddle.vision.models import vgg
 
 
 def vgg19(num_classes: int) -> nn.Layer:
     """VGG-19 without batch norm, with dropout before the last two linear layers; 143,667,240 parameters at 1000 classes."""
-    network = models.vgg19(num_classes=num_classes)
+    network = VGG(vgg.make_layers(vgg.cfgs["E"]), num_classes=num_classes)
     network.avgpool = PoolingToSeven(7)
     return network
+
+
+class VGG(models.VGG):
+    """Paddle's VGG, whose stages are known."""
+
+    def stages(self) -> list[list[nn.Layer]]:
+        """Six: convolutions up to each of the five poolings, then the two hidden linear layers."""
+        stages: list[list[nn.Layer]] = [[]]
+        for layer in self.features:
+            stages[-1].append(layer)
+            if isinstance(layer, nn.MaxPool2D):
+                stages.append([])
+        return [*stages[:-1], list(self.classifier)[:-1]]
 
 
 class PoolingToSeven(nn.AdaptiveAvgPool2D):
@@ -43,4 +57,14 @@ def averages(values: int, parts: int) -> np.ndarray:
 
 def mobilenet_v2(num_classes: int) -> nn.Layer:
     """MobileNetV2 of width 1, with dropout before the linear layer; 3,504,872 learnable parameters at 1000 classes."""
-    return models.mobilenet_v2(num_classes=num_classes)
+    return MobileNetV2(num_classes=num_classes)
+
+
+class MobileNetV2(models.MobileNetV2):
+    """Paddle's MobileNetV2, whose stages are known."""
+
+    def stages(self) -> list[list[nn.Layer]]:
+        """Five, as many as there are sizes of maps: each but the first begins where a block halves the sides."""
+        layers = list(self.features)
+        starts = [index for index, layer in enumerate(layers) if getattr(layer, "stride", 1) == 2]  # the stem has no ``stride``
+        return [layers[start:end] for start, end in zip([0, *starts], [*starts, len(layers)])]

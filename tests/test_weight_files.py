@@ -270,6 +270,13 @@ def raw_safetensors(path, header, content=b""):
     return path
 
 
+def test_a_header_of_any_length_is_no_pickle(tmp_path):
+    entry = {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "__metadata__": {"format": "pt"}}
+    header = json.dumps(entry).encode().ljust(0x180)  # whose length begins with the byte 0x80, as pickles do
+    weights = read_weights(raw_safetensors(tmp_path / "w", header, np.array([1, 2], "f4").tobytes()))
+    same(weights.arrays, {"w": np.array([1, 2], "f4")})
+
+
 def test_bfloat16_in_safetensors_is_widened(tmp_path):
     bits = bfloat16([[1.5, -2.25]]).values
     header = {"_mean": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},

@@ -40,6 +40,7 @@ COLUMNS = {
     "images_per_second": Column(above=0.0),
     "train_balanced_acc": Column(default=None),
     "val_balanced_acc": Column(default=None),
+    "train_size": Column(int, default=None, above=0),
 }
 """The columns of the history by name. To add one, add one line here, with a default."""
 Row = dict[str, Any]

@@ -16,8 +16,10 @@ from config import Config
 from data.loader import PhotographLoader
 from messages.progress import ProgressBar
 from trained.calibration import MAX_LOGITS, fit_temperature
+from training.batch_statistics import estimate_statistics, photographs_for_statistics
 from training.epoch_metrics import LogitRecorder
 from training.gradients import LossScaling, gradients_of, shorten
+from training.image_sizes import next_size
 from training.precision import FLOAT16, FLOAT32, logits_of
 from training.recorder import RunRecorder
 from training.state import TrainingDiverged, TrainingState, seed_generators
@@ -125,6 +127,9 @@ class TrainingModel(paddle.Model):
         while not state.position.is_over(config.epochs, config.early_stop):
             row = self._train_epoch(train_data, state, recorder, config)
             with state.averaged():
+                if row["train_size"] != config.image_size:
+                    batches = photographs_for_statistics(train_data.dataset, config, state.position.epoch)
+                    estimate_statistics(self.network, batches)
                 row.update(self._validate(eval_data, state.position.epoch))
             row.update(seconds=state.epoch_clock.seconds)
             recorder.record(state.position.after_epoch(row, config.save_best_above, self._temperature))
@@ -134,7 +139,8 @@ class TrainingModel(paddle.Model):
     def _train_epoch(self, loader, state, recorder, config) -> dict:
         """Train from ``state.position`` to the end of its epoch; returns the epoch's row without the validation columns."""
         epoch, first_step, steps = state.position.epoch, state.position.step, len(loader)
-        loader.set_epoch(epoch, first_step)
+        size = next_size(state.position.history, config.epochs, config.train_size or config.image_size, config.progressive)
+        loader.set_epoch(epoch, first_step, size)
         state.begin_epoch()
         bar = ProgressBar(steps, f"epoch {epoch + 1}/{config.epochs}")
         schedule = self._optimizer._learning_rate
@@ -155,6 +161,7 @@ class TrainingModel(paddle.Model):
             "learning_rate": schedule.last_lr,
             **self._columns("train", self._values()),
             "images_per_second": len(loader.dataset) / state.epoch_clock.seconds,
+            "train_size": size,
         }
 
     def _train_step(self, batches, seed, epoch, step) -> None:

@@ -4,7 +4,14 @@ import math
 from typing import Any, Optional
 
 import paddle
+from paddle import nn
 
+from networks.stages import last_linear
+
+WITH_WEIGHTS = (
+    nn.Linear, nn.Conv1D, nn.Conv2D, nn.Conv3D, nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose
+)  # fmt: skip
+"""Layers on whose weights decay acts. Gates of attention may have parameters called ``weight`` as well: those of SGE do."""
 SCHEDULES = ("cosine", "cosine_by_epoch", "step", "constant")
 
 
@@ -40,7 +47,7 @@ def learning_rate_factor(
 
 
 def build_optimizer(
-    network: paddle.nn.Layer,
+    network: nn.Layer,
     steps_per_epoch: int,
     epochs: int,
     *,
@@ -48,15 +55,17 @@ def build_optimizer(
     learning_rate: float = 0.0125,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
-    decay_norm_and_bias: bool = True,
+    decay_norm_and_bias: bool = False,
     head_lr: Optional[float] = None,
     schedule: Optional[dict[str, Any]] = None,
 ) -> paddle.optimizer.Optimizer:
     """A Paddle optimiser over the learnable parameters of ``network``, its learning rate a function of the step.
 
     ``optimizer``: "momentum" (SGD with momentum), "adam" or "adamw". ``weight_decay`` is an L2 term in the gradient,
-    decoupled with "adamw"; without ``decay_norm_and_bias`` it acts only on the weights of convolutions and linear layers.
-    ``schedule``: the remaining arguments of learning_rate_factor. Raises ValueError for an unknown optimiser or schedule.
+    decoupled with "adamw"; it acts on the weights of convolutions and linear layers alone, with ``decay_norm_and_bias`` on all.
+    ``head_lr``: the peak rate of the last linear layer, which follows the same schedule; None: ``learning_rate``.
+    ``schedule``: the remaining arguments of learning_rate_factor. Raises ValueError for an unknown optimiser or schedule, or a
+    ``head_lr`` where no layer is linear.
     """
     of_schedule = schedule or {"schedule": "constant"}
 
@@ -65,12 +74,8 @@ def build_optimizer(
 
     factor(0)  # raises the ValueError for an unknown schedule now, not in the first step
     rate = paddle.optimizer.lr.LambdaDecay(learning_rate, factor)
-    learnable = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
-    if decay_norm_and_bias:
-        groups = learnable
-    else:
-        weights, others = _weights_and_others(network)
-        groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    head_factor = 1.0 if head_lr is None else head_lr / learning_rate
+    groups = _groups(network, decay_norm_and_bias, head_factor)
     options = {"learning_rate": rate, "parameters": groups, "weight_decay": weight_decay}
     if optimizer == "momentum":
         return paddle.optimizer.Momentum(momentum=momentum, **options)
@@ -81,13 +86,39 @@ def build_optimizer(
     raise ValueError(f"optimizer = {optimizer!r}: expected momentum, adam or adamw")
 
 
-def _weights_and_others(network):
-    """The learnable parameters: (weights of convolutions and linear layers, all others)."""
-    weights, others = [], []
-    for layer in network.sublayers(include_self=True):
-        for name, parameter in layer.named_parameters(include_sublayers=False):
-            if parameter.stop_gradient:
-                continue
-            is_weight = name == "weight" and parameter.ndim > 1
-            (weights if is_weight else others).append(parameter)
-    return weights, others
+def _groups(network, decay_norm_and_bias, head_factor):
+    """The learnable parameters, or groups of them as Paddle's optimisers take them: without decay, with a rate of their own.
+
+    Paddle calls a group's factor of the learning rate "learning_rate".
+    """
+    decayed, head = _decayed(network), _of_head(network, head_factor)
+    found: dict[tuple[bool, bool], list] = {}
+    for parameter in network.parameters():
+        if not parameter.stop_gradient:
+            kind = (decay_norm_and_bias or parameter.name in decayed, parameter.name in head)
+            found.setdefault(kind, []).append(parameter)
+    if found.keys() == {(True, False)}:
+        return found[True, False]
+    groups = []
+    for (decays, is_head), parameters in found.items():
+        groups.append({"params": parameters})
+        if not decays:
+            groups[-1]["weight_decay"] = 0.0
+        if is_head:
+            groups[-1]["learning_rate"] = head_factor
+    return groups
+
+
+def _of_head(network, factor) -> set[str]:
+    """The names of the parameters in the last linear layer, unless their rate is that of all, as ``factor`` says."""
+    if factor == 1.0:
+        return set()
+    head = last_linear(network)
+    if head is None:
+        raise ValueError("head_lr: the network has no linear layer; leave it out")
+    return {parameter.name for parameter in head[1].parameters()}
+
+
+def _decayed(network) -> set[str]:
+    """The names of the weights of convolutions and linear layers."""
+    return {layer.weight.name for layer in network.sublayers(include_self=True) if isinstance(layer, WITH_WEIGHTS)}

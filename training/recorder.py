@@ -68,7 +68,7 @@ class RunRecorder:
         print(
             f"epoch {row['epoch']}/{self.settings['epochs']}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}  "
             f"val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}{self._balanced(row, ' balanced acc ')}  "
-            f"{row['images_per_second']:.1f} images/s  "
+            f"{row['images_per_second']:.1f} images/s{self._size(row)}  "
             f"{row['seconds']:.1f} s{mark}",
             flush=True,
         )
@@ -160,6 +160,11 @@ class RunRecorder:
             accuracy = f"{best['val_acc']:.4f}{self._balanced(best, ', balanced accuracy ')}"
             outcome = f"best validation accuracy {accuracy} in epoch {best['epoch']} of {result['epochs']}"
         print(f"{result['status']}: {outcome}; {result['seconds']:.0f} s{speed}; {where}")
+
+    def _size(self, row) -> str:
+        """The size of the training images of an epoch, where it is not that of evaluation; else empty."""
+        size = row.get("train_size")
+        return f" at {size} px" if size not in (None, self.settings["image_size"]) else ""
 
     def _balanced(self, row, name) -> str:
         """``name`` and the balanced validation accuracy of an epoch; empty where classes are balanced or it is not known."""

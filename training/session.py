@@ -16,6 +16,7 @@ from machine.device import make_deterministic, select_device
 from messages.terminal import printable
 from networks import NETWORKS, build_network
 from networks.classifier import Classifier
+from networks.stages import first_stages
 from networks.summary import summarize
 from ops import fused
 from trained.known_data import check_start, note_places, permitted_source
@@ -130,7 +131,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
 def open_data(config: Config) -> tuple[PhotographLoader, PhotographLoader]:
     """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
     source, view = config.data_source(), config.part("view")
-    train_set = open_side(source, "train", seed=config.seed, **view)
+    train_set = open_side(source, "train", seed=config.seed, **{**view, "image_size": config.train_size or config.image_size})
     val_set = open_side(source, "val", **view)
     check_apart(train_set, val_set)
     return (
@@ -148,6 +149,10 @@ def build_classifier(config: Config, num_classes: int, resumed: bool = False) ->
     """
     print(f"Constructing {NETWORKS[config.net].__name__}......")
     network = build_network(config.net, num_classes, config.layout, **config.network_options())
+    frozen = first_stages(network, config.freeze, config.net) if config.freeze else []
     if (config.init_from or config.pretrained) and not resumed:
-        print(*start_from(config.init_from or pretrained_file(config.net), network, config.allow_partial), sep="\n")
-    return Classifier(network, config.mean, config.std)
+        file = config.init_from or pretrained_file(config.net)
+        print(*start_from(file, network, config.allow_partial, frozen), sep="\n")
+    classifier = Classifier(network, config.mean, config.std)
+    classifier.freeze(frozen)
+    return classifier

@@ -30,6 +30,7 @@ from paddle import nn
 from attention.base import Attention
 from attention.simam import SimAM
 from attention.squeeze_excitation import SqueezeExcitation
+from networks.stages import last_linear
 from sa_resnet import ResidualBlock
 from trained.weight_values import problem_of_values
 from weights.kernel_sizes import as_text, eca_kernel_sizes
@@ -42,14 +43,16 @@ MAX_SHOWN = 3  # names in a line of the report
 SIMAM_OF_IMAGENET = 0.1  # lambda in the SimAM authors' commands for ImageNet
 
 
-def start_from(path: Union[str, Path], network: nn.Layer, allow_partial: bool = False) -> list[str]:
+def start_from(
+    path: Union[str, Path], network: nn.Layer, allow_partial: bool = False, frozen: Iterable[nn.Layer] = ()
+) -> list[str]:
     """Load the weights in the file ``path`` into ``network``, a new one; returns the lines of a report.
 
     Parameters that the file lacks keep their random values, and so does a head for another number of classes. Raises
     WeightFileError, and leaves the network unchanged, if the file cannot be read, belongs to another network, or has a tensor
     of the wrong shape or type or with values that are not finite; without ``allow_partial`` also if more than a tenth of the
     values that the network learns would stay random. The head does not count, nor does attention where the file's blocks have
-    none.
+    none. ``frozen``: layers that will not learn; raises WeightFileError as well if any of their values would stay random.
     """
     weights = read_weights(path)
     expected = network.state_dict()
@@ -75,6 +78,7 @@ def start_from(path: Union[str, Path], network: nn.Layer, allow_partial: bool = 
     extra, missing = [name for name in arrays if name not in expected], [name for name in expected if name not in loaded]
     if not allow_partial:
         _check_share(path, network, missing, extra)
+    _check_frozen(path, network, missing, frozen)
     if extra:
         lines.append(f"left out: {len(extra)} that this network does not have: {_some(extra)}")
     if missing:
@@ -109,12 +113,29 @@ def _check_share(path, network, missing, extra):
         )
 
 
+def _check_frozen(path, network, missing, frozen):
+    """Raise WeightFileError if ``frozen`` layers have ``missing`` tensors that would stay random.
+
+    Attention whose initial map is a known one starts with fixed values: in a frozen block it is only a part of the arithmetic.
+    """
+    kept = {parameter.name for layer in frozen for parameter in layer.parameters()}
+    for attention in (layer for layer in network.sublayers() if isinstance(layer, Attention)):
+        if attention.initial_map(2).factor is not None:
+            kept -= {parameter.name for parameter in attention.parameters()}
+    random = [name for name, value in network.state_dict().items() if name in missing and value.name in kept]
+    if random:
+        raise WeightFileError(
+            f"{path}: {len(random)} tensors of the frozen stages are not in it and would stay random: {_some(random)}: freeze "
+            f"fewer stages, or leave --freeze out"
+        )
+
+
 def _exempt(network, extra):
     """The layers whose parameters a file may lack: the head, and attention unless ``extra``, the file's own, is in blocks."""
-    linear = [path for path, layer in network.named_sublayers() if isinstance(layer, nn.Linear)]
+    head = last_linear(network)
     attention = [path for path, layer in network.named_sublayers() if isinstance(layer, Attention)]
     blocks = tuple(f"{path.rpartition('.')[0]}." for path in attention)
-    return [*linear[-1:], *([] if any(name.startswith(blocks) for name in extra) else attention)]
+    return [*([head[0]] if head else []), *([] if any(name.startswith(blocks) for name in extra) else attention)]
 
 
 def _zero_biases_of_se(network, loaded):
@@ -140,10 +161,10 @@ def _simam_of_its_authors(network):
 
 def _other_head(found, network):
     """The names of the tensors in the head (the last linear layer) if ``found`` has them for another number of classes."""
-    linear = [(path, layer) for path, layer in network.named_sublayers() if isinstance(layer, nn.Linear)]
-    if not linear:
+    head = last_linear(network)
+    if head is None:
         return []
-    path, layer = linear[-1]
+    path, layer = head
     shapes = {f"{path}.weight": tuple(layer.weight.shape), f"{path}.bias": tuple(layer.bias.shape)}
     there = [name for name in shapes if name in found]
     same_input = all(

@@ -93,11 +93,11 @@ def _read(file):
     if start[:4] == b"PK\x03\x04":
         found = _Found()
         return Weights(read_zip(file, found.choose), "torch", found.unreadable, tuple(found.notes))
-    if start[:1] == b"\x80":
-        return _read_pickle(file)
     length = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and length <= os.fstat(file.fileno()).st_size:
         return _read_safetensors(file, length)
+    if start[:1] == b"\x80":  # after safetensors, whose length may begin with this byte
+        return _read_pickle(file)
     raise UnreadableWeights(_name_of_format(start))
 
 
