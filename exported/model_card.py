@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 import PIL
 
-from data.photographs import RESIZE_OVER_CROP
+from data.boxes import RESIZE_OVER_CROP
 from evaluation.report import EvaluationError, read_metrics
 from evaluation.scores import wilson_interval
 from exported.equality import BATCHES, TOLERANCE, Difference

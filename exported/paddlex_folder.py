@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from data.photographs import RESIZE_OVER_CROP
+from data.boxes import RESIZE_OVER_CROP
 from machine.whole_file import write_text
 from trained.trained_run import TrainedRun
 
