@@ -33,6 +33,11 @@ from training.state import seed_generators
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
+EVERYTHING_DRAWN = {
+    "mixup": 0.2, "cutmix": 1.0, "augment": "trivialaugment", "color_jitter": 0.4, "erasing": 0.5,
+    "train_crop": "letterbox", "eval_crop": "letterbox",
+}  # fmt: skip
+
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch):
@@ -100,6 +105,7 @@ def whole(data, tmp_path_factory):
         (TrainingModel, "train_batch", 3, {}),  # in the first epoch
         (TrainingModel, "train_batch", 8, {"num_workers": 2}),  # in the second, workers reading
         (TrainingModel, "train_batch", 10, {"optimizer": "adamw", "schedule": "step", "step_epochs": 1}),
+        (TrainingModel, "train_batch", 9, EVERYTHING_DRAWN),
         (TrainingModel, "eval_batch", 4, {"save_every_steps": 0}),
         (run_recorder, "save_checkpoint", 1, {"save_every_steps": 0}),  # after last.safetensors, before best
         (run_recorder, "write_history", 2, {"save_every_steps": 0, "early_stop": 1}),

@@ -17,6 +17,7 @@ from data.loader import PhotographLoader
 from messages.progress import ProgressBar
 from trained.calibration import MAX_LOGITS, fit_temperature
 from training.epoch_metrics import LogitRecorder
+from training.mixing import Mixing
 from training.recorder import RunRecorder
 from training.state import TrainingDiverged, TrainingState, seed_generators
 
@@ -26,7 +27,10 @@ class TrainingModel(paddle.Model):
 
     ``prepare(optimizer, loss, metrics)`` takes an optimiser with a learning rate of paddle.optimizer.lr, and a loss and metrics
     of training.epoch_metrics. Batches are [images, labels] or [images, labels, weights]; labels and weights: see there.
+    ``mixing`` mixes the photographs of each batch of ``fit`` before the network sees them; None: they stay apart.
     """
+
+    mixing: Optional[Mixing] = None
 
     def __init__(self, classifier: paddle.nn.Layer):
         super().__init__(classifier, paddle.static.InputSpec([None, 3, None, None], "uint8", "images"))
@@ -115,6 +119,8 @@ class TrainingModel(paddle.Model):
         for step, (images, *labels) in enumerate(loader, start=first_step):
             seed_generators(config.seed, epoch, step)
             schedule.step(epoch * steps + step)
+            if self.mixing:
+                images, labels = self.mixing(images, labels, epoch, step)
             try:
                 self.train_batch(images, labels)
             except TrainingDiverged as error:

@@ -23,6 +23,7 @@ from trained.result import read_result
 from trained.run_error import RunError
 from trained.run_folder import check_plain, create_run, lock_run, newest_run
 from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+from training.mixing import Mixing
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.recorder import RunRecorder
@@ -98,6 +99,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     )
     metrics = [metric() for metric in EPOCH_METRICS]
     model = TrainingModel(classifier)
+    model.mixing = Mixing(len(train_set.classes), config.seed, **config.part("mixing"))
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
     state = TrainingState(classifier, optimizer, metrics)
     facts: dict[str, Any] = {
