@@ -91,8 +91,9 @@ class Config:
         224, "side of the square image that the network sees, in pixels",
         low=8, high=4096, group="data", part="view", affects="result", scripts="train compare")
     train_crop: str = setting(
-        "random", "what the network sees of a photograph in training: a random part, or the whole resized to a square",
-        choices=("random", "resize"), group="data", part="view", affects="result", scripts="train compare")
+        "random", "what the network sees of a photograph in training: a random part, the whole resized to a square, or the "
+                  "whole in its own proportions, with grey bars beside it",
+        choices=("random", "resize", "letterbox"), group="data", part="view", affects="result", scripts="train compare")
     eval_crop: str = setting(
         "center", "what the network sees of a photograph in evaluation: the center, the whole resized to a square, or the "
                   "whole in its own proportions, with grey bars beside it",

@@ -1,28 +1,36 @@
-"""The base of all data sets: it chooses the part of a photograph to show, mirrors it, turns it and returns its pixels."""
+"""The base of all data sets: it chooses the part of a photograph to show, augments it and returns its pixels."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
 from PIL import Image
 
+from data.augmentation import draw_trivial, erase, jitter, move, recolour
+from data.boxes import central_box, letterbox, random_box, whole_box
 from data.data_source import DataSource
 from data.lists import Sample
-from data.photographs import central_box, random_box, rotate, whole_box
+from data.photographs import rotate
+
+TRIVIAL_SALT, JITTER_SALT, ERASING_SALT = 0x7472, 0x6A69, 0x6572  # not 0, which SeedSequence takes for nothing
 
 
 class PhotographDataset(paddle.io.Dataset):
     """``dataset[i]`` -> (uint8 [3, image_size, image_size] RGB, int64 label); the base of the data sets.
 
     With ``train``: ``train_crop`` "random" shows a random resized crop of at least the share ``crop_min_area`` of the
-    photograph's area, "resize" the whole photograph, resized to the square; ``flip`` mirrors it with probability 0.5;
-    ``rotation`` turns it by an angle drawn uniformly from -rotation to rotation degrees and leaves the corners black. Without
-    ``train``: ``eval_crop`` "center" shows the central crop, "resize" the whole photograph, and nothing is random.
+    photograph's area, "resize" the whole photograph, resized to the square, "letterbox" the whole in its own proportions, with
+    grey bars beside it; ``flip`` mirrors it with probability 0.5; ``rotation`` turns it by an angle drawn uniformly from
+    -rotation to rotation degrees and leaves the corners black. Then come ``augment``, ``color_jitter`` and ``erasing``: see
+    data.augmentation. Without ``train``: ``eval_crop`` "center" shows the central crop, "resize" and "letterbox" the whole
+    photograph, and nothing is random.
 
     The random numbers for photograph i depend only on ``seed``, the epoch and i: no two epochs augment alike, and the number of
-    workers changes nothing. The caller calls ``set_epoch`` before each epoch, as data.loader.PhotographLoader does; without it
-    every epoch is augmented like the first.
+    workers changes nothing. What comes after ``rotation`` draws numbers of its own, which change nothing else. The caller calls
+    ``set_epoch`` before each epoch, as data.loader.PhotographLoader does; without it every epoch is augmented like the first.
+    Photograph i + k * len(dataset) is photograph i again, with other random numbers: a sampler may show it so k times more.
 
     A subclass sets ``classes``, ``samples``, ``data`` and ``source``, and defines ``__getitem__`` and the methods below that
     raise NotImplementedError. All of them raise DataError.
@@ -103,22 +111,46 @@ class PhotographDataset(paddle.io.Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.int64]]:
+        return (self[index] for index in range(len(self)))  # no index ends it
+
+    def sample(self, index: int) -> Sample:
+        """The sample that ``dataset[index]`` shows; ``index`` may exceed the length: see above."""
+        return self.samples[index % len(self.samples)]
+
     def show(self, cut: Callable[..., Image.Image], index: int) -> np.ndarray:
         """The pixels of photograph ``index`` for the network, uint8 [3, image_size, image_size].
 
         ``cut(choose_box, image_size, flip)`` returns a part of the photograph as an RGB image: see photographs.read_crop.
         """
+        whole = letterbox if self.crop == "letterbox" else whole_box
         if not self.train:
-            box = central_box(self.image_size) if self.crop == "center" else whole_box
-            return _pixels(cut(box, self.image_size, False))
+            return _pixels(cut(central_box(self.image_size) if self.crop == "center" else whole, self.image_size, False))
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        box = random_box(rng, self.crop_min_area) if self.crop == "random" else whole_box
+        box = random_box(rng, self.crop_min_area) if self.crop == "random" else whole
         mirrored = bool(rng.random() < 0.5) and self.flip  # always drawn, so that ``flip`` does not change the crops
         image = cut(box, self.image_size, mirrored)
         if self.rotation:
             # drawn last, so that ``rotation`` does not change the crops
             image = rotate(image, rng.uniform(-self.rotation, self.rotation))
-        return _pixels(image)
+        return self._augmented(image, index)
+
+    def _augmented(self, image, index):
+        """The pixels of ``image`` after all that has random numbers of its own, so that it changes nobody else's."""
+
+        def draws(salt):
+            return np.random.default_rng((self.seed, self.epoch, index, salt))
+
+        if self.augment == "trivialaugment":
+            change = draw_trivial(draws(TRIVIAL_SALT))
+            pixels = recolour(_pixels(move(image, change)), change)
+        else:
+            pixels = _pixels(image)
+        if self.color_jitter:
+            pixels = jitter(pixels, draws(JITTER_SALT), self.color_jitter)
+        if self.erasing:
+            pixels = erase(pixels, draws(ERASING_SALT), self.erasing)
+        return pixels
 
 
 def _pixels(image):

@@ -13,10 +13,11 @@ import math
 import os
 import struct
 import warnings
-from typing import TYPE_CHECKING, BinaryIO, Callable, NamedTuple, Union
+from typing import BinaryIO, NamedTuple, Union
 
 from PIL import Image
 
+from data.boxes import ChooseBox
 from data.checksums import png_pixels_are_whole, size_of
 from data.color_profiles import transform_to_srgb
 from data.jpeg_segments import count_scans, decodes_in_one_pass
@@ -24,9 +25,6 @@ from data.photograph_errors import WRONG_HEADER, WRONG_PIXELS, PhotographError, 
 from data.photograph_formats import FORMATS, HEIC, read_kind, why_unreadable
 from data.tiff_pixels import check_tiff, eight_bits
 from machine.regular_file import open_regular
-
-if TYPE_CHECKING:  # reading photographs does not need numpy, which takes time and memory to import
-    import numpy as np
 
 MAX_BYTES = 2**29  # of a photograph's file
 MAX_TEXT_BYTES = 16 * 2**20  # of a text or a colour profile in a PNG; Pillow's own limit is 1 MB
@@ -41,13 +39,8 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 with contextlib.suppress(OSError, AttributeError):  # libtiff writes to stderr by itself; some builds of Pillow hide it
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
-RESIZE_OVER_CROP = 256 / 224
-"""Evaluation scales the shorter side to this multiple of the crop's side, as usual for ImageNet."""
-
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom in pixels of the upright photograph."""
-ChooseBox = Callable[[int, int], Box]
-"""(width, height) of an upright photograph in pixels -> the part to show."""
+GREY = (114, 114, 114)
+"""What lies beyond a photograph: nearly the mean of ImageNet's photographs, so nearly 0 once the network has normalised it."""
 
 
 class PhotographBytes(NamedTuple):
@@ -85,8 +78,9 @@ def read_crop(path: Source, choose_box: ChooseBox, image_size: int, flip: bool =
     """A part of a photograph, resized to ``image_size`` x ``image_size`` pixels, as an RGB image.
 
     ``choose_box(width, height)`` takes the size of the upright photograph in pixels and returns the part as (left, top, right,
-    bottom), floats. ``flip`` mirrors the result. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that still has at least
-    one pixel for each pixel of the result. Raises PhotographError with the reason.
+    bottom), floats. Where it reaches beyond the photograph, the result is GREY. ``flip`` mirrors the result. A JPEG is decoded
+    at 1/2, 1/4 or 1/8 of its size if that still has at least one pixel for each pixel of the result. Raises PhotographError
+    with the reason.
     """
     return _decode(path, lambda image, orientation: _crop(image, orientation, choose_box, image_size, flip))
 
@@ -102,47 +96,6 @@ def rotate(image: Image.Image, degrees: float) -> Image.Image:
     Each pixel takes the colour of the nearest one, as in Paddle's RandomRotation.
     """
     return image.rotate(degrees, Image.Resampling.NEAREST, fillcolor=(0, 0, 0))
-
-
-def whole_box(width: int, height: int) -> Box:
-    """The box of the whole photograph: resizing it to a square changes the aspect."""
-    return 0, 0, width, height
-
-
-def central_box(image_size: int) -> ChooseBox:
-    """The box of evaluation: resize the shorter side to ``image_size`` * 256 / 224, then cut the central square.
-
-    Both in one step: the square of side shorter * 224 / 256 in the middle of the photograph.
-    """
-
-    def choose_box(width, height):
-        side = min(width, height) / RESIZE_OVER_CROP
-        left, top = (width - side) / 2, (height - side) / 2
-        return left, top, left + side, top + side
-
-    return choose_box
-
-
-def random_box(rng: "np.random.Generator", min_area: float) -> ChooseBox:
-    """The box of training: a random part with at least the share ``min_area`` of the area and an aspect from 3:4 to 4:3.
-
-    The random resized crop of C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
-    """
-
-    def choose_box(width, height):
-        for _ in range(10):
-            area = width * height * rng.uniform(min_area, 1.0)
-            aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-            crop_width, crop_height = math.sqrt(area * aspect), math.sqrt(area / aspect)
-            if crop_width <= width and crop_height <= height:
-                left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
-                return left, top, left + crop_width, top + crop_height
-        # A very long photograph: the largest part with an allowed aspect, in the middle
-        crop_width, crop_height = min(width, height * 4 / 3), min(height, width * 4 / 3)
-        left, top = (width - crop_width) / 2, (height - crop_height) / 2
-        return left, top, left + crop_width, top + crop_height
-
-    return choose_box
 
 
 def max_pixels() -> int:
@@ -162,7 +115,8 @@ def _crop(image, orientation, choose_box, image_size, flip):
     """The part of the stored image that ``choose_box`` selects on the upright one: see read_crop."""
     width, height = image.size
     upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
-    left, top, right, bottom = _as_stored(choose_box(*upright_size), upright_size, orientation)
+    upright_box = choose_box(*upright_size)
+    left, top, right, bottom = _as_stored(upright_box, upright_size, orientation)
     enough = min(1 / _smallest_reduction(image), max(image_size / (right - left), image_size / (bottom - top)))
     # of JPEG only: another format would take a thumbnail that is stored beside the photograph
     draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough))) if _is_jpeg(image) else None
@@ -171,9 +125,25 @@ def _crop(image, orientation, choose_box, image_size, flip):
     x_scale, y_scale = drafted_width / width, drafted_height / height
     box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
     pixels, transform = _colors(image)
-    pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    filled, corner = _filled(upright_box, upright_size, image_size)
+    pixels = pixels.resize(filled[::-1] if orientation in _SWAPS_SIDES else filled, Image.Resampling.BILINEAR, box=box)
     image = _upright(_to_srgb(pixels, transform), orientation)  # the colours last: here are the fewest pixels
+    if filled != (image_size, image_size):
+        beyond = Image.new("RGB", (image_size, image_size), GREY)
+        beyond.paste(image, corner)
+        image = beyond
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+
+
+def _filled(box, size, image_size):
+    """Width and height in pixels that a photograph of ``size`` fills of the result, and where they begin in it."""
+    sides, places = [], []
+    for low, high, length in zip(box[:2], box[2:], size):
+        shown = min(high, length) - max(low, 0)
+        sides.append(max(1, round(image_size * shown / (high - low))))
+        free = image_size - sides[-1]
+        places.append(round(free * max(-low, 0) / (high - low - shown)) if free else 0)
+    return tuple(sides), tuple(places)
 
 
 def _decode(path, finish):

@@ -13,11 +13,11 @@ from exported.export_error import ExportError
 from exported.model_card import facts_of, write_labels, write_model_card
 from exported.onnx_model import find_python, write_onnx
 from exported.paddle_program import write_program
-from exported.paddlex_folder import write_inference_yml
+from exported.paddlex_folder import why_not_paddlex, write_inference_yml
 from inference.program import program_file
 from machine.temporary_folder import temporary_folder
 from machine.whole_folder import whole_folder
-from messages.terminal import printable
+from messages.terminal import print_line, printable
 from ops import fused
 from trained.trained_run import TrainedRun
 
@@ -32,17 +32,18 @@ def export_run(config: Config) -> Path:
     UserError where it cannot.
     """
     run = TrainedRun.chosen(config)
+    forms = _forms(run, config)
     weights = _identity(run.checkpoint)
     config = config.inherit(run.settings, names_of(inherited_by="export")).resolved()
     paddle.set_device("cpu")  # where every form can be run
     fused.set_mode(config.fused)
-    python = find_python() if "onnx" in config.export_formats else sys.executable  # fails before any work is done
+    python = find_python() if "onnx" in forms else sys.executable  # fails before any work is done
     sample = sample_of(run, run.source(config))
     checks: dict[str, Difference] = {}
     with tempfile.TemporaryDirectory(dir=temporary_folder(config.runs_dir)) as place:
         scratch = Path(place)
         with whole_folder(run.folder / FOLDER) as folder:
-            for form in dict.fromkeys(config.export_formats):
+            for form in forms:
                 model = FORMS[form](run, folder, scratch, python)
                 if _identity(run.checkpoint) != weights:
                     raise ExportError(
@@ -55,6 +56,18 @@ def export_run(config: Config) -> Path:
             write_model_card(run, folder, checks, config.licence)
     print(f"exported: {printable(run.folder / FOLDER)}")
     return run.folder / FOLDER
+
+
+def _forms(run, config):
+    """The forms to write, each once; raises ExportError where the user asks for one that there is none of."""
+    forms = list(dict.fromkeys(config.export_formats))
+    reason = why_not_paddlex(run) if "paddlex" in forms else None
+    if reason and "export_formats" in config.given:
+        raise ExportError(f"format = 'paddlex': {reason}; --format onnx paddle exports the others")
+    if reason:
+        print_line(f"note: no paddlex: {printable(reason)}")
+        forms.remove("paddlex")
+    return forms
 
 
 def _identity(file):

@@ -11,7 +11,8 @@ import numpy as np
 import paddle
 import PIL
 
-from data.photographs import RESIZE_OVER_CROP
+from data.boxes import RESIZE_OVER_CROP
+from data.photographs import GREY
 from evaluation.report import EvaluationError, read_metrics
 from evaluation.scores import wilson_interval
 from exported.equality import BATCHES, TOLERANCE, Difference
@@ -42,6 +43,7 @@ def facts_of(run: TrainedRun) -> dict[str, str]:
     return {
         "classes": json.dumps(run.classes),
         "image_size": str(run.settings.image_size),
+        "eval_crop": run.settings.eval_crop,
         "crop_share": repr(crop_share(run)),
         "temperature": repr(float(run.temperature)),
         "network": run.net,
@@ -107,7 +109,13 @@ def _preparation(run):
     part = "the whole photograph, whose aspect may change"
     if run.settings.eval_crop == "center":
         part = f"the square in the middle whose side is {crop_share(run):.4g} of the photograph's shorter side"
-    return f"upright by its EXIF orientation, in sRGB, on white where transparent; {part}; resized to {size} x {size}, bilinear"
+    resized = f"{part}; resized to {size} x {size}, bilinear"
+    if run.settings.eval_crop == "letterbox":
+        resized = (
+            f"the whole photograph, resized so that its longer side is {size}, bilinear; in the middle of {size} x {size} "
+            f"pixels of the grey {', '.join(map(str, GREY))}"
+        )
+    return f"upright by its EXIF orientation, in sRGB, on white where transparent; {resized}"
 
 
 def _evaluation(run, side):

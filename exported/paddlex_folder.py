@@ -1,15 +1,23 @@
 """The folder that PaddleX 3 loads with ``create_model(model_name=MODEL_NAME, model_dir=FOLDER)``: inference.yml in it."""
 
 from pathlib import Path
+from typing import Optional
 
 import yaml
 
-from data.photographs import RESIZE_OVER_CROP
+from data.boxes import RESIZE_OVER_CROP
 from machine.whole_file import write_text
 from trained.trained_run import TrainedRun
 
 MODEL_NAME = "ResNet50"
 """PaddleX loads only networks whose names it knows. It does not look at the layers, so one of its names does for all."""
+
+
+def why_not_paddlex(run: TrainedRun) -> Optional[str]:
+    """Why PaddleX cannot show photographs to the network of ``run`` as evaluation does; None where it can."""
+    if run.settings.eval_crop == "letterbox":
+        return f"PaddleX cannot lay grey bars beside a photograph, as eval_crop = 'letterbox' of {run.folder} does"
+    return None
 
 
 def write_inference_yml(run: TrainedRun, folder: Path) -> None:

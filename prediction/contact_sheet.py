@@ -7,7 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from data.photographs import PhotographError, read_crop, whole_box
+from data.boxes import whole_box
+from data.photographs import PhotographError, read_crop
 from machine.whole_file import write_text
 from messages.progress import ProgressBar
 from messages.terminal import printable

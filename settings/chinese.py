@@ -20,7 +20,7 @@ HELP = {
     "list_format": "写哪种列表：paddleclas 写 train_list.txt、val_list.txt 和 labels.txt，PaddleClas 也能读；"
     "paddlex3 再加上 train.txt、val.txt 和 label.txt",
     "image_size": "网络输入图像的边长，单位为像素（图像为正方形）",
-    "train_crop": "训练时的裁剪方式：random 为随机裁剪，resize 为把整张照片缩放成正方形",
+    "train_crop": "训练时的裁剪方式：random 为随机裁剪，resize 为把整张照片缩放成正方形，letterbox 为保持长宽比、两边补灰色",
     "eval_crop": "评估时的裁剪方式：center 为中心裁剪，resize 为把整张照片缩放成正方形，letterbox 为保持长宽比、两边补灰色",
     "crop_min_area": "随机裁剪区域占整张照片面积的最小比例",
     "flip": "训练时以 0.5 的概率随机水平翻转",

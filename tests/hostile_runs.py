@@ -54,7 +54,8 @@ OF_PADDLE = re.compile(r"^W\d{4} .*eager_utils\.cc.*\n", re.MULTILINE)  # where 
 SIDE_LINES = ("note: ", "left out: ", "plain operators run", "unpacking ", "train.py: error: ", "eval.py: error: ")
 MEASURE = """
 import sys, time
-from data.photographs import PhotographError, central_box, read_crop, read_photograph
+from data.boxes import central_box
+from data.photographs import PhotographError, read_crop, read_photograph
 try:
     read_photograph(sys.argv[1]) if sys.argv[2] == "whole" else read_crop(sys.argv[1], central_box(224), 224)
 except PhotographError:

@@ -7,8 +7,9 @@ from PIL import Image
 
 from animal_dataset import AnimalDataset
 from data import photograph_dataset, photographs
+from data.boxes import random_box
 from data.lists import TRAIN_LIST, VAL_LIST, DataError, write_lists
-from data.photographs import random_box, read_crop
+from data.photographs import read_crop
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from conftest import random_photograph
 from PIL import Image, ImageCms
 
 from data import color_profiles
+from data.boxes import whole_box
 from data.color_profiles import transform_to_srgb
-from data.photographs import read_crop, read_photograph, whole_box
+from data.photographs import read_crop, read_photograph
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -315,7 +315,10 @@ def test_no_recipe_sets_what_its_other_settings_leave_without_effect():
         (["--std", "0.2", "0.2", "0"], "std = 0.0: out of range; more than 0 and at most 1"),
         (["--rotation", "200"], "rotation = 200.0: out of range; at least 0 and at most 180"),
         (["--dataset", "cifar"], "dataset = 'cifar': unknown, did you mean cifar10?; one of: folder, cifar10"),
-        (["--train_crop", "center"], "train_crop = 'center': unknown; one of: random, resize"),
+        (
+            ["--train_crop", "center"],
+            "train_crop = 'center': unknown, did you mean letterbox?; one of: random, resize, letterbox",
+        ),
         (["--optimizer", "zzz"], "optimizer = 'zzz': unknown; one of: momentum, adam, adamw"),
         (["--device", ""], "device = '': unknown; one of: auto, cpu, gpu"),
         (["--config", "missing.yaml"], "config = 'missing.yaml': there is no such file"),

@@ -17,8 +17,9 @@ from PIL import Image
 from test_train_val_split import entries, report
 
 from data import splitting
+from data.boxes import central_box, random_box, whole_box
 from data.photograph_formats import FORMATS
-from data.photographs import PhotographError, central_box, random_box, read_crop, read_photograph, whole_box
+from data.photographs import PhotographError, read_crop, read_photograph
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_SECONDS = 5
@@ -31,7 +32,8 @@ WAYS = {
 }
 MEASURE = """
 import json, sys
-from data.photographs import PhotographError, central_box, read_crop, read_photograph
+from data.boxes import central_box
+from data.photographs import PhotographError, read_crop, read_photograph
 for path in sys.argv[1:]:
     for read in (read_photograph, lambda path: read_crop(path, central_box(32), 32)):
         try:

@@ -10,8 +10,9 @@ from PIL import Image
 from test_photographs import difference
 
 from data import photographs
+from data.boxes import central_box
 from data.jpeg_segments import count_scans, decodes_in_one_pass
-from data.photographs import PhotographError, central_box, read_crop, read_photograph
+from data.photographs import PhotographError, read_crop, read_photograph
 
 SCAN = b"\xff\xda"
 VIDEO = struct.pack(">I", 32) + b"ftypmp42" + bytes(20) + (SCAN + b"\x00\x0c" + bytes(60)) * 400

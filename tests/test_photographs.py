@@ -3,17 +3,9 @@ import pytest
 from conftest import random_photograph, resize_then_crop
 from PIL import Image, ImageFile
 
+from data.boxes import central_box, random_box, whole_box
 from data.photograph_formats import SUFFIXES
-from data.photographs import (
-    PhotographError,
-    central_box,
-    crop,
-    random_box,
-    read_crop,
-    read_photograph,
-    rotate,
-    whole_box,
-)
+from data.photographs import PhotographError, crop, read_crop, read_photograph, rotate
 
 ORIENTATION_TAG = 0x0112
 AS_STORED = {  # EXIF orientation -> what the camera stored of an upright photograph [H, W, 3]

@@ -37,6 +37,11 @@ from training.state import seed_generators
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
+EVERYTHING_DRAWN = {
+    "mixup": 0.2, "cutmix": 1.0, "augment": "trivialaugment", "color_jitter": 0.4, "erasing": 0.5,
+    "train_crop": "letterbox", "eval_crop": "letterbox",
+}  # fmt: skip
+
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch):
@@ -104,6 +109,7 @@ def whole(data, tmp_path_factory):
         (TrainingModel, "train_batch", 3, {}),  # in the first epoch
         (TrainingModel, "train_batch", 8, {"num_workers": 2}),  # in the second, workers reading
         (TrainingModel, "train_batch", 10, {"optimizer": "adamw", "schedule": "step", "step_epochs": 1}),
+        (TrainingModel, "train_batch", 9, EVERYTHING_DRAWN),
         (TrainingModel, "eval_batch", 4, {"save_every_steps": 0}),
         (TrainingModel, "train_batch", 9, {"accumulate": 2, "clip_norm": 0.5, "save_every_steps": 1}),  # between two batches
         (TrainingModel, "train_batch", 8, {"ema_epochs": 10.0}),  # between two updates of the average

@@ -28,7 +28,8 @@ from processes import heed_interruption
 import predict
 from machine import cache_folder
 from config import Config, ConfigError, parse_config
-from data.photographs import PhotographBytes, PhotographError, central_box, claimed_pixels, read_crop
+from data.boxes import central_box
+from data.photographs import PhotographBytes, PhotographError, claimed_pixels, read_crop
 from explanation.class_activation import grad_cam
 from inference import program_cache
 from inference.predictor import EngineError

@@ -20,6 +20,7 @@ from training.batch_statistics import estimate_statistics, photographs_for_stati
 from training.epoch_metrics import LogitRecorder
 from training.gradients import LossScaling, gradients_of, shorten
 from training.image_sizes import next_size
+from training.mixing import Mixing
 from training.precision import FLOAT16, FLOAT32, logits_of
 from training.recorder import RunRecorder
 from training.state import TrainingDiverged, TrainingState, seed_generators
@@ -30,7 +31,10 @@ class TrainingModel(paddle.Model):
 
     ``prepare(optimizer, loss, metrics)`` takes an optimiser with a learning rate of paddle.optimizer.lr, and a loss and metrics
     of training.epoch_metrics. Batches are [images, labels] or [images, labels, weights]; labels and weights: see there.
+    ``mixing`` mixes the photographs of each batch of ``fit`` before the network sees them; None: they stay apart.
     """
+
+    mixing: Optional[Mixing] = None
 
     def __init__(self, classifier: paddle.nn.Layer, precision: str = FLOAT32, clip_norm: float = 0.0):
         """``precision``: see training.precision; ``clip_norm``: the longest gradient of all weights together, 0 for any."""
@@ -168,6 +172,8 @@ class TrainingModel(paddle.Model):
         """Update the weights once, with the gradients of all ``batches``: ([images, labels, ...], share of the photographs)."""
         for number, ((images, *labels), share) in enumerate(batches):
             seed_generators(seed, epoch, step, number)
+            if self.mixing:
+                images, labels = self.mixing(images, labels, epoch, step, number)
             self.train_batch(images, labels, False, share)
         self._update()
 

@@ -25,6 +25,7 @@ from trained.run_error import RunError
 from trained.run_folder import check_plain, create_run, lock_run, newest_run
 from training.averaging import WeightAverage
 from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+from training.mixing import Mixing
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.precision import precision_of
@@ -102,6 +103,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     metrics = [metric() for metric in EPOCH_METRICS]
     precision = precision_of(config.precision, device)
     model = TrainingModel(classifier, precision, config.clip_norm)
+    model.mixing = Mixing(len(train_set.classes), config.seed, **config.part("mixing"))
     model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
     average = WeightAverage(classifier, config.ema_epochs, len(train_loader)) if config.ema_epochs else None
     state = TrainingState(classifier, optimizer, metrics, average, model.loss_scaling)
