@@ -71,10 +71,10 @@ class AnimalDataset(PhotographDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
         pixels = self._read(index, lambda path: self.show(functools.partial(read_crop, path), index))
-        return pixels, np.int64(self.samples[index].label)
+        return pixels, np.int64(self.sample(index).label)
 
     def _read(self, index, read):
-        sample = self.samples[index]
+        sample = self.sample(index)
         path = self.folder.root / sample.name
         try:
             return read(path)

@@ -91,11 +91,11 @@ class Cifar10Dataset(PhotographDataset):
         return content.hexdigest()
 
     def photograph(self, index: int) -> Image.Image:
-        pixels = self.images[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # [3, H, W] -> [H, W, 3]
+        pixels = self.images[index % len(self)].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # [3, H, W] -> [H, W, 3]
         return Image.fromarray(np.ascontiguousarray(pixels))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
-        return self.show(functools.partial(crop, self.photograph(index)), index), np.int64(self.samples[index].label)
+        return self.show(functools.partial(crop, self.photograph(index)), index), np.int64(self.sample(index).label)
 
 
 def find_file(path: Union[str, os.PathLike], may_download: bool = False) -> Path:

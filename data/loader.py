@@ -13,23 +13,26 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
+from typing import Optional
 
 import numpy as np
 import paddle
 
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
+from data.sampling import Sampler
 from machine.workers import become_worker, remove_shared_batches
 
 
 class Batches(paddle.io.BatchSampler):
     """Indices in batches of nearly equal size, at most ``batch_size``: batch norm cannot use a last batch of one.
 
-    With ``shuffle``, ``seed`` and the epoch (``set_epoch``) determine the order, else it is the list's. The length is that of
-    the whole epoch, even if the first batches are skipped.
+    With ``shuffle``, ``seed`` and the epoch (``set_epoch``) determine the order, which ``sampler`` draws (by default each
+    photograph once), else it is the list's. The length is that of the whole epoch, even if the first batches are skipped.
     """
 
-    def __init__(self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0):
+    def __init__(self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0, sampler: Optional[Sampler] = None):
+        self.sampler = sampler or Sampler(length)
         self.length, self.batch_size = length, batch_size
         self.shuffle, self.seed, self.epoch, self.first_batch = shuffle, seed, 0, 0
 
@@ -43,7 +46,7 @@ class Batches(paddle.io.BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.length)
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+            order = self.sampler.order(self.seed, self.epoch)
         yield from (batch.tolist() for batch in np.array_split(order, len(self))[self.first_batch :])
 
 
@@ -54,9 +57,12 @@ class PhotographLoader:
     ends its worker processes, even if the loop is left early. With ``num_workers`` 0 a thread reads two batches ahead.
     """
 
-    def __init__(self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0):
+    def __init__(
+        self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0,
+        sampler: Optional[Sampler] = None,
+    ):  # fmt: skip
         self.dataset = dataset
-        self.batches = Batches(len(dataset), batch_size, shuffle, seed)
+        self.batches = Batches(len(dataset), batch_size, shuffle, seed, sampler)
         self.num_workers = num_workers
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:

@@ -1,5 +1,6 @@
 """The base of all data sets: it chooses the part of a photograph to show, mirrors it, turns it and returns its pixels."""
 
+from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -22,6 +23,7 @@ class PhotographDataset(paddle.io.Dataset):
     The random numbers for photograph i depend only on ``seed``, the epoch and i: no two epochs augment alike, and the number of
     workers changes nothing. The caller calls ``set_epoch`` before each epoch, as data.loader.PhotographLoader does; without it
     every epoch is augmented like the first.
+    Photograph i + k * len(dataset) is photograph i again, with other random numbers: a sampler may show it so k times more.
 
     A subclass sets ``classes``, ``samples``, ``data`` and ``source``, and defines ``__getitem__`` and the methods below that
     raise NotImplementedError. All of them raise DataError.
@@ -93,6 +95,13 @@ class PhotographDataset(paddle.io.Dataset):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.int64]]:
+        return (self[index] for index in range(len(self)))  # no index ends it
+
+    def sample(self, index: int) -> Sample:
+        """The sample that ``dataset[index]`` shows; ``index`` may exceed the length: see above."""
+        return self.samples[index % len(self.samples)]
 
     def show(self, cut: Callable[..., Image.Image], index: int) -> np.ndarray:
         """The pixels of photograph ``index`` for the network, uint8 [3, image_size, image_size].

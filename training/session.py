@@ -9,9 +9,10 @@ import paddle
 
 from machine import processor
 from config import Config, load_config, names_of
-from data.class_balance import is_unbalanced
+from data.class_balance import class_sizes, is_unbalanced
 from data.data_sets import Digests, check_apart, count_classes, find_data, open_side
 from data.loader import PhotographLoader
+from data.sampling import Sampler
 from machine.device import make_deterministic, select_device
 from messages.terminal import printable
 from networks import NETWORKS, build_network
@@ -22,7 +23,9 @@ from trained.known_data import check_start, note_places, permitted_source
 from trained.result import read_result
 from trained.run_error import RunError
 from trained.run_folder import check_plain, create_run, lock_run, newest_run
-from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+from training.class_weights import balance_line, class_weights
+from training.epoch_metrics import EPOCH_METRICS
+from training.losses import TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.recorder import RunRecorder
@@ -86,7 +89,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
-    note_places((config.data, config.lists_dir, config.init_from))
+    note_places((config.data, config.lists_dir, config.init_from, config.class_weights_file()))
     digests = Digests.of(train_set, val_set)
     if resume:
         check_classes(resume, train_set.classes)
@@ -98,12 +101,16 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     )
     metrics = [metric() for metric in EPOCH_METRICS]
     model = TrainingModel(classifier)
-    model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
+    sizes = class_sizes(train_set.samples, len(train_set.classes))
+    weights = class_weights(config, train_set.classes, sizes, resume if has_weights else None)
+    model.prepare(optimizer, TrainingLoss(**config.part("loss"), class_weights=weights.values), metrics)
     state = TrainingState(classifier, optimizer, metrics)
     facts: dict[str, Any] = {
         "photographs": {"train": len(train_set), "val": len(val_set)},
         "list_sha256": digests.lists,
         "photographs_sha256": digests.photographs,
+        "class_weights": weights.values,
+        "class_weights_sha256": weights.sha256,
     }
     folder = resume or create_run(config.runs_dir, config.net)
     with lock_run(folder):
@@ -117,6 +124,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
                 f"{device}, {config.threads} threads; run folder {printable(folder)}"
             )
+            if line := balance_line(config, weights, train_set.classes, sizes):
+                print(line)
             if resume:
                 print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
             model.fit(train_loader, val_loader, state, recorder, config)
@@ -130,7 +139,14 @@ def open_data(config: Config) -> tuple[PhotographLoader, PhotographLoader]:
     val_set = open_side(source, "val", **view)
     check_apart(train_set, val_set)
     return (
-        PhotographLoader(train_set, config.batch_size, config.num_workers or 0, shuffle=True, seed=config.seed),
+        PhotographLoader(
+            train_set,
+            config.batch_size,
+            config.num_workers or 0,
+            shuffle=True,
+            seed=config.seed,
+            sampler=Sampler(len(train_set), config.sampler, [sample.label for sample in train_set.samples]),
+        ),
         PhotographLoader(val_set, config.batch_size, config.num_workers or 0),
     )
 
