@@ -470,6 +470,10 @@ class Config:
             missing["layout"] = "nchw"  # also for a GPU, until NHWC is measured there
         return dataclasses.replace(self, **missing)
 
+    def class_weights_file(self) -> Optional[str]:
+        """The file that class_weights names; None where it names a formula, or nothing."""
+        return None if self.class_weights in (None, "balanced", "effective") else self.class_weights
+
     def data_source(self) -> DataSource:
         """Where the photographs come from."""
         return DataSource(**self.part("data"))

@@ -25,6 +25,18 @@ from trained.run_error import RunError
 from trained.run_folder import check_plain, runs_of
 from weights.weight_files import digest_of
 
+FILE_DIGESTS = ("init_from_sha256", "class_weights_sha256")  # in result.json
+
+
+class FileDigests(NamedTuple):
+    """SHA-256 of the files that a training reads besides photographs and lists; None where it reads none, or cannot."""
+
+    init_from: Optional[str] = None
+    class_weights: Optional[str] = None
+
+
+NO_FILES = FileDigests()
+
 
 class Training(NamedTuple):
     """A training that a comparison needs: network, seed, and the settings that decide what it learns, by name."""
@@ -71,7 +83,8 @@ class Trainings:
     """
 
     def __init__(self, config: Config, digests: Digests):
-        self.config, self.digests, self.weights = config, digests, digest_of(config.init_from)
+        self.config, self.digests = config, digests
+        self.files = FileDigests(digest_of(config.init_from), digest_of(config.class_weights_file()))
         self.outcomes: dict[tuple[str, int], Union[Path, str]] = {}
         self.missing = self.done = 0
         self.started = time.monotonic()
@@ -90,14 +103,14 @@ class Trainings:
             share(missing, self._place, self._train, TrainingElsewhere(self._find_begun).tell)
 
     def _find(self, training, statuses=("finished",)):
-        return find_run(self.config.runs_dir, training.net, training.chosen, self.digests, statuses, self.weights)
+        return find_run(self.config.runs_dir, training.net, training.chosen, self.digests, statuses, self.files)
 
     def _find_begun(self, training):
         return self._find(training, ("unfinished", "interrupted", "failed"))
 
     def _place(self, training):
         """A file in runs_dir that stands for this training, with these settings and on these lists, in all processes."""
-        content = repr((training.net, sorted(training.chosen.items()), self.digests, self.weights))
+        content = repr((training.net, sorted(training.chosen.items()), self.digests, *self.files))
         digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
         return Path(self.config.runs_dir) / f".{training.net}-{digest[:16]}"
 
@@ -130,11 +143,11 @@ def find_run(
     chosen: dict[str, Any],
     digests: Digests,
     statuses: Sequence[str] = ("finished",),
-    weights: Optional[str] = None,
+    files: FileDigests = NO_FILES,
 ) -> Optional[Path]:
     """The newest run of ``net`` with the settings ``chosen``, by name, and one of the ``statuses``, or None.
 
-    ``digests``: of the data; ``weights``: of the file that training starts from. Excluded are
+    ``digests``: of the data; ``files``: of what training reads besides. Excluded are
     runs that were started with fewer epochs, because their learning rate followed another schedule, and runs that diverged.
     Raises FormatError.
     """
@@ -149,7 +162,7 @@ def find_run(
             continue
         if not same_as_far_as_known(result.get("photographs_sha256"), digests.photographs):
             continue
-        if result.get("epochs_before") or result.get("init_from_sha256") != weights:
+        if result.get("epochs_before") or FileDigests(*map(result.get, FILE_DIGESTS)) != files:
             continue
         if has_settings(run, chosen):
             return run

@@ -20,18 +20,24 @@ import paddle
 
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
+from data.sampling import Sampler
 from machine.workers import become_worker, remove_shared_batches
 
 
 class Batches(paddle.io.BatchSampler):
     """Indices in batches of nearly equal size, at most ``batch_size``: batch norm cannot use a last batch of one.
 
-    With ``shuffle``, ``seed`` and the epoch (``set_epoch``) determine the order, else it is the list's. A step has the batches
-    of one update of the weights, up to ``accumulate``: steps are of nearly equal size, and so are the batches of each. The
-    length is the number of steps in the whole epoch, even if the first are skipped.
+    With ``shuffle``, ``seed`` and the epoch (``set_epoch``) determine the order, which ``sampler`` draws (by default each
+    photograph once), else it is the list's. A step has the batches of one update of the weights, up to ``accumulate``: steps
+    are of nearly equal size, and so are the batches of each. The length is the number of steps in the whole epoch, even if the
+    first are skipped.
     """
 
-    def __init__(self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0, accumulate: int = 1):
+    def __init__(
+        self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0, sampler: Optional[Sampler] = None,
+        accumulate: int = 1,
+    ):  # fmt: skip
+        self.sampler = sampler or Sampler(length)
         self.length, self.batch_size, self.accumulate = length, batch_size, accumulate
         self.shuffle, self.seed, self.epoch, self.first_step = shuffle, seed, 0, 0
 
@@ -45,7 +51,7 @@ class Batches(paddle.io.BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.length)
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+            order = self.sampler.order(self.seed, self.epoch)
         for step in self._steps(order):
             yield from (batch.tolist() for batch in step)
 
@@ -68,10 +74,10 @@ class PhotographLoader:
 
     def __init__(
         self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0,
-        accumulate: int = 1,
+        sampler: Optional[Sampler] = None, accumulate: int = 1,
     ):  # fmt: skip
         self.dataset = dataset
-        self.batches = Batches(len(dataset), batch_size, shuffle, seed, accumulate)
+        self.batches = Batches(len(dataset), batch_size, shuffle, seed, sampler, accumulate)
         self.num_workers = num_workers
 
     def set_epoch(self, epoch: int, first_step: int = 0, image_size: Optional[int] = None) -> None:

@@ -14,7 +14,7 @@ from typing import Optional, Union
 
 from data import DATASETS
 from data.archive import kept_if_accepted
-from data.class_balance import is_unbalanced
+from data.class_balance import REMEDY, is_unbalanced, unbalanced_line
 from data.class_folders import composed, find_in_folders, sort_key
 from data.data_folder import DataFolder
 from data.data_source import DataSource
@@ -281,7 +281,7 @@ def _print_table(report, sides, counts, problems):
     shown = {name: printable(name) for name in counts}
     width = max(max(map(columns_of, shown.values())), len("class"))
     sizes = {name: sum(numbers) for name, numbers in counts.items()}
-    largest, smallest = max(sizes, key=sizes.get), min(sizes, key=sizes.get)
+    largest = max(sizes, key=sizes.get)
     print(f"{'class':<{width}}" + "".join(f"  {side:>5}" for side in sides))
     for name, numbers in list(counts.items())[: len(counts) if len(counts) <= MOST_IN_TABLE else MOST]:
         few = "  few" if is_unbalanced((sizes[name], sizes[largest])) else ""
@@ -289,10 +289,10 @@ def _print_table(report, sides, counts, problems):
     if len(counts) > MOST_IN_TABLE:
         print(f"and {len(counts) - MOST:,} more classes")
     print(f"{'total':<{width}}" + "".join(f"  {sum(numbers):5d}" for numbers in zip(*counts.values())))
-    if is_unbalanced(sizes.values()):
+    if line := unbalanced_line(sizes):
         print(
-            f"unbalanced: {sizes[largest]:,} photographs of {shown[largest]}, {sizes[smallest]:,} of {shown[smallest]}: a high "
-            f"accuracy can hide that small classes are never recognised; eval.py prints the balanced accuracy too"
+            f"{line}: a high accuracy can hide that small classes are never recognised; eval.py prints the balanced accuracy "
+            f"too, {REMEDY}"
         )
     if problems:
         kept = sum(problem.startswith(TOGETHER) for _, problem in problems)

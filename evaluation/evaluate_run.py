@@ -3,6 +3,7 @@
 from typing import Any
 
 from config import Config, names_of
+from data.class_balance import REMEDY, class_sizes, unbalanced_line
 from data.loader import PhotographLoader
 from data.photograph_dataset import PhotographDataset
 from evaluation.confidence import calibration_of
@@ -66,6 +67,8 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     low, high = metrics["acc_interval"]
     print(f"accuracy {acc:.4f} (95% interval {low:.4f} to {high:.4f})")
     print(f"balanced accuracy (mean recall of the classes) {metrics['balanced_acc']:.4f}, macro F1 {metrics['macro_f1']:.4f}")
+    if line := _balance_line(run, dataset):
+        print(line)
     print(calibration.line())
     if run.calibration_note:
         print(run.calibration_note)
@@ -73,6 +76,14 @@ def evaluate_run(config: Config) -> dict[str, Any]:
         print(*lines_of(metrics["strangers"], len(dataset), LIST_NAMES[config.split]), sep="\n")
     print(f"confusion matrix, reliability diagram, per-class figures and predictions: {printable(folder)}")
     return {"loss": [loss], "acc": acc}
+
+
+def _balance_line(run, dataset):
+    """What would help small classes, where nothing did in the training; else None."""
+    settings = run.settings
+    sizes = class_sizes(dataset.samples, len(dataset.classes))
+    line = unbalanced_line(dict(zip(dataset.classes, sizes)))
+    return f"{line}; {REMEDY}" if line and settings.class_weights is None and settings.sampler == "uniform" else None
 
 
 def _open_list(run: TrainedRun, config: Config) -> tuple[PhotographDataset, bool]:

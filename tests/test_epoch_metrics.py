@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from training.epoch_metrics import Accuracy, BalancedAccuracy, LogitRecorder, MeanCrossEntropy, TrainingLoss
+from training.epoch_metrics import Accuracy, BalancedAccuracy, LogitRecorder, MeanCrossEntropy
 
 
 def feed(metric, logits, labels, sizes, *weights):
@@ -146,15 +146,3 @@ def test_sums_go_on_where_they_were_also_those_of_paddle_s_own_accuracy():
     second.restore(*[[number] for number in first.sums()])
     feed(second, logits[4:], labels[4:], (2,))
     assert second.sums() == whole.sums()
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_training_loss_takes_soft_labels_and_weights(smoothing):
-    logits, labels, soft = (paddle.to_tensor(array) for array in drawn())
-    loss = TrainingLoss(smoothing)
-    expected = paddle.nn.CrossEntropyLoss(label_smoothing=smoothing)(logits, labels)
-    assert float(loss(logits, labels)) == pytest.approx(float(expected), rel=1e-6)
-    assert float(loss(logits, soft)) == pytest.approx(float(expected), rel=1e-6)
-    weights = paddle.to_tensor([3.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    repeated = paddle.to_tensor([0, 0, 0, 1, 2, 3, 4, 5])
-    assert float(loss(logits, labels, weights)) == pytest.approx(float(loss(logits[repeated], labels[repeated])), rel=1e-6)

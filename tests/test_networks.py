@@ -13,7 +13,7 @@ from attention.spatial_group import SpatialGroupEnhance
 from config import Config, config_of_checkpoint, load_config
 from networks import NETWORKS, NetworkError, build_network
 from networks.classifier import Classifier
-from training.epoch_metrics import TrainingLoss
+from training.losses import TrainingLoss
 from training.model import TrainingModel
 from training.state import seed_generators
 

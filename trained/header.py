@@ -18,6 +18,7 @@ from trained.rules import (
     is_count,
     is_dict,
     is_dict_of_texts,
+    is_list_of_weights,
     is_number,
     is_pair_of_digests,
     is_positive_or_zero,
@@ -97,6 +98,9 @@ def _contradiction(header):
         return f"step {header['step']} and so_far = {quoted(header['so_far'])}"
     if rows is not None and len(rows) != header["epoch"]:
         return f"a history of {len(rows)} epochs and epoch {header['epoch']}"
+    weights = header.get("class_weights")
+    if weights is not None and len(weights) != len(header["classes"]):
+        return f"class_weights of {len(weights)} classes and {len(header['classes'])} classes"
     found = (header.get("so_far") or {"metrics": {}})["metrics"]
     for name in OF_EACH_CLASS:
         counted, classes = len(found[name][1]) if name in found else 0, len(header["classes"])
@@ -153,6 +157,10 @@ def _is_known_pair(value):
     return value is None or is_pair_of_digests(value)
 
 
+def _is_known_weights(value):
+    return value is None or is_list_of_weights(value)
+
+
 def _is_temperature(value):
     return value is None or is_temperature(value)
 
@@ -183,6 +191,7 @@ KEYS = {
     "list_sha256": Key(is_pair_of_digests, "a dict of the SHA-256 of train and val"),
     "photographs_sha256": Key(_is_known_pair, "nothing, or a dict of the SHA-256 of train and val", default=None),
     "temperature": Key(_is_temperature, f"nothing, or a number from {LOWEST:g} to {HIGHEST:g}", default=None),
+    "class_weights": Key(_is_known_weights, "nothing, or a list of numbers above 0", default=None),
     "versions": Key(is_dict_of_texts, "a dict of texts", default={}),
     "history": _of_position(
         _is_history, f"a list of dicts of numbers, one per epoch: {', '.join(history.COLUMNS)}", fill=_filled_history

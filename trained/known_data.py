@@ -99,9 +99,14 @@ def same_place(one: str, other: str) -> bool:
 def check_start(trained: Config, config: Config, run: Path) -> None:
     """Raise RunError where a training that starts anew in ``run`` would read a file that the user has neither named now nor
     trained with: see ``permitted_source``."""
-    start = trained.init_from
+    start, class_weights = trained.init_from, trained.class_weights_file()
     if start is not None and "init_from" not in config.given and not is_noted(start):
         raise RunError(
             f"{run} starts from the weights in {start}, and there is no note that you have trained with them here: add "
             f"--init_from {shlex.quote(start)} if they are to be read"
+        )
+    if class_weights is not None and "class_weights" not in config.given and not is_noted(class_weights):
+        raise RunError(
+            f"{run} takes class weights from {class_weights}, and there is no note that you have trained with that file here: "
+            f"add --class_weights {shlex.quote(class_weights)} if it is to be read"
         )

@@ -15,6 +15,7 @@ from trained.rules import (
     is_dict_of_counts,
     is_digest,
     is_flag,
+    is_list_of_weights,
     is_pair_of_digests,
     is_positive_or_zero,
     is_text,
@@ -42,6 +43,8 @@ RULES: dict[str, Rule] = {
     "stopped_early": is_flag,
     "diverged": is_flag,
     "init_from_sha256": is_digest,
+    "class_weights": is_list_of_weights,
+    "class_weights_sha256": is_digest,
 }
 """The values of result.json. To add one, add one line here; readers use ``get``, because older files lack it."""
 

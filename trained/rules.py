@@ -29,6 +29,11 @@ def is_positive_or_zero(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
+def is_list_of_weights(value: object) -> bool:
+    """Whether it is a list of numbers above 0."""
+    return isinstance(value, list) and all(is_number(number) and number > 0 for number in value)
+
+
 def is_share(value: Any) -> bool:
     """Whether it is a number in 0..1."""
     return is_number(value) and 0 <= value <= 1

@@ -1,4 +1,4 @@
-"""The training loss, and metrics for paddle.Model that average over all photographs of an epoch, whatever the batch sizes.
+"""Metrics for paddle.Model that average over all photographs of an epoch, whatever the batch sizes.
 
 The sums stay on the device: only ``accumulate`` and ``sums`` copy them to the host. Labels are class indices, int64 [N], or
 soft: float32 [N, C], the share of each class. ``weights``, float32 [N], let a photograph count for more or less than one.
@@ -11,25 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-
-def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """[N, C] logits, labels [N] or soft [N, C] -> the cross-entropy of each photograph, float32 [N]."""
-    logits = logits.astype("float32")  # sums over many classes need more than half precision
-    losses = F.cross_entropy(logits, labels, soft_label=labels.ndim == 2, label_smoothing=label_smoothing, reduction="none")
-    return losses.reshape([-1])  # soft or smoothed labels give [N, 1] -> [N]
-
-
-class TrainingLoss(paddle.nn.Layer):
-    """The loss that training minimises: the mean cross-entropy of a batch, with targets smoothed by ``label_smoothing``."""
-
-    def __init__(self, label_smoothing: float = 0.0):
-        super().__init__()
-        self.label_smoothing = label_smoothing
-
-    def forward(self, logits: Tensor, labels: Tensor, weights: Optional[Tensor] = None) -> Tensor:
-        """[N, C] logits, labels [N] or soft [N, C], weights [N] or None -> the (weighted) mean, a scalar."""
-        losses = cross_entropies(logits, labels, self.label_smoothing)
-        return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+from training.losses import cross_entropies
 
 
 class _EpochMean(paddle.metric.Metric):

@@ -25,7 +25,8 @@ class RunRecorder:
     above ``save_best_above``, there is no best.safetensors, and result.json says so.
 
     ``settings``: every setting by name, as plain values. ``facts``: the other entries of result.json: "photographs",
-    "list_sha256", "photographs_sha256", "init_from_sha256", "epochs_before"; entries that are None are omitted.
+    "list_sha256", "photographs_sha256", "init_from_sha256", "class_weights", "class_weights_sha256", "epochs_before"; entries
+    that are None are omitted.
     ``unbalanced``: whether the classes of the validation list are; then the balanced accuracy is shown beside the accuracy.
     """
 
@@ -107,6 +108,7 @@ class RunRecorder:
             "classes": self.classes,
             "list_sha256": self.facts["list_sha256"],
             "photographs_sha256": self.facts.get("photographs_sha256"),
+            "class_weights": self.facts.get("class_weights"),
             **of_position,
         }
 

@@ -97,7 +97,8 @@ def restore(run: Path, state: TrainingState, digests: Digests, steps_per_epoch: 
     before = config_of_checkpoint(header, last).epochs
     if before not in (epochs, *epochs_before):
         epochs_before = [*epochs_before, before]
-    return {"epochs_before": epochs_before or None, "init_from_sha256": result.get("init_from_sha256")}
+    of_files = {name: result.get(name) for name in ("init_from_sha256", "class_weights_sha256")}
+    return {"epochs_before": epochs_before or None, **of_files}
 
 
 def best_is_behind(run: Path, position: Position) -> bool:

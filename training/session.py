@@ -9,9 +9,10 @@ import paddle
 
 from machine import processor
 from config import Config, load_config, names_of
-from data.class_balance import is_unbalanced
+from data.class_balance import class_sizes, is_unbalanced
 from data.data_sets import Digests, check_apart, count_classes, find_data, open_side
 from data.loader import PhotographLoader
+from data.sampling import Sampler
 from machine.device import make_deterministic, select_device
 from messages.terminal import printable
 from networks import NETWORKS, build_network
@@ -24,7 +25,9 @@ from trained.result import read_result
 from trained.run_error import RunError
 from trained.run_folder import check_plain, create_run, lock_run, newest_run
 from training.averaging import WeightAverage
-from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+from training.class_weights import balance_line, class_weights
+from training.epoch_metrics import EPOCH_METRICS
+from training.losses import TrainingLoss
 from training.mixing import Mixing
 from training.model import TrainingModel
 from training.optimization import build_optimizer
@@ -90,7 +93,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
     train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
-    note_places((config.data, config.lists_dir, config.init_from))
+    note_places((config.data, config.lists_dir, config.init_from, config.class_weights_file()))
     digests = Digests.of(train_set, val_set)
     if resume:
         check_classes(resume, train_set.classes)
@@ -104,13 +107,17 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     precision = precision_of(config.precision, device)
     model = TrainingModel(classifier, precision, config.clip_norm)
     model.mixing = Mixing(len(train_set.classes), config.seed, **config.part("mixing"))
-    model.prepare(optimizer, TrainingLoss(config.label_smoothing), metrics)
+    sizes = class_sizes(train_set.samples, len(train_set.classes))
+    weights = class_weights(config, train_set.classes, sizes, resume if has_weights else None)
+    model.prepare(optimizer, TrainingLoss(**config.part("loss"), class_weights=weights.values), metrics)
     average = WeightAverage(classifier, config.ema_epochs, len(train_loader)) if config.ema_epochs else None
     state = TrainingState(classifier, optimizer, metrics, average, model.loss_scaling)
     facts: dict[str, Any] = {
         "photographs": {"train": len(train_set), "val": len(val_set)},
         "list_sha256": digests.lists,
         "photographs_sha256": digests.photographs,
+        "class_weights": weights.values,
+        "class_weights_sha256": weights.sha256,
     }
     folder = resume or create_run(config.runs_dir, config.net)
     with lock_run(folder):
@@ -124,6 +131,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
                 f"{device}{f' in {precision}' * (device == 'gpu')}, {config.threads} threads; run folder {printable(folder)}"
             )
+            if line := balance_line(config, weights, train_set.classes, sizes):
+                print(line)
             if resume:
                 print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
             model.fit(train_loader, val_loader, state, recorder, config)
@@ -138,7 +147,13 @@ def open_data(config: Config) -> tuple[PhotographLoader, PhotographLoader]:
     check_apart(train_set, val_set)
     return (
         PhotographLoader(
-            train_set, config.batch_size, config.num_workers or 0, shuffle=True, seed=config.seed, accumulate=config.accumulate
+            train_set,
+            config.batch_size,
+            config.num_workers or 0,
+            shuffle=True,
+            seed=config.seed,
+            sampler=Sampler(len(train_set), config.sampler, [sample.label for sample in train_set.samples]),
+            accumulate=config.accumulate,
         ),
         PhotographLoader(val_set, config.batch_size, config.num_workers or 0),
     )
