@@ -13,9 +13,10 @@ class LabelErrors(NamedTuple):
     """What confident learning finds about N photographs of C classes.
 
     ``contested``: bool [N], whether the photograph is off the diagonal of the confident joint. ``suggested``: int [N], the
-    class that it counts for there, of the others the most probable one. ``score``: float [N], the normalized margin, from -1
-    to 1: the lower, the more doubtful the label. ``order``: int [N], indices with the worst first: contested ones, then the
-    others, each by their score. ``expected``: how many labels are wrong, by the calibrated joint.
+    class that it counts for there, of the others the most probable one. ``score``: float [N], the self-confidence, which
+    is the probability of the given label: the lower, the more doubtful it is. ``order``: int [N], indices with the worst first:
+    contested ones, then the others, each by their score. ``expected``: how many labels are wrong by the calibrated joint, which
+    takes mistakes of weak networks for wrong labels.
     """
 
     contested: np.ndarray
@@ -31,12 +32,10 @@ def find_label_errors(labels: np.ndarray, probabilities: np.ndarray) -> LabelErr
     ``probabilities``: [N, C], out of sample: no row is of a network that was trained on the photograph.
     """
     rows = np.arange(len(labels))
+    score = probabilities[rows, labels]
     confident = confident_classes(labels, probabilities)
     contested = (confident >= 0) & (confident != labels)
     suggested = np.where(contested, confident, probabilities.argmax(axis=1))
-    others = probabilities.copy()
-    others[rows, labels] = -1
-    score = probabilities[rows, labels] - others.max(axis=1)
     order = np.lexsort((rows, score, ~contested))
     return LabelErrors(contested, suggested, score, order, expected_errors(labels, confident, probabilities.shape[1]))
 
