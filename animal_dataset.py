@@ -49,13 +49,13 @@ class AnimalDataset(PhotographDataset):
     @classmethod
     def open_side(cls, source: DataSource, side: str, image_size: int, seed: int = 0, **view: Any) -> "AnimalDataset":
         """The photographs of the list of ``side``."""
-        folder = DataFolder.open(source.data, source.follow_links, source.lists_dir)
+        folder = DataFolder.of(source)
         return cls(folder.lists / SIDES[side], image_size, side == "train", seed, folder=folder, **view)
 
     @classmethod
     def count_classes(cls, source: DataSource) -> Optional[int]:
         """The number of names in labels.txt; None if the file is missing."""
-        folder = DataFolder.open(source.data, source.follow_links, source.lists_dir)
+        folder = DataFolder.of(source)
         return len(folder.read_classes()) if folder.has_classes() else None
 
     def digest(self) -> str:

@@ -23,7 +23,8 @@ from settings.declaration import ConfigError, check_value, has_effect, is_lower,
 from settings.recipe import read_run_settings
 
 SCRIPTS = (
-    "sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict", "export", "serve"
+    "sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict", "export",
+    "serve", "suspects",
 )  # fmt: skip
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
@@ -42,18 +43,26 @@ class Config:
                         "CIFAR-10 cifar-10-python.tar.gz or its folder, which Paddle downloads by default",
         metavar="PATH",
         group="data", part="data", affects="place",
-        scripts="sample_animals train_val_split show_photographs train eval compare gradcam export",
+        scripts="sample_animals train_val_split show_photographs train eval compare gradcam export suspects",
         inherited_by="eval gradcam export")
     follow_links: bool = setting(
         False, "also use photographs outside the data folder if links or lists lead to them",
         group="data", part="data", affects="place",
-        scripts="train_val_split show_photographs train eval compare gradcam export", is_permission=True)
+        scripts="train_val_split show_photographs train eval compare gradcam export suspects", is_permission=True)
     lists_dir: Optional[str] = setting(
         None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
         metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place",
-        scripts="train_val_split show_photographs train eval compare gradcam export", inherited_by="eval gradcam export",
-        belongs_to="data")
+        scripts="train_val_split show_photographs train eval compare gradcam export suspects",
+        inherited_by="eval gradcam export", belongs_to="data")
+    fold: int = setting(
+        0, "train on the lists of this fold of train_val_split.py --folds, from 1; a run remembers it (0: the plain lists)",
+        low=0, high=20, group="data", part="data", affects="result",
+        scripts="train eval gradcam export", inherited_by="eval gradcam export")
+    folds: int = setting(
+        0, "divide the photographs, except those to test on, into so many folds as well: each is the validation list of one "
+           "training, the others are its training list; compare.py trains each network on each fold (0: no folds)",
+        low=0, high=20, group="data", part="split", affects="result", scripts="train_val_split compare")
     per_class: int = setting(
         40, "pictures to draw for each class",
         low=2, high=100_000, group="data", part="drawing", affects="result", scripts="sample_animals")
@@ -153,7 +162,7 @@ class Config:
     net: str = setting(
         "sa_resnet", "network",
         choices=tuple(NETWORKS), group="network", part="start", affects="result",
-        scripts="train eval gradcam predict export serve")
+        scripts="train eval gradcam predict export serve suspects")
     nets: tuple[str, ...] = setting(
         ("sa_resnet", "resnet"), "networks to compare; compare.py trains those that are not trained yet",
         default_text="sa_resnet resnet; one network with gradcam.py and serve.py", choices=tuple(NETWORKS),
@@ -208,8 +217,8 @@ class Config:
         low=1, may_grow=True, group="training", part="training", affects="result", scripts="train compare")
     batch_size: int = setting(
         32, "photographs in a batch",
-        low=1, group="training", part="training", affects="result", scripts="train eval compare predict serve",
-        inherited_by="eval predict")
+        low=1, group="training", part="training", affects="result", scripts="train eval compare predict serve suspects",
+        inherited_by="eval predict suspects")
     accumulate: int = setting(
         1, "add up the gradients of so many batches before each update of the weights, as if the batch were so much larger; a "
            "step of the learning rate is such an update",
@@ -315,14 +324,14 @@ class Config:
     runs_dir: str = setting(
         "runs", "folder of all runs",
         metavar="FOLDER", group="output", part="run", affects="place",
-        scripts="train eval compare gradcam predict export serve")
+        scripts="train eval compare gradcam predict export serve suspects")
     run: Optional[str] = setting(
         None, "run folder of the network",
         default_text="newest finished run of --net", metavar="FOLDER",
         group="output", part="run", affects="place", scripts="eval gradcam predict export serve")
     runs: Optional[tuple[str, ...]] = setting(
-        None, "finished run folders to compare as they are, instead of --nets",
-        metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam serve")
+        None, "finished run folders to compare as they are, instead of --nets; suspects.py: one or more of each fold",
+        metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam serve suspects")
     picture: str = setting(
         "photographs.png", "file to draw the grid of photographs into",
         metavar="FILE.png", default_text="photographs.png; gradcam.py: gradcam.png in the run folder",
@@ -373,15 +382,15 @@ class Config:
     device: str = setting(
         "auto", "device to compute on; auto uses the GPU if Paddle can",
         choices=("auto", "cpu", "gpu"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict serve")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict serve suspects")
     threads: Optional[int] = setting(
         None, "CPU threads for the network's arithmetic",
         low=1, default_text="all cores", high=1024,
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve suspects")
     fused: str = setting(
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve")
+        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve suspects")
     precision: str = setting(
         "auto", "numbers that a GPU computes with: float32, or bfloat16 or float16 where they are exact enough; auto takes "
                 "bfloat16 where the GPU has it, float32 elsewhere; a CPU computes in float32",
@@ -405,7 +414,7 @@ class Config:
     num_workers: Optional[int] = setting(
         None, "processes that read photographs; 0 reads in the main process",
         default_text="cores - 1, at most 8, on Linux; 0 elsewhere", low=0, high=256,
-        group="machine", part="loading", affects="speed", scripts="train eval compare predict")
+        group="machine", part="loading", affects="speed", scripts="train eval compare predict suspects")
     host: str = setting(
         "127.0.0.1", "address to serve on; 127.0.0.1 is for this machine alone, 0.0.0.0 lets other machines in as well",
         metavar="ADDRESS", group="machine", part="serving", affects="nothing", scripts="serve")
@@ -449,6 +458,11 @@ class Config:
                 f"val_fraction = {self.val_fraction:g} with test_fraction = {self.test_fraction:g}: together at most 0.95, so "
                 f"that photographs remain to train on"
             )
+        if self.folds == 1:
+            raise ConfigError("folds = 1: one fold leaves no photographs to train on; give 2 to 20, or 0 for no folds")
+        for name in ("fold", "folds"):
+            if getattr(self, name) and not DATASETS[self.dataset].in_folder:
+                raise ConfigError(f"{name} = {getattr(self, name)}: only a folder is divided into folds, not {self.dataset}")
         if (self.file_column or self.label_column) and not self.labels:
             raise ConfigError("file_column and label_column name columns of the file that --labels FILE names: give it too")
         if self.resume and self.summary:

@@ -1,5 +1,7 @@
 """The work of compare.py: train and evaluate missing runs, measure the cost of each network, write the comparison."""
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -7,7 +9,15 @@ from PIL import Image
 
 from comparison.compared_settings import check_useful, differing_settings
 from comparison.held_out import digests_of_test_list, has_test_list
-from comparison.run_groups import ComparisonError, check_comparable, group_runs, grown_runs, read_classes_of
+from comparison.run_groups import (
+    ComparisonError,
+    check_comparable,
+    folds_of,
+    group_runs,
+    grown_runs,
+    leave_out_incomplete_seeds,
+    read_classes_of,
+)
 from comparison.run_plan import evaluate_missing, train_missing
 from comparison.tables import write_comparison
 from comparison.verdict import NAMES
@@ -38,7 +48,7 @@ def compare_networks(config: Config) -> int:
     share_what_cannot_be_cached()
     device = select_device(config.device)
     named = config.runs or config.nets
-    if len(set(named)) < 2:
+    if len(set(named)) < 2 and not (config.nets and config.folds):  # of one network the out-of-fold predictions are wanted
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
     if config.runs:
         groups, failures = group_runs([Path(run) for run in config.runs]), {}
@@ -52,8 +62,10 @@ def compare_networks(config: Config) -> int:
         groups, failures, source = train_missing(config)
     runs = [run for group in groups.values() for run in group]
     check_comparable(runs)  # now: evaluating takes time
+    folds = set(range(1, config.folds + 1)) if config.folds else folds_of(runs)
     test_list = digests_of_test_list(runs, source, config) if config.split == "test" else None
     evaluate_missing(groups, failures, source, config, test_list)
+    leave_out_incomplete_seeds(groups, failures, folds)
     runs = [run for group in groups.values() for run in group]
     if not runs:
         raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))
@@ -63,7 +75,7 @@ def compare_networks(config: Config) -> int:
     notes += grown_runs(runs)
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     source = source or _source_to_show(runs[0], config)
-    photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split)
+    photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split, folds)
     could_test = bool(source) and config.split == "val" and has_test_list(source)
     with new_folder(config.runs_dir, "compare") as folder:
         text = write_comparison(folder, groups, costs, failures, notes, photograph, config.split, could_test)
@@ -81,23 +93,24 @@ def _source_to_show(run, config):
         return None
 
 
-def photograph_reader(trained: Config, source: Optional[DataSource], split: str = "val") -> Callable[[str], Image.Image]:
-    """A function that reads a photograph of the list of ``split`` by its name; it raises DataError.
+def photograph_reader(
+    trained: Config, source: Optional[DataSource], split: str = "val", folds: Iterable[int] = (0,)
+) -> Callable[[str], Image.Image]:
+    """A function that reads a photograph of the list of ``split``, in one of the ``folds``, by its name; it raises DataError.
 
     ``trained``: settings of one of the runs; ``source``: the place of the photographs; None: none can be read.
     """
     places = {}
-    try:
-        if source:
-            listed = open_side(source, split, trained.image_size)
-            places = {sample.name: place for place, sample in enumerate(listed.samples)}
-    except DataError:  # deleted since the training; a comparison of finished runs does not need the data
-        pass
+    with contextlib.suppress(DataError):  # deleted since the training; a comparison of finished runs does not need the data
+        for of_fold in [source._replace(fold=fold) for fold in folds] if source else ():
+            listed = open_side(of_fold, split, trained.image_size)
+            places.update((sample.name, (listed, place)) for place, sample in enumerate(listed.samples))
 
     def photograph(name):
         if name not in places:
             raise DataError(f"{name} is not in the {NAMES[split]} list")
-        return listed.photograph(places[name])
+        listed, place = places[name]
+        return listed.photograph(place)
 
     return photograph
 

@@ -63,14 +63,16 @@ def has_settings(run: Path, chosen: dict[str, Any]) -> bool:
 
 
 def learned(config: Config) -> dict[str, Any]:
-    """All settings that decide what a training learns, except the seed: two runs of one network have them in common."""
+    """All settings that decide what a training learns, except seed and fold: two runs of one network have them in common."""
     values = config.as_dict()
-    return {name: values[name] for name in names_of("train", affects="result") if name != "seed"}
+    return {name: values[name] for name in names_of("train", affects="result") if name not in ("seed", "fold")}
 
 
 def differing_settings(configs: list[Config]) -> list[str]:
-    """A line for each setting in which the runs differ, except network options, the seed and folders."""
-    ignored = {"net", "seed"} | (set(names_of(part="network")) if len({config.net for config in configs}) > 1 else set())
+    """A line for each setting in which the runs differ, except network options, seed, fold and folders."""
+    ignored = {"net", "seed", "fold"} | (
+        set(names_of(part="network")) if len({config.net for config in configs}) > 1 else set()
+    )
     lines = []
     for item in settings("train", affects="result speed"):
         if item.name in ignored:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any, NamedTuple, Optional, Union
 
 from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
 from comparison.held_out import ListDigests
+from comparison.run_groups import ComparisonError
 from comparison.script_process import ProcessFailed, run_script
 from comparison.shared_work import share
 from comparison.waiting import EvaluationElsewhere, TrainingElsewhere, is_being_trained
 from config import Config, names_of
+from data.data_folder import DataFolder
 from data.data_sets import Digests, digests, find_data
 from data.data_source import DataSource
+from data.fold_folders import count_folds
+from data.lists import split_command
 from data.photograph_record import same_as_far_as_known
 from evaluation.report import is_evaluated
 from messages.terminal import print_line, printable
@@ -39,53 +44,75 @@ NO_FILES = FileDigests()
 
 
 class Training(NamedTuple):
-    """A training that a comparison needs: network, seed, and the settings that decide what it learns, by name."""
+    """A training that a comparison needs: network, seed, fold (0: none), and the settings that decide what it learns."""
 
     net: str
     seed: int
+    fold: int
     chosen: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.net}, seed {self.seed}"
+        return f"{self.net}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
 
 
 def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
-    """Train every network of ``nets`` with every seed, unless there is such a run; interrupted runs are continued.
+    """Train every network of ``nets`` with every seed on every fold, unless there is such a run; continue interrupted runs.
 
     Comparisons at the same time share the trainings: each is done by one process and serves all. Returns ({network: finished
     runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises DataError where the data cannot
-    be used, FormatError where a newer version of the toolkit wrote a run, NetworkError where a network does not have the
-    layout, OSError where ``runs_dir`` cannot be made.
+    be used, ComparisonError where they have other folds, FormatError where a newer version of the toolkit wrote a run,
+    NetworkError where a network does not have the layout, OSError where ``runs_dir`` cannot be made.
     """
     for net in config.nets:
         check_layout(net, config.layout)
     source = find_data(config.data_source(), may_download="data" not in config.given)
     seeds, nets = range(config.seed, config.seed + config.seeds), dict.fromkeys(config.nets)
-    needed = [Training(net, seed, training_settings(config, net, seed)) for seed in seeds for net in nets]
-    trainings = Trainings(dataclasses.replace(config, data=source.data), digests(source))
+    folds = _folds_to_train_on(source, config.folds)
+    needed = [
+        Training(net, seed, fold, training_settings(dataclasses.replace(config, fold=fold), net, seed))
+        for seed in seeds
+        for fold in folds
+        for net in nets
+    ]
+    of_folds = {fold: digests(source._replace(fold=fold)) for fold in folds}
+    trainings = Trainings(dataclasses.replace(config, data=source.data), of_folds)
     trainings.complete(needed)
     groups: dict[str, list[Path]] = {}
     failures: dict[str, list[str]] = {}
-    for net in nets:
-        for seed in seeds:
-            outcome = trainings.outcomes[net, seed]
-            if isinstance(outcome, Path):
-                groups.setdefault(net, []).append(outcome)
-            else:
-                failures.setdefault(net, []).append(f"seed {seed}{outcome}")
+    for net, seed, fold in itertools.product(nets, seeds, folds):
+        outcome = trainings.outcomes[net, seed, fold]
+        if isinstance(outcome, Path):
+            groups.setdefault(net, []).append(outcome)
+        else:
+            failures.setdefault(net, []).append(f"seed {seed}{f', fold {fold}' if fold else ''}{outcome}")
     return groups, failures, source
 
 
-class Trainings:
-    """The trainings of a comparison. ``outcomes``: {(network, seed): its finished run, or why there is none}.
+def _folds_to_train_on(source, count):
+    """The numbers of the ``count`` folds of ``source``, or 0, the plain lists; raises ComparisonError where it has others."""
+    if not count:
+        return [0]
+    folder = DataFolder.of(source._replace(fold=1))
+    found = count_folds(folder.split_lists)
+    if found != count:
+        split = split_command(folder.name, folder.lists_dir)
+        other = f"; --folds {found} compares on those" if found else ""
+        raise ComparisonError(
+            f"folds = {count}: the split of {folder.name} has {found or 'no'} folds: {split} --folds {count} divides it{other}"
+        )
+    return list(range(1, count + 1))
 
-    ``digests``: of the data of ``config``.
+
+class Trainings:
+    """The trainings of a comparison. ``outcomes``: {(network, seed, fold): its finished run, or why there is none}.
+
+    ``digests``: {fold: of the data of ``config``}.
     """
 
-    def __init__(self, config: Config, digests: Digests):
+    def __init__(self, config: Config, digests: dict[int, Digests]):
         self.config, self.digests = config, digests
         self.files = FileDigests(digest_of(config.init_from), digest_of(config.class_weights_file()))
-        self.outcomes: dict[tuple[str, int], Union[Path, str]] = {}
+        self.outcomes: dict[tuple[str, int, int], Union[Path, str]] = {}
         self.missing = self.done = 0
         self.started = time.monotonic()
 
@@ -95,22 +122,23 @@ class Trainings:
             run = self._find(training)
             if run:
                 print(f"{training}: {run} is there already", flush=True)
-                self.outcomes[training.net, training.seed] = run
-        missing = [training for training in needed if (training.net, training.seed) not in self.outcomes]
+                self.outcomes[training[:3]] = run
+        missing = [training for training in needed if training[:3] not in self.outcomes]
         if missing:
             Path(self.config.runs_dir).mkdir(parents=True, exist_ok=True)
             self.missing, self.started = len(missing), time.monotonic()
             share(missing, self._place, self._train, TrainingElsewhere(self._find_begun).tell)
 
     def _find(self, training, statuses=("finished",)):
-        return find_run(self.config.runs_dir, training.net, training.chosen, self.digests, statuses, self.files)
+        lists = self.digests[training.fold]
+        return find_run(self.config.runs_dir, training.net, training.chosen, lists, statuses, self.files)
 
     def _find_begun(self, training):
         return self._find(training, ("unfinished", "interrupted", "failed"))
 
     def _place(self, training):
         """A file in runs_dir that stands for this training, with these settings and on these lists, in all processes."""
-        content = repr((training.net, sorted(training.chosen.items()), self.digests, *self.files))
+        content = repr((training.net, sorted(training.chosen.items()), self.digests[training.fold], *self.files))
         digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
         return Path(self.config.runs_dir) / f".{training.net}-{digest[:16]}"
 
@@ -133,7 +161,7 @@ class Trainings:
             except ProcessFailed as error:
                 reason = f" failed: {error}"
         self.done += 1
-        self.outcomes[training.net, training.seed] = run or reason
+        self.outcomes[training[:3]] = run or reason
         return True
 
 

@@ -7,7 +7,10 @@ from typing import Any, Callable
 import numpy as np
 from PIL import Image
 
+from comparison.answers import Answers, read_answers
+from comparison.out_of_fold import write_out_of_fold
 from comparison.page import write_page
+from comparison.run_groups import repetitions
 from comparison.verdict import (
     COLUMNS,
     NAMES,
@@ -20,7 +23,7 @@ from comparison.verdict import (
 )
 from data.class_balance import is_unbalanced
 from evaluation.evaluation_lock import evaluations_read
-from evaluation.report import read_correct, read_evaluation
+from evaluation.report import read_evaluation
 from evaluation.scores import balanced_accuracy
 from machine.whole_file import write_csv, write_json, write_text
 from messages.markdown import in_markdown
@@ -41,31 +44,32 @@ def write_comparison(
 ) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
-    ``groups``: {network: its evaluated runs, one a seed}; ``costs``: {network: see ``network_row``}; ``failures``: {network:
-    reasons why trainings failed}; ``notes``: lines for the reader; ``photograph``: see ``write_page``; ``split``: which
-    evaluations are compared; ``could_test``: see origin_of_accuracies. Raises OSError, and what the readers of
-    evaluation.report and trained.history raise.
+    With folds also out_of_fold_NETWORK.csv. ``groups``: {network: its evaluated runs, one a seed, or one a seed and fold};
+    ``costs``: {network: see ``network_row``}; ``failures``: {network: reasons why trainings failed}; ``notes``: lines for the
+    reader; ``photograph``: see ``write_page``; ``split``: which evaluations are compared; ``could_test``: see
+    origin_of_accuracies. Raises OSError, and what the readers of evaluation.report and trained.history raise.
     """
+    seeds = {name: repetitions(group) for name, group in groups.items()}
     with evaluations_read(run for group in groups.values() for run in group):
-        names, labels, correct = _correct(groups, split)
-        runs = {name: [_read(run, split) for run in group] for name, group in groups.items()}
-    counts = Counter(labels)
+        answers = read_answers(seeds, split)
+        trainings = {name: [[_read(run, split) for run in of_seed.values()] for of_seed in own] for name, own in seeds.items()}
+        written = write_out_of_fold(folder, seeds) if answers.folds is not None else []
+    counts = Counter(answers.labels)
     unbalanced = is_unbalanced(counts.values())
-    for name, group in runs.items():
-        for run, answers in zip(group, correct[name]):
-            # What the verdict is made of: table and verdict cannot disagree
-            run["acc"], run["photographs"] = float(answers.mean()), len(answers)
-            run["balanced_acc"] = balanced_accuracy(answers, labels) if unbalanced else None
+    runs = {name: _of_seeds(trainings[name], answers.correct[name], answers, unbalanced) for name in groups}
     reasons = {name: "; ".join(why) for name, why in failures.items()}
     rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
     rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
-    compared = differences(correct) if len(correct) > 1 else []
-    list_name = next(iter(runs.values()))[0]["metrics"].get("list", "the test list")
-    summary = verdict(compared, len(names), failures, split, origin_of_accuracies(split, list_name, could_test))
+    compared = differences(answers.correct, answers.folds) if len(groups) > 1 else []
+    list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
+    origin = origin_of_accuracies(split, list_name, could_test)
+    summary = verdict(compared, len(answers.names), failures, split, origin, answers.fold_count)
     notes = [*notes, balance_note(rows, counts, split)] if unbalanced else notes
+    if written:
+        notes = [*notes, f"Each photograph's prediction by the training that did not see it: {', '.join(written)}."]
 
-    histories = [(name, [run["history"] for run in runs[name]]) for name in groups]
+    histories = [(name, [run["history"] for of_seed in trainings[name] for run in of_seed]) for name in groups]
     draw_comparison(histories, folder / "comparison.png", unbalanced)
     draw_tradeoff([row for row in rows if row["accuracy"] is not None], folder / "tradeoff.png", NAMES[split])
     lines = [markdown_table(rows), in_markdown(summary), *(f"Note: {in_markdown(note)}" for note in notes)]
@@ -85,7 +89,7 @@ def write_comparison(
         "notes": notes,
     }
     write_json(folder / "table.json", found)
-    write_page(folder, rows, summary, notes, _alone(correct), names, photograph, NAMES[split])
+    write_page(folder, rows, summary, notes, _alone(answers.correct), answers.names, photograph, NAMES[split])
     return text
 
 
@@ -93,11 +97,18 @@ def _read(run, split):
     return {"metrics": read_evaluation(run, split)[0], "result": read_result(run), "history": read_history(run)}
 
 
-def _correct(groups, split):
-    """(names of the photographs, names of their classes, {network: bool [seeds, photographs]})."""
-    paths, labels, correct = read_correct([run for group in groups.values() for run in group], split)
-    bounds = np.cumsum([len(group) for group in groups.values()])[:-1]
-    return paths, labels, dict(zip(groups, np.split(correct, bounds)))
+def _of_seeds(trainings, correct, answers: Answers, unbalanced):
+    """The ``runs`` of network_row, from the same answers as the verdict: table and verdict cannot disagree."""
+    return [
+        {
+            "acc": float(own.mean()),
+            "photographs": len(own),
+            "balanced_acc": balanced_accuracy(own, answers.labels) if unbalanced else None,
+            "acc_of_folds": answers.accuracies_of_folds(own),
+            "trainings": of_seed,
+        }
+        for of_seed, own in zip(trainings, correct)
+    ]
 
 
 def _alone(correct):

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Container
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -16,10 +16,12 @@ NAMES = {"val": "validation", "test": "test"}
 COLUMNS = (
     ("network", "network"),
     ("seeds", "seeds"),
+    ("folds", "folds"),
     ("accuracy", "accuracy"),
     ("accuracy_interval", "95% interval"),
     ("accuracy_sd", "± over seeds"),
     ("accuracy_of_seeds", "of each seed"),
+    ("accuracy_of_folds", "of each fold"),
     ("balanced_accuracy", "balanced accuracy"),
     ("balanced_accuracy_sd", "± over seeds"),
     ("top5", "top-5"),
@@ -39,15 +41,18 @@ COLUMNS = (
 def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], note: str = "") -> dict[str, Any]:
     """The row of one network, with the keys of COLUMNS.
 
-    ``runs``: its evaluated runs, one a seed, each a dict with "acc" and "photographs" (of its predictions), "metrics" (of
-    evaluation.report.read_metrics), "result" (of trained.result.read_result), "history" and "balanced_acc" (None where classes
-    are balanced: it would say what the accuracy says); ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval
-    of the accuracy is Wilson's for the photographs alone, at the mean of the seeds; the calibration error is that after the
-    temperature, where a run has one.
+    ``runs``: of each seed a dict with "acc" and "photographs" (of its predictions), "balanced_acc" (None where classes are
+    balanced: it would say what the accuracy says), "acc_of_folds" (empty without folds) and "trainings", one or one a fold,
+    each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of trained.result.read_result) and "history";
+    ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval of the accuracy is Wilson's for the photographs alone,
+    at the mean of the seeds; the calibration error is that after the temperature, where a run has one. It, the loss, and what a
+    training costs are means over all trainings.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}
     accuracies, balanced = [run["acc"] for run in runs], [run["balanced_acc"] for run in runs]
+    trainings = [training for run in runs for training in run["trainings"]]
+    of_folds = [statistics.fmean(of_fold) for of_fold in zip(*(run["acc_of_folds"] for run in runs))]
 
     def mean(values):
         values = list(values)
@@ -59,19 +64,21 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
     return {
         "network": name,
         "seeds": len(runs),
+        "folds": len(of_folds) or None,
         "accuracy": mean(accuracies),
         "accuracy_interval": _interval(mean(accuracies), runs[0]["photographs"]),
         "accuracy_sd": deviation(accuracies),
         "accuracy_of_seeds": accuracies,
+        "accuracy_of_folds": of_folds or None,
         "balanced_accuracy": mean(balanced),
         "balanced_accuracy_sd": deviation(balanced),
-        "top5": mean(run["metrics"].get("acc_top5") for run in runs),
-        "loss": mean(run["metrics"]["loss"] for run in runs),
-        "calibration_error": mean(_calibration_error(run["metrics"]) for run in runs),
+        "top5": mean(run["metrics"].get("acc_top5") for run in trainings),
+        "loss": mean(run["metrics"]["loss"] for run in trainings),
+        "calibration_error": mean(_calibration_error(run["metrics"]) for run in trainings),
         **cost,
-        "training_images_per_second": mean(run["result"]["images_per_second"] for run in runs),
-        "peak_memory_mb": mean(run["result"].get("peak_memory_mb") for run in runs),
-        "seconds_to_best": mean(seconds_to_best(run["history"], run["result"]["best"]) for run in runs),
+        "training_images_per_second": mean(run["result"]["images_per_second"] for run in trainings),
+        "peak_memory_mb": mean(run["result"].get("peak_memory_mb") for run in trainings),
+        "seconds_to_best": mean(seconds_to_best(run["history"], run["result"]["best"]) for run in trainings),
         "note": note,
     }
 
@@ -89,16 +96,16 @@ def seconds_to_best(history: list[dict], best: dict) -> float:
     return sum(row["seconds"] for row in history if row["epoch"] <= best["epoch"])
 
 
-def differences(correct: dict[str, np.ndarray]) -> list[tuple[str, str, Difference, bool]]:
+def differences(correct: dict[str, np.ndarray], folds: Optional[np.ndarray] = None) -> list[tuple[str, str, Difference, bool]]:
     """The best network against each of the others: [(best, other, Difference, whether it is shown), ...].
 
-    ``correct``: {network: bool [seeds, photographs]}. A difference is shown if it is significant at 95% for all pairs of
-    networks together (Holm; all pairs, because the best network is chosen from the same data) and both networks have several
-    seeds.
+    ``correct``: {network: bool [seeds, photographs]}; ``folds``: [photographs], the fold that each was predicted in, or None. A
+    difference is shown if it is significant at 95% for all pairs of networks together (Holm; all pairs, because the best
+    network is chosen from the same data) and both networks have several trainings, of seeds or on folds.
     """
     best = max(correct, key=lambda name: correct[name].mean())
     others = [name for name in correct if name != best]
-    found = [paired_difference(correct[best], correct[other]) for other in others]
+    found = [paired_difference(correct[best], correct[other], folds=folds) for other in others]
     # Factor 2 / k: the strictest of Holm's thresholds for k - 1 pairs is then 5% / (k (k - 1) / 2), the one for all pairs
     significant = holm([difference.p for difference in found], (1 - CONFIDENCE) * 2 / len(correct))
     return [(best, other, d, s and d.seeds) for other, d, s in zip(others, found, significant)]
@@ -110,12 +117,13 @@ def verdict(
     failed: Container[str] = (),
     split: str = "val",
     origin: str = "",
+    folds: int = 0,
 ) -> str:
     """One paragraph in plain words; it names a winner only where the data support that.
 
     ``compared``: of ``differences``; ``photographs``: their number; ``failed``: networks with a failed training. They cannot
     win, because only their lucky trainings may be left. ``split``: where the photographs are from; ``origin``: of
-    ``origin_of_accuracies``, the last sentence.
+    ``origin_of_accuracies``, the last sentence; ``folds``: how many the photographs were predicted in, 0 for none.
     """
     if not compared:
         return "One network alone: nothing to compare."
@@ -142,10 +150,11 @@ def verdict(
         f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
         for _, other, d, _ in compared
     )
-    seeds = "" if len(of_one) == len(compared) else " and the seeds"
+    seeds = "" if len(of_one) == len(compared) else " and the trainings" if folds else " and the seeds"
+    kind = f"out-of-fold predictions of {photographs} photographs" if folds else f"{photographs} {NAMES[split]} photographs"
     return (
         f"{claim} Differences in accuracy, each with its own {CONFIDENCE:.0%} interval, from a paired bootstrap over "
-        f"{photographs} {NAMES[split]} photographs{seeds}: {details}. {origin or origin_of_accuracies(split)}"
+        f"{kind}{seeds}: {details}. {origin or origin_of_accuracies(split)}"
     )
 
 
@@ -199,7 +208,7 @@ def shown(key: str, value: Any) -> str:
     """The value of the column ``key`` as text for people."""
     if value is None:
         return "-"
-    if key == "accuracy_of_seeds":
+    if key in ("accuracy_of_seeds", "accuracy_of_folds"):
         return " ".join(f"{accuracy:.4f}" for accuracy in value)
     if key == "accuracy_interval":
         return " to ".join(f"{bound:.4f}" for bound in value)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Union
 
 from data.archive import unpacked
+from data.data_source import DataSource
+from data.fold_folders import count_folds, folder_of_fold, is_fold_of
 from data.folder_walk import files_below, leads_out
 from data.list_text import GB18030, NotTextError, read_lines
 from data.lists import (
@@ -33,6 +35,7 @@ from messages.quoting import named
 from messages.reason import reason_of
 
 WRITTEN_BY_US = {*LISTS, *PADDLEX_FILES, RECORD, REPORT, PHOTOGRAPHS}
+USUAL_FOLDS = 5  # that a message suggests
 SAVE_AS_UTF8 = "save the file as UTF-8"
 
 
@@ -41,7 +44,8 @@ class DataFolder:
 
     ``follow_links``: also use photographs and lists outside it that links or entries lead to. ``name``: the user's name for it
     (``--data``), for messages; by default its path. ``lists_dir``: another folder for the lists (``--lists_dir``); the paths
-    in them stay relative to ``root``.
+    in them stay relative to ``root``. ``fold``: its number from 1, for the lists of a fold; they lie below ``split_lists``,
+    which holds the plain lists and the record of the photographs. 0: the plain lists.
     """
 
     def __init__(
@@ -50,9 +54,11 @@ class DataFolder:
         follow_links: bool = False,
         name: Optional[Union[str, os.PathLike]] = None,
         lists_dir: Optional[Union[str, os.PathLike]] = None,
+        fold: int = 0,
     ):
         self.root, self.follow_links, self.name, self.lists_dir = Path(root), follow_links, str(name or root), lists_dir
-        self.lists = self.root if lists_dir is None else Path(lists_dir)
+        self.split_lists = self.root if lists_dir is None else Path(lists_dir)
+        self.fold, self.lists = fold, folder_of_fold(self.split_lists, fold) if fold else self.split_lists
 
     @classmethod
     def open(
@@ -60,6 +66,7 @@ class DataFolder:
         data: Union[str, os.PathLike],
         follow_links: bool = False,
         lists_dir: Optional[Union[str, os.PathLike]] = None,
+        fold: int = 0,
     ) -> "DataFolder":
         """The folder that ``--data`` names: ``data`` itself, or the content of the archive ``data`` (see archive.unpacked).
 
@@ -69,15 +76,21 @@ class DataFolder:
         if lists_dir is not None and os.path.lexists(lists_dir) and not os.path.isdir(lists_dir):
             raise DataError(f"--lists_dir {lists_dir} is not a folder: give it the folder that the lists lie in")
         if path.is_file():
-            return cls(unpacked(path), follow_links, data, lists_dir)
+            return cls(unpacked(path), follow_links, data, lists_dir, fold)
         if path.exists() and not path.is_dir():
             raise DataError(f"{path} is neither a folder nor an archive: give --data a folder of class folders")
-        return cls(path, follow_links, data, lists_dir)
+        return cls(path, follow_links, data, lists_dir, fold)
+
+    @classmethod
+    def of(cls, source: DataSource) -> "DataFolder":
+        """The folder that ``source`` names; raises DataError as ``open`` does."""
+        return cls.open(source.data, source.follow_links, source.lists_dir, source.fold)
 
     @property
     def split_command(self) -> str:
         """The command that writes this folder's lists, for messages."""
-        return split_command(self.name, self.lists_dir)
+        folds = f" --folds {max(count_folds(self.split_lists) or USUAL_FOLDS, self.fold)}" if self.fold else ""
+        return split_command(self.name, self.lists_dir) + folds
 
     def has_classes(self) -> bool:
         """Whether there is a labels.txt."""
@@ -94,10 +107,10 @@ class DataFolder:
 
         What a split writes into the folder of the lists does not count: that folder may lie among the class folders.
         """
-        lists = os.path.abspath(self.lists)
+        lists = os.path.abspath(self.split_lists)
         for path, problem in files_below(folder, self.root, self.follow_links, on_error):
-            place, name = os.path.split(path)
-            if name.split(OLD)[0] not in WRITTEN_BY_US or os.path.abspath(place) != lists:
+            place, name = os.path.split(os.path.abspath(path))
+            if name.split(OLD)[0] not in WRITTEN_BY_US or not (place == lists or is_fold_of(place, lists)):
                 yield path, problem
 
     def read_classes(self) -> list[str]:
@@ -204,10 +217,13 @@ class DataFolder:
         try:
             return read_lines(path, MAX_LIST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
-            if path.name == TEST_LIST:
+            count = count_folds(self.split_lists) if self.fold else 0
+            if self.fold > count > 0:
+                remedy = f"the split has {count} folds: choose --fold 1 to {count}, or {self.split_command} divides it anew"
+            elif path.name == TEST_LIST:
                 remedy = f"{self.split_command} --test_fraction 0.2 writes it, with new lists to train on"
             else:
-                remedy = f"{self.split_command} writes it from class folders"
+                remedy = f"{self.split_command} writes it{'' if self.fold else ' from class folders'}"
             raise DataError(f"there is no {path}: {remedy}") from None
         except NotRegularError as error:
             raise DataError(f"{path}: {error}; {self.split_command} writes it again") from None

@@ -57,7 +57,7 @@ def digest_of_photographs(folder: DataFolder, samples: Sequence[Sample], list_na
     read, and if it is the same photograph, the record is brought up to date. Raises DataError where one is not what the split
     saw, or cannot be read, or where the record is damaged; FormatError for a newer one.
     """
-    place = folder.lists / PHOTOGRAPHS
+    place = folder.split_lists / PHOTOGRAPHS
     try:
         before = os.stat(place)
         known = _read(folder, place)
@@ -73,7 +73,7 @@ def digest_of_photographs(folder: DataFolder, samples: Sequence[Sample], list_na
             f"the first {named(changed[0])}: restore them, or {folder.split_command} makes a new split"
         )
     if any(entry != known[name] for name, entry in current.items()):
-        _bring_up_to_date(folder.lists, before, {**known, **current})
+        _bring_up_to_date(folder.split_lists, before, {**known, **current})
     if len(current) < len({sample.name for sample in samples}):
         return None
     return hashlib.sha256("".join(current[sample.name][:DIGITS] for sample in samples).encode()).hexdigest()

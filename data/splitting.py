@@ -19,6 +19,7 @@ from data.class_folders import composed, find_in_folders, sort_key
 from data.data_folder import DataFolder
 from data.data_source import DataSource
 from data.earlier_lists import check_may_write, check_paddlex_paths, kept_class_order
+from data.folds import check_folds, divide_into_folds, lists_of_folds, notes_on_folds, remove_folds, write_folds
 from data.found_photographs import FoundPhotographs, SplitError
 from data.label_table import find_in_table
 from data.lists import SIDES, write_lists
@@ -62,6 +63,7 @@ def split_folder(
     label_column: Optional[str] = None,
     overwrite: bool = False,
     list_format: str = "paddleclas",
+    folds: int = 0,
     show_progress: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """Write the lists of the photographs in ``data``, a folder or an archive of one.
@@ -71,7 +73,7 @@ def split_folder(
     train. Every other split is stratified by class and depends only on the names and the seed; photographs with the same pixels
     stay in one list. Links that lead out of the folder are left out unless ``follow_links``. ``max_per_class``: of all lists
     together, of each list where the user has split. ``lists_dir``: see DataFolder; ``overwrite``: see check_may_write;
-    ``list_format``: see write_lists.
+    ``list_format``: see write_lists; ``folds``: into how many folds all but the test list is divided as well, 0 for none.
 
     Returns {class: numbers of photographs in the train, val and, if there is one, test list} and prints it as a table. Raises
     SplitError, and writes nothing, if the folder is missing, has only one class, a class folder that cannot be used or a class
@@ -80,6 +82,7 @@ def split_folder(
     """
     folder = DataFolder.open(data, follow_links, lists_dir)
     check_may_write(folder, overwrite, list_format)
+    check_folds(folder, folds, overwrite, list_format)
     found = _find(folder, resplit, labels, file_column, label_column)
     names = kept_class_order(folder, found.classes, overwrite)
     if list_format == "paddlex3":
@@ -94,15 +97,23 @@ def split_folder(
     if own and drawn:
         found.notes.append(f"{' and '.join(f'{side}_list.txt' for side in drawn)} drawn from the part to train on")
     lists: dict[str, list[tuple[str, int]]] = {side: [] for side in sides}
+    to_fold = {}
     for label, name in enumerate(names):
         groups = by_class[name]
         _check_class(found, name, groups, needed=1 + len(drawn))
         used = _first_photographs(_in_drawn_order(groups, seed), found.sides, max_per_class)
         found.problems += _duplicates(groups, found.sides, {path for group in used for path in group})
-        for side, paths in _divide(used, found.sides, drawn).items():
+        divided = _divide(used, found.sides, drawn)
+        for side, paths in divided.items():
             lists[side].extend((path, label) for path in sorted(paths, key=sort_key))
+        to_fold[name] = _without(used, divided["test"])
+    in_folds = lists_of_folds(divide_into_folds(to_fold, folds), names) if folds else []
     remove_record(folder.lists)
-    notes = write_lists(folder.lists, names, **lists, list_format=list_format, photographs=folder.root)
+    notes = remove_folds(folder)
+    notes += write_lists(folder.lists, names, **lists, list_format=list_format, photographs=folder.root)
+    if folds:
+        write_folds(folder, names, in_folds, lists.get("test"), list_format)
+        notes += notes_on_folds(folder, to_fold, in_folds)
     write_record(folder.lists, {path: records[path] for entries in lists.values() for path, _ in entries})
     report = folder.lists / REPORT
     write_csv(report, ["path", "problem"], sorted(found.problems, key=lambda row: sort_key(row[0])))
@@ -275,6 +286,12 @@ def _divide(groups, sides, shares):
         divided[side] += [path for group in drawn for path in group]
     divided["train"] += [path for group in free for path in group]
     return divided
+
+
+def _without(groups, paths):
+    """The groups without ``paths``; those that lose all go."""
+    gone = set(paths)
+    return [kept for group in groups if (kept := [path for path in group if path not in gone])]
 
 
 def _print_table(report, sides, counts, problems):

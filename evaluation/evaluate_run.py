@@ -1,6 +1,8 @@
 """The work of eval.py: evaluate a trained network on the validation or test list."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from config import Config, names_of
 from data.class_balance import REMEDY, class_sizes, unbalanced_line
@@ -17,7 +19,7 @@ from ops import fused
 from trained.trained_run import TrainedRun
 from training.epoch_metrics import EPOCH_METRICS, LogitRecorder
 from training.model import TrainingModel
-from training.precision import precision_of
+from training.precision import FLOAT32, precision_of
 
 OTHER_LISTS = {
     "val": "is not the list that the run was validated on during training, or photographs of it have changed since",
@@ -41,18 +43,9 @@ def evaluate_run(config: Config) -> dict[str, Any]:
 
     unknown = stranger_paths(config.strangers) if config.strangers else []
 
-    recorder = LogitRecorder()
-    model = TrainingModel(run.classifier(), precision)
-    model.prepare(metrics=[metric() for metric in EPOCH_METRICS])
-    loader = PhotographLoader(dataset, config.batch_size, config.num_workers or 0)
     print("Eval begin...")
-    bar = ProgressBar(len(loader), "step")
-    means = model.evaluate(loader, lambda step: bar.update(step + 1, model.figures), recorder)
-    bar.close()
+    loss, acc, logits, labels = answers_on(run, dataset, config, precision)
     print(f"Eval samples: {len(dataset)}")
-    loss, acc = means["mean_loss"], means["acc"]
-    logits, labels = recorder.results()
-    run.check_answers(logits)
     calibration = calibration_of(run, logits, labels, fitted_here=config.split == "val" and same_list)
     strangers = None
     if config.strangers:
@@ -84,6 +77,33 @@ def _balance_line(run, dataset):
     sizes = class_sizes(dataset.samples, len(dataset.classes))
     line = unbalanced_line(dict(zip(dataset.classes, sizes)))
     return f"{line}; {REMEDY}" if line and settings.class_weights is None and settings.sampler == "uniform" else None
+
+
+class Answers(NamedTuple):
+    """Of a network on N photographs: mean ``loss`` and accuracy ``acc``, ``logits`` float32 [N, C], ``labels`` int64 [N]."""
+
+    loss: float
+    acc: float
+    logits: np.ndarray
+    labels: np.ndarray
+
+
+def answers_on(run: TrainedRun, dataset: PhotographDataset, config: Config, precision: str = FLOAT32) -> Answers:
+    """The Answers of the network of ``run`` on the photographs of ``dataset``, in their order, on Paddle's current device.
+
+    ``config``: resolved; ``precision``: see training.precision. Raises CheckpointError where answers are no numbers, DataError
+    where a photograph cannot be read.
+    """
+    recorder = LogitRecorder()
+    model = TrainingModel(run.classifier(), precision)
+    model.prepare(metrics=[metric() for metric in EPOCH_METRICS])
+    loader = PhotographLoader(dataset, config.batch_size, config.num_workers or 0)
+    bar = ProgressBar(len(loader), "step")
+    means = model.evaluate(loader, lambda step: bar.update(step + 1, model.figures), recorder)
+    bar.close()
+    logits, labels = recorder.results()
+    run.check_answers(logits)
+    return Answers(means["mean_loss"], means["acc"], logits, labels)
 
 
 def _open_list(run: TrainedRun, config: Config) -> tuple[PhotographDataset, bool]:

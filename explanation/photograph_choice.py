@@ -99,7 +99,7 @@ def true_classes(source: DataSource, names: set[str]) -> Callable[[Union[str, Pa
     listed, root = {}, Path(source.data)
     try:
         if DATASETS[source.dataset].in_folder:
-            folder = DataFolder.open(source.data, source.follow_links, source.lists_dir)
+            folder = DataFolder.of(source)
             root = folder.root  # also where its lists cannot be read: the class folders are below it
             listed = folder.class_of_paths()
     except DataError as error:

@@ -57,7 +57,7 @@ def test_every_default_keeps_its_own_rule_and_type():
 def test_settings_are_asked_for_by_what_they_declare():
     assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "precision", "layout", "num_workers")
     assert names_of("train", affects="nothing") == ("summary", "resume", "save_every_steps")
-    assert names_of(inherited_by="gradcam") == ("data", "lists_dir")
+    assert names_of(inherited_by="gradcam") == ("data", "lists_dir", "fold")
     assert Config(rotation=5.0).part("normalization") == {"mean": Config().mean, "std": Config().std}
     assert Config(sa_groups=8, attention="none").network_options() == {"attention": "none", "sa_groups": 8}
     assert names_of() == tuple(Config().as_dict())
@@ -566,7 +566,7 @@ def test_even_kernel_sizes_and_a_part_of_no_file_are_refused(capsys):
 
 def test_compare_takes_every_setting_that_decides_what_all_its_networks_learn():
     of_train, of_compare = ({item.name for item in settings(script)} for script in ("train", "compare"))
-    of_one_training = {"net", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda", "eca_kernel_sizes",
+    of_one_training = {"net", "fold", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda", "eca_kernel_sizes",
                        "earlier_attention"}  # fmt: skip
     assert of_train - of_compare == of_one_training
 

@@ -70,7 +70,7 @@ def test_batches_cover_everything_once_in_nearly_equal_sizes(length, batch_size,
 def test_steps_and_their_batches_are_of_nearly_equal_sizes_and_in_the_order_of_the_epoch(
     length, batch_size, accumulate, shuffle
 ):
-    batches = Batches(length, batch_size, shuffle, 3, accumulate)
+    batches = Batches(length, batch_size, shuffle, 3, accumulate=accumulate)
     steps = list(batches.sizes())
     assert len(steps) == len(batches) == -(-length // (batch_size * accumulate))
     assert max(map(sum, steps)) - min(map(sum, steps)) <= 1

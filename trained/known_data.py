@@ -74,10 +74,11 @@ def permitted_source(trained: Config, config: Config, run: Path) -> DataSource:
     The place that the user names now, else the run's own where the user has trained with it, or where it is the default. Links
     are followed only if ``config`` says so. Raises RunError where the user has to name the place.
     """
+    fold = config.fold if "fold" in config.given else trained.fold
     if "data" in config.given:
-        return config.data_source()._replace(dataset=trained.dataset)
+        return config.data_source()._replace(dataset=trained.dataset, fold=fold)
     lists_dir = config.lists_dir if "lists_dir" in config.given else trained.lists_dir
-    source = DataSource(trained.dataset, trained.data, config.follow_links and "follow_links" in config.given, lists_dir)
+    source = DataSource(trained.dataset, trained.data, config.follow_links and "follow_links" in config.given, lists_dir, fold)
     if not is_permitted(trained.data) or not (lists_dir is None or "lists_dir" in config.given or is_noted(lists_dir)):
         raise RunError(
             f"{run} names {source.options} as the place of its photographs, and there is no note that you have trained with it "
