@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from plots.figures import COLOURS, Figure, save_figure, shortened
 
 Values = tuple[float, float]
-MAX_TITLE = 120  # letters
+MAX_TITLE = 90  # letters
 
 
 class Panel(NamedTuple):
@@ -29,7 +29,7 @@ def draw_tuning(
     ``best`` and ``usual`` get a frame, the best one in the last panel. Raises OSError.
     """
     wide, high = len(learning_rates), len(weight_decays)
-    size = (max(1.5 + 0.75 * wide, 3.4) * len(panels), 1.9 + 0.55 * high)
+    size = (max((1.5 + 0.75 * wide) * len(panels), 7.0), 2.1 + 0.55 * high)  # the title needs seven inches
     figure = Figure(figsize=size, layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         accuracies = np.full((high, wide), np.nan)
@@ -54,9 +54,10 @@ def draw_tuning(
         axes.set_yticks(range(high), [f"{decay:g}" for decay in weight_decays])
         axes.set_xlabel("learning rate")
         axes.set_title(panel.title, fontsize=10)
-        if axes.patches:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.32), ncols=2, fontsize=8, frameon=False)
     figure.axes[0].set_ylabel("weight decay")
+    frames = {frame.get_label(): frame for axes in figure.axes for frame in axes.patches}
+    if frames:
+        figure.axes[-1].legend(frames.values(), frames, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(shortened(title, MAX_TITLE), fontsize=11)
     save_figure(figure, path)
 

@@ -27,7 +27,8 @@ from trained.result import read_result
 from tuning import search as search_module
 from tuning import trials
 from tuning.grid import Pair, beyond, grid_of
-from tuning.record import read_search, write_search
+from tuning.ranking import ranked
+from tuning.record import Trial, read_search, write_search
 from tuning.rungs import Costs, Rung, plan_rungs, smallest_search
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +110,7 @@ def test_a_search_writes_a_recipe_that_train_takes_and_never_reads_the_validatio
     assert sorted(lists["train"] + lists["val"]) == sorted(listed)
     assert search.photographs == {"train": 9, "val": 3}, "a quarter of each class of four"
     assert search.finished
-    best = min((trial for trial in search.trials if trial.rung == len(search.rungs)), key=lambda trial: trial.rank)
+    best = ranked(trial for trial in search.trials if trial.rung == len(search.rungs))[0]
     output = capsys.readouterr().out
     assert "9 photographs for the trials to train on, 3 held out of the training list to rank them" in output
     assert f"{best.pair}; recipe: {tmp_path / 'best.yaml'}" in output
@@ -310,23 +311,6 @@ def test_a_class_with_one_photograph_is_named(tmp_path, trainings, capsys):
     assert "class dog has 1 different readable photograph" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"costs": [1]}, {"pairs": []}, {"rungs": [[0, 1]]}, {"trials": [{"rung": 1}]}, {"photographs": {"train": 1}},
-        {"finished": 1}, {"usual": "x"},
-    ],
-)  # fmt: skip
-def test_a_damaged_record_is_named(tmp_path, trainings, capsys, change):
-    assert tune.main(settings(tmp_path, weight_decays=(1e-4,))) == 0
-    folder, _ = only_search(tmp_path)
-    content = json.loads((folder / "tune.json").read_text())
-    (folder / "tune.json").write_text(json.dumps({**content, **change}))
-    capsys.readouterr()
-    assert tune.main(settings(tmp_path, weight_decays=(1e-4,))) == 2
-    assert f"{folder / 'tune.json'} has {next(iter(change))} = " in capsys.readouterr().err
-
-
 # ------------------------------------------------------------------------------------------------------ grid and budget
 
 
@@ -350,8 +334,17 @@ def test_the_order_of_pairs_follows_from_the_seed_and_begins_with_the_usual_one(
     assert grid.pairs(3) == grid.pairs(3) != grid.pairs(4)
     assert grid.pairs(3)[0] == grid.usual == grid.pairs(4)[0]
     assert len(set(grid.pairs(3))) == 20
-    assert grid.usual in grid.coarse().pairs(3)
-    assert len(grid.coarse().pairs(3)) == 4
+    assert [len(coarser.pairs(3)) for coarser in grid.coarser()] == [10, 4]
+    assert all(coarser.pairs(3)[0] == grid.usual for coarser in grid.coarser())
+
+
+def test_trials_are_ranked_by_their_places_in_accuracy_and_loss():
+    def of(accuracy, loss):
+        return Trial(1, 3, Pair(0.1, 0.1), accuracy, loss, 1.0, "001")
+
+    lucky, good, sure, bad, diverged = of(0.51, 2.0), of(0.50, 1.0), of(0.50, 1.1), of(0.2, 1.8), of(None, None)
+    assert ranked([diverged, bad, lucky, sure, good]) == [good, sure, lucky, bad, diverged]
+    assert ranked([diverged, of(0.5, 1.0), of(0.6, 1.2)])[0].accuracy == 0.6, "of equal sums the higher accuracy"
 
 
 def test_the_next_value_beyond_the_grid():
@@ -393,7 +386,7 @@ def test_a_small_budget_makes_the_grid_coarse_and_a_smaller_one_is_refused_with_
         return search_module.planned(Config(epochs=100, budget=minutes).resolved(), grid, costs, 3, spent=9.0)
 
     assert planned(60)[0] == grid
-    assert planned(3)[0] == grid.coarse()
+    assert [planned(4)[0], planned(3)[0]] == grid.coarser()
     with pytest.raises(search_module.TuneError, match=r"budget = 1: an epoch takes 4.0 s .* give --budget 1\.5,") as error:
         planned(1)
     assert planned(float(str(error.value).split("--budget ")[1].split(",")[0]))
@@ -481,6 +474,31 @@ def test_the_time_of_an_interrupted_search_counts(tmp_path, timed, monkeypatch):
     search_module.tune(timed_settings(tmp_path), timed)
     _, search = only_search(tmp_path)
     assert search.seconds == pytest.approx(before + timed.now - 1_000_000.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"costs": [1]}, "has costs = [1]"),
+        ({"pairs": []}, "has pairs = []"),
+        ({"rungs": [[0, 1]]}, "has rungs = [[0, 1]]"),
+        ({"trials": [{"rung": 1}]}, "has trials = "),
+        ({"photographs": {"train": 1}}, "has photographs = "),
+        ({"finished": 1}, "has finished = 1"),
+        ({"learning_rates": [0.5]}, "contradicts itself"),
+        ({"rungs": [[2, 1]]}, "contradicts itself"),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, timed, capsys, change, words):
+    config = timed_settings(tmp_path)
+    assert search_module.tune(config, timed) == 0
+    folder, _ = only_search(tmp_path)
+    content = json.loads((folder / "tune.json").read_text())
+    (folder / "tune.json").write_text(json.dumps({**content, **change}))
+    assert tune.main(config) == 2
+    error = capsys.readouterr().err
+    assert f"{folder / 'tune.json'} {words}" in error
+    assert error.endswith(f"remove {folder}, and tune again\n")
 
 
 def test_the_table_says_where_chance_decides_and_where_the_grid_ends(tmp_path, timed, capsys):

@@ -12,6 +12,7 @@ from machine.whole_file import write_csv, write_text
 from messages.terminal import printable
 from plots.tuning_map import Panel, draw_tuning
 from tuning.grid import beyond
+from tuning.ranking import ranked
 from tuning.record import Search, Trial
 
 RECIPE, TABLE, PICTURE = "recipe.yaml", "trials.csv", "map.png"
@@ -24,14 +25,14 @@ def last_rung(search: Search) -> Optional[int]:
     return max((trial.rung for trial in search.trials), default=None)
 
 
-def ranked(search: Search) -> list[Trial]:
+def finalists(search: Search) -> list[Trial]:
     """The trials of the last rung, the best first: only trials of equal length compare."""
-    return sorted((trial for trial in search.trials if trial.rung == last_rung(search)), key=lambda trial: trial.rank)
+    return ranked(trial for trial in search.trials if trial.rung == last_rung(search))
 
 
 def best_trial(search: Search) -> Optional[Trial]:
     """The best of the last rung; None where no trial has ended well."""
-    return next((trial for trial in ranked(search) if trial.accuracy is not None), None)
+    return next((trial for trial in finalists(search) if trial.accuracy is not None), None)
 
 
 def write_findings(search: Search, config: Config, folder: Path) -> None:
@@ -76,13 +77,13 @@ def _accuracy(trial):
 
 
 def _against_usual(search, best):
-    usual = next((trial for trial in ranked(search) if trial.pair == search.usual), None)
+    usual = next((trial for trial in finalists(search) if trial.pair == search.usual), None)
     return f" The usual {usual.pair} had {_accuracy(usual)}." if usual and usual.pair != best.pair else ""
 
 
 def report(search: Search, config: Config, folder: Path) -> str:
     """The table of the last rung and what follows from it, for the terminal. Needs a best trial."""
-    trials, best = ranked(search), best_trial(search)
+    trials, best = finalists(search), best_trial(search)
     assert best is not None
     lines = [search.stopped + "; the choice is by those that ended"] if search.stopped else []
     lines.append(f"{'learning rate':>13}  {'weight decay':>12}  accuracy    loss   ({best.epochs} epochs)")

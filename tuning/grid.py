@@ -42,10 +42,11 @@ class Grid(NamedTuple):
         random.Random(f"tune/{seed}").shuffle(pairs)
         return sorted(pairs, key=lambda pair: pair != self.usual)
 
-    def coarse(self) -> "Grid":
-        """Every second value of each side, the usual one among them."""
+    def coarser(self) -> list["Grid"]:
+        """With every second weight decay, and with every second learning rate as well; the usual pair stays."""
         rate, decay = self.usual or Pair(self.learning_rates[0], self.weight_decays[0])
-        return Grid(_every_second(self.learning_rates, rate), _every_second(self.weight_decays, decay), self.usual)
+        decays = _every_second(self.weight_decays, decay)
+        return [self._replace(weight_decays=decays), Grid(_every_second(self.learning_rates, rate), decays, self.usual)]
 
 
 def grid_of(config: Config) -> Grid:

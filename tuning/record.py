@@ -32,12 +32,6 @@ class Trial(NamedTuple):
     seconds: float
     run: str
 
-    @property
-    def rank(self) -> tuple[bool, float, float]:
-        """Sorts the trials of one rung: the best first, those that diverged last."""
-        diverged = self.accuracy is None or self.loss is None
-        return diverged, -(self.accuracy or 0.0), self.loss or 0.0
-
 
 class Search(NamedTuple):
     """A search as tune.json holds it; a changed one is another object.
@@ -93,7 +87,17 @@ def read_search(folder: Path) -> Optional[Search]:
         "rungs": tuple(Rung(*rung) for rung in good["rungs"]),
         "trials": tuple(Trial(**{**trial, "pair": Pair(*trial["pair"])}) for trial in good["trials"]),
     }
-    return Search(**good)
+    search = Search(**good)
+    if not _is_consistent(search):
+        raise TuneError(f"{path} contradicts itself, as no search writes it; remove {folder}, and tune again")
+    return search
+
+
+def _is_consistent(search: Search) -> bool:
+    """Whether its trials are of its rungs, and all pairs of its grid."""
+    pairs = {*search.pairs, *(trial.pair for trial in search.trials), *filter(None, [search.usual])}
+    on_grid = all(rate in search.learning_rates and decay in search.weight_decays for rate, decay in pairs)
+    return on_grid and all(1 <= trial.rung <= len(search.rungs) for trial in search.trials)
 
 
 def _is_list_of(fits: Rule, least: int = 0) -> Rule:

@@ -20,6 +20,7 @@ from trained.run_folder import new_folder, runs_of
 from tuning.findings import best_trial, last_rung, report, write_findings
 from tuning.grid import Grid, Pair, grid_of
 from tuning.inner_split import write_inner_lists
+from tuning.ranking import ranked
 from tuning.record import Search, Trial, read_search, write_search
 from tuning.rungs import RESERVE, USEFUL_STEPS, Costs, Rung, plan_rungs, smallest_search, survivors
 from tuning.trials import LISTS, Outcome, forget_weights, run_trial, trial_config
@@ -120,13 +121,13 @@ def measure(config: Config, grid: Grid, folder: Path) -> Costs:
 
 
 def planned(config: Config, grid: Grid, costs: Costs, shortest: int, spent: float) -> tuple[Grid, list[Rung]]:
-    """The grid, every second value of it where time is short, and the rungs; ``spent``: seconds so far.
+    """The grid, a coarser one where time is short, and the rungs; ``spent``: seconds so far.
 
     Raises TuneError where the budget is too small.
     """
     seconds = config.budget * 60 * (1 - RESERVE) - spent
     fixed = config.learning_rates or config.weight_decays
-    grids = [grid] if fixed else [grid, grid.coarse()]
+    grids = [grid] if fixed else [grid, *grid.coarser()]
     for tried in grids:
         rungs = plan_rungs(_size(tried), tried.usual is not None, config.epochs, shortest, costs, seconds)
         if rungs:
@@ -232,7 +233,7 @@ def pairs_of_rung(search: Search, number: int) -> list[Pair]:
     """
     if number == 1:
         return list(search.pairs)
-    before = sorted((trial for trial in search.trials if trial.rung == number - 1), key=lambda trial: trial.rank)
+    before = ranked(trial for trial in search.trials if trial.rung == number - 1)
     pairs = [trial.pair for trial in before if trial.accuracy is not None]
     kept = pairs[: survivors(_without_usual(search, number - 1))]
     usual = [pair for pair in pairs if pair == search.usual and pair not in kept]
