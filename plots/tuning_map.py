@@ -55,9 +55,10 @@ def draw_tuning(
         axes.set_xlabel("learning rate")
         axes.set_title(panel.title, fontsize=10)
     figure.axes[0].set_ylabel("weight decay")
-    frames = {frame.get_label(): frame for axes in figure.axes for frame in axes.patches}
+    frames = {str(frame.get_label()): frame for axes in figure.axes for frame in axes.patches}
     if frames:
-        figure.axes[-1].legend(frames.values(), frames, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        shown = list(frames.values())
+        figure.axes[-1].legend(handles=shown, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(shortened(title, MAX_TITLE), fontsize=11)
     save_figure(figure, path)
 

@@ -17,6 +17,7 @@ from conftest import fill, write_listed_photographs
 
 import train
 import tune
+from comparison import script_process
 from comparison.waiting import is_being_trained
 from config import Config, names_of, parse_config
 from data.lists import write_lists
@@ -41,7 +42,7 @@ class Trainings:
     def __init__(self):
         self.started, self.resumed, self.before = [], 0, lambda number: None
 
-    def run(self, script, arguments, quiet=False):
+    def run(self, script, arguments, quiet=False, seconds=None):
         assert script == "train.py"
         assert quiet
         config = parse_config([str(word) for word in arguments], "train")
@@ -135,7 +136,8 @@ def test_every_trial_says_what_it_found_and_the_time_left(tmp_path, trainings, c
         assert f"{trial.pair}" in line
         assert f"accuracy {trial.accuracy:.4f}; " in line
     assert "the usual pair" in lines[0]
-    assert " left" in lines[0]
+    assert lines[0].endswith(" left")
+    assert lines[-1].endswith("; that was the last")
 
 
 def test_trials_differ_in_what_is_sought_alone(tmp_path, trainings):
@@ -302,6 +304,26 @@ def test_what_cannot_be_searched_is_said_in_one_line_and_leaves_no_folder(tmp_pa
     assert error.count("\n") == 1
     assert words in error
     assert not list(tmp_path.glob("runs/tune/*"))
+
+
+def test_an_epoch_that_takes_too_long_is_not_waited_for(tmp_path, trainings, capsys, monkeypatch):
+    def too_long(script, arguments, quiet, seconds):
+        assert seconds == pytest.approx(1000 * 60 / 4), "none of the four pairs can have more"
+        raise trials.TookTooLong("train.py took longer than that")
+
+    monkeypatch.setattr(trials, "run_script", too_long)
+    assert tune.main(settings(tmp_path)) == 2
+    assert "budget = 1000: an epoch takes more than 250.0 min here" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/tune/*"))
+
+
+def test_a_script_that_takes_longer_than_it_is_given_is_ended(tmp_path, monkeypatch):
+    (tmp_path / "endless.py").write_text("import time; time.sleep(600)")
+    (tmp_path / "quick.py").write_text("pass")
+    monkeypatch.setattr(script_process, "ROOT", tmp_path)
+    with pytest.raises(script_process.TookTooLong, match=r"endless.py took longer than 1 s"):
+        script_process.run_script("endless.py", [], quiet=True, seconds=1.0)
+    script_process.run_script("quick.py", [], quiet=True, seconds=600.0)
 
 
 def test_a_class_with_one_photograph_is_named(tmp_path, trainings, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from comparison.compared_settings import training_settings
+from comparison.script_process import TookTooLong
 from config import Config
 from data import DATASETS
 from data.data_sets import find_data, open_side
@@ -111,9 +112,17 @@ def begin(
 
 
 def measure(config: Config, grid: Grid, folder: Path) -> Costs:
-    """What trials cost, by one of a single epoch. Raises TuneError where it diverges: then no pair is worth trying."""
+    """What trials cost, by one of a single epoch. Raises TuneError where it diverges: then no pair is worth trying; and where
+    the budget has no room for as many epochs as there are pairs."""
     trial = trial_config(config, folder, grid.pairs(config.seed)[0], epochs=1)
-    outcome = run_trial(trial)
+    most = config.budget * 60 / _size(_grids(config, grid)[-1])
+    try:
+        outcome = run_trial(trial, most)
+    except TookTooLong:
+        raise TuneError(
+            f"budget = {config.budget:g}: an epoch takes more than {most / 60:.1f} min here, which leaves no time to compare "
+            f"anything; give a larger --budget, or a smaller --image_size"
+        ) from None
     forget_weights(trial, outcome.run)
     if outcome.epoch_seconds is None:
         raise TuneError(f"{grid.pairs(config.seed)[0]}: the first epoch diverged already; give a lower --learning_rate")
@@ -126,8 +135,7 @@ def planned(config: Config, grid: Grid, costs: Costs, shortest: int, spent: floa
     Raises TuneError where the budget is too small.
     """
     seconds = config.budget * 60 * (1 - RESERVE) - spent
-    fixed = config.learning_rates or config.weight_decays
-    grids = [grid] if fixed else [grid, *grid.coarser()]
+    grids = _grids(config, grid)
     for tried in grids:
         rungs = plan_rungs(_size(tried), tried.usual is not None, config.epochs, shortest, costs, seconds)
         if rungs:
@@ -138,6 +146,11 @@ def planned(config: Config, grid: Grid, costs: Costs, shortest: int, spent: floa
         f"budget = {config.budget:g}: an epoch takes {costs.epoch:.1f} s and a start {costs.start:.1f} s here, so the smallest "
         f"search that tells anything takes {minutes:g} min; give --budget {minutes:g}, or a smaller --image_size"
     )
+
+
+def _grids(config, grid):
+    """The grid, and those that may take its place; values that the user gave are all tried."""
+    return [grid] if config.learning_rates or config.weight_decays else [grid, *grid.coarser()]
 
 
 def _size(grid):
@@ -255,7 +268,7 @@ def time_left(search: Search, pace: Pace) -> str:
     """Text about the time that the rest of the plan takes."""
     seconds = sum(rung.trials * pace.of(rung.epochs) for rung in _rest(search))
     if not seconds:
-        return "none left"
+        return "that was the last"
     return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
 

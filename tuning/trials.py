@@ -4,10 +4,10 @@ import dataclasses
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
-from comparison.script_process import ProcessFailed, run_script
+from comparison.script_process import ProcessFailed, TookTooLong, run_script
 from config import Config
 from trained.history import read_history
 from trained.result import read_result
@@ -50,25 +50,26 @@ def trial_config(config: Config, folder: Path, pair: Pair, epochs: int) -> Confi
     ).resolved()
 
 
-def run_trial(config: Config, clock: Callable[[], float] = time.monotonic) -> Outcome:
+def run_trial(config: Config, most: Optional[float] = None) -> Outcome:
     """Train as ``config``, of trial_config, says, or go on with such a training that was interrupted.
 
     Raises TuneError where the training fails for another reason than that it diverged: such a reason does not lie in the pair.
+    Raises TookTooLong after ``most`` seconds.
     """
-    started = clock()
+    started = time.monotonic()
     chosen = training_settings(config, config.net, config.seed)
     run = _newest(config, chosen)
     status = read_result(run).get("status") if run else None
     if run is None or status != "finished":
-        error = _go_on(run, config) if run else None
+        error = _go_on(run, config, most) if run else None
         if run is None or (error and not read_result(run).get("diverged")):
             if run:
                 shutil.rmtree(run)  # what was interrupted cannot be continued
-            error = _run(as_options({**chosen, **machine_settings(config)}, "train"))
+            error = _run(as_options({**chosen, **machine_settings(config)}, "train"), most)
         run = _newest(config, chosen)
         if run is None or (error and not read_result(run).get("diverged")):
             raise TuneError(f"a trial failed: {error or 'its run has gone'}")
-    return _outcome(run, clock() - started)
+    return _outcome(run, time.monotonic() - started)
 
 
 def forget_weights(config: Config, run: str) -> None:
@@ -83,14 +84,16 @@ def _newest(config: Config, chosen: dict[str, Any]) -> Optional[Path]:
     return run if run and has_settings(run, chosen) else None
 
 
-def _go_on(run, config):
-    return _run([*as_options(machine_settings(config), "train"), "--resume", run])
+def _go_on(run, config, most):
+    return _run([*as_options(machine_settings(config), "train"), "--resume", run], most)
 
 
-def _run(arguments) -> Optional[str]:
+def _run(arguments, most) -> Optional[str]:
     """Run train.py without its output; returns why it failed, or None."""
     try:
-        run_script("train.py", arguments, quiet=True)
+        run_script("train.py", arguments, quiet=True, seconds=most)
+    except TookTooLong:
+        raise
     except ProcessFailed as error:
         return str(error)
     return None
