@@ -20,6 +20,8 @@ import tune
 from comparison import script_process
 from comparison.waiting import is_being_trained
 from config import Config, names_of, parse_config
+from data.data_sets import open_side
+from data.data_source import DataSource
 from data.lists import write_lists
 from machine.interruption import INTERRUPTED
 from plots import figures
@@ -28,6 +30,7 @@ from trained.result import read_result
 from tuning import search as search_module
 from tuning import trials
 from tuning.grid import Pair, beyond, grid_of
+from tuning.inner_split import write_inner_lists
 from tuning.ranking import ranked
 from tuning.record import Trial, read_search, write_search
 from tuning.rungs import Costs, Rung, plan_rungs, smallest_search
@@ -331,6 +334,45 @@ def test_a_class_with_one_photograph_is_named(tmp_path, trainings, capsys):
     write_lists(tmp_path / "data", ("cat", "dog"), [("cat/0.png", 0), ("cat/1.png", 0), ("dog/0.png", 1)], [("dog/1.png", 1)])
     assert tune.main(settings(tmp_path)) == 2
     assert "class dog has 1 different readable photograph" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------------ the lists
+
+
+def inner_lists(data, folder, seed=0):
+    """{side: paths} of the lists that trials get."""
+    source = DataSource("folder", str(data))
+    train_set = open_side(source, "train", image_size=1)
+    assert sum(write_inner_lists(train_set, source, folder, 0.25, seed)) == len(train_set)
+    return {
+        side: {line.rsplit(" ", 1)[0] for line in (folder / f"{side}_list.txt").read_text().splitlines()}
+        for side in ("train", "val")
+    }
+
+
+def test_the_inner_lists_are_drawn_by_seed_and_keep_equal_photographs_together(tmp_path):
+    names = [f"{kind}/{number}.png" for kind in ("cat", "a dog, =1+1") for number in range(8)]
+    fill(tmp_path / "data", [*names, "cat/validation.png"])
+    for number in range(1, 7):
+        shutil.copy(tmp_path / "data" / "cat/0.png", tmp_path / "data" / f"cat/{number}.png")
+    pairs = [(name, int(name.startswith("cat"))) for name in names]
+    write_lists(tmp_path / "data", ("a dog, =1+1", "cat"), pairs, [("cat/validation.png", 1)])
+    found = [inner_lists(tmp_path / "data", tmp_path / f"lists {number}", seed) for number, seed in enumerate((0, 0, 1, 2, 3))]
+    assert found[0] == found[1]
+    assert len({frozenset(lists["val"]) for lists in found}) > 1, "another seed holds out others"
+    for lists in found:
+        assert lists["train"] | lists["val"] == set(names)
+        assert len([name for name in lists["val"] if name.startswith("a dog")]) == 2
+        assert len({name in lists["val"] for name in names[:7]}) == 1, "equal photographs are on one side"
+
+
+def test_photographs_that_the_trials_leave_out_are_counted(tmp_path, timed, capsys):
+    config = timed_settings(tmp_path)
+    (tmp_path / "data" / "cat" / "0.png").write_text("no photograph")
+    assert search_module.tune(config, timed) == 0
+    output = capsys.readouterr().out
+    assert "8 photographs for the trials to train on, 3 held out of the training list to rank them, 1 left out: see" in output
+    assert "cat/0.png" in (only_search(tmp_path)[0] / "lists" / "split_report.csv").read_text()
 
 
 # ------------------------------------------------------------------------------------------------------ grid and budget
