@@ -23,7 +23,7 @@ from settings.declaration import ConfigError, check_value, has_effect, is_lower,
 from settings.recipe import read_run_settings
 
 SCRIPTS = (
-    "sample_animals", "train_val_split", "show_photographs", "train", "eval", "compare", "gradcam", "predict", "export",
+    "sample_animals", "train_val_split", "show_photographs", "train", "tune", "eval", "compare", "gradcam", "predict", "export",
     "serve", "suspects",
 )  # fmt: skip
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
@@ -162,7 +162,7 @@ class Config:
     net: str = setting(
         "sa_resnet", "network",
         choices=tuple(NETWORKS), group="network", part="start", affects="result",
-        scripts="train eval gradcam predict export serve suspects")
+        scripts="train tune eval gradcam predict export serve suspects")
     nets: tuple[str, ...] = setting(
         ("sa_resnet", "resnet"), "networks to compare; compare.py trains those that are not trained yet",
         default_text="sa_resnet resnet; one network with gradcam.py and serve.py", choices=tuple(NETWORKS),
@@ -170,26 +170,27 @@ class Config:
     attention: Optional[str] = setting(
         None, "attention layer in every block of a resnet or of tower_net",
         choices=("none", *ATTENTIONS), default_text="the network's own",
-        group="network", part="network", affects="result", scripts="train")
+        group="network", part="network", affects="result", scripts="train tune")
     sa_groups: Optional[int] = setting(
         None, "groups of Shuffle Attention",
-        low=1, default_text="64, as published", group="network", part="network", affects="result", scripts="train")
+        low=1, default_text="64, as published", group="network", part="network", affects="result", scripts="train tune")
     sa_gate: Optional[str] = setting(
         None, "gate of Shuffle Attention: one weight and one bias per channel, as published, or a 1x1 convolution over the "
               "channels of a group",
-        default_text="scale", choices=("scale", "conv"), group="network", part="network", affects="result", scripts="train")
+        default_text="scale", choices=("scale", "conv"),
+        group="network", part="network", affects="result", scripts="train tune")
     e_lambda: Optional[float] = setting(
         None, "lambda of SimAM",
         above=0.0, default_text="0.0001, as published; the authors use 0.1 for ImageNet",
-        group="network", part="network", affects="result", scripts="train")
+        group="network", part="network", affects="result", scripts="train tune")
     eca_kernel_sizes: Optional[tuple[int, ...]] = setting(
         None, "kernel sizes of Efficient Channel Attention in the four stages, odd; published weights have 3 5 7 7 "
               "(ResNet-18), 3 3 5 7 (34, 101, 152) or 3 5 5 7 (50)",
         low=1, high=99, length=4, default_text="those of the file that --init_from names; else they follow from the channels",
-        group="network", part="network", affects="result", scripts="train")
+        group="network", part="network", affects="result", scripts="train tune")
     earlier_attention: bool = setting(
         False, "compute SGE's deviation and CBAM's running statistics as runs from before this setting did",
-        before=True, group="network", part="network", affects="result", scripts="train")
+        before=True, group="network", part="network", affects="result", scripts="train tune")
     zero_init_residual: bool = setting(
         False, "start each residual block as the identity (its last batch norm has weight zero), which helps short "
                "trainings",
@@ -320,6 +321,20 @@ class Config:
     seeds: int = setting(
         1, "trainings of each network, from seed, seed + 1, ...",
         low=1, high=100, group="training", part="comparison", affects="nothing", scripts="compare")
+    budget: float = setting(
+        60.0, "minutes that the search may take",
+        above=0.0, high=100_000.0, group="training", part="tuning", affects="nothing", scripts="tune")
+    learning_rates: Optional[tuple[float, ...]] = setting(
+        None, "learning rates to try",
+        above=0.0, default_text="steps of the square root of ten around --learning_rate",
+        group="training", part="tuning", affects="nothing", scripts="tune")
+    weight_decays: Optional[tuple[float, ...]] = setting(
+        None, "weight decays to try, each with every learning rate",
+        low=0.0, high=1.0, default_text="steps of ten around --weight_decay",
+        group="training", part="tuning", affects="nothing", scripts="tune")
+    hold_out: float = setting(
+        0.25, "share of each class of the training list that the trials do not train on, but are ranked by",
+        above=0.0, high=0.9, group="training", part="tuning", affects="nothing", scripts="tune")
 
     runs_dir: str = setting(
         "runs", "folder of all runs",
@@ -341,6 +356,10 @@ class Config:
         None, "file to write the predictions into",
         metavar="FILE", default_text="predictions.csv, .json or .jsonl",
         group="output", part="prediction", affects="place", scripts="predict")
+    recipe: Optional[str] = setting(
+        None, "file to write the recipe with the learning rate and weight decay that were found into as well",
+        metavar="FILE.yaml", default_text="only recipe.yaml in the folder of the search", flag="output",
+        group="output", part="tuning", affects="place", scripts="tune")
     table_format: str = setting(
         "csv", "format of the predictions: a table, a JSON list, or one JSON object a line",
         choices=("csv", "json", "jsonl"), flag="format",

@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 from machine import parent_process
 from machine.interruption import INTERRUPTED, TERMINATED, Terminated
@@ -22,10 +24,15 @@ class ProcessFailed(RuntimeError):
     """A script ended with an error; the message is its last line."""
 
 
-def run_script(script: str, arguments: Sequence[object], quiet: bool = False) -> None:
+class TookTooLong(ProcessFailed):
+    """A script was ended because it took longer than it was given."""
+
+
+def run_script(script: str, arguments: Sequence[object], quiet: bool = False, seconds: Optional[float] = None) -> None:
     """Run ``script`` to its end; raises ProcessFailed, or KeyboardInterrupt where it was interrupted.
 
-    Its output goes to this process's stdout and stderr; with ``quiet`` it is dropped.
+    Its output goes to this process's stdout and stderr; with ``quiet`` it is dropped. After ``seconds`` it is ended, and
+    TookTooLong raised.
     """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", parent_process.VARIABLE: "1"}
@@ -33,6 +40,16 @@ def run_script(script: str, arguments: Sequence[object], quiet: bool = False) ->
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE, text=True,
         errors="replace", env=environment,
     )  # fmt: skip
+    late = threading.Event()
+
+    def end():
+        late.set()
+        process.terminate()
+
+    timer = threading.Timer(seconds or 0.0, end)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
     try:
         last = ""
         for line in process.stderr or ():
@@ -48,10 +65,13 @@ def run_script(script: str, arguments: Sequence[object], quiet: bool = False) ->
             process.wait(PATIENCE)
         raise
     finally:
+        timer.cancel()
         if process.poll() is None:
             process.kill()
         if process.stdin:
             process.stdin.close()  # only now: this is how the script knows that this process lives
+    if code and late.is_set():
+        raise TookTooLong(f"{script} took longer than {seconds:.0f} s")
     if code in (INTERRUPTED, TERMINATED):
         raise KeyboardInterrupt
     if code < 0:

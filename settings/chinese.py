@@ -92,6 +92,11 @@ HELP = {
     "run": "网络的运行目录",
     "runs": "直接比较这些已完成的运行目录，代替 --nets；suspects.py 则每一折给出一个或多个",
     "picture": "照片网格图保存到的文件",
+    "budget": "搜索最多用多少分钟",
+    "learning_rates": "要尝试的学习率",
+    "weight_decays": "要尝试的权重衰减，每个都与每个学习率搭配",
+    "hold_out": "训练列表中每个类别留出的比例：试验不用这些照片训练，只用它们排名",
+    "recipe": "找到的学习率和权重衰减写成配方，另存到此文件",
     "output": "预测结果写入的文件",
     "table_format": "预测结果的格式：表格、JSON 列表，或每行一个 JSON 对象",
     "top": "每张照片写出概率最高的几个类别",
@@ -122,6 +127,9 @@ HELP = {
 
 DEFAULTS = {
     "strangers": "无",
+    "learning_rates": "以 --learning_rate 为中心，每步相差 √10 倍",
+    "weight_decays": "以 --weight_decay 为中心，每步相差 10 倍",
+    "recipe": "只写搜索文件夹中的 recipe.yaml",
     "output": "predictions.csv、.json 或 .jsonl",
     "unsure_below": "不标记",
     "export_formats": "onnx paddle paddlex",

@@ -54,10 +54,13 @@ class Rule:
 def setting(default: Any, help: str, *, scripts: str, inherited_by: str = "", **rules: Any) -> Any:
     """Declare one setting: a dataclass field with the fields of its Rule as metadata.
 
-    ``scripts`` and ``inherited_by`` are names separated by spaces; ``rules`` are the other fields of Rule, by name. Raises
-    ValueError if ``affects`` is not in AFFECTS.
+    ``scripts`` and ``inherited_by`` are names separated by spaces; ``rules`` are the other fields of Rule, by name. What
+    compare.py reads for its trainings, tune.py reads as well. Raises ValueError if ``affects`` is not in AFFECTS.
     """
-    rule = Rule(help=help, scripts=tuple(scripts.split()), inherited_by=tuple(inherited_by.split()), **rules)
+    readers = scripts.split()
+    if {"train", "compare"} <= set(readers):
+        readers.insert(readers.index("train") + 1, "tune")
+    rule = Rule(help=help, scripts=tuple(readers), inherited_by=tuple(inherited_by.split()), **rules)
     return field(default=default, metadata=vars(rule))
 
 

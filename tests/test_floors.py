@@ -8,12 +8,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = (
-    "train", "eval", "compare", "gradcam", "predict", "export", "serve",
+    "train", "tune", "eval", "compare", "gradcam", "predict", "export", "serve",
     "train_val_split", "show_photographs", "sample_animals", "suspects",
 )  # fmt: skip
 FLOORS = (  # rooms of one floor do not import each other
     SCRIPTS,
-    ("serving",),
+    ("serving", "tuning"),
     ("comparison", "explanation", "prediction", "exported", "label_errors"),
     ("evaluation",),
     ("training",),

@@ -20,11 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "lists", "recipes", "checkpoints", "pickles", "archives", "weights", "tables", "photo_archives", "results", "metrics",
-    "histories", "predictions", "class_lists",
+    "histories", "predictions", "class_lists", "searches",
 )  # fmt: skip
 INSTRUMENTED = (
     "attention", "config", "data", "evaluation", "gzip", "machine", "messages", "pickles", "pickletools", "safetensors",
-    "settings", "tarfile", "trained", "training", "weights", "yaml", "zipfile",
+    "settings", "tarfile", "trained", "training", "tuning", "weights", "yaml", "zipfile",
 )  # fmt: skip
 LONGEST = 200_000  # bytes of an input
 SLOWNESS = 10  # of Python code with libFuzzer's counters in it, measured

@@ -7,6 +7,7 @@ import photo_archive_reader
 import recipe_reader
 import run_readers
 import table_reader
+import tuning_reader
 import weights_reader
 
 READERS = {
@@ -23,4 +24,5 @@ READERS = {
     "histories": run_readers.histories,
     "predictions": run_readers.predictions,
     "class_lists": run_readers.class_lists,
+    "searches": tuning_reader.reader,
 }

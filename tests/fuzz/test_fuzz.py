@@ -23,6 +23,7 @@ INPUTS = {
     "histories": 3000,
     "predictions": 3000,
     "class_lists": 2000,
+    "searches": 3000,
 }
 
 
