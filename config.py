@@ -21,6 +21,8 @@ from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS
 from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
+from settings.training_defaults import NAMES as DEFAULTS_BY_RULE
+from settings.training_defaults import Situation, training_defaults
 
 SCRIPTS = (
     "sample_animals", "train_val_split", "show_photographs", "train", "tune", "eval", "compare", "gradcam", "predict", "export",
@@ -28,6 +30,7 @@ SCRIPTS = (
 )  # fmt: skip
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
+BY_RULE = "follows from photographs and epochs: see docs/recipes.md"
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,9 @@ class Config:
         "center", "what the network sees of a photograph in evaluation: the center, the whole resized to a square, or the "
                   "whole in its own proportions, with grey bars beside it",
         choices=("center", "resize", "letterbox"), group="data", part="view", affects="result", scripts="train compare")
-    crop_min_area: float = setting(
-        0.08, "smallest share of a photograph's area that a random crop covers",
-        above=0.0, high=1.0, needs=("train_crop", "random"),
+    crop_min_area: Optional[float] = setting(
+        None, "smallest share of a photograph's area that a random crop covers",
+        default_text=BY_RULE, above=0.0, high=1.0, needs=("train_crop", "random"),
         group="data", part="view", affects="result", scripts="train compare")
     flip: bool = setting(
         True, "mirror training photographs with probability 0.5",
@@ -191,10 +194,10 @@ class Config:
     earlier_attention: bool = setting(
         False, "compute SGE's deviation and CBAM's running statistics as runs from before this setting did",
         before=True, group="network", part="network", affects="result", scripts="train tune")
-    zero_init_residual: bool = setting(
-        False, "start each residual block as the identity (its last batch norm has weight zero), which helps short "
+    zero_init_residual: Optional[bool] = setting(
+        None, "start each residual block as the identity (its last batch norm has weight zero), which helps short "
                "trainings",
-        group="network", part="network", affects="result", scripts="train compare")
+        default_text=BY_RULE, group="network", part="network", affects="result", scripts="train compare")
     init_from: Optional[str] = setting(
         None, "start from the weights in this file: PyTorch's .pth, Paddle's .pdparams or .safetensors, such as a run's",
         metavar="FILE", default_text="weights drawn at random",
@@ -224,20 +227,22 @@ class Config:
         1, "add up the gradients of so many batches before each update of the weights, as if the batch were so much larger; a "
            "step of the learning rate is such an update",
         low=1, high=100_000, group="training", part="training", affects="result", scripts="train compare")
-    optimizer: str = setting(
-        "momentum", "SGD with momentum, Adam or AdamW",
-        choices=("momentum", "adam", "adamw"), group="training", part="optimizer", affects="result", scripts="train compare")
+    optimizer: Optional[str] = setting(
+        None, "SGD with momentum, Adam or AdamW",
+        default_text=BY_RULE, choices=("momentum", "adam", "adamw"),
+        group="training", part="optimizer", affects="result", scripts="train compare")
     learning_rate: Optional[float] = setting(
         None, "peak learning rate",
-        above=0.0, default_text="0.1 * batch_size * accumulate / 256; 0.001 for adam and adamw",
+        above=0.0, default_text=BY_RULE,
         group="training", part="optimizer", affects="result", scripts="train compare")
     momentum: float = setting(
         0.9, "momentum of SGD",
         low=0.0, high=0.9999, needs=("optimizer", "momentum"),
         group="training", part="optimizer", affects="result", scripts="train compare")
-    weight_decay: float = setting(
-        1e-4, "L2 decay; decoupled with adamw",
-        low=0.0, high=1.0, group="training", part="optimizer", affects="result", scripts="train compare")
+    weight_decay: Optional[float] = setting(
+        None, "L2 decay; decoupled with adamw",
+        default_text=BY_RULE, low=0.0, high=1.0,
+        group="training", part="optimizer", affects="result", scripts="train compare")
     decay_norm_and_bias: bool = setting(
         False, "apply weight decay to biases and to batch norm, group norm and attention gates as well",
         before=True, group="training", part="optimizer", affects="result", scripts="train compare")
@@ -254,7 +259,7 @@ class Config:
         group="training", part="schedule", affects="result", scripts="train compare")
     warmup_epochs: Optional[float] = setting(
         None, "epochs over which the learning rate rises from zero",
-        default_text="5, at most a tenth of --epochs", low=0.0,
+        default_text=BY_RULE, low=0.0,
         group="training", part="schedule", affects="result", scripts="train compare")
     step_epochs: int = setting(
         30, "with --schedule step: epochs between two steps",
@@ -271,9 +276,9 @@ class Config:
     focal_gamma: float = setting(
         2.0, "gamma of the focal loss",
         low=0.0, high=10.0, needs=("loss", "focal"), group="training", part="loss", affects="result", scripts="train compare")
-    label_smoothing: float = setting(
-        0.0, "share of the target probability to spread over all classes",
-        low=0.0, high=0.9, group="training", part="loss", affects="result", scripts="train compare")
+    label_smoothing: Optional[float] = setting(
+        None, "share of the target probability to spread over all classes",
+        default_text=BY_RULE, low=0.0, high=0.9, group="training", part="loss", affects="result", scripts="train compare")
     mixup: float = setting(
         0.0, "mix each training photograph with another, in shares drawn from Beta(a, a) with this a (0: never)",
         low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare")
@@ -295,10 +300,11 @@ class Config:
                    "root of a class's size",
         choices=("uniform", "balanced", "sqrt"),
         group="training", part="balance", affects="result", scripts="train compare")
-    ema_epochs: float = setting(
-        0.0, "validate and keep the average of the weights over the training, in which a step counts half after so many epochs "
-             "(0: keep the last weights)",
-        low=0.0, high=1000.0, group="training", part="averaging", affects="result", scripts="train compare")
+    ema_epochs: Optional[float] = setting(
+        None, "validate and keep the average of the weights over the training, in which a step counts half after so many "
+              "epochs (0: keep the last weights)",
+        default_text=BY_RULE, low=0.0, high=1000.0,
+        group="training", part="averaging", affects="result", scripts="train compare")
     early_stop: int = setting(
         0, "stop after this many epochs without a better validation accuracy (0: never)",
         low=0, may_grow=True, no_limit=0,
@@ -490,10 +496,8 @@ class Config:
             raise ConfigError(f"seeds = {self.seeds}: counted from seed = {self.seed}, the last exceeds {MAX_SEED:,}")
 
     def resolved(self) -> "Config":
-        """The same settings, with the values filled in whose default depends on other settings or on the machine."""
+        """The same settings, with the values filled in whose default depends on the machine."""
         filled: dict[str, Any] = {
-            "learning_rate": 0.1 * self.batch_size * self.accumulate / 256 if self.optimizer == "momentum" else 1e-3,
-            "warmup_epochs": min(5.0, self.epochs / 10),
             "threads": default_threads(),
             # Paddle forks its workers; on a system that cannot fork, it warns and reads in the main process
             "num_workers": min(available_cores() - 1, 8) if sys.platform == "linux" else 0,
@@ -506,6 +510,27 @@ class Config:
     def class_weights_file(self) -> Optional[str]:
         """The file that class_weights names; None where it names a formula, or nothing."""
         return None if self.class_weights in (None, "balanced", "effective") else self.class_weights
+
+    def resolved_for(self, photographs: int) -> "Config":
+        """The same settings, with the values filled in that follow from a training list of so many ``photographs``."""
+        defaults = training_defaults(self.situation(photographs))
+        return dataclasses.replace(self, **{name: defaults[name] for name in self.by_rule()})
+
+    def situation(self, photographs: int) -> Situation:
+        """What the rule of the defaults goes by."""
+        from_weights = self.pretrained or self.init_from is not None
+        optimizer = self.optimizer or ("momentum" if "momentum" in self.given else None)
+        return Situation(photographs, self.epochs, self.batch_size * self.accumulate, from_weights, optimizer)
+
+    def by_rule(self) -> tuple[str, ...]:
+        """The names of the settings that the user left to the rule of the defaults."""
+        return tuple(name for name in DEFAULTS_BY_RULE if getattr(self, name) is None)
+
+    def line_of_defaults(self, photographs: int) -> Optional[str]:
+        """What ``resolved_for`` fills in, in one line for the user; None where it has nothing to fill in."""
+        filled = self.resolved_for(photographs)
+        chosen = [f"{name} {_shown(getattr(filled, name))}" for name in self.by_rule() if filled.has_effect(name)]
+        return f"{self.situation(photographs)}: {', '.join(chosen)}" if chosen else None
 
     def data_source(self) -> DataSource:
         """Where the photographs come from."""
@@ -607,6 +632,10 @@ def config_of_checkpoint(header: dict[str, Any], path: Union[str, Path]) -> Conf
         return _without_idle_rules(Config(**known_values(Config, values)))
     except ConfigError as error:
         raise ConfigError(f"{path}: its settings cannot be used: {error}") from None
+
+
+def _shown(value):
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
 
 
 def _without_idle_rules(config):

@@ -17,7 +17,7 @@ from comparison.shared_work import share
 from comparison.waiting import EvaluationElsewhere, TrainingElsewhere, is_being_trained
 from config import Config, names_of
 from data.data_folder import DataFolder
-from data.data_sets import Digests, digests, find_data
+from data.data_sets import Digests, count_photographs, digests, find_data
 from data.data_source import DataSource
 from data.fold_folders import count_folds
 from data.lists import split_command
@@ -68,6 +68,10 @@ def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list
     source = find_data(config.data_source(), may_download="data" not in config.given)
     seeds, nets = range(config.seed, config.seed + config.seeds), dict.fromkeys(config.nets)
     folds = _folds_to_train_on(source, config.folds)
+    photographs = count_photographs(source._replace(fold=folds[0]))  # other folds may have one more or less
+    if line := config.line_of_defaults(photographs):
+        print(line, flush=True)
+    config = config.resolved_for(photographs)
     needed = [
         Training(net, seed, fold, training_settings(dataclasses.replace(config, fold=fold), net, seed))
         for seed in seeds

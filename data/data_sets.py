@@ -60,6 +60,11 @@ def _plain(name):
     return os.path.normpath(name) if "./" in name or "//" in name else name
 
 
+def count_photographs(source: DataSource, side: str = "train") -> int:
+    """How many photographs the list of a ``side`` names. Raises DataError."""
+    return len(open_side(source, side, image_size=1))
+
+
 class Digests(NamedTuple):
     """SHA-256 of the sides that a training uses, "train" and "val": of their lists, and of their photographs if known."""
 

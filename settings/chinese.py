@@ -125,6 +125,7 @@ HELP = {
     "allow_hosts": "浏览器还可以用哪些主机名访问本服务，例如前置代理的域名",
 }
 
+BY_RULE = "由照片数和轮数决定，见 docs/recipes.md"
 DEFAULTS = {
     "strangers": "无",
     "learning_rates": "以 --learning_rate 为中心，每步相差 √10 倍",
@@ -149,8 +150,14 @@ DEFAULTS = {
     "e_lambda": "0.0001，与论文一致；作者在 ImageNet 上用 0.1",
     "eca_kernel_sizes": "与 --init_from 的文件一致；没有这样的文件时由通道数决定",
     "init_from": "随机初始化的权重",
-    "learning_rate": "0.1 × batch_size × accumulate / 256；adam 和 adamw 为 0.001",
-    "warmup_epochs": "5，但不超过 --epochs 的十分之一",
+    "crop_min_area": BY_RULE,
+    "zero_init_residual": BY_RULE,
+    "optimizer": BY_RULE,
+    "learning_rate": BY_RULE,
+    "weight_decay": BY_RULE,
+    "warmup_epochs": BY_RULE,
+    "label_smoothing": BY_RULE,
+    "ema_epochs": BY_RULE,
     "train_size": "与 --image_size 相同",
     "head_lr": "与 --learning_rate 相同",
     "class_weights": "各类别相同",

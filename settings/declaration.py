@@ -106,7 +106,7 @@ def flag_of(item: Field) -> str:
 def has_effect(item: Field, config: object) -> bool:
     """False if another setting of ``config`` disables the setting ``item``."""
     other, value = item.metadata["needs"] or (None, None)
-    return other is None or getattr(config, other) == value
+    return other is None or getattr(config, other) in (None, value)  # None: nothing is known of the other yet
 
 
 def is_lower(item: Field, value: Any, than: Any) -> bool:

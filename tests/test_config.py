@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 import config
-from config import SCRIPTS, Config, ConfigError, config_of_checkpoint, load_config, names_of, parse_config, settings
+from config import (
+    DEFAULTS_BY_RULE,
+    SCRIPTS,
+    Config,
+    ConfigError,
+    config_of_checkpoint,
+    load_config,
+    names_of,
+    parse_config,
+    settings,
+)
 from messages.user_error import UserError
 from settings.declaration import check_value, flag_of, setting, value_before
 from settings.recipe import read_recipe
@@ -91,14 +101,39 @@ def test_a_config_cannot_be_changed_only_copied_and_is_checked_again():
         dataclasses.replace(made, epochs=0)
 
 
-def test_what_a_default_leaves_open_is_filled_in():
-    resolved = Config(batch_size=64, epochs=20).resolved()
-    assert resolved.learning_rate == pytest.approx(0.025)
-    assert resolved.warmup_epochs == 2
-    assert Config(epochs=300).resolved().warmup_epochs == 5
-    assert Config(optimizer="adamw").resolved().learning_rate == 0.001
-    assert Config(learning_rate=0.5, num_workers=0, threads=3).resolved().learning_rate == 0.5
+def test_what_the_machine_decides_is_filled_in():
+    resolved = Config(num_workers=0, threads=3).resolved()
+    assert (resolved.num_workers, resolved.threads) == (0, 3)
+    resolved = Config().resolved()
     assert (resolved.threads >= 1, 0 <= resolved.num_workers <= 8) == (True, True)
+
+
+def test_what_follows_from_photographs_and_epochs_is_filled_in():
+    chosen = Config(epochs=20).resolved_for(photographs=500)
+    assert all(getattr(chosen, name) is not None for name in DEFAULTS_BY_RULE)
+    assert chosen.by_rule() == ()
+    for name in DEFAULTS_BY_RULE:
+        given = dataclasses.replace(Config(epochs=20), **{name: getattr(chosen, name)})
+        assert set(given.by_rule()) == set(DEFAULTS_BY_RULE) - {name}, "what the user sets is left alone"
+
+
+def test_a_larger_batch_learns_at_a_higher_rate():
+    def rate(**changes):
+        return Config(epochs=20, optimizer="momentum", **changes).resolved_for(500).learning_rate
+
+    assert rate(batch_size=64) == pytest.approx(2 * rate(batch_size=32))
+    assert rate(batch_size=16, accumulate=4) == pytest.approx(rate(batch_size=64))
+    assert rate(batch_size=64, learning_rate=0.5) == 0.5
+
+
+def test_momentum_that_is_given_chooses_its_optimizer():
+    given = dataclasses.replace(Config(momentum=0.8), given=frozenset({"momentum"}))
+    assert given.resolved_for(500).optimizer == "momentum"
+
+
+def test_the_warm_up_fits_into_the_epochs():
+    for epochs in (1, 2, 5, 30, 1000):
+        assert 0 <= Config(epochs=epochs).resolved_for(500).warmup_epochs < epochs
 
 
 def test_settings_are_inherited_unless_given():

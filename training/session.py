@@ -91,7 +91,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     paddle.seed(config.seed)
     may_download = resume is None and "data" not in config.given
     config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
-    train_loader, val_loader = open_data(config)
+    config, train_loader, val_loader = open_data(config)
     train_set, val_set = train_loader.dataset, val_loader.dataset
     note_places((config.data, config.lists_dir, config.init_from, config.class_weights_file()))
     digests = Digests.of(train_set, val_set)
@@ -139,13 +139,21 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     return 0
 
 
-def open_data(config: Config) -> tuple[PhotographLoader, PhotographLoader]:
-    """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError."""
+def open_data(config: Config) -> tuple[Config, PhotographLoader, PhotographLoader]:
+    """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError.
+
+    Returns before them ``config`` with the defaults that follow from the number of photographs, which a line tells the user.
+    """
     source, view = config.data_source(), config.part("view")
     train_set = open_side(source, "train", seed=config.seed, **{**view, "image_size": config.train_size or config.image_size})
     val_set = open_side(source, "val", **view)
     check_apart(train_set, val_set)
+    if line := config.line_of_defaults(len(train_set)):
+        print(line)
+    config = config.resolved_for(len(train_set))
+    train_set.crop_min_area = config.crop_min_area
     return (
+        config,
         PhotographLoader(
             train_set,
             config.batch_size,

@@ -49,7 +49,8 @@ def tune(config: Config, clock: Clock = time.monotonic) -> int:
     share_what_cannot_be_cached()
     source = find_data(config.data_source(), may_download=False)
     train_set = open_side(source, "train", image_size=1)
-    grid, sought = grid_of(config.resolved()), what_is_sought(config, train_set)
+    config = config.resolved_for(len(train_set))
+    grid, sought = grid_of(config), what_is_sought(config, train_set)
     for folder in runs_of(config.runs_dir, NAME):
         search = read_search(folder)
         if search is None or search.sought != sought:

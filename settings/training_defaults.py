@@ -1,0 +1,44 @@
+"""The defaults of training settings that depend on what is known before the training begins: one rule for all of them.
+
+docs/recipes.md has the measurements behind it. Whatever the user sets stays.
+"""
+
+from typing import Any, NamedTuple, Optional
+
+
+class Situation(NamedTuple):
+    """What is known before a training.
+
+    ``photographs``: on the training list; ``epochs``: passes over it; ``batch_size``: photographs in an update of the weights;
+    ``from_weights``: whether it starts from the weights of another training; ``optimizer``: the user's choice, or None.
+    """
+
+    photographs: int
+    epochs: int
+    batch_size: int
+    from_weights: bool = False
+    optimizer: Optional[str] = None
+
+    def __str__(self) -> str:
+        start = "from given weights" if self.from_weights else "from random weights"
+        epochs = f"{self.epochs:,} epoch{'s' * (self.epochs != 1)}"
+        return f"{self.photographs:,} photographs, {epochs}, batches of {self.batch_size}, {start}"
+
+
+def training_defaults(situation: Situation) -> dict[str, Any]:
+    """{name of a setting: its default in this situation}, for each setting of NAMES, in its order."""
+    optimizer = situation.optimizer or "momentum"
+    return {
+        "optimizer": optimizer,
+        "learning_rate": 0.1 * situation.batch_size / 256 if optimizer == "momentum" else 1e-3,
+        "weight_decay": 1e-4,
+        "warmup_epochs": min(5.0, situation.epochs / 10),
+        "label_smoothing": 0.0,
+        "crop_min_area": 0.08,
+        "zero_init_residual": False,
+        "ema_epochs": 0.0,
+    }
+
+
+NAMES = tuple(training_defaults(Situation(1, 1, 1)))
+"""The settings that the rule gives a default."""
