@@ -49,7 +49,7 @@ class PhotographDataset(paddle.io.Dataset):
         *,
         train_crop: str = "random",
         eval_crop: str = "center",
-        crop_min_area: Optional[float] = None,
+        crop_min_area: float = 0.08,
         flip: bool = True,
         rotation: float = 0.0,
         augment: str = "none",

@@ -383,7 +383,7 @@ def test_trainings_start_where_the_comparison_says_and_others_do_not_pass_for_th
     run = tmp_path / "runs/resnet/001"
     run.mkdir(parents=True)
     chosen = settings(data, tmp_path, seeds=1, **start)
-    plain = training_settings(settings(data, tmp_path).resolved(), "resnet", 0)
+    plain = training_settings(settings(data, tmp_path).resolved().resolved_for(18), "resnet", 0)
     write_config(run, plain)
     write_result(run, {"status": "finished", "list_sha256": digests(DataSource("folder", data)).lists})
     run_plan.train_missing(settings(data, tmp_path, seeds=1).resolved())

@@ -135,7 +135,7 @@ def test_an_interrupted_training_ends_as_if_nothing_had_happened(
         return
     assert resume("latest", "--runs_dir", tmp_path) == 0
     assert outcome(run) == expected
-    assert load_config(run / "config.yaml") == settings(data, tmp_path, **changes).resolved()
+    assert load_config(run / "config.yaml") == settings(data, tmp_path, **changes).resolved().resolved_for(24)
 
 
 def test_weights_that_are_saved_after_an_interruption_have_their_temperature(data, tmp_path, monkeypatch, whole):

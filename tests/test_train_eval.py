@@ -91,7 +91,7 @@ def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(
     left = {entry.name for entry in run.iterdir()}
     assert left == {"config.yaml", "classes.txt", "history.csv", "curves.png", "vdl", "best.safetensors",
                     "last.safetensors", "result.json", ".lock"}  # fmt: skip
-    assert load_config(run / "config.yaml") == config.resolved()
+    assert load_config(run / "config.yaml") == config.resolved().resolved_for(42)
     assert (run / "classes.txt").read_text() == "".join(f"kind {i}\n" for i in range(7))
     history = read_history(run)
     assert [row["epoch"] for row in history] == [1, 2, 3]
@@ -270,7 +270,7 @@ def test_evaluation_shows_and_normalises_photographs_as_the_training_did(data, t
     chosen = settings(data, tmp_path, mean=(0.5, 0.25, 0.75), std=(0.5, 0.25, 1.0), schedule="cosine_by_epoch", **view)
     assert train.main(chosen) == 0
     run = tmp_path / "runs/resnet/001"
-    assert load_config(run / "config.yaml") == chosen.resolved()
+    assert load_config(run / "config.yaml") == chosen.resolved().resolved_for(42)
     assert run_eval(chosen) == 0
     metrics = json.loads((run / "eval/metrics.json").read_text())
     best = read_result(run)["best"]
@@ -317,7 +317,7 @@ def test_cifar10_is_trained_on_and_evaluated_without_being_named_again(tmp_path,
     assert train.main(chosen) == 0
     assert "100 photographs to train on, 20 to validate, 10 classes" in capsys.readouterr().out
     run = tmp_path / "runs/resnet/001"
-    assert load_config(run / "config.yaml") == dataclasses.replace(chosen.resolved(), data=str(archive))
+    assert load_config(run / "config.yaml") == dataclasses.replace(chosen.resolved().resolved_for(100), data=str(archive))
     assert read_result(run)["list_sha256"] == digests(DataSource("cifar10", archive)).lists
     assert run_eval(chosen) == 0
     metrics = json.loads((run / "eval/metrics.json").read_text())

@@ -379,22 +379,22 @@ def test_photographs_that_the_trials_leave_out_are_counted(tmp_path, timed, caps
 
 
 def test_the_grid_lies_around_the_usual_pair():
-    rates, decays, usual = grid_of(Config().resolved())
+    rates, decays, usual = grid_of(Config().resolved().resolved_for(500))
     assert rates == pytest.approx((0.00395, 0.0125, 0.0395, 0.125, 0.395))
     assert decays == pytest.approx((1e-5, 1e-4, 1e-3, 1e-2))
     assert usual == (0.0125, 1e-4)
-    rates, decays, usual = grid_of(Config(optimizer="adamw", weight_decay=0.05).resolved())
+    rates, decays, usual = grid_of(Config(optimizer="adamw", weight_decay=0.05).resolved().resolved_for(500))
     assert rates == pytest.approx((1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2))
     assert decays == pytest.approx((5e-4, 5e-3, 5e-2, 0.5))
     assert usual == (1e-3, 0.05)
-    assert 0.0 in grid_of(Config(weight_decay=0.0).resolved()).weight_decays
-    assert grid_of(Config(pretrained=True).resolved()).learning_rates[-1] == pytest.approx(0.0395)
-    given = grid_of(Config(learning_rates=(0.3, 0.1, 0.3), weight_decays=(0.0,)).resolved())
+    assert 0.0 in grid_of(Config(weight_decay=0.0).resolved().resolved_for(500)).weight_decays
+    assert grid_of(Config(pretrained=True).resolved().resolved_for(500)).learning_rates[-1] == pytest.approx(0.0395)
+    given = grid_of(Config(learning_rates=(0.3, 0.1, 0.3), weight_decays=(0.0,)).resolved().resolved_for(500))
     assert given == ((0.1, 0.3), (0.0,), None)
 
 
 def test_the_order_of_pairs_follows_from_the_seed_and_begins_with_the_usual_one():
-    grid = grid_of(Config().resolved())
+    grid = grid_of(Config().resolved().resolved_for(500))
     assert grid.pairs(3) == grid.pairs(3) != grid.pairs(4)
     assert grid.pairs(3)[0] == grid.usual == grid.pairs(4)[0]
     assert len(set(grid.pairs(3))) == 20
@@ -443,11 +443,11 @@ def test_what_a_plan_is_in_numbers():
 
 
 def test_a_small_budget_makes_the_grid_coarse_and_a_smaller_one_is_refused_with_the_least():
-    config = Config(epochs=100).resolved()
+    config = Config(epochs=100).resolved().resolved_for(500)
     grid, costs = grid_of(config), Costs(5.0, 4.0)
 
     def planned(minutes):
-        return search_module.planned(Config(epochs=100, budget=minutes).resolved(), grid, costs, 3, spent=9.0)
+        return search_module.planned(Config(epochs=100, budget=minutes).resolved().resolved_for(500), grid, costs, 3, spent=9.0)
 
     assert planned(60)[0] == grid
     assert [planned(4)[0], planned(3)[0]] == grid.coarser()

@@ -151,7 +151,8 @@ def open_data(config: Config) -> tuple[Config, PhotographLoader, PhotographLoade
     if line := config.line_of_defaults(len(train_set)):
         print(line)
     config = config.resolved_for(len(train_set))
-    train_set.crop_min_area = config.crop_min_area
+    if config.crop_min_area is not None:
+        train_set.crop_min_area = config.crop_min_area
     return (
         config,
         PhotographLoader(

@@ -42,7 +42,7 @@ def trial_config(config: Config, folder: Path, pair: Pair, epochs: int) -> Confi
         epochs=epochs,
         warmup_epochs=None if config.warmup_epochs is None else config.warmup_epochs * share,
         step_epochs=max(1, round(config.step_epochs * share)),
-        ema_epochs=config.ema_epochs * share,
+        ema_epochs=(config.ema_epochs or 0.0) * share,
         early_stop=0,
         save_best_above=0.0,
         lists_dir=str(folder / LISTS),
