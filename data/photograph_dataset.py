@@ -23,7 +23,6 @@ class PhotographDataset(paddle.io.Dataset):
     The random numbers for photograph i depend only on ``seed``, the epoch and i: no two epochs augment alike, and the number of
     workers changes nothing. The caller calls ``set_epoch`` before each epoch, as data.loader.PhotographLoader does; without it
     every epoch is augmented like the first.
-    Photograph i + k * len(dataset) is photograph i again, with other random numbers: a sampler may show it so k times more.
 
     A subclass sets ``classes``, ``samples``, ``data`` and ``source``, and defines ``__getitem__`` and the methods below that
     raise NotImplementedError. All of them raise DataError.
