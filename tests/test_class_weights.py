@@ -7,6 +7,7 @@ import pytest
 from listed_pictures import write_pictures
 from tiny_network import outcome
 
+import eval as eval_script
 import train
 from comparison import run_plan
 from config import Config, parse_config
@@ -182,6 +183,24 @@ def test_a_training_says_what_it_does_about_small_classes_or_what_could_be_done(
     about = [one for one in lines if one.startswith(("class weights", "sampler", "unbalanced"))]
     assert about == [line]
     assert lines.index(line) == 2, "after the line with the numbers of photographs"
+
+
+def test_a_resumed_training_gets_no_advice_that_it_could_not_follow(data, tmp_path, monkeypatch, capsys):
+    run = interrupted_run(data, tmp_path, monkeypatch)
+    assert HINT in capsys.readouterr().out.splitlines()
+    assert resume(run) == 0
+    assert "unbalanced" not in capsys.readouterr().out
+
+
+def test_evaluation_names_what_helps_where_the_training_used_none(tmp_path, capsys):
+    data = write_pictures(tmp_path / "data", train=(5, 3, 4), val=(9, 2, 2))
+    for name, changes in (("plain", {}), ("sampled", {"sampler": "sqrt"})):
+        assert train.main(settings(data, tmp_path / name, epochs=1, **changes)) == 0
+        capsys.readouterr()
+        run = tmp_path / name / "resnet" / "001"
+        assert eval_script.main(Config(run=str(run), num_workers=0, given=frozenset({"run"}))) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unbalanced")]
+        assert lines == ([] if changes else [HINT.replace("12 photographs", "9 photographs").replace("3 of dog", "2 of dog")])
 
 
 def test_balanced_classes_bring_no_line(tmp_path, capsys):

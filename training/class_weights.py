@@ -62,12 +62,17 @@ def class_weights(
     return ClassWeights(values)
 
 
-def balance_line(config: Config, weights: ClassWeights, classes: Sequence[str], counts: Sequence[int]) -> Optional[str]:
-    """What a training does about classes of different sizes, or could do, in one line; None where there is nothing to say."""
+def balance_line(
+    config: Config, weights: ClassWeights, classes: Sequence[str], counts: Sequence[int], is_new: bool = True
+) -> Optional[str]:
+    """What a training does about classes of different sizes, in one line; None where there is nothing to say.
+
+    Where it does nothing: what it could do, if it ``is_new``, as its settings cannot change later.
+    """
     if weights.values is not None:
         return line_of(weights.values, classes, counts)
     if config.sampler == "uniform":
-        line = unbalanced_line(dict(zip(classes, counts)))
+        line = unbalanced_line(dict(zip(classes, counts))) if is_new else None
         return f"{line}; {REMEDY}" if line else None
     present = [label for label, count in enumerate(counts) if count]
     shown = dict(zip(present, epoch_counts(config.sampler, [counts[label] for label in present]).tolist()))

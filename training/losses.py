@@ -14,7 +14,7 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 COSINE_SHARE = 0.1
-"""lambda of Barz and Denzler (WACV 2020, section 3.3): the weight of the cross-entropy beside the cosine loss."""
+"""lambda of Barz and Denzler (WACV 2020): the weight of the cross-entropy beside the cosine loss."""
 SHORTEST = 0.01
 """Shorter logit vectors than this count as no longer: the cosine has no gradient at zero, and an endless one beside it."""
 SMALLEST = 1e-12
@@ -31,8 +31,8 @@ def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0
 def cosine_losses(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cosine loss plus a tenth of the cross-entropy: logits [N, C], labels [N] or soft [N, C] -> float32 [N].
 
-    1 - <z / |z|, q> + 0.1 * cross-entropy, where z are the logits: the cosine loss of Barz and Denzler (WACV 2020, section 3.1)
-    for one-hot classes, and its combination with the cross-entropy (section 3.3). There a further layer computes the
+    1 - <z / |z|, q> + 0.1 * cross-entropy, where z are the logits: the cosine loss of Barz and Denzler (WACV 2020) for one-hot
+    class embeddings, and its combination with the cross-entropy, which they call L_cos+xent. There a further layer computes the
     cross-entropy's logits from z; here both parts act on the same logits, so that the network and its export stay as they are.
     """
     logits = logits.astype("float32")

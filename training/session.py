@@ -131,7 +131,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
                 f"{device}{f' in {precision}' * (device == 'gpu')}, {config.threads} threads; run folder {printable(folder)}"
             )
-            if line := balance_line(config, weights, train_set.classes, sizes):
+            if line := balance_line(config, weights, train_set.classes, sizes, is_new=not resume):
                 print(line)
             if resume:
                 print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
