@@ -539,29 +539,32 @@ def test_the_time_of_an_interrupted_search_counts(tmp_path, timed, monkeypatch):
     assert search.seconds == pytest.approx(before + timed.now - 1_000_000.0)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"costs": [1]}, "has costs = [1]"),
-        ({"pairs": []}, "has pairs = []"),
-        ({"rungs": [[0, 1]]}, "has rungs = [[0, 1]]"),
-        ({"trials": [{"rung": 1}]}, "has trials = "),
-        ({"photographs": {"train": 1}}, "has photographs = "),
-        ({"finished": 1}, "has finished = 1"),
-        ({"learning_rates": [0.5]}, "contradicts itself"),
-        ({"rungs": [[2, 1]]}, "contradicts itself"),
-    ],
-)
-def test_a_damaged_record_is_named(tmp_path, timed, capsys, change, words):
+DAMAGES = [
+    ({"costs": [1]}, "has costs = [1]"),
+    ({"pairs": []}, "has pairs = []"),
+    ({"rungs": [[0, 1]]}, "has rungs = [[0, 1]]"),
+    ({"trials": [{"rung": 1}]}, "has trials = "),
+    ({"photographs": {"train": 1}}, "has photographs = "),
+    ({"finished": 1}, "has finished = 1"),
+    ({"learning_rates": [0.5]}, "contradicts itself"),
+    ({"rungs": [[2, 1]]}, "contradicts itself"),
+]
+
+
+def test_a_damaged_record_is_named(tmp_path, timed, capsys):
     config = timed_settings(tmp_path)
     assert search_module.tune(config, timed) == 0
     folder, _ = only_search(tmp_path)
     content = json.loads((folder / "tune.json").read_text())
-    (folder / "tune.json").write_text(json.dumps({**content, **change}))
+    for change, words in DAMAGES:
+        (folder / "tune.json").write_text(json.dumps({**content, **change}))
+        assert tune.main(config) == 2
+        error = capsys.readouterr().err
+        assert f"{folder / 'tune.json'} {words}" in error
+        assert error.endswith(f"remove {folder}, and tune again\n")
+    (folder / "tune.json").write_text(json.dumps({**content, "format": 2}))
     assert tune.main(config) == 2
-    error = capsys.readouterr().err
-    assert f"{folder / 'tune.json'} {words}" in error
-    assert error.endswith(f"remove {folder}, and tune again\n")
+    assert "newer" in capsys.readouterr().err
 
 
 def test_the_table_says_where_chance_decides_and_where_the_grid_ends(tmp_path, timed, capsys):
