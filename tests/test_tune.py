@@ -251,7 +251,7 @@ def test_the_same_search_in_another_process_is_refused_and_another_one_is_not(tm
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is of POSIX systems")
-def test_a_killed_search_takes_its_training_with_it_and_goes_on(tmp_path):
+def test_a_killed_search_takes_its_training_with_it_and_goes_on(tmp_path, capsys):
     write_listed_photographs(tmp_path / "data")
     words = [
         "--net", "resnet18", "--data", tmp_path / "data", "--runs_dir", tmp_path / "runs", "--image_size", "16", "--epochs",
@@ -270,9 +270,8 @@ def test_a_killed_search_takes_its_training_with_it_and_goes_on(tmp_path):
     while any(is_being_trained(run) for run in runs.iterdir()):
         assert time.monotonic() < deadline, "the training goes on without the search"
         time.sleep(0.2)
-    ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert "going on with" in ended.stdout
+    assert tune.main(parse_config(list(map(str, words)), "tune")) == 0
+    assert "going on with" in capsys.readouterr().out
     assert read_search(tmp_path / "runs" / "tune" / "001").finished
 
 
