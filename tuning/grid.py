@@ -52,7 +52,7 @@ class Grid(NamedTuple):
 def grid_of(config: Config) -> Grid:
     """The grid that ``config`` (resolved) asks for: ``learning_rates`` and ``weight_decays``, or else steps around its usual
     pair, ``learning_rate`` and ``weight_decay``."""
-    usual = Pair(config.learning_rate or 0.0, config.weight_decay)
+    usual = Pair(config.learning_rate or 0.0, config.weight_decay or 0.0)
     rates = _ascending(config.learning_rates or _rates(config, usual.learning_rate))
     decays = _ascending(config.weight_decays or _decays(config.optimizer, usual.weight_decay))
     on_grid = usual.learning_rate in rates and usual.weight_decay in decays

@@ -78,7 +78,8 @@ def carry_out(search: Search, config: Config, folder: Path, clock: Clock) -> Sea
             if any(trial.rung == number and trial.pair == pair for trial in search.trials):
                 continue
             if spent() + pace.of(rung.epochs) > config.budget * 60:
-                reason = f"the budget of {config.budget:g} min left no time for {trials_left(search)} more trials"
+                missing = counted(trials_left(search), "more trial")
+                reason = f"the budget of {config.budget:g} min left no time for {missing}"
                 search = search._replace(stopped=reason)
                 write_search(folder, search)
                 return search
