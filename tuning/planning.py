@@ -127,7 +127,7 @@ def _size(grid):
 
 def plan_text(budget: float, costs: Costs, rungs: list[Rung]) -> str:
     """The line that says what the plan is."""
-    parts = [f"{rung.trials} trials of {counted(rung.epochs, 'epoch')}" for rung in rungs]
+    parts = [f"{counted(rung.trials, 'trial')} of {counted(rung.epochs, 'epoch')}" for rung in rungs]
     minutes = costs.of_rungs(rungs) / 60
     return (
         f"an epoch takes {costs.epoch:.1f} s, a start {costs.start:.1f} s; planned for {minutes:.1f} of {budget:g} min: "

@@ -52,8 +52,7 @@ def tune(config: Config, clock: Clock = time.monotonic) -> int:
             if search.finished:
                 print(f"{printable(folder)} holds this search already; another --seed begins a new one")
             else:
-                left = f"{len(search.trials)} trials are done" if search.trials else "no trial is done yet"
-                print(f"going on with {printable(folder)}: {left}", flush=True)
+                print(f"going on with {printable(folder)} after {counted(len(search.trials), 'trial')}", flush=True)
                 search = carry_out(search, config, folder, clock)
             return _end(search, config, folder)
     with new_folder(config.runs_dir, NAME) as folder:
