@@ -56,13 +56,14 @@ def recipe(search: Search, config: Config, folder: Path) -> str:
     """The text of a recipe: the best pair, and the settings that the user gave for the search. Needs a best trial."""
     best = best_trial(search)
     assert best is not None
+    tried = {trial.pair for trial in search.trials}
     place = config.recipe or str(folder / RECIPE)
     data = f" --data {shlex.quote(config.data)}" if "data" in config.given else ""
     lines = [
         f"# python train.py --config {printable(shlex.quote(place))}{printable(data)}",
         "#",
         f"# Learning rate and weight decay of {config.net}, found by tune.py in {search.seconds / 60:.1f} min: the best of",
-        f"# {len(search.pairs)} pairs, judged by {search.photographs['val']} photographs held out of the training list:",
+        f"# {len(tried)} pairs, judged by {search.photographs['val']} photographs held out of the training list:",
         f"# accuracy {_accuracy(best)} after {best.epochs} epochs.{_against_usual(search, best)}",
         f"# The validation list was not read. All trials: {printable(folder)}",
     ]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 
 from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
 from comparison.script_process import ProcessFailed, TookTooLong, run_script
-from config import Config
+from config import Config, settings
 from trained.history import read_history
 from trained.result import read_result
 from trained.run_folder import runs_of
@@ -17,6 +17,7 @@ from tuning.tune_error import TuneError
 
 LISTS, TRIALS = "lists", "trials"
 """Folders in that of a search: the lists that trials train on, and their runs."""
+OF_PHOTOGRAPHS = ("dataset", "data", "follow_links")  # of the part "data"; the others choose among lists
 
 
 class Outcome(NamedTuple):
@@ -35,8 +36,11 @@ def trial_config(config: Config, folder: Path, pair: Pair, epochs: int) -> Confi
     What is given in epochs shrinks in proportion, and every trial trains to its end and keeps its best epoch.
     """
     share = epochs / config.epochs
+    # Which of the user's lists to train on has been settled: a trial has lists of its own
+    items = settings("train", part="data")
+    of_lists: dict[str, Any] = {item.name: item.default for item in items if item.name not in OF_PHOTOGRAPHS}
     return dataclasses.replace(
-        config,
+        dataclasses.replace(config, **of_lists),
         learning_rate=pair.learning_rate,
         weight_decay=pair.weight_decay,
         epochs=epochs,
