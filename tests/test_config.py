@@ -96,6 +96,7 @@ def test_what_a_default_leaves_open_is_filled_in():
     assert resolved.learning_rate == pytest.approx(0.025)
     assert resolved.warmup_epochs == 2
     assert Config(epochs=300).resolved().warmup_epochs == 5
+    assert Config(batch_size=64, accumulate=4).resolved().learning_rate == pytest.approx(0.1)
     assert Config(optimizer="adamw").resolved().learning_rate == 0.001
     assert Config(learning_rate=0.5, num_workers=0, threads=3).resolved().learning_rate == 0.5
     assert (resolved.threads >= 1, 0 <= resolved.num_workers <= 8) == (True, True)
