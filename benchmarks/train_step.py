@@ -1,6 +1,10 @@
 """Training images a second on a CPU: unmodified Paddle, and with the threads, MKL path and fused operators of the scripts.
 
     python benchmarks/train_step.py [--net resnet]
+    python benchmarks/train_step.py --additions [--net resnet] [--batch_size 8] [--half_life_steps 38]
+
+The second way compares steps of training/model.py, in turns in one process: with nothing switched on against the bare sequence
+of Paddle's calls, and with gradient clipping, scaled losses and averaged weights against nothing switched on.
 
 Each setting runs in its own process, since MKL chooses its path when it is loaded; after one step to warm up, it takes the
 median of five. The losses of the first step must agree to 1e-5: a faster path must not compute something else.
@@ -70,6 +74,70 @@ def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on", pr
     }
 
 
+def measure_additions(net, batch_size, image_size, steps, half_life_steps):
+    """Print the median step with each addition and its ratio to that without: the median over turns of all of them."""
+    from machine import processor
+
+    processor.configure()
+    import zlib  # noqa: F401  # before Paddle, see machine/processor.py
+
+    import paddle
+
+    from networks import build_network
+    from networks.classifier import Classifier
+    from training.averaging import WeightAverage
+    from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+    from training.gradients import LossScaling
+    from training.model import TrainingModel
+
+    paddle.seed(0)
+    model = TrainingModel(Classifier(build_network(net, 10)))
+    optimizer = paddle.optimizer.Momentum(0.001, parameters=model.network.parameters())
+    metrics = [metric() for metric in EPOCH_METRICS]
+    model.prepare(optimizer, TrainingLoss(), metrics)
+    average = WeightAverage(model.network, 1.0, half_life_steps)
+    images = paddle.randint(0, 256, [batch_size, 3, image_size, image_size]).astype("uint8")
+    labels = paddle.arange(batch_size) % 10
+
+    def bare():
+        model.network.train()
+        logits = model.network(images)
+        loss = model._loss(logits, labels)
+        float(loss)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        with paddle.no_grad():
+            for metric in metrics:
+                metric.update(*metric.compute(logits.detach(), labels))
+
+    def step(clip_norm=0.0, loss_scaling=None):
+        model.clip_norm, model.loss_scaling = clip_norm, loss_scaling
+        model._train_step([([images, labels], 1.0)], 0, 0, 0)
+
+    ways = {
+        "Paddle's calls alone": bare,
+        "nothing switched on": step,
+        "--clip_norm 1": lambda: step(clip_norm=1.0),
+        "the loss scaled": lambda: step(loss_scaling=LossScaling()),
+        "one update of the average": lambda: average.update(0, average.every - 1),
+    }
+    seconds = {name: [] for name in ways}
+    for _ in range(steps + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started)
+    seconds = {name: found[1:] for name, found in seconds.items()}
+    without = seconds["nothing switched on"]
+    print(f"{net}, batch {batch_size}, {image_size} pixels, {steps} turns")
+    for name, found in seconds.items():
+        ratio = statistics.median(way / other for way, other in zip(found, without))
+        print(f"{name:<26} {statistics.median(found):7.3f} s  {ratio:6.3f} of a step")
+    share = statistics.median(way / other for way, other in zip(seconds["one update of the average"], without)) / average.every
+    print(f"with a half-life of {half_life_steps} steps, one in {average.every} steps: {share:.2%} of a step")
+
+
 def in_new_process(arguments, setting):
     environment = dict(os.environ)
     if setting == "as_it_comes":
@@ -87,9 +155,14 @@ def main():
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--additions", action="store_true", help="what the training step can do besides, and what it costs")
+    parser.add_argument("--half_life_steps", type=int, default=38, help="of the average; 38: an epoch of 1,200 photographs")
     parser.add_argument("--child", choices=("as_it_comes", "configured"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sizes = (arguments.net, arguments.batch_size, arguments.image_size, arguments.steps)
+    if arguments.additions:
+        measure_additions(*sizes, arguments.half_life_steps)
+        return
     if arguments.child:
         print(json.dumps(measure(*sizes, as_it_comes=arguments.child == "as_it_comes")))
         return

@@ -112,7 +112,7 @@ def whole(data, tmp_path_factory):
         (TrainingModel, "train_batch", 9, EVERYTHING_DRAWN),
         (TrainingModel, "eval_batch", 4, {"save_every_steps": 0}),
         (TrainingModel, "train_batch", 9, {"accumulate": 2, "clip_norm": 0.5, "save_every_steps": 1}),  # between two batches
-        (TrainingModel, "train_batch", 8, {"ema_epochs": 10.0}),  # between two updates of the average
+        (TrainingModel, "train_batch", 8, {"ema_epochs": 5.0}),  # between two updates of the average
         (TrainingModel, "eval_batch", 4, {"save_every_steps": 0, "ema_epochs": 0.5}),  # while the network has the average
         (run_recorder, "save_checkpoint", 1, {"save_every_steps": 0, "ema_epochs": 0.5}),
         (run_recorder, "save_checkpoint", 1, {"save_every_steps": 0}),  # after last.safetensors, before best

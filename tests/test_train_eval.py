@@ -341,10 +341,10 @@ def test_cifar10_is_trained_on_and_evaluated_without_being_named_again(tmp_path,
 def test_a_best_that_could_not_be_saved_is_not_promised(data, tmp_path, capsys, monkeypatch):
     original = run_recorder.save_checkpoint
 
-    def disk_full_at_the_second_epoch(path, network, header, optimizer=None):
+    def disk_full_at_the_second_epoch(path, network, header, *arguments):
         if header["epoch"] == 2:
             raise OSError(28, "No space left on device")
-        original(path, network, header, optimizer)
+        original(path, network, header, *arguments)
 
     monkeypatch.setattr(run_recorder, "save_checkpoint", disk_full_at_the_second_epoch)
     assert train.main(settings(data, tmp_path, epochs=3)) == 2
