@@ -282,15 +282,8 @@ def test_evaluation_at_another_size_is_right_with_new_statistics_and_wrong_witho
     fine_patterns, tmp_path, monkeypatch, ema_epochs
 ):
     def trained(place):
-        chosen = {
-            "image_size": 56,
-            "train_size": 16,
-            "train_crop": "resize",
-            "epochs": 8,
-            "optimizer": "adam",
-            "ema_epochs": ema_epochs,
-        }
-        assert train.main(settings(fine_patterns, place, learning_rate=0.05, **chosen)) == 0
+        chosen = {"image_size": 56, "train_size": 16, "train_crop": "resize", "epochs": 8, "optimizer": "adam"}
+        assert train.main(settings(fine_patterns, place, learning_rate=0.05, ema_epochs=ema_epochs, **chosen)) == 0
         return read_history(place / "resnet" / "001")[-1]
 
     right = trained(tmp_path / "right")
