@@ -209,8 +209,8 @@ class Config:
         False, "start from Paddle's ImageNet weights, downloaded once: the ResNets with any attention, vgg19, mobilenet_v2",
         group="network", part="start", affects="result", scripts="train compare")
     freeze: int = setting(
-        0, "keep the weights of the network's first so many stages as they start; 1 is the stem and the first stage (0: train "
-           "all)",
+        0, "with --init_from or --pretrained: keep the network's first so many stages as they start; 1 is the stem and the "
+           "first stage (0: train all)",
         low=0, high=100, group="network", part="start", affects="result", scripts="train compare")
     summary: bool = setting(
         False, "print the network's parameters and multiply-adds, then stop",

@@ -92,7 +92,10 @@ class TowerNet(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if min(x.shape[2:]) < MIN_SIDE:
-            raise NetworkError(f"images of {x.shape[3]} x {x.shape[2]} pixels: tower_net needs at least {MIN_SIDE} a side")
+            raise NetworkError(
+                f"images of {x.shape[3]} x {x.shape[2]} pixels: tower_net needs at least {MIN_SIDE} a side: choose a larger "
+                f"--image_size, and in training --train_size or --progressive"
+            )
         if self.data_format == "NHWC":
             x = x.transpose([0, 2, 3, 1])  # [N, 3, H, W] -> [N, H, W, 3]
         return self.fc(self.pool(self.features(x)).flatten(1))

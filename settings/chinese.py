@@ -53,7 +53,7 @@ HELP = {
     "init_from": "从该文件中的权重开始训练：PyTorch 的 .pth、飞桨的 .pdparams，或 .safetensors（包括某次运行保存的）",
     "allow_partial": "即使网络中超过十分之一的可学习参数不在 --init_from 的文件里，也从该文件开始训练",
     "pretrained": "从飞桨的 ImageNet 预训练权重开始训练（只下载一次）：适用于带任何注意力的各个 ResNet、vgg19 和 mobilenet_v2",
-    "freeze": "冻结网络的前若干个阶段，权重保持不变；1 表示网络入口和第一阶段（0 表示全部训练）",
+    "freeze": "与 --init_from 或 --pretrained 一起使用：冻结网络的前若干个阶段；1 表示网络入口和第一阶段（0 表示全部训练）",
     "summary": "只打印网络的参数量和乘加次数，不训练",
     "epochs": "训练轮数，即遍历训练集的次数",
     "batch_size": "批大小，即一个批次中的照片数",

@@ -33,7 +33,10 @@ FINISHED, OF_ANOTHER_NETWORK = Path("runs/resnet/001"), Path("runs/sa_resnet/001
 INTERRUPTED = Path("runs/resnet/002")
 """After two of the four steps of its second epoch."""
 FAST = ("--device", "cpu", "--fused", "off", "--threads", "2")
-SETTINGS = ("--data", "data", "--image_size", "32", "--epochs", "2", "--batch_size", "5", "--num_workers", "0", *FAST)
+SETTINGS = (
+    "--data", "data", "--image_size", "32", "--epochs", "2", "--batch_size", "5", "--num_workers", "0",
+    "--decay_norm_and_bias", *FAST,
+)  # fmt: skip
 """Those that the finished runs were trained with."""
 SCRIPTS = {"train": train, "eval": eval_script, "compare": compare, "gradcam": gradcam}
 STEPS = 6  # that the interrupted run has made

@@ -24,7 +24,7 @@ HEADER = {
     "best": {"epoch": 2, "val_acc": 0.5, "val_loss": 1.5},
     "list_sha256": {"train": "0" * 64, "val": "f" * 64},
 }
-ROW = {**dict.fromkeys(COLUMNS, 0.5), "epoch": 1}
+ROW = {**dict.fromkeys(COLUMNS, 0.5), "epoch": 1, "train_size": 8}
 METRICS = {"mean_loss": [7.5, 3], "acc": [[1.0], [3]], "balanced_acc": [[1.0, 0.0], [2.0, 1.0]]}
 POSITION = {
     "history": [{**ROW, "epoch": number} for number in (1, 2, 3)],

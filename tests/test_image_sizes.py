@@ -129,7 +129,7 @@ def test_the_network_is_trained_at_the_sizes_that_the_history_names(data, tmp_pa
         assert (f" images/s at {size} px  " in line) is (size != 48), line
 
 
-GROWS = {"progressive": 0.5, "train_size": 40, "save_every_steps": 2, "epochs": 3}
+GROWS = {"progressive": 0.5, "train_size": 40, "save_every_steps": 2, "epochs": 3, "ema_epochs": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -277,10 +277,13 @@ def fine_patterns(tmp_path_factory):
     return root
 
 
-def test_evaluation_at_another_size_is_right_with_new_statistics_and_wrong_without(fine_patterns, tmp_path, monkeypatch):
+@pytest.mark.parametrize("ema_epochs", [0.0, 0.25])
+def test_evaluation_at_another_size_is_right_with_new_statistics_and_wrong_without(
+    fine_patterns, tmp_path, monkeypatch, ema_epochs
+):
     def trained(place):
         chosen = {"image_size": 56, "train_size": 16, "train_crop": "resize", "epochs": 8, "optimizer": "adam"}
-        assert train.main(settings(fine_patterns, place, learning_rate=0.05, **chosen)) == 0
+        assert train.main(settings(fine_patterns, place, learning_rate=0.05, ema_epochs=ema_epochs, **chosen)) == 0
         return read_history(place / "resnet" / "001")[-1]
 
     right = trained(tmp_path / "right")

@@ -39,7 +39,7 @@ def test_newest_finished_run_passes_over_the_others(tmp_path):
 
 ROW = {"epoch": 1, "learning_rate": 0.1 / 3, "train_loss": 2.0 / 3, "train_acc": 1 / 7, "val_loss": 1e-17,
        "val_acc": 0.8678266178266179, "seconds": 1.5, "images_per_second": 1e3 / 7, "train_balanced_acc": 1 / 9,
-       "val_balanced_acc": 0.75}  # fmt: skip
+       "val_balanced_acc": 0.75, "train_size": 64}  # fmt: skip
 
 
 def test_history_keeps_every_digit(tmp_path):
@@ -75,9 +75,9 @@ COLUMNS = ",".join(history.COLUMNS)
 
 
 @pytest.mark.parametrize(
-    "text", ["epoch,acc\n1,x\n", f"{COLUMNS}\n1,2,3\n", f"{COLUMNS}\n1,2,3,4,5,6,7,x,9,10\n",
-             f"{COLUMNS}\n1,2,3,4,5,6,7,nan,9,10\n", f"{COLUMNS}\ninf,2,3,4,5,6,7,8,9,10\n",
-             f"{COLUMNS}\n{'9' * 200_000},2,3,4,5,6,7,8,9,10\n", "\udcff"]
+    "text", ["epoch,acc\n1,x\n", f"{COLUMNS}\n1,2,3\n", f"{COLUMNS}\n1,2,3,4,5,6,7,x,9,10,11\n",
+             f"{COLUMNS}\n1,2,3,4,5,6,7,nan,9,10,11\n", f"{COLUMNS}\ninf,2,3,4,5,6,7,8,9,10,11\n",
+             f"{COLUMNS}\n{'9' * 200_000},2,3,4,5,6,7,8,9,10,11\n", "\udcff"]
 )  # fmt: skip
 def test_a_history_that_is_none_is_refused_in_one_line(tmp_path, text):
     file = tmp_path / "history.csv"

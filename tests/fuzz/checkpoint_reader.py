@@ -18,11 +18,11 @@ HEADER = {
     "config": {**Config().as_dict(), "image_size": 32},
     "classes": ["cat", "狗", "sheep"],
     "epoch": 1,
-    "best": {**dict.fromkeys(COLUMNS, 0.5), "epoch": 1},
+    "best": {**dict.fromkeys(COLUMNS, 0.5), "epoch": 1, "train_size": 8},
     "list_sha256": {"train": "0" * 64, "val": "f" * 64},
 }
 POSITION = {
-    "history": [{**dict.fromkeys(COLUMNS, 0.5), "epoch": 1}],
+    "history": [{**dict.fromkeys(COLUMNS, 0.5), "epoch": 1, "train_size": 8}],
     "step": 3,
     "so_far": {
         "seconds": 0.5,
