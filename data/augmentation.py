@@ -221,8 +221,8 @@ def _blended(plane, degenerate, factor):
 def _changed(pixels, change, border=0):
     """uint8 [3, H, W] of ``change(plane)``, float32, of each plane [H, W]; cut to 0..255, fractions dropped, as Pillow does.
 
-    By plane and in place, as all here: a new array of all three costs more time than any arithmetic on it. ``border``: pixels at
-    each side that ``change`` leaves out.
+    By plane and in place, as all here: a new array of all three costs more time than any arithmetic on it. ``border``: pixels
+    at each side that ``change`` leaves out.
     """
     count, height, width = pixels.shape
     changed = np.empty((count, height - 2 * border, width - 2 * border), np.uint8)
