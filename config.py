@@ -40,7 +40,7 @@ class Config:
     # fmt: off
     dataset: str = setting(
         "folder", "a folder of class folders, or CIFAR-10, which comes split",
-        choices=tuple(DATASETS), group="data", part="data", affects="result", scripts="train compare")
+        choices=tuple(DATASETS), group="data", part="data", affects="result", scripts="train compare show_photographs")
     data: str = setting(
         "work/dataset", "folder that holds the class folders and the lists, or a .zip, .tar.gz, .tgz or .tar of it; for "
                         "CIFAR-10 cifar-10-python.tar.gz or its folder, which Paddle downloads by default",
@@ -101,11 +101,12 @@ class Config:
         choices=LIST_FORMATS, group="data", part="split", affects="nothing", scripts="train_val_split")
     image_size: int = setting(
         224, "side of the square image that the network sees, in pixels",
-        low=8, high=4096, group="data", part="view", affects="result", scripts="train compare")
+        low=8, high=4096, group="data", part="view", affects="result", scripts="train compare show_photographs")
     train_crop: str = setting(
         "random", "what the network sees of a photograph in training: a random part, the whole resized to a square, or the "
                   "whole in its own proportions, with grey bars beside it",
-        choices=("random", "resize", "letterbox"), group="data", part="view", affects="result", scripts="train compare")
+        choices=("random", "resize", "letterbox"),
+        group="data", part="view", affects="result", scripts="train compare show_photographs")
     eval_crop: str = setting(
         "center", "what the network sees of a photograph in evaluation: the center, the whole resized to a square, or the "
                   "whole in its own proportions, with grey bars beside it",
@@ -113,13 +114,13 @@ class Config:
     crop_min_area: Optional[float] = setting(
         None, "smallest share of a photograph's area that a random crop covers",
         default_text=BY_RULE, above=0.0, high=1.0, needs=("train_crop", "random"),
-        group="data", part="view", affects="result", scripts="train compare")
+        group="data", part="view", affects="result", scripts="train compare show_photographs")
     flip: bool = setting(
         True, "mirror training photographs with probability 0.5",
-        group="data", part="view", affects="result", scripts="train compare")
+        group="data", part="view", affects="result", scripts="train compare show_photographs")
     rotation: float = setting(
         0.0, "rotate training photographs by up to this many degrees, either way",
-        low=0, high=180, group="data", part="view", affects="result", scripts="train compare")
+        low=0, high=180, group="data", part="view", affects="result", scripts="train compare show_photographs")
     augment: str = setting(
         "none", "further augmentation of training photographs: trivialaugment changes each in one way, of random strength",
         choices=("none", "trivialaugment"),
@@ -133,7 +134,7 @@ class Config:
     train_size: Optional[int] = setting(
         None, "side of the square image in training, where it differs from --image_size, that of evaluation",
         default_text="--image_size", low=8, high=4096,
-        group="data", part="size", affects="result", scripts="train compare")
+        group="data", part="size", affects="result", scripts="train compare show_photographs")
     progressive: float = setting(
         1.0, "begin training with images of this share of their size, and let them grow to the full size over the first 80% of "
              "the epochs (1: full size throughout)",
@@ -158,6 +159,9 @@ class Config:
         None, "photographs to explain or predict, or folders of them; predict.py reads paths from - (a pipe)",
         metavar="FILE", default_text="gradcam.py: the validation list",
         group="data", part="explanation", affects="nothing", scripts="gradcam predict")
+    augmented: bool = setting(
+        False, "show some photographs as a training sees them in its first epochs: cropped, augmented and mixed",
+        group="data", part="explanation", affects="nothing", scripts="show_photographs")
     sample: int = setting(
         16, "explain at most this many photographs, chosen at random",
         low=1, high=200, group="data", part="explanation", affects="nothing", scripts="gradcam")
@@ -281,11 +285,11 @@ class Config:
         default_text=BY_RULE, low=0.0, high=0.9, group="training", part="loss", affects="result", scripts="train compare")
     mixup: float = setting(
         0.0, "mix each training photograph with another, in shares drawn from Beta(a, a) with this a (0: never)",
-        low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare")
+        low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare show_photographs")
     cutmix: float = setting(
         0.0, "replace a rectangle of each training photograph by that of another, of an area drawn from Beta(a, a) with this "
              "a (0: never); together with --mixup each batch draws one of the two",
-        low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare")
+        low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare show_photographs")
     class_weights: Optional[str] = setting(
         None, "let photographs of rare classes count for more in the loss: balanced, effective (number of samples), or a CSV "
               "file of class,weight",

@@ -3,7 +3,8 @@
     python benchmarks/input_pipeline.py [FOLDER]
 
 FOLDER contains class folders; its lists are not changed. Without it, 400 pictures are drawn. Each number is the median of five
-rounds over all photographs.
+rounds over all photographs. Those of one core count the seconds of this process alone, and take turns: what else the machine
+does disturbs them little, and their ratios less.
 """
 
 import argparse
@@ -14,11 +15,25 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from machine import processor  # noqa: E402
 from drawing.drawn_dataset import draw_dataset  # noqa: E402
+
+VIEWS = {  # name: (whether in training, arguments of the data set)
+    "evaluation transform": (False, {}),
+    "evaluation transform, letterbox": (False, {"eval_crop": "letterbox"}),
+    "training transform": (True, {}),
+    "  with TrivialAugment": (True, {"augment": "trivialaugment"}),
+    "  with colour jitter": (True, {"color_jitter": 0.4}),
+    "  with random erasing": (True, {"erasing": 0.25}),
+    "  with rotation": (True, {"rotation": 10.0}),
+    "  with TrivialAugment and random erasing": (True, {"augment": "trivialaugment", "erasing": 0.25}),
+}
+BARE = "training transform"
 
 
 def rate(photographs, work, rounds=5):
@@ -30,6 +45,22 @@ def rate(photographs, work, rounds=5):
         work()
         seconds.append(time.perf_counter() - started)
     return photographs / statistics.median(seconds)
+
+
+def rates_in_turns(datasets, rounds=5):
+    """{name: photographs a second of processor time} of data sets of the same photographs, each of which they read in turns.
+
+    Of each photograph the median of the rounds counts; the first warms up.
+    """
+    count = len(datasets[BARE])
+    seconds = {name: np.empty((rounds + 1, count)) for name in datasets}
+    for turn in range(rounds + 1):
+        for index in range(count):
+            for name, dataset in datasets.items():
+                started = time.process_time()
+                dataset[index]
+                seconds[name][turn, index] = time.process_time() - started
+    return {name: count / np.median(found[1:], axis=0).sum() for name, found in seconds.items()}
 
 
 def main():
@@ -67,15 +98,16 @@ def measure(folder, size):
     print(f"{total} photographs, {size} pixels")
     print(f"train_val_split.py, the whole command, all cores   {rate(total, split):7.0f} /s")
 
-    figures = {}
-    for name, train in (("evaluation transform", False), ("training transform", True)):
-        dataset = AnimalDataset(list_file, size, train, folder=opened)
-        figures[name] = rate(len(dataset), lambda dataset=dataset: [dataset[i] for i in range(len(dataset))])
-        print(f"{name + ', one core':<50} {figures[name]:7.0f} /s")
+    datasets = {name: AnimalDataset(list_file, size, train, folder=opened, **view) for name, (train, view) in VIEWS.items()}
+    figures = rates_in_turns(datasets)
+    for name, figure in figures.items():
+        compared = f"  ({figure / figures[BARE]:.2f} of the {BARE})" if name.startswith(" ") else ""
+        print(f"{name + ', one core':<50} {figure:7.0f} /s{compared}")
+    bare = rate(len(datasets[BARE]), lambda: list(datasets[BARE]))
     for workers in (0, 1):
         loader = PhotographLoader(AnimalDataset(list_file, size, True, folder=opened), 32, workers, shuffle=True)
         figure = rate(len(loader.dataset), lambda loader=loader: [None for _ in loader])
-        share = figure / figures["training transform"]
+        share = figure / bare
         name = f"training batches through the loader, {workers} workers"
         print(f"{name:<50} {figure:7.0f} /s  ({share:.2f} of the bare transform)")
 

@@ -59,8 +59,16 @@ def jitter(pixels: np.ndarray, rng: np.random.Generator, most: float) -> np.ndar
     brightness, contrast, saturation = rng.uniform(1 - most, 1 + most, 3).astype(np.float32)
     grey = _grey(pixels).astype(np.float32)
     scale = brightness * contrast
-    offset = grey * (scale * (1 - saturation)) + (brightness * (1 - contrast) * grey.mean() + np.float32(0.5))
-    return _mixed(pixels, scale * saturation, offset)
+    offset = brightness * (1 - contrast) * grey.mean() + np.float32(0.5)  # and a half to round
+    grey *= scale * (1 - saturation)
+    grey += offset
+
+    def change(plane):
+        values = np.multiply(plane, scale * saturation, dtype=np.float32)
+        values += grey
+        return values
+
+    return _changed(pixels, change)
 
 
 def erase(pixels: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
@@ -122,20 +130,28 @@ def _contrast(pixels, by):
 
 def _saturate(pixels, by):
     grey = _grey(pixels).astype(np.float32)
-    blended = np.subtract(pixels, grey, dtype=np.float32)  # [3, H, W] - [H, W]
-    return _cut(blended * np.float32(1 + by) + grey)
+    return _changed(pixels, lambda plane: _blended(plane, grey, 1 + by))
 
 
 def _sharpen(pixels, by):
     """Away from, or towards, the image smoothed by [1 1 1; 1 5 1; 1 1 1] / 13; a border of one pixel stays."""
-    wide = pixels.astype(np.uint16)
-    inner = wide[:, 1:-1, 1:-1]
-    rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
-    total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * inner
-    smooth = ((2 * total + 13) // 26).astype(np.float32)  # rounded total / 13
     sharpened = pixels.copy()
-    sharpened[:, 1:-1, 1:-1] = _cut((inner - smooth) * np.float32(1 + by) + smooth)
+    sharpened[:, 1:-1, 1:-1] = _changed(pixels, lambda plane: _blended(plane[1:-1, 1:-1], _smoothed(plane), 1 + by), border=1)
     return sharpened
+
+
+def _smoothed(plane):
+    """uint8 [H, W] -> the weighted mean of each pixel and its eight neighbours, rounded, float32 [H - 2, W - 2]."""
+    wide = plane.astype(np.uint16)
+    rows = wide[:, :-2] + wide[:, 1:-1]
+    rows += wide[:, 2:]
+    total = rows[:-2] + rows[1:-1]
+    total += rows[2:]
+    total += 4 * wide[1:-1, 1:-1]
+    total *= 2
+    total += 13
+    total //= 26
+    return total.astype(np.float32)
 
 
 def _posterize(pixels, bits):
@@ -174,8 +190,7 @@ def _equal_table(histogram):
 
 
 def _blend_table(degenerate, factor):
-    values = np.arange(256, dtype=np.float32)
-    return _cut((values - degenerate) * np.float32(factor) + degenerate)
+    return np.clip(_blended(np.arange(256), degenerate, factor), 0, 255)
 
 
 def _looked_up(pixels, table):
@@ -186,20 +201,35 @@ def _looked_up(pixels, table):
 
 def _grey(pixels):
     """uint8 [3, H, W] -> Pillow's greyscale, uint32 [H, W]."""
-    grey = pixels[0].astype(np.uint32) * _RED
-    grey += pixels[1].astype(np.uint32) * _GREEN
-    grey += pixels[2].astype(np.uint32) * _BLUE
-    return (grey + 0x8000) >> 16
+    grey = np.multiply(pixels[0], _RED, dtype=np.uint32)
+    grey += 0x8000
+    part = np.multiply(pixels[1], _GREEN, dtype=np.uint32)
+    grey += part
+    grey += np.multiply(pixels[2], _BLUE, out=part, dtype=np.uint32)
+    grey >>= 16
+    return grey
 
 
-def _mixed(pixels, scale, offset):
-    """pixels [3, H, W] * scale + offset [H, W], cut to uint8."""
-    return _cut(np.multiply(pixels, np.float32(scale), dtype=np.float32) + offset)
+def _blended(plane, degenerate, factor):
+    """degenerate + factor * (plane - degenerate), float32 [H, W], computed as Pillow does."""
+    values = np.subtract(plane, degenerate, dtype=np.float32)
+    values *= np.float32(factor)
+    values += degenerate
+    return values
 
 
-def _cut(values):
-    """float32 -> uint8, cut to 0..255, fractions dropped, as Pillow does."""
-    return np.clip(values, 0, 255, out=values).astype(np.uint8)
+def _changed(pixels, change, border=0):
+    """uint8 [3, H, W] of ``change(plane)``, float32, of each plane [H, W]; cut to 0..255, fractions dropped, as Pillow does.
+
+    By plane and in place, as all here: a new array of all three costs more time than any arithmetic on it. ``border``: pixels
+    at each side that ``change`` leaves out.
+    """
+    count, height, width = pixels.shape
+    changed = np.empty((count, height - 2 * border, width - 2 * border), np.uint8)
+    for plane, place in zip(pixels, changed):
+        values = change(plane)
+        place[...] = np.clip(values, 0, 255, out=values)
+    return changed
 
 
 class _Operation(NamedTuple):

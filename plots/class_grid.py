@@ -20,7 +20,7 @@ THUMBNAIL = (320, 320)  # width and height in pixels, at most
 def draw_classes(config: Config) -> None:
     """Draw ``config.picture``, one photograph of each class, and print its name; raises DataError, OSError."""
     if not DATASETS[config.dataset].in_folder:
-        raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder can be shown")
+        raise DataError(f"dataset = {config.dataset!r}: only the photographs of a folder can be shown without --augmented")
     folder = DataFolder.open(config.data, config.follow_links, config.lists_dir)
     classes = folder.read_classes()
     images = one_of_each_class(folder, classes, config.seed)

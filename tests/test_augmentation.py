@@ -253,3 +253,13 @@ def test_a_photograph_that_a_sampler_shows_again_is_augmented_anew(listed_folder
 
 def test_a_loop_over_a_data_set_ends(listed_folder):
     assert len(list(AnimalDataset(listed_folder / TRAIN_LIST, 16, True))) == 12
+
+
+def test_what_is_off_draws_nothing(listed_folder, monkeypatch):
+    seeds, generator = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: seeds.append(seed) or generator(seed))
+    trained_on(listed_folder)
+    assert seeds == [(3, 2, index) for index in range(12)]
+    seeds.clear()
+    trained_on(listed_folder, **ALL)
+    assert len(set(seeds)) == 4 * 12
