@@ -144,8 +144,9 @@ def _found(answers, errors):
     count, total = int(errors.contested.sum()), len(answers.names)
     accuracy = float((answers.probabilities.argmax(axis=1) == answers.labels).mean())
     return (
-        f"{count:,} of {total:,} photographs have a label that the network of another fold contests. The confident joint expects "
-        f"{round(errors.expected):,} wrong labels, which counts the networks' own mistakes too: their accuracy is {accuracy:.1%}."
+        f"{count:,} of {total:,} photographs have a label that the network of another fold contests. The confident joint "
+        f"expects {round(errors.expected):,} wrong labels, which counts the networks' own mistakes too: their accuracy is "
+        f"{accuracy:.1%}."
     )
 
 
