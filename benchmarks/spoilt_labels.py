@@ -90,8 +90,8 @@ def measure(options, place):
     places = {"data": str(options.data), "lists_dir": lists, "runs_dir": str(place / "runs"), "net": net, "given": given}
     for fold in range(1, options.folds + 1):
         settings = Config(
-            **places, fold=fold, image_size=options.image_size, epochs=options.epochs, batch_size=16, learning_rate=0.03,
-            zero_init_residual=True, crop_min_area=0.35, num_workers=0, threads=options.threads,
+            **places, fold=fold, image_size=options.image_size, epochs=options.epochs, optimizer="adamw", learning_rate=0.004,
+            zero_init_residual=True, crop_min_area=0.6, num_workers=0, threads=options.threads,
         )  # fmt: skip
         if train.main(settings):
             raise SystemExit("a training failed")

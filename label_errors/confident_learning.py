@@ -14,9 +14,9 @@ class LabelErrors(NamedTuple):
 
     ``contested``: bool [N], whether the photograph is off the diagonal of the confident joint. ``suggested``: int [N], the
     class that it counts for there, of the others the most probable one. ``score``: float [N], the self-confidence, which
-    is the probability of the given label: the lower, the more doubtful it is. ``order``: int [N], indices with the worst first:
-    contested ones, then the others, each by their score. ``expected``: how many labels are wrong by the calibrated joint, which
-    takes mistakes of weak networks for wrong labels.
+    is the probability of the given label: the lower, the more doubtful it is. ``order``: int [N], indices with the worst
+    first, by the score. ``expected``: how many labels are wrong by the calibrated joint, which takes mistakes of weak networks
+    for wrong labels.
     """
 
     contested: np.ndarray
@@ -36,7 +36,7 @@ def find_label_errors(labels: np.ndarray, probabilities: np.ndarray) -> LabelErr
     confident = confident_classes(labels, probabilities)
     contested = (confident >= 0) & (confident != labels)
     suggested = np.where(contested, confident, probabilities.argmax(axis=1))
-    order = np.lexsort((rows, score, ~contested))
+    order = np.argsort(score, kind="stable")
     return LabelErrors(contested, suggested, score, order, expected_errors(labels, confident, probabilities.shape[1]))
 
 

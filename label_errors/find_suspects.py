@@ -118,7 +118,7 @@ def _write_tables(folder: Path, answers: OutOfFold, errors: LabelErrors) -> None
 
 
 def _write_page(page: Path, answers: OutOfFold, errors: LabelErrors) -> None:
-    suspects = errors.order[: int(errors.contested.sum())]
+    suspects = _suspects(errors)
     shown = suspects[:MAX_SHOWN]
     figures = [Figure(answers.names[index], _lines(answers, errors, index), answers.paths[index]) for index in shown]
     text = f"{_found(answers, errors)} The worst come first"
@@ -126,6 +126,10 @@ def _write_page(page: Path, answers: OutOfFold, errors: LabelErrors) -> None:
     write_photograph_page(
         page, figures, "Doubtful labels", f"{text} Nothing was changed: whether a label is wrong is yours to say."
     )
+
+
+def _suspects(errors):
+    return errors.order[errors.contested[errors.order]]
 
 
 def _lines(answers, errors, index):
@@ -140,15 +144,15 @@ def _found(answers, errors):
     count, total = int(errors.contested.sum()), len(answers.names)
     accuracy = float((answers.probabilities.argmax(axis=1) == answers.labels).mean())
     return (
-        f"{count:,} of {total:,} photographs have a label that the network of another fold contests. About "
-        f"{round(errors.expected):,} labels are wrong by the confident joint, fewer where the networks err themselves: their "
-        f"accuracy is {accuracy:.1%}."
+        f"{count:,} of {total:,} photographs have a label that the network of another fold contests. The confident joint "
+        f"expects {round(errors.expected):,} wrong labels, which counts the networks' own mistakes too: their accuracy is "
+        f"{accuracy:.1%}."
     )
 
 
 def _report(folder, answers, errors):
     print(_found(answers, errors))
-    for index in errors.order[: min(SHOWN, int(errors.contested.sum()))]:
+    for index in _suspects(errors)[:SHOWN]:
         print(f"  {printable(answers.names[index])}: {'; '.join(map(printable, _lines(answers, errors, index)))}")
     print(f"all photographs, the worst first: {printable(folder / 'suspects.csv')}")
     print(f"out-of-fold predictions: {printable(folder / 'out_of_fold.csv')}")

@@ -33,7 +33,7 @@ def test_the_joint_is_calibrated_to_the_numbers_of_labels():
     assert expected_errors(labels, confident, 2) == 2.0
 
 
-def test_contested_photographs_come_first_each_by_the_probability_of_their_label():
+def test_the_worst_have_the_lowest_probability_of_their_label():
     labels = np.array([0, 0, 0, 1, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2], [0.05, 0.95], [0.95, 0.05], [0.4, 0.6]])
     found = find_label_errors(labels, probabilities)
