@@ -9,11 +9,11 @@ import paddle
 from PIL import Image
 
 from config import Config
-from data.data_sets import find_data, open_side
 from data.photograph_dataset import PhotographDataset
 from messages.terminal import printable
 from plots.figures import draw_photographs
 from training.mixing import Mixing
+from training.training_set import open_training_set
 
 PHOTOGRAPHS, EPOCHS = 6, 6
 THUMBNAIL = (320, 320)  # width and height in pixels, at most
@@ -25,8 +25,7 @@ def draw_training_views(config: Config) -> None:
     Crops and augmentation are those of a training with this seed. Photographs are mixed with others of the picture, in a
     training with others of a batch. Raises DataError, OSError.
     """
-    view = {**config.part("view"), "image_size": config.train_size or config.image_size}
-    dataset = open_side(find_data(config.data_source()), "train", seed=config.seed, **view)
+    config, dataset = open_training_set(config)
     chosen = choose(dataset, config.seed)
     columns = [[_whole(dataset, index) for index in chosen]]
     mixing = Mixing(len(dataset.classes), config.seed, **config.part("mixing"))

@@ -1,6 +1,5 @@
 """The work of train.py: a new training, a resumed one, or the summary of a network."""
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
@@ -10,7 +9,7 @@ import paddle
 from machine import processor
 from config import Config, load_config, names_of
 from data.class_balance import class_sizes, is_unbalanced
-from data.data_sets import Digests, check_apart, count_classes, find_data, open_side
+from data.data_sets import Digests, check_apart, count_classes, open_side
 from data.loader import PhotographLoader
 from data.sampling import Sampler
 from machine.device import make_deterministic, select_device
@@ -35,6 +34,7 @@ from training.precision import precision_of
 from training.recorder import RunRecorder
 from training.resuming import check_classes, finished_because, restore
 from training.state import TrainingState
+from training.training_set import open_training_set
 from weights.kernel_sizes import with_kernel_sizes
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
@@ -90,8 +90,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         make_deterministic()
     paddle.seed(config.seed)
     may_download = resume is None and "data" not in config.given
-    config = dataclasses.replace(config, data=find_data(config.data_source(), may_download).data)
-    config, train_loader, val_loader = open_data(config)
+    config, train_loader, val_loader = open_data(config, may_download)
     train_set, val_set = train_loader.dataset, val_loader.dataset
     note_places((config.data, config.lists_dir, config.init_from, config.class_weights_file()))
     digests = Digests.of(train_set, val_set)
@@ -139,20 +138,17 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     return 0
 
 
-def open_data(config: Config) -> tuple[Config, PhotographLoader, PhotographLoader]:
+def open_data(config: Config, may_download: bool = False) -> tuple[Config, PhotographLoader, PhotographLoader]:
     """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError.
 
     Returns before them ``config`` with the defaults that follow from the number of photographs, which a line tells the user.
     """
-    source, view = config.data_source(), config.part("view")
-    train_set = open_side(source, "train", seed=config.seed, **{**view, "image_size": config.train_size or config.image_size})
-    val_set = open_side(source, "val", **view)
+    given = config
+    config, train_set = open_training_set(config, may_download)
+    val_set = open_side(config.data_source(), "val", **config.part("view"))
     check_apart(train_set, val_set)
-    if line := config.line_of_defaults(len(train_set)):
+    if line := given.line_of_defaults(len(train_set)):
         print(line)
-    config = config.resolved_for(len(train_set))
-    if config.crop_min_area is not None:
-        train_set.crop_min_area = config.crop_min_area
     return (
         config,
         PhotographLoader(
