@@ -1,6 +1,6 @@
 """How many wrong labels suspects.py finds: labels of real photographs are moved at random, networks are trained on folds.
 
-    python benchmarks/spoilt_labels.py --data photographs.zip [--share 0.05] [--folds 3] [--epochs 8] [--net resnet18]
+    python benchmarks/spoilt_labels.py --data photographs.zip [--share 0.05] [--folds 3] [--epochs 14] [--net resnet18]
 
 ``--data``: class folders, or an archive of them. They stay as they are: the spoilt labels, lists and runs go into a temporary
 folder, or into --keep FOLDER. ``--net small``, the default, is a residual network of three blocks that trains on a CPU in
@@ -113,7 +113,7 @@ def main():
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--image_size", type=int, default=48)
     parser.add_argument("--net", default=SMALL)
     parser.add_argument("--seed", type=int, default=0, help="of the labels that move")
