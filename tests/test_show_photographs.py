@@ -115,7 +115,7 @@ def test_augmented_draws_what_the_first_epochs_of_a_training_see(listed_folder, 
     assert capsys.readouterr().out == (
         f"6 photographs of {list_file} as a training sees them in its first 6 epochs: photographs.png\n"
     )
-    asked = parse_config([*map(str, words)], "show_photographs")
+    asked = parse_config([*map(str, words)], "show_photographs").resolved_for(12)
     view = {**asked.part("view"), "image_size": asked.train_size or 24}
     training = AnimalDataset(list_file, train=True, seed=4, **view)
     [rows] = views_drawn
