@@ -113,7 +113,7 @@ class Config:
         choices=("center", "resize", "letterbox"), group="data", part="view", affects="result", scripts="train compare")
     crop_min_area: Optional[float] = setting(
         None, "smallest share of a photograph's area that a random crop covers",
-        default_text=BY_RULE, above=0.0, high=1.0, needs=("train_crop", "random"),
+        default_text=BY_RULE, before=0.08, above=0.0, high=1.0, needs=("train_crop", "random"),
         group="data", part="view", affects="result", scripts="train compare show_photographs")
     flip: bool = setting(
         True, "mirror training photographs with probability 0.5",
@@ -201,7 +201,7 @@ class Config:
     zero_init_residual: Optional[bool] = setting(
         None, "start each residual block as the identity (its last batch norm has weight zero), which helps short "
                "trainings",
-        default_text=BY_RULE, group="network", part="network", affects="result", scripts="train compare")
+        default_text=BY_RULE, before=False, group="network", part="network", affects="result", scripts="train compare")
     init_from: Optional[str] = setting(
         None, "start from the weights in this file: PyTorch's .pth, Paddle's .pdparams or .safetensors, such as a run's",
         metavar="FILE", default_text="weights drawn at random",
@@ -233,7 +233,7 @@ class Config:
         low=1, high=100_000, group="training", part="training", affects="result", scripts="train compare")
     optimizer: Optional[str] = setting(
         None, "SGD with momentum, Adam or AdamW",
-        default_text=BY_RULE, choices=("momentum", "adam", "adamw"),
+        default_text=BY_RULE, before="momentum", choices=("momentum", "adam", "adamw"),
         group="training", part="optimizer", affects="result", scripts="train compare")
     learning_rate: Optional[float] = setting(
         None, "peak learning rate",
@@ -245,7 +245,7 @@ class Config:
         group="training", part="optimizer", affects="result", scripts="train compare")
     weight_decay: Optional[float] = setting(
         None, "L2 decay; decoupled with adamw",
-        default_text=BY_RULE, low=0.0, high=1.0,
+        default_text=BY_RULE, before=1e-4, low=0.0, high=1.0,
         group="training", part="optimizer", affects="result", scripts="train compare")
     decay_norm_and_bias: bool = setting(
         False, "apply weight decay to biases and to batch norm, group norm and attention gates as well",
@@ -282,7 +282,8 @@ class Config:
         low=0.0, high=10.0, needs=("loss", "focal"), group="training", part="loss", affects="result", scripts="train compare")
     label_smoothing: Optional[float] = setting(
         None, "share of the target probability to spread over all classes",
-        default_text=BY_RULE, low=0.0, high=0.9, group="training", part="loss", affects="result", scripts="train compare")
+        default_text=BY_RULE, before=0.0, low=0.0, high=0.9,
+        group="training", part="loss", affects="result", scripts="train compare")
     mixup: float = setting(
         0.0, "mix each training photograph with another, in shares drawn from Beta(a, a) with this a (0: never)",
         low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare show_photographs")
@@ -307,7 +308,7 @@ class Config:
     ema_epochs: Optional[float] = setting(
         None, "validate and keep the average of the weights over the training, in which a step counts half after so many "
               "epochs (0: keep the last weights)",
-        default_text=BY_RULE, low=0.0, high=1000.0,
+        default_text=BY_RULE, before=0.0, low=0.0, high=1000.0,
         group="training", part="averaging", affects="result", scripts="train compare")
     early_stop: int = setting(
         0, "stop after this many epochs without a better validation accuracy (0: never)",

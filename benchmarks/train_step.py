@@ -86,8 +86,9 @@ def measure_additions(net, batch_size, image_size, steps, half_life_steps):
     from networks import build_network
     from networks.classifier import Classifier
     from training.averaging import WeightAverage
-    from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+    from training.epoch_metrics import EPOCH_METRICS
     from training.gradients import LossScaling
+    from training.losses import TrainingLoss
     from training.model import TrainingModel
 
     paddle.seed(0)

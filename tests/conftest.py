@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,6 +44,14 @@ def resize_then_crop(image, image_size):
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
     left, top = (image.width - image_size) // 2, (image.height - image_size) // 2
     return image.crop((left, top, left + image_size, top + image_size))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    """What passed tests wrote goes, gigabytes in all. pytest has a policy for that, which removes folders too early."""
+    of_session = getattr(session.config, "_tmp_path_factory", None)
+    if exitstatus == 0 and of_session and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(of_session.getbasetemp(), ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -287,7 +287,7 @@ def test_good_headers_are_read(tmp_path, changes):
     path = tmp_path / "last.safetensors"
     header = {**HEADER, **POSITION, **changes}
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
-    added = {"versions": {}, "temperature": None, "photographs_sha256": None, "loss_scaling": None}
+    added = {"versions": {}, "temperature": None, "photographs_sha256": None, "loss_scaling": None, "class_weights": None}
     assert read_header(path) == {"format": 1, **added, **header}
 
 

@@ -268,7 +268,8 @@ def test_a_run_with_an_unknown_setting_is_read_and_a_recipe_with_one_is_refused(
 @pytest.mark.parametrize("form", ["", "format: 1\n", "format: 2\n"])
 def test_the_config_yaml_of_a_run_is_a_recipe_in_every_format(recipe, form):
     # what runs from before these settings, or with other defaults, have
-    before = {"layout": "nchw", "precision": "float32", "decay_norm_and_bias": True}
+    before = {item.name: value_before(item) for item in settings() if value_before(item) != item.default}
+    assert before["decay_norm_and_bias"] is True
     argv = recipe(form + as_yaml({"epochs": 7, **before}))
     assert parse_config(argv) == load_config(argv[1]) == Config(epochs=7, **before)
     assert parse_config(argv).given == {"epochs", *before}

@@ -16,7 +16,7 @@ import gradcam
 import networks
 import train
 from comparison import run_plan
-from config import Config, parse_config
+from config import parse_config
 from data.data_sets import Digests
 from trained import header, history, result
 from trained.checkpoint import read_header
@@ -241,7 +241,7 @@ def test_one_new_setting_does_not_make_a_comparison_train_anew(copy, capsys):
         change_yaml(copy / "runs" / net / "001" / "config.yaml",
                     lambda content: {key: value for key, value in content.items() if key != "label_smoothing"})  # fmt: skip
     check_compare(copy, capsys)
-    chosen = {"label_smoothing": Config().label_smoothing}
+    chosen = {"label_smoothing": 0.0}
     lists = Digests(read_result(copy / "runs" / NETS[1] / "001")["list_sha256"], None)
     assert run_plan.find_run(copy / "runs", NETS[1], chosen, lists) == copy / "runs" / NETS[1] / "001"
     assert run_plan.find_run(copy / "runs", NETS[1], {"label_smoothing": 0.1}, lists) is None

@@ -5,8 +5,9 @@ import paddle
 import pytest
 from paddle import nn
 
-from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+from training.epoch_metrics import EPOCH_METRICS
 from training.gradients import LossScaling, shorten, total_norm
+from training.losses import TrainingLoss
 from training.model import TrainingModel
 from training.state import TrainingDiverged, seed_generators
 

@@ -6,7 +6,8 @@ import pytest
 
 import train
 from config import Config
-from training.epoch_metrics import Accuracy, TrainingLoss, cross_entropies
+from training.epoch_metrics import Accuracy
+from training.losses import TrainingLoss, cross_entropies
 from training.mixing import Mixing
 from training.model import TrainingModel
 
@@ -163,9 +164,9 @@ def test_a_training_mixes_its_batches_and_not_those_of_validation(listed_folder,
     originals = {side: getattr(TrainingModel, f"{side}_batch") for side in seen}
     for side in seen:
 
-        def watch(self, images, labels, side=side, original=originals[side]):
+        def watch(self, images, labels, *further, side=side, original=originals[side]):
             seen[side].append((images.dtype, list(labels[0].shape)))
-            return original(self, images, labels)
+            return original(self, images, labels, *further)
 
         monkeypatch.setattr(TrainingModel, f"{side}_batch", watch)
     chosen = Config(

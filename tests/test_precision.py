@@ -7,7 +7,8 @@ import pytest
 from tiny_network import TinyNetwork
 
 from networks.classifier import Classifier
-from training.epoch_metrics import EPOCH_METRICS, TrainingLoss
+from training.epoch_metrics import EPOCH_METRICS
+from training.losses import TrainingLoss
 from training.model import TrainingModel
 from training.precision import choose, logits_of, precision_of
 

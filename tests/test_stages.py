@@ -18,7 +18,7 @@ from networks import NETWORKS, NetworkError, build_network
 from networks.classifier import Classifier
 from networks.stages import first_stages, last_linear
 from sa_resnet import BasicBlock, BlockAttention, Bottleneck, ResNet
-from training.epoch_metrics import TrainingLoss
+from training.losses import TrainingLoss
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.session import build_classifier
