@@ -182,7 +182,7 @@ def test_a_training_says_what_it_does_about_small_classes_or_what_could_be_done(
     lines = capsys.readouterr().out.splitlines()
     about = [one for one in lines if one.startswith(("class weights", "sampler", "unbalanced"))]
     assert about == [line]
-    assert lines.index(line) == 3, "after the line with the numbers of photographs"
+    assert lines.index(line) == 2, "after the line with the numbers of photographs"
 
 
 def test_a_resumed_training_gets_no_advice_that_it_could_not_follow(data, tmp_path, monkeypatch, capsys):

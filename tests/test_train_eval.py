@@ -97,8 +97,8 @@ def test_a_run_leaves_the_folder_it_promises_and_eval_agrees_with_its_history(
     assert [row["epoch"] for row in history] == [1, 2, 3]
     best = max(row["val_acc"] for row in history)
     lines = printed.splitlines()
-    assert lines[0].startswith("42 photographs, 3 epochs, batches of 16, from random weights: optimizer ")
-    assert lines[1] == "Constructing TinyResNet......"
+    assert lines[0] == "Constructing TinyResNet......"
+    assert lines[2].startswith("42 photographs, 3 epochs, batches of 16, from random weights: optimizer ")
     assert sum(line.startswith("epoch ") for line in lines) == 3, "one plain line an epoch where output is piped"
     assert "\r" not in printed
     assert f"best validation accuracy {best:.4f}" in lines[-1]

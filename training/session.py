@@ -90,7 +90,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         make_deterministic()
     paddle.seed(config.seed)
     may_download = resume is None and "data" not in config.given
-    config, train_loader, val_loader = open_data(config, may_download)
+    given = config
+    config, train_loader, val_loader = open_data(given, may_download)
     train_set, val_set = train_loader.dataset, val_loader.dataset
     note_places((config.data, config.lists_dir, config.init_from, config.class_weights_file()))
     digests = Digests.of(train_set, val_set)
@@ -132,6 +133,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
             )
             if line := balance_line(config, weights, train_set.classes, sizes, is_new=not resume):
                 print(line)
+            if line := given.line_of_defaults(len(train_set)):
+                print(line)
             if resume:
                 print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
             model.fit(train_loader, val_loader, state, recorder, config)
@@ -141,14 +144,11 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
 def open_data(config: Config, may_download: bool = False) -> tuple[Config, PhotographLoader, PhotographLoader]:
     """The loaders of the training and of the validation list that ``config`` (resolved) names; raises DataError.
 
-    Returns before them ``config`` with the defaults that follow from the number of photographs, which a line tells the user.
+    Returns before them ``config`` with the defaults that follow from the number of photographs.
     """
-    given = config
     config, train_set = open_training_set(config, may_download)
     val_set = open_side(config.data_source(), "val", **config.part("view"))
     check_apart(train_set, val_set)
-    if line := given.line_of_defaults(len(train_set)):
-        print(line)
     return (
         config,
         PhotographLoader(
