@@ -50,12 +50,16 @@ def main():
     options = parse()
     split = prepare(options)
     print(f"{options.data}: {' and '.join(options.nets)}, {options.image_size} pixels; accuracy on the {split} list")
-    outcomes = {}
+    outcomes, costs = {}, {}
     for net in options.nets:
         for seed in range(options.seeds):
             budget = options.minutes and options.minutes * 60
             for recipe in RECIPES:
-                epochs = epochs_in(budget, options, net, recipe) if budget else options.epochs
+                epochs = options.epochs
+                if budget:
+                    if (net, recipe) not in costs:
+                        costs[net, recipe] = seconds_of_epoch(options, net, recipe)
+                    epochs = max(int(budget / costs[net, recipe]), 1)
                 outcome = train(options, net, recipe, epochs, seed, split)
                 budget = budget or outcome.seconds
                 outcomes.setdefault((net, recipe), []).append(outcome)
@@ -86,12 +90,11 @@ def prepare(options):
     return "test" if (folder.lists / TEST_LIST).is_file() else "val"
 
 
-def epochs_in(seconds, options, net, recipe):
-    """How many epochs of training and validation fit into ``seconds``."""
+def seconds_of_epoch(options, net, recipe):
+    """Seconds of training and validation."""
     own = runs_dir(options, recipe) / "probes"
     train_once(options, net, recipe, PROBE_EPOCHS, 0, own)
-    last = read_history(newest_run(own, net))[-1]  # the first builds the operators and warms up
-    return max(int(seconds / last["seconds"]), 1)
+    return read_history(newest_run(own, net))[-1]["seconds"]  # the first epoch builds the operators and warms up
 
 
 def train(options, net, recipe, epochs, seed, split):
