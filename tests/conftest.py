@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from data.lists import write_lists
+from data.splitting import split_folder
 from machine.temporary_folder import remove_temporary_folder
 from machine.whole_file import whole_file
 
@@ -36,6 +37,17 @@ def write_listed_photographs(folder, classes=CLASSES, of_each_class=6, suffix=".
             random_photograph((label, number)).save(folder / name / f"{number}{suffix}")
             sides[number >= 4].append((f"{name}/{number}{suffix}", label))
     write_lists(folder, classes, *sides)
+
+
+def split_photographs(root):
+    """Write three classes of ten photographs into ``root``, and split them: 24 to train on, 6 to validate; returns it."""
+    for label in range(3):
+        folder = root / f"kind {label}"
+        folder.mkdir()
+        for index in range(10):
+            random_photograph((label, index)).save(folder / f"{index}.png")
+    split_folder(root, 0.2)
+    return root
 
 
 def resize_then_crop(image, image_size):

@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 import pytest
-from conftest import random_photograph
+from conftest import split_photographs
 from PIL import Image
 from tiny_network import TinyNetwork, outcome
 
@@ -71,13 +71,7 @@ def test_with_more_epochs_images_do_not_shrink_again():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Three classes of ten photographs: 24 to train on, 6 to validate."""
-    root = tmp_path_factory.mktemp("data")
-    for label in range(3):
-        (root / f"kind {label}").mkdir()
-        for index in range(10):
-            random_photograph((label, index)).save(root / f"kind {label}" / f"{index}.png")
-    split_folder(root, 0.2)
-    return root
+    return split_photographs(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(autouse=True)

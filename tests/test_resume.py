@@ -12,7 +12,7 @@ import subprocess
 import numpy as np
 import paddle
 import pytest
-from conftest import random_photograph
+from conftest import random_photograph, split_photographs
 from safetensors.numpy import load_file, save_file
 from tiny_network import check_whole, outcome
 
@@ -52,13 +52,7 @@ def tiny_networks(monkeypatch):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Three classes of ten photographs: 24 to train on, 6 to validate."""
-    root = tmp_path_factory.mktemp("data")
-    for label in range(3):
-        (root / f"kind {label}").mkdir()
-        for index in range(10):
-            random_photograph((label, index)).save(root / f"kind {label}" / f"{index}.png")
-    split_folder(root, 0.2)
-    return root
+    return split_photographs(tmp_path_factory.mktemp("data"))
 
 
 def settings(data, runs_dir, **changes):

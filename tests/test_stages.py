@@ -5,7 +5,7 @@ import re
 import numpy as np
 import paddle
 import pytest
-from conftest import random_photograph
+from conftest import split_photographs
 from safetensors.numpy import load_file, save_file
 from tiny_network import TinyNetwork, outcome
 
@@ -13,7 +13,6 @@ import networks
 import train
 from attention import ATTENTIONS
 from config import Config, ConfigError, parse_config
-from data.splitting import split_folder
 from networks import NETWORKS, NetworkError, build_network
 from networks.classifier import Classifier
 from networks.stages import first_stages, last_linear
@@ -132,12 +131,7 @@ def test_frozen_stages_whose_weights_are_not_in_the_file_are_refused(tmp_path, m
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Three classes of ten photographs, and the weights of a TinyNetwork for other classes."""
-    root = tmp_path_factory.mktemp("data")
-    for label in range(3):
-        (root / f"kind {label}").mkdir()
-        for index in range(10):
-            random_photograph((label, index)).save(root / f"kind {label}" / f"{index}.png")
-    split_folder(root, 0.2)
+    root = split_photographs(tmp_path_factory.mktemp("data"))
     paddle.seed(5)
     weights = {name: value.numpy() for name, value in TinyNetwork(4).state_dict().items()}
     save_file(weights, tmp_path_factory.mktemp("weights") / "start.safetensors")
