@@ -531,6 +531,11 @@ class Config:
         """The names of the settings that the user left to the rule of the defaults."""
         return tuple(name for name in DEFAULTS_BY_RULE if getattr(self, name) is None)
 
+    def decisive(self, *besides: str) -> dict[str, Any]:
+        """{name: plain value} of the settings that decide what a training learns, without those named ``besides``."""
+        values = self.as_dict()
+        return {item.name: values[item.name] for item in settings("train", affects="result") if item.name not in besides}
+
     def line_of_defaults(self, photographs: int) -> Optional[str]:
         """What ``resolved_for`` fills in, in one line for the user; None where it has nothing to fill in."""
         filled = self.resolved_for(photographs)

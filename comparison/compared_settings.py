@@ -62,12 +62,6 @@ def has_settings(run: Path, chosen: dict[str, Any]) -> bool:
     return all(found[name] == value for name, value in chosen.items())
 
 
-def learned(config: Config) -> dict[str, Any]:
-    """All settings that decide what a training learns, except seed and fold: two runs of one network have them in common."""
-    values = config.as_dict()
-    return {name: values[name] for name in names_of("train", affects="result") if name not in ("seed", "fold")}
-
-
 def differing_settings(configs: list[Config]) -> list[str]:
     """A line for each setting in which the runs differ, except network options, seed, fold and folders."""
     ignored = {"net", "seed", "fold"} | (

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Set
 from pathlib import Path
 
-from comparison.compared_settings import learned
 from config import Config, config_of_checkpoint, load_config, names_of
 from data.photograph_record import same_as_far_as_known
 from messages.user_error import UserError
@@ -30,7 +29,7 @@ def group_runs(runs: list[Path]) -> dict[str, list[Path]]:
     groups: dict[str, list[tuple[Path, Config]]] = {}
     for run in runs:
         config = load_config(run / "config.yaml")
-        groups.setdefault(repr(learned(config)), []).append((run, config))
+        groups.setdefault(repr(config.decisive("seed", "fold")), []).append((run, config))
     split: list[tuple[str, list[Path]]] = []  # [(net, runs), ...]
     for members in groups.values():
         net, kinds = members[0][1].net, {(config.seed, config.fold) for _, config in members}

@@ -21,7 +21,6 @@ from data.data_sets import Digests, count_photographs, digests, find_data
 from data.data_source import DataSource
 from data.fold_folders import count_folds
 from data.lists import split_command
-from data.photograph_record import same_as_far_as_known
 from evaluation.report import is_evaluated
 from messages.terminal import print_line, printable
 from networks import check_layout
@@ -190,9 +189,7 @@ def find_run(
             _say_once(f"note: {printable(run)} is passed over: {printable(error)}")
             continue
         result = read_result(run)
-        if result.get("status") not in statuses or result.get("list_sha256") != digests.lists or result.get("diverged"):
-            continue
-        if not same_as_far_as_known(result.get("photographs_sha256"), digests.photographs):
+        if result.get("status") not in statuses or result.get("diverged") or not digests.are_those_of(result):
             continue
         if result.get("epochs_before") or FileDigests(*map(result.get, FILE_DIGESTS)) != files:
             continue

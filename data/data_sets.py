@@ -1,12 +1,14 @@
 """Finds and opens data sets by name, and computes the digests that tell one from another."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 from data import DATASETS
 from data.data_source import DataSource
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
+from data.photograph_record import same_as_far_as_known
 
 
 def dataset_class(dataset: str) -> type[PhotographDataset]:
@@ -78,6 +80,12 @@ class Digests(NamedTuple):
         photographs = {side: digest for side, opened in sides.items() if (digest := opened.photographs_digest())}
         lists = {side: opened.digest() for side, opened in sides.items()}
         return cls(lists, photographs if len(photographs) == len(sides) else None)
+
+    def are_those_of(self, record: Mapping[str, Any]) -> bool:
+        """Whether the ``list_sha256`` of ``record``, a result.json or a checkpoint's header, are these lists, and its
+        ``photographs_sha256`` these photographs, as far as both are known."""
+        same_lists = record.get("list_sha256") == self.lists
+        return same_lists and same_as_far_as_known(record.get("photographs_sha256"), self.photographs)
 
 
 def digests(source: DataSource) -> Digests:

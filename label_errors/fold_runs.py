@@ -5,15 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from config import Config, ConfigError, load_config, names_of
+from config import Config, ConfigError, load_config
 from data.data_folder import DataFolder
 from data.data_sets import Digests, digests
 from data.data_source import DataSource
 from data.fold_folders import count_folds
 from data.lists import split_command
-from data.photograph_record import same_as_far_as_known
 from messages.quoting import listed
 from messages.terminal import print_line, printable
 from trained.known_data import permitted_source
@@ -51,7 +49,7 @@ def chosen_runs(config: Config) -> FoldRuns:
     groups: dict[str, dict[int, list[Path]]] = {}
     for run, settings in found:  # the newest first
         if _has_lists(run, of_folds.get(settings.fold)):
-            groups.setdefault(repr(_learned(settings)), {}).setdefault(settings.fold, [run])
+            groups.setdefault(repr(settings.decisive("fold")), {}).setdefault(settings.fold, [run])
     whole = next((group for group in groups.values() if group.keys() == of_folds.keys()), None)
     if whole is None:
         first = next(iter(groups.values()), {})
@@ -103,15 +101,7 @@ def _folds(run: Path, settings: Config, config: Config) -> tuple[DataSource, dic
 
 
 def _has_lists(run: Path, own: Digests | None) -> bool:
-    result = read_result(run)
-    if own is None or result.get("list_sha256") != own.lists:
-        return False
-    return same_as_far_as_known(result.get("photographs_sha256"), own.photographs)
-
-
-def _learned(settings: Config) -> dict[str, Any]:
-    values = settings.as_dict()
-    return {name: values[name] for name in names_of("train", affects="result") if name != "fold"}
+    return own is not None and own.are_those_of(read_result(run))
 
 
 def _refuse_missing(found: dict[int, list[Path]], of_folds: Iterable[int], like: Path) -> None:

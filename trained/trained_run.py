@@ -216,9 +216,9 @@ class TrainedRun:
         the user has ``asked_for`` the list; raises DataError where the lists cannot be used.
         """
         found = digests(find_data(source))
-        same_lists = found.lists == self.header["list_sha256"]
-        same = same_lists and same_as_far_as_known(found.photographs, self.header["photographs_sha256"])
+        same = found.are_those_of(self.header)
         if not same and not asked_for:
+            same_lists = found.lists == self.header["list_sha256"]
             what = "other lists" if not same_lists else "lists of the same names, but of other photographs,"
             raise CheckpointError(
                 f"{test_set.source} lies beside {what} than {self.folder} was trained and validated on: it may hold "

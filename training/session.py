@@ -1,6 +1,5 @@
 """The work of train.py: a new training, a resumed one, or the summary of a network."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
@@ -125,7 +124,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
             facts.update(restore(folder, state, digests, len(train_loader), config.epochs))
         if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
-        unbalanced = is_unbalanced(Counter(sample.label for sample in val_set.samples).values())
+        unbalanced = is_unbalanced(class_sizes(val_set.samples, len(val_set.classes)))
         with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts, unbalanced) as recorder:
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "

@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 
 def what_is_sought(config: Config, train_set: PhotographDataset) -> dict[str, Any]:
     """What tells a search from others, as JSON gives it back: two with the same choose the same, as far as time allows."""
-    settings = training_settings(config.resolved(), config.net, config.seed)
+    settings = training_settings(config, config.net, config.seed)
     return {
         "settings": settings,
         "learning_rates": config.learning_rates and list(config.learning_rates),
@@ -44,7 +44,7 @@ def begin(
     config: Config, sought: dict[str, Any], train_set: PhotographDataset, folder: Path, clock: Clock, started: float
 ) -> Search:
     """Write the lists, measure an epoch, plan the rungs and write tune.json; raises TuneError where the budget is too small."""
-    grid = grid_of(config.resolved())
+    grid = grid_of(config)
     trained, held_out = write_inner_lists(train_set, config.data_source(), folder / LISTS, config.hold_out, config.seed)
     left_out = len({sample.name for sample in train_set.samples}) - trained - held_out
     without = f", {left_out} left out: see {printable(folder / LISTS / 'split_report.csv')}" if left_out else ""
