@@ -122,7 +122,9 @@ def test_paddle_inference_agrees_with_eval_to_a_hundred_thousandth(run, tmp_path
     data = run.folder.parents[2] / "data"
     capfd.readouterr()
     for words in (("--batch_size", 1), ("--batch_size", 4, "--num_workers", 2)):
-        rows = predicted(run, tmp_path, "--engine", "inference", "--images", *(data / name for name in expected), *words)
+        # operators from a second cache folder would say that they are registered already
+        words = ("--engine", "inference", "--fused", "off", *words)
+        rows = predicted(run, tmp_path, *words, "--images", *(data / name for name in expected))
         for row, (name, confidence) in zip(rows, expected.values()):
             assert row["prediction"] == name
             assert abs(float(row["confidence"]) - confidence) < 1.1e-5

@@ -59,8 +59,16 @@ def tiny_networks(monkeypatch):
     replace_networks(monkeypatch)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_notes(tmp_path_factory):
+    """Where this user has trained is noted in a folder of these tests: another session of them has used the same paths."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
+def original(own_notes, tmp_path_factory):
     """A folder with ``data`` and ``runs`` with an evaluated run of each of NETS."""
     folder = tmp_path_factory.mktemp("strangers")
     write_listed_photographs(folder / "data")
