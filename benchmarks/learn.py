@@ -1,13 +1,16 @@
 """What the defaults learn against the recipe that the toolkit grew from, in equal training time, on a folder of photographs.
 
     python benchmarks/learn.py --data FOLDER [--nets sa_resnet resnet] [--image_size 96] [--epochs 24 | --minutes M]
-                               [--seeds N] [--split auto|val|test] [-- options of train.py for both]
+                               [--seeds N] [--split auto|val|test] [--changes optimizer=momentum no-flip ...]
+                               [-- options of train.py for all]
 
 For each network and seed, recipes/original.yaml trains for --epochs, and the defaults for as many epochs as fit into the
 seconds that it took; with --minutes both train for as many as fit into these. What an epoch takes is measured in two epochs
-before. The table has the accuracy of each training's best epoch on the test list, which chose nothing (without one, on the
-validation list, which chose the epoch), its 95% interval (Wilson), and the seconds of training and validation; below it the
-differences with their 95% intervals, from the paired bootstrap that compare.py uses.
+before. With --changes it is the defaults that train first, and then the defaults with each of the changes, one at a time.
+
+The table has the accuracy of each training's best epoch on the test list, which chose nothing (without one, on the validation
+list, which chose the epoch), its 95% interval (Wilson), and the seconds of training and validation; below it the differences
+with their 95% intervals, from the paired bootstrap that compare.py uses.
 
 A folder without lists is split first, three tenths for the test. The runs stay in --runs_dir.
 """
@@ -31,7 +34,7 @@ from trained.result import read_result  # noqa: E402
 from trained.run_folder import newest_run  # noqa: E402
 
 ORIGINAL = ROOT / "recipes" / "original.yaml"
-RECIPES = {"original": ("--config", ORIGINAL), "defaults": ()}
+AGAINST_ORIGINAL = {"original": ("--config", ORIGINAL), "defaults": ()}
 PROBE_EPOCHS = 2
 
 
@@ -49,21 +52,23 @@ class Outcome(NamedTuple):
 def main():
     options = parse()
     split = prepare(options)
+    changed = {change: (f"--{change}",) for change in options.changes}
+    recipes = {"defaults": (), **changed} if changed else AGAINST_ORIGINAL
     print(f"{options.data}: {' and '.join(options.nets)}, {options.image_size} pixels; accuracy on the {split} list")
     outcomes, costs = {}, {}
     for net in options.nets:
         for seed in range(options.seeds):
             budget = options.minutes and options.minutes * 60
-            for recipe in RECIPES:
+            for recipe, words in recipes.items():
                 epochs = options.epochs
                 if budget:
                     if (net, recipe) not in costs:
-                        costs[net, recipe] = seconds_of_epoch(options, net, recipe)
+                        costs[net, recipe] = seconds_of_epoch(options, net, recipe, words)
                     epochs = max(int(budget / costs[net, recipe]), 1)
-                outcome = train(options, net, recipe, epochs, seed, split)
+                outcome = train(options, net, recipe, words, epochs, seed, split)
                 budget = budget or outcome.seconds
                 outcomes.setdefault((net, recipe), []).append(outcome)
-    report(outcomes, options.nets, split)
+    report(outcomes, options.nets, list(recipes), split)
 
 
 def parse():
@@ -76,7 +81,8 @@ def parse():
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--split", choices=("auto", "val", "test"), default="auto")
     parser.add_argument("--runs_dir", default="runs/learn")
-    parser.add_argument("further", nargs="*", help="options of train.py for both recipes, after --")
+    parser.add_argument("--changes", nargs="+", default=[], metavar="NAME=VALUE", help="options of train.py, without dashes")
+    parser.add_argument("further", nargs="*", help="options of train.py for all, after --")
     return parser.parse_args()
 
 
@@ -90,51 +96,53 @@ def prepare(options):
     return "test" if (folder.lists / TEST_LIST).is_file() else "val"
 
 
-def seconds_of_epoch(options, net, recipe):
+def seconds_of_epoch(options, net, recipe, words):
     """Seconds of training and validation."""
     own = runs_dir(options, recipe) / "probes"
-    train_once(options, net, recipe, PROBE_EPOCHS, 0, own)
+    train_once(options, net, words, PROBE_EPOCHS, 0, own)
     return read_history(newest_run(own, net))[-1]["seconds"]  # the first epoch builds the operators and warms up
 
 
-def train(options, net, recipe, epochs, seed, split):
+def train(options, net, recipe, words, epochs, seed, split):
     own = runs_dir(options, recipe)
-    train_once(options, net, recipe, epochs, seed, own)
+    train_once(options, net, words, epochs, seed, own)
     run = newest_run(own, net)
     run_script("eval.py", ["--run", run, "--split", split], quiet=True)
     result, metrics = read_result(run), read_metrics(run, split)
     return Outcome(run, epochs, result["seconds"], result["best"]["epoch"], metrics["acc"], tuple(metrics["acc_interval"]))
 
 
-def train_once(options, net, recipe, epochs, seed, own):
+def train_once(options, net, words, epochs, seed, own):
     settings = {"data": options.data, "net": net, "image_size": options.image_size, "epochs": epochs, "seed": seed}
     settings["runs_dir"] = own
-    words = [f"--{name}={value}" for name, value in settings.items()]
-    run_script("train.py", [*RECIPES[recipe], *words, *options.further])
+    run_script("train.py", [*words, *(f"--{name}={value}" for name, value in settings.items()), *options.further])
 
 
 def runs_dir(options, recipe):
     return Path(options.runs_dir) / recipe
 
 
-def report(outcomes, nets, split):
-    print(f"\n{'network':16} {'recipe':9} {'seed':>4} {'epochs':>6} {'best':>5} {'seconds':>8}  accuracy  95% interval")
+def report(outcomes, nets, recipes, split):
+    width = max(map(len, recipes))
+    print(f"\n{'network':16} {'recipe':{width}} {'seed':>4} {'epochs':>6} {'best':>5} {'seconds':>8}  accuracy  95% interval")
     for (net, recipe), trained in outcomes.items():
         for seed, outcome in enumerate(trained):
             low, high = outcome.interval
             print(
-                f"{net:16} {recipe:9} {seed:4d} {outcome.epochs:6d} {outcome.best:5d} {outcome.seconds:8.0f}"
+                f"{net:16} {recipe:{width}} {seed:4d} {outcome.epochs:6d} {outcome.best:5d} {outcome.seconds:8.0f}"
                 f"    {outcome.accuracy:.4f}  {low:.4f} to {high:.4f}"
             )
     print()
+    first, *others = recipes
     for net in nets:
-        answers = {recipe: read_correct([outcome.run for outcome in outcomes[net, recipe]], split)[2] for recipe in RECIPES}
-        found = paired_difference(answers["defaults"], answers["original"])
-        of = "photographs and seeds" if found.seeds else "photographs"
-        print(
-            f"{net}: the defaults against the original recipe {100 * found.mean:+.1f} points "
-            f"({100 * found.low:+.1f} to {100 * found.high:+.1f} over other {of})"
-        )
+        answers = {recipe: read_correct([outcome.run for outcome in outcomes[net, recipe]], split)[2] for recipe in recipes}
+        for recipe in others:
+            found = paired_difference(answers[recipe], answers[first])
+            of = "photographs and seeds" if found.seeds else "photographs"
+            print(
+                f"{net}: {recipe} against {first}: {100 * found.mean:+.1f} points "
+                f"({100 * found.low:+.1f} to {100 * found.high:+.1f} over other {of})"
+            )
 
 
 if __name__ == "__main__":
