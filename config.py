@@ -17,7 +17,7 @@ from data import DATASETS
 from data.data_source import DataSource
 from data.paddlex import LIST_FORMATS
 from machine.processor import available_cores, default_threads
-from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS
+from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS, options_of
 from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
@@ -528,8 +528,9 @@ class Config:
         return Situation(photographs, self.epochs, self.batch_size * self.accumulate, from_weights, optimizer)
 
     def by_rule(self) -> tuple[str, ...]:
-        """The names of the settings that the user left to the rule of the defaults."""
-        return tuple(name for name in DEFAULTS_BY_RULE if getattr(self, name) is None)
+        """The names of the settings that the user left to the rule of the defaults, without options that the network lacks."""
+        lacking = options_of_others(self.net)
+        return tuple(name for name in DEFAULTS_BY_RULE if getattr(self, name) is None and name not in lacking)
 
     def decisive(self, *besides: str) -> dict[str, Any]:
         """{name: plain value} of the settings that decide what a training learns, without those named ``besides``."""
@@ -607,6 +608,11 @@ def settings(script: Optional[str] = None, **asked: str) -> list[Field]:
 def names_of(script: Optional[str] = None, **asked: str) -> tuple[str, ...]:
     """The names of settings, selected as in ``settings``: ``names_of("train", affects="speed")``."""
     return tuple(item.name for item in settings(script, **asked))
+
+
+def options_of_others(net: str) -> set[str]:
+    """The names of the settings that are options of networks, but not of ``net``."""
+    return set(names_of(part="network")) - set(options_of(net))
 
 
 def parse_config(argv: Optional[Sequence[str]] = None, script: Optional[str] = None) -> Config:

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from config import Config, ConfigError, load_config, names_of, settings
-from networks import options_of
+from config import Config, ConfigError, load_config, names_of, options_of_others, settings
 from settings.declaration import flag_of
 from weights.kernel_sizes import with_kernel_sizes
 
@@ -34,7 +33,7 @@ def training_settings(config: Config, net: str, seed: int) -> dict[str, Any]:
     """
     # A run records the kernel sizes that it took from the file
     values = {**with_kernel_sizes(dataclasses.replace(config, net=net)).as_dict(), "seed": seed}
-    of_other_networks = set(names_of(part="network")) - set(options_of(net))
+    of_other_networks = options_of_others(net)
     return {
         name: values[name]
         for name in names_of("train", affects="result")

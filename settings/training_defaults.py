@@ -25,17 +25,24 @@ class Situation(NamedTuple):
         return f"{self.photographs:,} photographs, {epochs}, batches of {self.batch_size}, {start}"
 
 
+SHORT = 1_000_000
+"""Photographs shown in a training, all epochs together, below which it sees too few of them to learn from small crops."""
+
+
 def training_defaults(situation: Situation) -> dict[str, Any]:
     """{name of a setting: its default in this situation}, for each setting of NAMES, in its order."""
-    optimizer = situation.optimizer or "momentum"
+    scratch = not situation.from_weights
+    optimizer = situation.optimizer or ("adamw" if scratch else "momentum")
+    with_adam = 1e-3 if scratch else 1e-4
+    shown = situation.photographs * situation.epochs
     return {
         "optimizer": optimizer,
-        "learning_rate": 0.1 * situation.batch_size / 256 if optimizer == "momentum" else 1e-3,
-        "weight_decay": 1e-4,
+        "learning_rate": 0.1 * situation.batch_size / 256 if optimizer == "momentum" else with_adam,
+        "weight_decay": 0.05 if optimizer == "adamw" else 1e-4,  # decoupled, and so multiplied by the rate
         "warmup_epochs": min(5.0, situation.epochs / 10),
-        "label_smoothing": 0.0,
-        "crop_min_area": 0.08,
-        "zero_init_residual": False,
+        "label_smoothing": 0.1 if scratch else 0.0,
+        "crop_min_area": 0.35 if shown < SHORT else 0.08,
+        "zero_init_residual": scratch,
         "ema_epochs": 0.0,
     }
 

@@ -22,6 +22,7 @@ from config import (
     settings,
 )
 from messages.user_error import UserError
+from networks import build_network
 from settings.declaration import check_value, flag_of, setting, value_before
 from settings.recipe import read_recipe
 
@@ -115,6 +116,25 @@ def test_what_follows_from_photographs_and_epochs_is_filled_in():
     for name in DEFAULTS_BY_RULE:
         given = dataclasses.replace(Config(epochs=20), **{name: getattr(chosen, name)})
         assert set(given.by_rule()) == set(DEFAULTS_BY_RULE) - {name}, "what the user sets is left alone"
+
+
+def test_a_network_is_given_no_option_that_it_lacks():
+    chosen = Config(net="mobilenet_v2", epochs=20).resolved_for(500)
+    assert chosen.zero_init_residual is None
+    build_network("mobilenet_v2", 3, **chosen.network_options())
+
+
+def test_a_long_training_sees_smaller_parts_of_its_photographs():
+    assert Config(epochs=20).resolved_for(1000).crop_min_area > Config(epochs=100).resolved_for(13_000).crop_min_area
+
+
+def test_from_given_weights_the_training_begins_more_gently():
+    scratch, fine = Config().resolved_for(500), Config(pretrained=True).resolved_for(500)
+    assert (scratch.optimizer, scratch.zero_init_residual) == ("adamw", True)
+    assert (fine.optimizer, fine.zero_init_residual) == ("momentum", False)
+    for start in (scratch, fine):
+        other = dataclasses.replace(start, optimizer="adam", learning_rate=None).resolved_for(500)
+        assert other.learning_rate == (1e-3 if start is scratch else 1e-4)
 
 
 def test_a_larger_batch_learns_at_a_higher_rate():
@@ -300,7 +320,10 @@ def test_the_project_s_recipes_are_accepted(path):
     assert command[:3] == ["#", "python", "train.py"], "the first line is the command"
     assert f"recipes/{path.name}" in command
     assert second == "#"
-    assert parse_config(command[3:], "train").given
+    given = parse_config(command[3:], "train")
+    assert given.given
+    by_rule = [name for name in given.by_rule() if given.has_effect(name)]
+    assert by_rule == [], "a recipe stays what it is when the rule of the defaults changes"
 
 
 def test_no_recipe_sets_what_its_other_settings_leave_without_effect():
