@@ -42,7 +42,8 @@ def settings(data, folder, **changes):
     chosen = {
         "nets": ("resnet", "se_resnet50"), "data": str(data), "runs_dir": str(folder / "runs"), "image_size": 24, "epochs": 5,
         "batch_size": 3, "num_workers": 0, "threads": 2, "folds": 2, "device": "cpu", "train_crop": "resize",
-        "eval_crop": "resize", "learning_rate": 0.05, "fused": "off",
+        "eval_crop": "resize", "optimizer": "momentum", "learning_rate": 0.05, "label_smoothing": 0.0,
+        "zero_init_residual": False, "fused": "off",
     }  # fmt: skip
     return Config(**{**chosen, **changes})
 

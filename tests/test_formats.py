@@ -236,12 +236,12 @@ def test_a_result_that_lies_is_refused_in_one_line(copy, capsys, changes):
 
 
 def test_one_new_setting_does_not_make_a_comparison_train_anew(copy, capsys):
-    """As if ``label_smoothing`` were newer than the runs."""
+    """As if ``mixup`` were newer than the runs."""
     for net in NETS:
         change_yaml(copy / "runs" / net / "001" / "config.yaml",
-                    lambda content: {key: value for key, value in content.items() if key != "label_smoothing"})  # fmt: skip
+                    lambda content: {key: value for key, value in content.items() if key != "mixup"})  # fmt: skip
     check_compare(copy, capsys)
-    chosen = {"label_smoothing": 0.0}
+    chosen = {"mixup": 0.0}
     lists = Digests(read_result(copy / "runs" / NETS[1] / "001")["list_sha256"], None)
     assert run_plan.find_run(copy / "runs", NETS[1], chosen, lists) == copy / "runs" / NETS[1] / "001"
-    assert run_plan.find_run(copy / "runs", NETS[1], {"label_smoothing": 0.1}, lists) is None
+    assert run_plan.find_run(copy / "runs", NETS[1], {"mixup": 0.1}, lists) is None

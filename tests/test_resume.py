@@ -299,7 +299,7 @@ def files(folder):
         (["--batch_size", 6], "batch_size = 6: {run} is trained with 5, which cannot change on --resume"),
         (["--seed", 1], "seed = 1: {run} is trained with 0"),
         (["--net", "resnet18"], "net = 'resnet18': {run} is trained with 'resnet'"),
-        (["--learning_rate", 0.5], "learning_rate = 0.5: {run} is trained with 0.001953125"),
+        (["--learning_rate", 0.5], "learning_rate = 0.5: {run} is trained with 0.001"),
         (["--epochs", 2], "epochs = 2: {run} is trained with 3; with --resume epochs may only grow"),
         (["--summary"], "leave out one of --summary and --resume"),
     ],

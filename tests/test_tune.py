@@ -82,7 +82,7 @@ def settings(tmp_path, **changes):
     chosen = {
         "net": "resnet", "data": str(tmp_path / "data"), "runs_dir": str(tmp_path / "runs"), "image_size": 16, "epochs": 3,
         "batch_size": 4, "num_workers": 0, "threads": 1, "budget": 1000.0, "learning_rates": (0.01, 0.1), "learning_rate": 0.1,
-        "weight_decays": (1e-4, 1e-2), "device": "cpu", "fused": "off",
+        "weight_decays": (1e-4, 1e-2), "optimizer": "momentum", "device": "cpu", "fused": "off",
     }  # fmt: skip
     return Config(**{**chosen, **changes}, given=frozenset({*chosen, *changes}))
 
@@ -483,7 +483,7 @@ def timed(monkeypatch):
 
 
 def timed_settings(tmp_path, **changes):
-    of_the_toolkit = {"learning_rates": None, "weight_decays": None, "learning_rate": None, "optimizer": "momentum"}
+    of_the_toolkit = {"learning_rates": None, "weight_decays": None, "learning_rate": None}
     return settings(tmp_path, **{**of_the_toolkit, "epochs": 100, "budget": 60.0, **changes})
 
 
