@@ -50,6 +50,15 @@ def split_photographs(root):
     return root
 
 
+def printed(capfd):
+    """(stdout, stderr) since the last call, without what Paddle 2.6's first predictor says in a process with our operators.
+
+    Whether a test before this one has loaded them into this process is chance.
+    """
+    out, err = capfd.readouterr()
+    return out, "".join(line for line in err.splitlines(True) if "has been registered. Therefore" not in line)
+
+
 def resize_then_crop(image, image_size):
     """The crop of evaluation in two separate steps: shorter side to image_size * 256 / 224, then the central square."""
     scale = image_size * 256 / 224 / min(image.size)

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import printed
 
 from machine import cache_folder
 from config import Config
@@ -71,7 +72,7 @@ def test_the_program_answers_as_the_network_at_any_batch_size(run, cache, capfd)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, run.predict(images), rtol=0, atol=1e-6)
     assert isinstance(chosen(predictor), ProgramPredictor)
-    assert capfd.readouterr() == ("", "")
+    assert printed(capfd) == ("", "")
 
 
 def test_a_program_is_made_once(run, cache, monkeypatch):
@@ -207,7 +208,7 @@ def test_a_program_that_lacks_a_part_or_that_others_can_have_written_is_made_aga
     assert isinstance(chosen(again), ProgramPredictor)
     assert program_cache.cached_program(run) == folder
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
-    assert capfd.readouterr() == ("", "")
+    assert printed(capfd) == ("", "")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such rights here")
