@@ -70,9 +70,9 @@ def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list
     photographs = count_photographs(source._replace(fold=folds[0]))  # other folds may have one more or less
     if line := config.line_of_defaults(photographs):
         print(line, flush=True)
-    config = config.resolved_for(photographs)
+    of_nets = {net: dataclasses.replace(config, net=net).resolved_for(photographs) for net in nets}  # each has its own options
     needed = [
-        Training(net, seed, fold, training_settings(dataclasses.replace(config, fold=fold), net, seed))
+        Training(net, seed, fold, training_settings(dataclasses.replace(of_nets[net], fold=fold), net, seed))
         for seed in seeds
         for fold in folds
         for net in nets

@@ -228,6 +228,11 @@ def test_what_is_there_is_not_trained_again(data, compared, calls, capsys):
     assert calls.count("train.py") == 2
 
 
+def test_the_network_of_a_recipe_does_not_decide_the_options_of_those_compared(data, compared, calls):
+    assert compare.main(settings(data, compared, net="se_resnet50")) == 0  # which lacks an option that resnet has
+    assert calls == []
+
+
 def test_a_run_with_an_attention_of_its_own_does_not_pass_for_the_network(data, tmp_path, calls, copied):
     copied("resnet", "se_resnet50")
     run = tmp_path / "runs" / "resnet" / "001"
