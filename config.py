@@ -417,6 +417,15 @@ class Config:
         None, "CPU threads for the network's arithmetic",
         low=1, default_text="all cores", high=1024,
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve suspects")
+    processes: int = setting(
+        1, "processes that train or evaluate together, one for each GPU, or on a CPU sharing its cores; 0: one for each GPU "
+           "that there is; started by paddle.distributed.launch",
+        low=0, high=1024, group="machine", part="arithmetic", affects="speed", scripts="train eval compare")
+    sync_bn: Optional[bool] = setting(
+        None, "with several processes: batch norm by the mean and variance of all processes' photographs, so that training is "
+              "that of one process",
+        default_text="where a process has fewer than 16 photographs of a batch",
+        group="machine", part="arithmetic", affects="speed", scripts="train compare")
     fused: str = setting(
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),

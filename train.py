@@ -8,9 +8,13 @@ if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python lea
 
 from machine import ending
 from config import Config, parse_config
+from processes import launcher
+from processes.environment import is_launched
 
 
 def main(config: Config) -> int:
+    if config.processes != 1 and not is_launched():
+        return launcher.run("train", config.processes, config, "train.py --resume latest goes on")
     return ending.run("train", work, config)
 
 

@@ -83,6 +83,7 @@ def measure_additions(net, batch_size, image_size, steps, half_life_steps):
 
     import paddle
 
+    from data.loader import BatchOfStep
     from networks import build_network
     from networks.classifier import Classifier
     from training.averaging import WeightAverage
@@ -114,7 +115,7 @@ def measure_additions(net, batch_size, image_size, steps, half_life_steps):
 
     def step(clip_norm=0.0, loss_scaling=None):
         model.clip_norm, model.loss_scaling = clip_norm, loss_scaling
-        model._train_step([([images, labels], 1.0)], 0, 0, 0)
+        model._train_step([([images, labels], BatchOfStep(0, len(labels), 1.0, True))], 0, 0, 0)
 
     ways = {
         "Paddle's calls alone": bare,

@@ -9,11 +9,12 @@ forked at that moment inherits the lock and waits for ever.
 import collections
 import concurrent.futures
 import contextlib
+import itertools
 import signal
 import threading
 import traceback
 from collections.abc import Generator, Iterator
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 import paddle
@@ -22,6 +23,7 @@ from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 from data.sampling import Sampler
 from machine.workers import become_worker, remove_shared_batches
+from processes.environment import ALONE, Part
 
 
 class Batches(paddle.io.BatchSampler):
@@ -31,15 +33,24 @@ class Batches(paddle.io.BatchSampler):
     photograph once), else it is the list's. A step has the batches of one update of the weights, up to ``accumulate``: steps
     are of nearly equal size, and so are the batches of each. The length is the number of steps in the whole epoch, even if the
     first are skipped.
+
+    Where several processes share the work, an iteration goes through what is for ``part``: with ``shuffle`` a part of each
+    batch, else every so many batches whole. Raises DataError where a batch of the former is too small for all.
     """
 
     def __init__(
         self, length: int, batch_size: int, shuffle: bool = False, seed: int = 0, sampler: Optional[Sampler] = None,
-        accumulate: int = 1,
+        accumulate: int = 1, part: Part = ALONE,
     ):  # fmt: skip
         self.sampler = sampler or Sampler(length)
-        self.length, self.batch_size, self.accumulate = length, batch_size, accumulate
+        self.length, self.batch_size, self.accumulate, self.part = length, batch_size, accumulate, part
         self.shuffle, self.seed, self.epoch, self.first_step = shuffle, seed, 0, 0
+        smallest = min((size for step in self.sizes() for size in step), default=part.count)
+        if shuffle and smallest < part.count:
+            raise DataError(
+                f"{length} photographs in batches of {batch_size}: a batch of {smallest} cannot be shared by {part.count} "
+                f"processes; give fewer --processes or a larger --batch_size"
+            )
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
         """From the next iteration on, shuffle as in epoch ``epoch`` (from 0) and begin with step ``first_step`` (from 0)."""
@@ -52,11 +63,15 @@ class Batches(paddle.io.BatchSampler):
         order = np.arange(self.length)
         if self.shuffle:
             order = self.sampler.order(self.seed, self.epoch)
-        for step in self._steps(order):
-            yield from (batch.tolist() for batch in step)
+        batches = (batch for step in self._steps(order) for batch in step)
+        rank, count = self.part.rank, self.part.count
+        if self.shuffle:
+            yield from (np.array_split(batch, count)[rank].tolist() for batch in batches)
+        else:
+            yield from (batch.tolist() for batch in itertools.islice(batches, rank, None, count))
 
     def sizes(self) -> Iterator[list[int]]:
-        """The number of photographs in each batch of a step, for every step that an iteration goes through."""
+        """The number of photographs in each batch of a step, in all processes, for every step that an iteration has."""
         return (list(map(len, step)) for step in self._steps(np.arange(self.length)))
 
     def _steps(self, order):
@@ -64,20 +79,34 @@ class Batches(paddle.io.BatchSampler):
             yield np.array_split(step, -(-len(step) // self.batch_size))
 
 
+class BatchOfStep(NamedTuple):
+    """A batch of a step, or a process's part of it.
+
+    ``number``: within the step, from 0; ``size``: photographs of the whole batch; ``share``: by which its mean loss counts, so
+    that the mean over the processes of what all batches add up to is the mean over the step's photographs; ``is_last``.
+    """
+
+    number: int
+    size: int
+    share: float
+    is_last: bool
+
+
 class PhotographLoader:
     """Iterates over batches [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, and whatever it yields besides.
 
     Raises DataError with list file, line and path if a photograph cannot be read, with any number of workers. Every iteration
     ends its worker processes, even if the loop is left early. With ``num_workers`` 0 a thread reads two batches ahead. The
-    length is the number of steps: of batches, unless steps have several, as ``accumulate`` says (see Batches).
+    length is the number of steps: of batches, unless steps have several, as ``accumulate`` says (see Batches). ``part``: of
+    this process, where several share the work.
     """
 
     def __init__(
         self, dataset: PhotographDataset, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0,
-        sampler: Optional[Sampler] = None, accumulate: int = 1,
+        sampler: Optional[Sampler] = None, accumulate: int = 1, part: Part = ALONE,
     ):  # fmt: skip
         self.dataset = dataset
-        self.batches = Batches(len(dataset), batch_size, shuffle, seed, sampler, accumulate)
+        self.batches = Batches(len(dataset), batch_size, shuffle, seed, sampler, accumulate, part)
         self.num_workers = num_workers
 
     def set_epoch(self, epoch: int, first_step: int = 0, image_size: Optional[int] = None) -> None:
@@ -91,14 +120,25 @@ class PhotographLoader:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def steps(self) -> Iterator[Iterator[tuple[list[paddle.Tensor], float]]]:
-        """For each step the batches of one update of the weights, each with its share of the step's photographs.
+    def starts(self) -> Iterator[int]:
+        """Of a loader that does not shuffle: the place in the list of the first photograph of each of this part's batches."""
+        return (batch[0] for batch in self.batches)
+
+    def steps(self) -> Iterator[Iterator[tuple[list[paddle.Tensor], BatchOfStep]]]:
+        """For each step the batches of one update of the weights, each with what it is of the step.
 
         The batches of a step are read while the caller goes through them, and it goes through all.
         """
         with contextlib.closing(iter(self)) as batches:
             for sizes in self.batches.sizes():
-                yield ((next(batches), size / sum(sizes)) for size in sizes)
+                yield self._of_step(sizes, batches)
+
+    def _of_step(self, sizes, batches):
+        count = self.batches.part.count
+        for number, size in enumerate(sizes):
+            batch = next(batches)
+            share = batch[0].shape[0] * count / sum(sizes)
+            yield batch, BatchOfStep(number, size, share, number == len(sizes) - 1)
 
     def __iter__(self) -> Generator[list[paddle.Tensor], None, None]:
         return self._read_with_workers() if self.num_workers else self._read_ahead()

@@ -16,6 +16,8 @@ from machine.device import select_device
 from messages.progress import ProgressBar
 from messages.terminal import printable
 from ops import fused
+from processes import group
+from processes.environment import here
 from trained.trained_run import TrainedRun
 from training.epoch_metrics import EPOCH_METRICS, LogitRecorder
 from training.model import TrainingModel
@@ -33,11 +35,18 @@ def evaluate_run(config: Config) -> dict[str, Any]:
     """Evaluate the best epoch of the run that ``config`` chooses and write the run's folder ``eval/``, or ``eval_test/``.
 
     Returns ``{"loss": [mean loss], "acc": accuracy}``. Raises a UserError where the run or the photographs cannot be used.
+    Where several processes evaluate together, each calls this, and the first alone writes and prints.
     """
+    device = select_device(config.device)
+    with group.joined():
+        return _evaluate(config, device)
+
+
+def _evaluate(config, device):
     run = TrainedRun.chosen(config)
     config = config.inherit(run.settings, names_of(inherited_by="eval")).resolved()
     run.layout = config.layout
-    precision = precision_of(config.precision, select_device(config.device))
+    precision = precision_of(config.precision, device)
     fused.set_mode(config.fused)
     dataset, same_list = _open_list(run, config)
 
@@ -45,6 +54,8 @@ def evaluate_run(config: Config) -> dict[str, Any]:
 
     print("Eval begin...")
     loss, acc, logits, labels = answers_on(run, dataset, config, precision)
+    if not group.is_first():
+        return {"loss": [loss], "acc": acc}
     print(f"Eval samples: {len(dataset)}")
     calibration = calibration_of(run, logits, labels, fitted_here=config.split == "val" and same_list)
     strangers = None
@@ -94,10 +105,10 @@ def answers_on(run: TrainedRun, dataset: PhotographDataset, config: Config, prec
     ``config``: resolved; ``precision``: see training.precision. Raises CheckpointError where answers are no numbers, DataError
     where a photograph cannot be read.
     """
-    recorder = LogitRecorder()
+    loader = PhotographLoader(dataset, config.batch_size, config.num_workers or 0, part=here())
+    recorder = LogitRecorder(starts=loader.starts())
     model = TrainingModel(run.classifier(), precision)
     model.prepare(metrics=[metric() for metric in EPOCH_METRICS])
-    loader = PhotographLoader(dataset, config.batch_size, config.num_workers or 0)
     bar = ProgressBar(len(loader), "step")
     means = model.evaluate(loader, lambda step: bar.update(step + 1, model.figures), recorder)
     bar.close()

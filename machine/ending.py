@@ -18,12 +18,17 @@ from typing import Any, Callable, NoReturn
 from machine.home_folder import provide_home
 from machine.interruption import INTERRUPTED, TERMINATED, UNREAD, Terminated
 from machine.parent_process import follow_parent
-from machine.processor import configure
+from machine.processor import PROCESSES_HERE, configure
 from machine.temporary_folder import remove_temporary_folder
 from messages.terminal import print_error, print_line
 from messages.user_error import UserError
 
+REPEATS = 2.0  # seconds in which a further SIGTERM is the same one: paddle.distributed.launch sends it three times
+
+PATIENCE_IN_GROUP = 3.0  # seconds: one of several processes waits for others, which may have ended
+
 _main_process = 0  # id of the process that handles SIGTERM
+_terminated_at = -REPEATS
 
 
 def run(
@@ -38,7 +43,7 @@ def run(
     ``| head``, it ends without a word and returns UNREAD. ``patience``, in seconds: see handle_termination.
     """
     try:
-        handle_termination(patience)
+        handle_termination(min(patience, PATIENCE_IN_GROUP) if PROCESSES_HERE > 1 else patience)
         follow_parent()
         if uses_paddle:
             provide_home(last_resort=config.runs_dir)
@@ -143,8 +148,13 @@ def _stop_waking():
 
 
 def _terminate(signum, frame):
+    global _terminated_at
     if os.getpid() != _main_process:  # a worker that was just forked and has not called become_worker yet
         os._exit(TERMINATED)
+    now = time.monotonic()
+    if now < _terminated_at + REPEATS:
+        return
+    _terminated_at = now
     raise Terminated
 
 

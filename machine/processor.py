@@ -4,6 +4,7 @@ Call ``configure`` before anything imports Paddle, because MKL chooses its code 
 imports Paddle.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -14,8 +15,9 @@ import warnings
 from pathlib import Path
 from typing import Optional, Union
 
-# Read now, because importing Paddle sets the variable to 1 if the user did not set it
-USERS_THREADS = "" if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS", "")
+PROCESSES_HERE = int(os.environ.get("PADDLE_LOCAL_SIZE", "") or 1)  # that paddle.distributed.launch has started on this machine
+# Read now, because importing Paddle sets the variable to 1 if the user did not set it, as paddle.distributed.launch does
+USERS_THREADS = "" if "paddle" in sys.modules or PROCESSES_HERE > 1 else os.environ.get("OMP_NUM_THREADS", "")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD": CPU time per period, both in microseconds; QUOTA can be "max"
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"avx2", "fma"}
@@ -28,13 +30,15 @@ IGNORED_WARNINGS = (
 
 
 def available_cores() -> int:
-    """The number of CPU cores that this process may use, by its affinity and its container's quota."""
+    """The number of CPU cores that this process may use, by its affinity and its container's quota.
+
+    Processes that were launched together share them out.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no control groups, or the quota "max"
         quota, period = CPU_QUOTA.read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no control groups, or the quota "max"
-        return cores
+        cores = min(cores, int(quota) // int(period))
+    return max(1, cores // PROCESSES_HERE)
 
 
 def default_threads() -> int:

@@ -1,10 +1,14 @@
 """A progress bar on a terminal, and nothing in a file or a pipe."""
 
+import os
 import sys
 import threading
 from typing import Callable, Optional, TextIO, Union
 
 from tqdm.std import tqdm
+
+WIDTH_OF_TERMINAL = "SA_NET_PADDLE_COLUMNS"
+"""Environment variable: another process passes stdout on to a terminal of so many columns."""
 
 # 20 columns for the bar, so that a line with the text of a training fits into 80
 LAYOUT = "{desc} {n_fmt}/{total_fmt} [{bar:20}] {remaining} left{postfix}"
@@ -35,9 +39,12 @@ class ProgressBar:
 
     def __init__(self, total: int, label: str, stream: Optional[TextIO] = None, visible: bool = True):
         stream = stream or sys.stdout
+        columns = os.environ.get(WIDTH_OF_TERMINAL)
+        passed_on = bool(columns) and stream is sys.__stdout__
         self.bar = _Bar(
-            total=max(total, 1), desc=label, file=stream, disable=not (visible and stream.isatty()), bar_format=LAYOUT,
-            ascii=".=", leave=False, position=0, dynamic_ncols=True, mininterval=0.1, miniters=1, smoothing=0,
+            total=max(total, 1), desc=label, file=stream, disable=not (visible and (passed_on or stream.isatty())),
+            bar_format=LAYOUT, ascii=".=", leave=False, position=0, dynamic_ncols=not passed_on,
+            ncols=int(columns) if columns and passed_on else None, mininterval=0.1, miniters=1, smoothing=0,
         )  # fmt: skip
 
     def update(self, done: int, text: Union[str, Callable[[], str]] = "") -> None:

@@ -7,7 +7,7 @@ Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C].
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 import paddle
 import paddle.nn.functional as F
@@ -20,7 +20,8 @@ class Norm(NamedTuple):
     """The tensors and numbers of one batch norm. ``weight``, ``bias``, ``running_mean``, ``running_variance``: [C].
 
     ``training``: normalise with the statistics of the batch, through which gradients flow, and update the running ones:
-    running = momentum * running + (1 - momentum) * batch. Otherwise normalise with the running ones.
+    running = momentum * running + (1 - momentum) * batch. Otherwise normalise with the running ones. ``over_processes``: None,
+    or what takes the statistics of all processes instead, see ops.synchronised_norm.
     """
 
     weight: Tensor
@@ -30,6 +31,14 @@ class Norm(NamedTuple):
     training: bool
     momentum: float = 0.9
     epsilon: float = 1e-5
+    over_processes: Optional[Callable] = None
+
+
+def with_statistics(x: Tensor, norm: Norm, channels_last: bool = False) -> tuple[Tensor, Norm]:
+    """``x`` and ``norm`` as they are, or with the statistics of all processes as fixed ones, where they are to be computed."""
+    if norm.training and norm.over_processes:
+        return norm.over_processes(x, norm, channels_last)
+    return x, norm
 
 
 def batch_norm_reference(
@@ -73,7 +82,8 @@ def apply_norm(norm: nn.Layer, x: Tensor, residual: Optional[Tensor] = None, rel
 def batch_norm(
     x: Tensor, norm: Norm, residual: Optional[Tensor] = None, relu: bool = False, channels_last: bool = False
 ) -> Tensor:
-    """As ``batch_norm_reference``; fused where possible."""
+    """As ``batch_norm_reference``; fused where possible, and over all processes where ``norm`` says so."""
+    x, norm = with_statistics(x, norm, channels_last)
     if not fusable(x, norm, channels_last):
         return batch_norm_reference(x, norm, residual, relu, channels_last)
     return block_end(x, norm, None, residual, relu, channels_last)
@@ -136,6 +146,8 @@ class BatchNorm2D(nn.BatchNorm2D):
     Parameters, buffers and their names are Paddle's.
     """
 
+    over_processes: Optional[Callable] = None
+
     def __init__(self, num_features: int, momentum: float = 0.9, epsilon: float = 1e-5, data_format: str = "NCHW"):
         super().__init__(num_features, momentum, epsilon, data_format=data_format)
 
@@ -145,4 +157,5 @@ class BatchNorm2D(nn.BatchNorm2D):
 
     def norm(self) -> Norm:
         """The tensors and numbers of this layer, for an operator that includes it."""
-        return Norm(self.weight, self.bias, self._mean, self._variance, self.training, self._momentum, self._epsilon)
+        tensors = (self.weight, self.bias, self._mean, self._variance)
+        return Norm(*tensors, self.training, self._momentum, self._epsilon, self.over_processes)

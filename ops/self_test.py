@@ -26,7 +26,7 @@ def fault(run: Callable[..., Tensor], channels_last: bool = False) -> Optional[s
         inputs = [_varied(size, place) for place, size in enumerate(sizes)]
         weights = _varied(shape, len(sizes))
         x, residual, *parameters = inputs
-        running = paddle.zeros([CHANNELS]), paddle.ones([CHANNELS])
+        running = paddle.zeros([CHANNELS], "float32"), paddle.ones([CHANNELS], "float32")
         try:
             maps = [x, residual]
             if channels_last:

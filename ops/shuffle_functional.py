@@ -25,7 +25,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from ops.batch_norm import Norm, batch_norm_reference, block_end, fusable
+from ops.batch_norm import Norm, batch_norm_reference, block_end, fusable, with_statistics
 
 EPSILON = 1e-5  # of the group norm, as in the authors' code
 
@@ -60,6 +60,8 @@ def shuffle_attention(
     ops/csrc/block_end.h has the algebra.
     """
     parameters = (cweight, cbias, sweight, sbias, gn_weight, gn_bias)
+    if norm is not None:
+        x, norm = with_statistics(x, norm, channels_last)
     if not fusable(x, norm, channels_last, half=gn_weight.shape[0]):
         return shuffle_attention_reference(x, *parameters, groups, residual, norm, channels_last)
     check_groups(x.shape[3 if channels_last else 1], groups)

@@ -112,6 +112,9 @@ HELP = {
     "licence": "导出网络的许可证，写入模型卡片",
     "device": "运行设备：auto 表示飞桨能使用 GPU 时就用 GPU",
     "threads": "网络计算使用的 CPU 线程数",
+    "processes": "共同训练或评估的进程数：每块 GPU 一个，在 CPU 上则分享各个核心；0 表示有几块 GPU 就用几个；由 "
+    "paddle.distributed.launch 启动",
+    "sync_bn": "多进程时，批归一化使用所有进程的照片的均值和方差，训练因此与单进程相同",
     "fused": "融合算子：auto 表示能构建就使用，on 表示必须使用，off 表示从不使用",
     "precision": "GPU 计算使用的数值精度：float32，或在精度足够的地方使用 bfloat16 或 float16；auto 在 GPU 支持时用 bfloat16，"
     "否则用 float32；CPU 总是用 float32",
@@ -165,6 +168,7 @@ DEFAULTS = {
     "run": "--net 最新的一次已完成的运行",
     "picture": "photographs.png；gradcam.py 为运行目录中的 gradcam.png",
     "threads": "全部核心",
+    "sync_bn": "每个进程在一批中少于 16 张照片时开启",
     "allow_hosts": "监听的地址本身；监听 127.0.0.1 时还有 localhost",
     "num_workers": "Linux 上为核心数 - 1，最多 8；其他系统为 0",
 }

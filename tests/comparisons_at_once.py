@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from PIL import Image
-from processes import processes_of
+from processes_started import processes_of
 
 ROOT = Path(__file__).resolve().parent.parent
 NETS = ("resnet18", "resnet34")

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from browser_runs import script
 from damaged_photographs import big_photographs, damaged_photographs
-from processes import heed_interruption
+from processes_started import heed_interruption
 
 ROOT = Path(__file__).resolve().parent.parent
 UPLOADS, AT_ONCE, SLOW = 2000, 100, 60

@@ -66,7 +66,8 @@ def test_every_default_keeps_its_own_rule_and_type():
 
 
 def test_settings_are_asked_for_by_what_they_declare():
-    assert names_of("compare eval", affects="speed") == ("device", "threads", "fused", "precision", "layout", "num_workers")
+    speed = ("device", "threads", "processes", "fused", "precision", "layout", "num_workers")
+    assert names_of("compare eval", affects="speed") == speed
     assert names_of("train", affects="nothing") == ("summary", "resume", "save_every_steps")
     assert names_of(inherited_by="gradcam") == ("data", "lists_dir", "fold")
     assert Config(rotation=5.0).part("normalization") == {"mean": Config().mean, "std": Config().std}

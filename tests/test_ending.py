@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from processes import heed_interruption
+from processes_started import heed_interruption
 
 from machine import ending
 from messages.user_error import UserError

@@ -25,6 +25,7 @@ FLOORS = (  # rooms of one floor do not import each other
     ("data", "sa_resnet"),
     ("attention",),
     ("ops", "settings", "pickles"),
+    ("processes",),
     ("machine",),
     ("messages",),
 )

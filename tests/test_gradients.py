@@ -5,6 +5,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from data.loader import BatchOfStep
 from training.epoch_metrics import EPOCH_METRICS
 from training.gradients import LossScaling, shorten, total_norm
 from training.losses import TrainingLoss
@@ -50,7 +51,11 @@ def step(made, sizes, count=13):
     ends = np.cumsum(sizes)
     parts = [slice(end - size, end) for size, end in zip(sizes, ends)]
     batches = [
-        ([paddle.to_tensor(images[part]), paddle.to_tensor(labels[part])], size / count) for part, size in zip(parts, sizes)
+        (
+            [paddle.to_tensor(images[part]), paddle.to_tensor(labels[part])],
+            BatchOfStep(place, size, size / count, place == len(sizes) - 1),
+        )
+        for place, (part, size) in enumerate(zip(parts, sizes))
     ]
     made._train_step(iter(batches), seed=0, epoch=0, step=0)
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from processes import heed_interruption
+from processes_started import heed_interruption
 
 import install
 from machine import cache_folder, home_folder, temporary_folder

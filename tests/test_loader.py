@@ -142,8 +142,8 @@ def test_no_two_workers_and_no_two_epochs_augment_alike(tmp_path):
 def test_steps_have_the_batches_of_an_iteration_and_their_shares(listed_folder, num_workers):
     loader = PhotographLoader(train_loader(listed_folder).dataset, 3, num_workers, shuffle=True, accumulate=2)
     assert len(loader) == 2
-    steps = [[(images.numpy(), share) for (images, _), share in step] for step in loader.steps()]
-    assert [[share for _, share in step] for step in steps] == [[0.5, 0.5], [0.5, 0.5]]
+    steps = [[(images.numpy(), batch) for (images, _), batch in step] for step in loader.steps()]
+    assert [[batch for _, batch in step] for step in steps] == [[(0, 3, 0.5, False), (1, 3, 0.5, True)]] * 2
     for (images, _), (expected, _) in zip((batch for step in steps for batch in step), arrays(loader)):
         np.testing.assert_array_equal(images, expected)
     for step in loader.steps():

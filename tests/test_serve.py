@@ -23,7 +23,7 @@ import pytest
 from conftest import CLASSES, random_photograph
 from damaged_photographs import damaged_photographs
 from PIL import Image
-from processes import heed_interruption
+from processes_started import heed_interruption
 
 import predict
 from machine import cache_folder

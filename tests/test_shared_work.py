@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from comparisons_at_once import litter, report, start, wait_for
 from conftest import write_listed_photographs
-from processes import processes_of
+from processes_started import processes_of
 
 from machine import held_folder, parent_process
 from comparison import shared_work, waiting

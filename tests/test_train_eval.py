@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cifar10_archive import contents, write_archive
 from PIL import Image
-from processes import heed_interruption, processes_of
+from processes_started import heed_interruption, processes_of
 from safetensors.numpy import load_file
 
 import eval as eval_script

@@ -7,7 +7,7 @@ estimated anew from training photographs: Y. Wu, J. Johnson, "Rethinking 'Batch'
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import paddle
@@ -16,6 +16,9 @@ from paddle import Tensor, nn
 from config import Config
 from data.loader import PhotographLoader
 from data.photograph_dataset import PhotographDataset
+from processes import group
+from processes.environment import here
+from training.averaging import WeightAverage
 
 NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 MAX_PHOTOGRAPHS = 256  # as good as all of a training list, see docs/training.md
@@ -56,6 +59,28 @@ def estimate_statistics(classifier: nn.Layer, batches: Iterable[Sequence[Tensor]
         mean = total / count
         norm._mean.set_value(mean)
         norm._variance.set_value((total_of_squares / count - mean.square()).clip(min=0.0))
+
+
+@paddle.no_grad()
+def share_statistics(classifier: nn.Layer, average: Optional[WeightAverage] = None) -> None:
+    """Give each process the mean of all processes' running statistics, where each has its own; and of their ``average``.
+
+    They do not act on the training; validation, and what is saved, then has the photographs of all. The network is in training
+    mode. Frozen batch norms, and those over all processes, stay as they are.
+    """
+    count = here().count
+    if count == 1:
+        return
+    norms = [layer for layer in classifier.sublayers(include_self=True) if isinstance(layer, NORMS) and _learns(layer)]
+    norms = [norm for norm in norms if not getattr(norm, "over_processes", None)]  # these have the same everywhere
+    own = [statistic for norm in norms for statistic in (norm._mean, norm._variance)]
+    if average:
+        names = {statistic.name for statistic in own}
+        own += [average.averages[name] for name, weight in average.weights.items() if weight.name in names]
+    if own:
+        shared = group.total(paddle.concat([statistic.reshape([-1]) for statistic in own])) / count  # each [C]
+        for statistic, values in zip(own, shared.split([statistic.size for statistic in own])):
+            paddle.assign(values, output=statistic)
 
 
 def _learns(norm):

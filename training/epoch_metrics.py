@@ -4,6 +4,7 @@ The sums stay on the device: only ``accumulate`` and ``sums`` copy them to the h
 soft: float32 [N, C], the share of each class. ``weights``, float32 [N], let a photograph count for more or less than one.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -11,6 +12,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
+from processes.environment import here
+from processes.group import gathered_arrays, is_first
 from training.losses import cross_entropies
 
 
@@ -142,28 +145,61 @@ class LogitRecorder:
     So those of a list that is sorted by class are of all classes. They stay on the device until there are too many.
     """
 
-    def __init__(self, limit: Optional[int] = None):
-        self.limit, self._every, self._seen, self._held = limit, 1, 0, 0
+    def __init__(self, limit: Optional[int] = None, starts: Optional[Iterator[int]] = None):
+        """``starts``: the number of the first photograph in each batch that comes; None: each follows the one before."""
+        self.limit, self.starts, self._every, self._seen, self._held = limit, starts, 1, 0, 0
         self._batches: list[tuple] = []  # (the photographs' numbers, logits, labels)
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Keep a batch: [N, C] logits, labels [N]."""
+        if self.starts:
+            self._seen = next(self.starts)
         numbers = np.arange(self._seen, self._seen + len(logits))
         self._batches.append((numbers, logits.astype("float32"), labels.reshape([-1])))  # [N] or [N, 1] -> [N]
         self._seen += len(logits)
         self._held += len(logits) * logits.shape[1]
         if self.limit and self._held > 2 * self.limit:
-            self.results()
+            self._batches = [self._kept()]
+            self._held = self._batches[0][1].size
 
     def results(self) -> tuple[np.ndarray, np.ndarray]:
-        """(logits float32 [N, C], labels int64 [N]) of the photographs that are kept, in order."""
+        """(logits float32 [N, C], labels int64 [N]) of the photographs of all processes that are kept, in order."""
+        numbers, logits, labels = (np.concatenate(_of_processes(own)) for own in self._kept())
+        order = np.argsort(numbers)
+        self._batches = [(numbers[order], logits[order], labels[order])]
+        return self._kept()[1:]
+
+    def _kept(self):
+        """(numbers, logits, labels) of what is left of the batches so far if no more than the limit are."""
         if not self._batches:
-            return np.empty((0, 0), np.float32), np.empty(0, np.int64)
+            return np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty(0, np.int64)
         numbers, logits, labels = (np.concatenate(list(map(np.asarray, parts))) for parts in zip(*self._batches))
         kept = numbers % self._every == 0
         while self.limit and kept.sum() > max(1, self.limit // logits.shape[1]):
             self._every *= 2
             kept = numbers % self._every == 0
-        logits, labels = logits[kept], labels[kept]
-        self._batches, self._held = [(numbers[kept], logits, labels)], logits.size
-        return logits, labels
+        return numbers[kept], logits[kept], labels[kept]
+
+
+def _of_processes(own):
+    """The arrays of all processes; some may have seen no photographs, and know no number of classes."""
+    wide = max(int(part[0]) for part in gathered_arrays(np.array([own.shape[-1]]))) if own.ndim == 2 else 0
+    return gathered_arrays(own if own.ndim == 1 or own.size else np.empty((0, wide), own.dtype))
+
+
+def join_sums(metrics: Sequence[_EpochMean]) -> None:
+    """Give the metrics of each process the sums of all."""
+    if here().count == 1:
+        return
+    for metric in metrics:
+        # A process that has seen no photographs knows no number of classes: its single 0 is added to each
+        sums = [sum(gathered_arrays(np.atleast_1d(np.array(own, "float64")))) for own in metric.sums()]
+        metric.restore(*(np.asarray(values).tolist() for values in sums))
+
+
+def keep_in_first(metrics: Sequence[_EpochMean]) -> None:
+    """After ``join_sums``: the first process goes on with the sums of all, the others begin with 0."""
+    if is_first():
+        return
+    for metric in metrics:
+        metric.restore(*([0.0] * np.size(part) for part in metric.sums()))

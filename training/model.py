@@ -5,6 +5,7 @@ weights with it, report the last batch's loss as that of the epoch, and cannot r
 private names of paddle.Model.
 """
 
+import contextlib
 import math
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
@@ -15,9 +16,11 @@ from paddle import Tensor
 from config import Config
 from data.loader import PhotographLoader
 from messages.progress import ProgressBar
+from processes import group
+from processes.environment import here
 from trained.calibration import MAX_LOGITS, fit_temperature
-from training.batch_statistics import estimate_statistics, photographs_for_statistics
-from training.epoch_metrics import LogitRecorder
+from training.batch_statistics import estimate_statistics, photographs_for_statistics, share_statistics
+from training.epoch_metrics import LogitRecorder, join_sums, keep_in_first
 from training.gradients import LossScaling, gradients_of, shorten
 from training.image_sizes import next_size
 from training.mixing import Mixing
@@ -43,29 +46,51 @@ class TrainingModel(paddle.Model):
         self.loss_scaling = LossScaling() if precision == FLOAT16 else None
 
     def train_batch(
-        self, inputs: Tensor, labels: Optional[list[Tensor]] = None, update: bool = True, share: float = 1.0
-    ) -> float:
-        """Do one training step and return the loss.
+        self, inputs: Tensor, labels: Optional[list[Tensor]] = None, update: bool = True, share: float = 1.0,
+        is_last: bool = True,
+    ) -> float:  # fmt: skip
+        """Do one training step and return the loss, of the photographs of all processes.
 
         ``labels``: [labels] or [labels, weights]. A step may have several batches: without ``update``, gradients add up until a
-        batch with it; ``share`` is the batch's part of the step's photographs. Raises TrainingDiverged, with the weights
-        unchanged, if the loss is not finite.
+        batch with it; ``share``: by which the batch's loss counts, and ``is_last``: see data.loader.BatchOfStep. Raises
+        TrainingDiverged, with the weights unchanged, if the loss is not finite.
         """
         self.network.train()
-        logits = logits_of(self.network, inputs, self.precision)
-        loss = self._loss(logits, *(labels or []))
+        with self._gradients_shared(is_last):
+            logits = logits_of(self._shared or self.network, inputs, self.precision)
+            loss = self._loss(logits, *(labels or []))
+            value = self._value(loss, logits.shape[0])
+            self._backward(loss, value, share)
+        if update:
+            self._update()
+        self._measure(logits.detach(), labels)
+        return value
+
+    @property
+    def _shared(self):
+        """The network in which each backward pass shares the gradients of all processes; None where this one is alone."""
+        return self._adapter.ddp_model if here().count > 1 else None
+
+    def _gradients_shared(self, is_last):
+        """Within the block the gradients of all processes are shared if ``is_last``; else they add up in each."""
+        return self._shared.no_sync() if self._shared and not is_last else contextlib.nullcontext()
+
+    def _value(self, loss, photographs):
+        """The loss of the photographs of all processes, of which ``loss`` is that of so many."""
         # Copies four bytes to the host before anything is updated. The processor waits for the forward pass alone, then queues
         # the backward pass and the update, so that a GPU stays busy.
         value = float(loss)
+        if not self._shared:
+            return value
+        total, count = group.totals([value * photographs, photographs])
+        return total / count
+
+    def _backward(self, loss, value, share):
         if not math.isfinite(value):
             self._optimizer.clear_grad()
             raise self._diverged(f"the training loss became {value}")
         scale = share * (self.loss_scaling.scale if self.loss_scaling else 1.0)
         (loss if scale == 1.0 else loss * scale).backward()
-        if update:
-            self._update()
-        self._measure(logits.detach(), labels)
-        return value
 
     def _update(self):
         """Update the weights with the gradients of a step, and clear these."""
@@ -108,6 +133,7 @@ class TrainingModel(paddle.Model):
     ) -> dict[str, Any]:
         """{name of a metric: its value over all batches of ``eval_data``}; calls ``on_batch(step)`` after each batch.
 
+        Where several processes share the work, ``eval_data`` has this one's batches, and the values are those of all.
         ``seen``: keeps the logits and labels.
         """
         for metric in self._metrics:
@@ -118,6 +144,7 @@ class TrainingModel(paddle.Model):
                 seen.add(logits, labels[0])
             if on_batch:
                 on_batch(step)
+        join_sums(self._metrics)
         return self._values()
 
     def fit(
@@ -158,8 +185,13 @@ class TrainingModel(paddle.Model):
                 state.average.update(epoch, step)
             bar.update(step + 1, self.figures)
             if config.save_every_steps and (step + 1) % config.save_every_steps == 0 and step + 1 < steps:
+                join_sums(self._metrics)
+                share_statistics(self.network, state.average)
                 recorder.record_step(state.within_epoch(step + 1))
+                keep_in_first(self._metrics)
         bar.close()
+        join_sums(self._metrics)
+        share_statistics(self.network, state.average)
         return {
             "epoch": epoch + 1,
             "learning_rate": schedule.last_lr,
@@ -169,18 +201,29 @@ class TrainingModel(paddle.Model):
         }
 
     def _train_step(self, batches, seed, epoch, step) -> None:
-        """Update the weights once, with the gradients of all ``batches``: ([images, labels, ...], share of the photographs)."""
-        for number, ((images, *labels), share) in enumerate(batches):
-            seed_generators(seed, epoch, step, number)
+        """Update the weights once, with the gradients of all ``batches``: ([images, labels, ...], see BatchOfStep)."""
+        for (images, *labels), batch in batches:
+            seed_generators(seed, epoch, step, batch.number, here().rank)
             if self.mixing:
-                images, labels = self.mixing(images, labels, epoch, step, number)
-            self.train_batch(images, labels, False, share)
+                images, labels = self._mixed(images, labels, epoch, step, batch)
+            self.train_batch(images, labels, False, batch.share, batch.is_last)
         self._update()
+
+    def _mixed(self, images, labels, epoch, step, batch):
+        """Mixed with the photographs of all processes: a partner may be another's."""
+        own = images.shape[0]
+        of_all = [group.gathered(part) for part in (images, *labels)]
+        start = sum(part.shape[0] for part in of_all[0][: here().rank])
+        images, *labels = (parts[0] if len(parts) == 1 else paddle.concat(parts) for parts in of_all)
+        images, labels = self.mixing(images, labels, epoch, step, batch.number)
+        if own == batch.size:
+            return images, labels
+        return images[start : start + own], [part[start : start + own] for part in labels]
 
     def _validate(self, loader, epoch) -> dict:
         """The validation columns of the row of ``epoch``."""
         bar = ProgressBar(len(loader), "validation")
-        self._validated = LogitRecorder(MAX_LOGITS)
+        self._validated = LogitRecorder(MAX_LOGITS, loader.starts())
         values = self.evaluate(loader, lambda step: bar.update(step + 1, self.figures), self._validated)
         bar.close()
         if not math.isfinite(values["mean_loss"]):
@@ -195,7 +238,7 @@ class TrainingModel(paddle.Model):
         return fit_temperature(*self._validated.results())
 
     def figures(self) -> str:
-        """Loss and accuracy so far, as text for a progress bar; copies them to the host."""
+        """Loss and accuracy of this process so far, as text for a progress bar; copies them to the host."""
         values = self._values()
         return f"loss: {values['mean_loss']:.4f} - acc: {values['acc']:.4f}"
 

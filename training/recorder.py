@@ -174,6 +174,25 @@ class RunRecorder:
         return f"{name}{value:.4f}" if self.unbalanced and value is not None else ""
 
 
+class Follower:
+    """In place of a RunRecorder in those processes of a training that write nothing."""
+
+    def __init__(self, state: TrainingState):
+        self.state = state
+
+    def __enter__(self) -> "Follower":
+        return self
+
+    def record(self, position: Position) -> None:
+        self.state.position = position
+
+    def record_step(self, position: Position) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        pass
+
+
 def _mean_speed(history) -> Optional[float]:
     """Training images a second over the run: the harmonic mean of the epochs' speeds, as each has the same number of images."""
     return len(history) / sum(1 / row["images_per_second"] for row in history) if history else None

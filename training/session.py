@@ -1,5 +1,7 @@
 """The work of train.py: a new training, a resumed one, or the summary of a network."""
 
+import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any, Optional
 
@@ -18,6 +20,9 @@ from networks.classifier import Classifier
 from networks.stages import first_stages
 from networks.summary import summarize
 from ops import fused
+from ops.synchronised_norm import synchronise
+from processes import group
+from processes.environment import here
 from trained.known_data import check_start, note_places, permitted_source
 from trained.result import read_result
 from trained.run_error import RunError
@@ -30,7 +35,7 @@ from training.mixing import Mixing
 from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.precision import precision_of
-from training.recorder import RunRecorder
+from training.recorder import Follower, RunRecorder
 from training.resuming import check_classes, finished_because, restore
 from training.state import TrainingState
 from training.training_set import open_training_set
@@ -38,6 +43,9 @@ from weights.kernel_sizes import with_kernel_sizes
 from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import digest_of
+
+SMALL_BATCH = 16
+"""With fewer photographs of a batch in each process, batch norm takes the statistics of all unless the user decides."""
 
 
 def run(config: Config) -> int:
@@ -82,15 +90,27 @@ def continue_training(config: Config) -> int:
 
 
 def train(config: Config, resume: Optional[Path] = None) -> int:
-    """Train as ``config`` (resolved) says; ``resume``: a run folder to continue. Returns the exit code."""
+    """Train as ``config`` (resolved) says; ``resume``: a run folder to continue. Returns the exit code.
+
+    Where several processes train together, each calls this, and the first alone writes and prints.
+    """
     device = select_device(config.device)
+    count = here().count
+    sync_bn = config.batch_size / count < SMALL_BATCH if config.sync_bn is None else config.sync_bn
+    config = dataclasses.replace(config, processes=count, sync_bn=sync_bn if count > 1 else config.sync_bn)
+    with group.joined():
+        return _train(config, resume, device)
+
+
+def _train(config, resume, device):
     fused.set_mode(config.fused)
     if config.deterministic:
         make_deterministic()
     paddle.seed(config.seed)
     may_download = resume is None and "data" not in config.given
     given = config
-    config, train_loader, val_loader = open_data(given, may_download)
+    with group.first_before_others():  # who may download
+        config, train_loader, val_loader = open_data(given, may_download)
     train_set, val_set = train_loader.dataset, val_loader.dataset
     note_places((config.data, config.lists_dir, config.init_from, config.class_weights_file()))
     digests = Digests.of(train_set, val_set)
@@ -104,6 +124,8 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     )
     metrics = [metric() for metric in EPOCH_METRICS]
     precision = precision_of(config.precision, device)
+    if config.sync_bn and config.processes > 1:
+        synchronise(classifier)
     model = TrainingModel(classifier, precision, config.clip_norm)
     model.mixing = Mixing(len(train_set.classes), config.seed, **config.part("mixing"))
     sizes = class_sizes(train_set.samples, len(train_set.classes))
@@ -118,17 +140,22 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
         "class_weights": weights.values,
         "class_weights_sha256": weights.sha256,
     }
-    folder = resume or create_run(config.runs_dir, config.net)
-    with lock_run(folder):
+    writes = group.is_first()
+    folder = resume or (create_run(config.runs_dir, config.net) if writes else Path())
+    with lock_run(folder) if writes else contextlib.nullcontext():
         if resume:
-            facts.update(restore(folder, state, digests, len(train_loader), config.epochs))
+            with group.first_before_others():
+                facts.update(restore(folder, state, digests, len(train_loader), config.epochs, tidy=writes))
         if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
         unbalanced = is_unbalanced(class_sizes(val_set.samples, len(val_set.classes)))
-        with RunRecorder(folder, config.as_dict(), train_set.classes, state, facts, unbalanced) as recorder:
+        recorder = (
+            RunRecorder(folder, config.as_dict(), train_set.classes, state, facts, unbalanced) if writes else Follower(state)
+        )
+        with recorder:
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
-                f"{device}{f' in {precision}' * (device == 'gpu')}, {config.threads} threads; run folder {printable(folder)}"
+                f"{device}{f' in {precision}' * (device == 'gpu')}, {_shape_of_group(config)}; run folder {printable(folder)}"
             )
             if line := balance_line(config, weights, train_set.classes, sizes, is_new=not resume):
                 print(line)
@@ -138,6 +165,14 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
                 print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
             model.fit(train_loader, val_loader, state, recorder, config)
     return 0
+
+
+def _shape_of_group(config):
+    threads = f"{config.threads} threads"
+    if config.processes == 1:
+        return threads
+    norm = "batch norm over all" if config.sync_bn else "batch norm in each by itself"
+    return f"{config.processes} processes with {threads} each, {norm}"
 
 
 def open_data(config: Config, may_download: bool = False) -> tuple[Config, PhotographLoader, PhotographLoader]:
@@ -158,8 +193,9 @@ def open_data(config: Config, may_download: bool = False) -> tuple[Config, Photo
             seed=config.seed,
             sampler=Sampler(len(train_set), config.sampler, [sample.label for sample in train_set.samples]),
             accumulate=config.accumulate,
+            part=here(),
         ),
-        PhotographLoader(val_set, config.batch_size, config.num_workers or 0),
+        PhotographLoader(val_set, config.batch_size, config.num_workers or 0, part=here()),
     )
 
 

@@ -14,6 +14,7 @@ from machine.device import peak_memory
 from messages.user_error import UserError
 from trained.history import best_epoch
 from training.averaging import WeightAverage
+from training.epoch_metrics import keep_in_first
 from training.gradients import LossScaling
 
 
@@ -116,6 +117,8 @@ class TrainingState:
             metric.reset()
             if so_far:
                 metric.restore(*so_far["metrics"][metric.name()])
+        if so_far:
+            keep_in_first(self.metrics)
 
     def within_epoch(self, step: int) -> Position:
         """The position after ``step`` steps of the current epoch, with its sums and seconds so far."""
@@ -144,14 +147,16 @@ class TrainingState:
             self.loss_scaling.restore(header["loss_scaling"])
 
 
-def seed_generators(seed: int, epoch: int, step: int, batch: int = 0) -> None:
+def seed_generators(seed: int, epoch: int, step: int, batch: int = 0, process: int = 0) -> None:
     """Seed the generators of Python, NumPy and Paddle (which dropout uses) for one batch of a step; all count from 0.
 
     All randomness then depends on seed, epoch, step and batch alone, and a resumed training computes exactly what it would have
     computed without the interruption.
     """
-    # NumPy fills up with zeros: the first batch has the generators that its step had before steps had several batches
-    of_python, of_numpy, of_paddle = np.random.SeedSequence((seed, epoch, step, batch)).generate_state(3).tolist()
+    # NumPy fills up to four numbers with zeros: the first batch has the generators that its step had before steps had several
+    # batches. The first process has those of a process alone
+    entropy = (seed, epoch, step, batch, process) if process else (seed, epoch, step, batch)
+    of_python, of_numpy, of_paddle = np.random.SeedSequence(entropy).generate_state(3).tolist()
     random.seed(of_python)
     np.random.seed(of_numpy)
     paddle.seed(of_paddle)

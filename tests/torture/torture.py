@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 warnings.filterwarnings("ignore", message="No ccache found")
 
 from conftest import random_photograph  # noqa: E402
-from processes import processes_of  # noqa: E402
+from processes_started import processes_of  # noqa: E402
 from tiny_network import check_whole, outcome  # noqa: E402
 
 from data.splitting import split_folder  # noqa: E402

@@ -1,0 +1,30 @@
+"""What the processes of a group know of each other before they have imported Paddle."""
+
+import dataclasses
+import os
+
+RANK, COUNT = "PADDLE_TRAINER_ID", "PADDLE_TRAINERS_NUM"
+"""Environment variables that paddle.distributed.launch sets."""
+LOST = "another process of this training has ended"
+"""So begins the error of a process that ends because another one has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The part of the work that is for one of ``count`` processes: number ``rank``, from 0."""
+
+    rank: int = 0
+    count: int = 1
+
+
+ALONE = Part()
+
+
+def here() -> Part:
+    """The part of this process, by the environment that it was started with."""
+    return Part(int(os.environ.get(RANK, 0)), int(os.environ.get(COUNT, 1)))
+
+
+def is_launched() -> bool:
+    """Whether this process is one of several that were launched together."""
+    return COUNT in os.environ

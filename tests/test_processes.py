@@ -1,0 +1,235 @@
+"""Several processes train and evaluate as one, and end together."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import members
+import numpy as np
+import pytest
+from conftest import split_photographs
+from tiny_network import outcome
+
+from data.lists import DataError
+from data.loader import Batches
+from processes import launcher
+from processes.environment import Part
+from trained.history import read_history
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="launch and Gloo are tried on Linux")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_the_parts_of_all_processes_are_the_batches(count):
+    whole = list(Batches(53, 10, shuffle=True, seed=4))
+    parts = [list(Batches(53, 10, shuffle=True, seed=4, part=Part(rank, count))) for rank in range(count)]
+    assert [list(itertools.chain(*pieces)) for pieces in zip(*parts)] == whole
+    assert max(map(len, parts[0])) - min(map(len, parts[-1])) <= 2  # as even as can be
+    shown = [batch for rank in range(count) for batch in Batches(53, 10, part=Part(rank, count))]  # as evaluation shows them
+    assert sorted(itertools.chain(*shown)) == list(range(53))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(DataError, match="a batch of 3 cannot be shared by 4 processes; give fewer --processes"):
+        Batches(7, 4, shuffle=True, part=Part(0, 4))
+    Batches(7, 4, part=Part(0, 4))  # evaluation has whole batches
+
+
+def launch(count, folder, *command):
+    """What users type themselves: paddle.distributed.launch before the script."""
+    words = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(count), "--host", "127.0.0.1", "--log_dir", str(folder)]
+    done = subprocess.run([sys.executable, *words, *map(str, command)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def found(request, tmp_path_factory):
+    """What each of so many processes has found."""
+    folder = tmp_path_factory.mktemp("members")
+    launch(request.param, folder / "log", ROOT / "tests" / "members.py", folder)
+    return [np.load(folder / f"{rank}.npz") for rank in range(request.param)]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return {name: members.train(**way) for name, way in members.WAYS.items()}
+
+
+@pytest.mark.parametrize(("way", "bound"), [("float32", 1e-4), ("float64", 1e-9), ("mixed", 1e-9)])
+def test_several_processes_train_as_one(found, alone, way, bound):
+    for of_process in found:
+        losses = of_process[f"{way}.losses"]
+        assert len(losses) == len(alone[way]["losses"]) >= 20
+        np.testing.assert_allclose(losses, alone[way]["losses"], rtol=bound)
+        for key in ("weights", "averages", "logits"):
+            wanted = alone[way][key]
+            assert np.abs(of_process[f"{way}.{key}"] - wanted).max() <= 10 * bound * np.abs(wanted).max()
+        np.testing.assert_array_equal(of_process[f"{way}.labels"], alone[way]["labels"])
+        np.testing.assert_allclose(of_process[f"{way}.values"], alone[way]["values"], rtol=10 * bound)
+    first, *others = (of_process[f"{way}.weights"].tobytes() for of_process in found)
+    assert set(others) == {first}  # or the processes would drift apart
+
+
+def test_running_statistics_of_each_process_become_those_of_all(found):
+    ranks = np.arange(len(found))
+    for of_process in found:
+        np.testing.assert_allclose(of_process["statistics.mean"], 0.1 * (1 + ranks).mean(), rtol=1e-6)
+        np.testing.assert_allclose(of_process["statistics.average"], 10 * ranks.mean(), rtol=1e-6)
+
+
+def test_processes_exchange_arrays_of_different_lengths(found):
+    for of_process in found:
+        assert of_process["exchanged.lengths"].tolist() == list(range(len(found)))
+        assert of_process["exchanged.gathered"].tolist() == [[r, r] for r in range(len(found)) for _ in range(r)]
+        assert of_process["exchanged.totals"].tolist() == [sum(range(len(found))), 0.5 * len(found)]
+        assert of_process["exchanged.text"] == ["von der ersten: 第一"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three classes of ten photographs: 24 to train on, 6 to validate."""
+    return split_photographs(tmp_path_factory.mktemp("data"))
+
+
+def start(script, *options, **keywords):
+    """``script`` as a user starts it, with the network resnet34 being tiny_network.TinyResNet."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}
+    command = [sys.executable, str(ROOT / script), *map(str, options)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes, **keywords)
+
+
+def ended(process):
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+TRAINING = (
+    "--net=resnet34", "--image_size=32", "--epochs=10", "--batch_size=6", "--accumulate=2", "--ema_epochs=1", "--mixup=0.2",
+    "--sampler=balanced", "--save_every_steps=1", "--threads=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def by_two(data, tmp_path_factory):
+    """A run that two processes have trained, and what they printed."""
+    runs_dir = tmp_path_factory.mktemp("by_two")
+    code, out, err = ended(start("train.py", f"--data={data}", f"--runs_dir={runs_dir}", *TRAINING, "--processes=2"))
+    assert code == 0, out + err
+    return runs_dir / "resnet34" / "001", out, err
+
+
+def test_two_processes_leave_one_run_like_that_of_one(data, by_two, tmp_path):
+    run, out, err = by_two
+    code, alone_out, _ = ended(start("train.py", f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING))
+    assert code == 0
+    for found, wanted in zip(read_history(run), read_history(tmp_path / "resnet34" / "001")):
+        for column in ("train_acc", "val_acc", "train_balanced_acc", "val_balanced_acc", "learning_rate"):
+            assert found[column] == wanted[column]
+        for column in ("train_loss", "val_loss"):
+            assert found[column] == pytest.approx(wanted[column], rel=1e-4)
+    assert "2 processes with 1 threads each, batch norm over all" in out
+    assert not err
+    assert [line.split()[:2] for line in out.splitlines()] == [line.split()[:2] for line in alone_out.splitlines()]
+    assert [path.name for path in run.parent.iterdir()] == ["001"]
+
+
+def test_three_processes_evaluate_as_one(by_two):
+    run = by_two[0]
+    found = []
+    for count in (1, 3):
+        code, out, err = ended(start("eval.py", "--run", run, "--batch_size=2", "--threads=1", f"--processes={count}"))
+        assert code == 0, out + err
+        found.append((out, {path.name: path.read_bytes() for path in (run / "eval").iterdir()}))
+    assert found[0] == found[1]
+
+
+def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
+    run = tmp_path / "resnet34" / "001"
+    first = start("train.py", f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING, "--processes=2", start_new_session=True)
+    wait_for(first, "epoch 2/")
+    first.terminate()
+    since = time.monotonic()
+    code, out, err = ended(first)
+    assert code == 143
+    assert time.monotonic() - since < 5
+    assert err == "train.py: terminated\n"
+    assert no_process_left(run)
+
+    second = start("train.py", "--resume", run, "--processes=2")
+    wait_for(second, "epoch 5/")
+    os.kill(member(run, 1), signal.SIGKILL)
+    since = time.monotonic()
+    code, out, err = ended(second)
+    assert code == 1
+    assert time.monotonic() - since < 15
+    assert re.fullmatch(
+        r"train.py: error: process 2 of 2 was ended (by SIGKILL|from outside), out of memory\?; the others ended with it; "
+        r"train.py --resume latest goes on\n", err
+    )  # fmt: skip
+    assert no_process_left(run)
+
+    code, out, err = ended(start("train.py", "--resume", run, "--processes=2"))
+    assert code == 0, out + err
+    assert outcome(run) == outcome(by_two[0])
+
+
+def wait_for(process, text):
+    for line in process.stdout:
+        if line.startswith(text):
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def members_of(run):
+    """{rank: process id} of the processes that train in the folder of ``run``."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode()
+            environment = dict(item.partition("=")[::2] for item in (entry / "environ").read_text().split("\0"))
+        except (OSError, ValueError):
+            continue
+        if "train.py" in words and (str(run) in words or str(run.parent.parent) in words):
+            found[environment.get("PADDLE_TRAINER_ID", "launcher")] = int(entry.name)
+    return found
+
+
+def member(run, rank):
+    return members_of(run)[str(rank)]
+
+
+def no_process_left(run):
+    return not members_of(run)
+
+
+def test_one_line_says_why_one_of_them_failed(tmp_path):
+    folder = split_photographs(tmp_path)
+    broken = folder / (folder / "train_list.txt").read_text().splitlines()[0].rpartition(" ")[0]
+    broken.write_bytes(b"no photograph")
+    code, _, err = ended(start("train.py", f"--data={folder}", f"--runs_dir={tmp_path}", *TRAINING, "--processes=2"))
+    assert code == 2
+    assert re.fullmatch(rf"train.py: error: .*{broken.name}.*\n", err)
+    assert no_process_left(tmp_path / "resnet34" / "001")
+
+
+def test_processes_on_gpus_that_are_not_there_are_refused(monkeypatch):
+    import paddle
+
+    assert launcher.count_processes(3, "cpu") == 3
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 2)
+    assert launcher.count_processes(0, "auto") == 2
+    with pytest.raises(launcher.LaunchError, match="processes = 3: there are 2 GPUs, and each process needs one"):
+        launcher.count_processes(3, "auto")
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 0)
+    assert launcher.count_processes(3, "auto") == 3  # on the processor
+    with pytest.raises(launcher.LaunchError, match="processes = 0: there is no CUDA GPU"):
+        launcher.count_processes(0, "auto")
