@@ -21,6 +21,8 @@ from paddle.autograd import PyLayer
 from ops.batch_norm import BatchNorm2D, Norm, batch_norm
 from processes import group
 
+SMALL_PLANE = 4  # pixels of a feature map, as in the last stage at 64 px: the fused batch norm takes ten times as long
+
 
 def synchronise(network: nn.Layer) -> None:
     """From now on every batch norm of ``network`` that learns has the statistics of all processes."""
@@ -38,7 +40,9 @@ def over_processes(x: Tensor, norm: Norm, channels_last: bool) -> tuple[Tensor, 
     """
     mean, variance, count = _statistics(x, norm, channels_last)
     rstd = paddle.rsqrt(variance + norm.epsilon)
-    x, weight, bias = _ThroughStatistics.apply(x, norm.weight, norm.bias, _Fixed(mean, rstd, count, channels_last))
+    x, weight, bias = _ThroughStatistics.apply(
+        x, norm.weight, norm.bias, _Fixed(mean, variance, rstd, count, norm.epsilon, channels_last)
+    )
     return x, norm._replace(weight=weight, bias=bias, running_mean=mean, running_variance=variance, training=False)
 
 
@@ -47,16 +51,7 @@ def _statistics(x, norm, channels_last):
     """Mean and variance of each channel over all processes, [C], and over how many values."""
     channels = norm.running_mean.shape[0]
     values = x.size // channels
-    own_mean, own_variance = paddle.zeros_like(norm.running_mean), paddle.zeros_like(norm.running_mean)
-    # Paddle computes a variance slowly on a CPU; its batch norm, or ours, gives it as a running one that forgets all before
-    of_batch = Norm(
-        paddle.ones_like(own_mean), paddle.zeros_like(own_mean), own_mean, own_variance, training=True, momentum=0.0
-    )
-    if values > 1:
-        batch_norm(x.detach(), of_batch, channels_last=channels_last)
-    else:
-        own_mean = x.detach().reshape([channels]).astype(own_mean.dtype)
-    mean, variance = own_mean.astype("float64"), own_variance.astype("float64")
+    mean, variance = (moment.astype("float64") for moment in _moments(x.detach(), norm, channels_last))
     # Added up in float64: a square less a square loses half of the digits
     own = paddle.concat([mean * values, (variance + mean.square()) * values, paddle.full([1], values, "float64")])
     sums = group.total(own)
@@ -71,13 +66,30 @@ def _statistics(x, norm, channels_last):
     return mean.astype(kind), variance.astype(kind), count.astype(kind)
 
 
+def _moments(x, norm, channels_last):
+    """Mean and variance of each channel of ``x``, [C] each."""
+    channels, kind = norm.running_mean.shape[0], norm.running_mean.dtype
+    if channels_last or x.shape[2] * x.shape[3] <= SMALL_PLANE:
+        axes = [0, 1, 2] if channels_last else [0, 2, 3]
+        x = x.astype(kind)
+        mean = x.mean(axis=axes, keepdim=True)
+        return mean.reshape([channels]), (x - mean).square().mean(axis=axes)  # from [1, C, 1, 1] or [1, 1, 1, C]
+    # A batch norm gives them as running ones that forget all before: of larger maps in half the time of the above
+    mean, variance = paddle.zeros([channels], kind), paddle.zeros([channels], kind)
+    ones = paddle.ones([channels], kind)
+    batch_norm(x, Norm(ones, paddle.zeros_like(ones), mean, variance, training=True, momentum=0.0))
+    return mean, variance
+
+
 @dataclasses.dataclass
 class _Fixed:
-    """What the gradient needs besides: mean and rstd of each channel, [C], and over how many values, [1]."""
+    """What the gradient needs besides: statistics of each channel, [C], and over how many values they are, [1]."""
 
     mean: Tensor
+    variance: Tensor
     rstd: Tensor
     count: Tensor
+    epsilon: float
     channels_last: bool
 
 
@@ -97,12 +109,9 @@ class _ThroughStatistics(PyLayer):
         channels = weight.shape[0]
         sums = group.total(paddle.concat([dweight, dbias]))
         factor = weight * fixed.rstd / fixed.count
-        of_x_hat, of_all = factor * fixed.rstd * sums[:channels], factor * sums[channels:]
-        shape = [-1] if fixed.channels_last else [-1, 1, 1]  # [C] or [C, 1, 1]
-
-        def per_channel(values):
-            return values.astype(dx.dtype).reshape(shape)
-
-        flowed = (x - per_channel(fixed.mean)) * per_channel(of_x_hat) + per_channel(of_all)
-        gradients = (dx - flowed, dweight, dbias)
+        # factor * (x_hat * sum(g * x_hat) + sum(g)), as a batch norm with fixed statistics: one pass
+        flowed = Norm(
+            factor * sums[:channels], factor * sums[channels:], fixed.mean, fixed.variance, False, epsilon=fixed.epsilon
+        )
+        gradients = (dx - batch_norm(x, flowed, channels_last=fixed.channels_last), dweight, dbias)
         return tuple(None if one.stop_gradient else gradient for one, gradient in zip((x, weight, bias), gradients))
