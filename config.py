@@ -30,6 +30,7 @@ SCRIPTS = (
 )  # fmt: skip
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
+MOST_PARALLEL = 1024
 BY_RULE = "follows from photographs and epochs: see docs/recipes.md"
 
 
@@ -335,6 +336,10 @@ class Config:
     budget: float = setting(
         60.0, "minutes that the search may take",
         above=0.0, high=100_000.0, group="training", part="tuning", affects="nothing", scripts="tune")
+    parallel: str = setting(
+        "auto", "trainings at the same time: auto is one on each GPU, and one on a processor; several on a processor share out "
+                "its threads",
+        metavar="auto|N", group="machine", part="comparison", affects="nothing", scripts="compare")
     learning_rates: Optional[tuple[float, ...]] = setting(
         None, "learning rates to try",
         above=0.0, default_text="steps of the square root of ten around --learning_rate",
@@ -492,6 +497,13 @@ class Config:
             )
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
+        if self.parallel != "auto" and not (self.parallel.isdecimal() and 1 <= int(self.parallel) <= MOST_PARALLEL):
+            raise ConfigError(f"parallel = {self.parallel!r}: expected auto, or a whole number from 1 to {MOST_PARALLEL}")
+        if self.parallel not in ("auto", "1") and self.processes != 1:
+            raise ConfigError(
+                f"parallel = {self.parallel} with processes = {self.processes}: either several trainings at the same time, or "
+                f"several processes for each; give only one"
+            )
         if self.val_fraction + self.test_fraction > 0.95:
             raise ConfigError(
                 f"val_fraction = {self.val_fraction:g} with test_fraction = {self.test_fraction:g}: together at most 0.95, so "

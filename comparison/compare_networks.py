@@ -19,6 +19,7 @@ from comparison.run_groups import (
     read_classes_of,
 )
 from comparison.run_plan import evaluate_missing, train_missing
+from comparison.side_by_side import places_for
 from comparison.tables import write_comparison
 from comparison.verdict import NAMES
 from config import Config, load_config
@@ -47,6 +48,7 @@ def compare_networks(config: Config) -> int:
     config = config.resolved()
     share_what_cannot_be_cached()
     device = select_device(config.device)
+    places = places_for(config, device)
     named = config.runs or config.nets
     if len(set(named)) < 2 and not (config.nets and config.folds):  # of one network the out-of-fold predictions are wanted
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
@@ -59,12 +61,12 @@ def compare_networks(config: Config) -> int:
     else:
         if config.split == "test":  # now: training takes time
             digests_of_test_list([], find_data(config.data_source(), may_download="data" not in config.given))
-        groups, failures, source = train_missing(config)
+        groups, failures, source = train_missing(config, places)
     runs = [run for group in groups.values() for run in group]
     check_comparable(runs)  # now: evaluating takes time
     folds = set(range(1, config.folds + 1)) if config.folds else folds_of(runs)
     test_list = digests_of_test_list(runs, source, config) if config.split == "test" else None
-    evaluate_missing(groups, failures, source, config, test_list)
+    evaluate_missing(groups, failures, source, config, places, test_list)
     leave_out_incomplete_seeds(groups, failures, folds)
     runs = [run for group in groups.values() for run in group]
     if not runs:
@@ -73,6 +75,10 @@ def compare_networks(config: Config) -> int:
     costs = measure_costs({name: group[0] for name, group in groups.items()})
     notes = differing_settings([load_config(run / "config.yaml") for run in runs])
     notes += grown_runs(runs)
+    if places.count > 1 and not config.runs:
+        notes.append(
+            f"{places.count} trainings ran at a time: their times compare with each other's, not with those of one alone."
+        )
     notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
     source = source or _source_to_show(runs[0], config)
     photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split, folds)

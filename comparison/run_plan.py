@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Optional, Union
 from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
 from comparison.held_out import ListDigests
 from comparison.run_groups import ComparisonError
-from comparison.script_process import ProcessFailed, run_script
+from comparison.script_process import ProcessFailed, end_scripts, run_script
 from comparison.shared_work import share
+from comparison.side_by_side import Places
 from comparison.waiting import EvaluationElsewhere, TrainingElsewhere, is_being_trained
 from config import Config, names_of
 from data.data_folder import DataFolder
@@ -22,6 +23,7 @@ from data.data_source import DataSource
 from data.fold_folders import count_folds
 from data.lists import split_command
 from evaluation.report import is_evaluated
+from messages.live_lines import LiveLines
 from messages.terminal import print_line, printable
 from networks import check_layout
 from trained.result import read_result
@@ -29,6 +31,7 @@ from trained.run_error import RunError
 from trained.run_folder import check_plain, runs_of
 from weights.weight_files import digest_of
 
+LAST_LINES = ("finished", "failed", "interrupted", "train.py: ")  # of a training
 FILE_DIGESTS = ("init_from_sha256", "class_weights_sha256")  # in result.json
 
 
@@ -54,9 +57,10 @@ class Training(NamedTuple):
         return f"{self.net}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
 
 
-def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
+def train_missing(config: Config, places: Places) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
     """Train every network of ``nets`` with every seed on every fold, unless there is such a run; continue interrupted runs.
 
+    As many trainings run at the same time as there are ``places``.
     Comparisons at the same time share the trainings: each is done by one process and serves all. Returns ({network: finished
     runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises DataError where the data cannot
     be used, ComparisonError where they have other folds, FormatError where a newer version of the toolkit wrote a run,
@@ -78,7 +82,7 @@ def train_missing(config: Config) -> tuple[dict[str, list[Path]], dict[str, list
         for net in nets
     ]
     of_folds = {fold: digests(source._replace(fold=fold)) for fold in folds}
-    trainings = Trainings(dataclasses.replace(config, data=source.data), of_folds)
+    trainings = Trainings(dataclasses.replace(config, data=source.data), of_folds, places)
     trainings.complete(needed)
     groups: dict[str, list[Path]] = {}
     failures: dict[str, list[str]] = {}
@@ -109,14 +113,15 @@ def _folds_to_train_on(source, count):
 class Trainings:
     """The trainings of a comparison. ``outcomes``: {(network, seed, fold): its finished run, or why there is none}.
 
-    ``digests``: {fold: of the data of ``config``}.
+    ``digests``: {fold: of the data of ``config``}; ``places``: for as many trainings at the same time.
     """
 
-    def __init__(self, config: Config, digests: dict[int, Digests]):
-        self.config, self.digests = config, digests
+    def __init__(self, config: Config, digests: dict[int, Digests], places: Places):
+        self.config, self.digests, self.places = config, digests, places
         self.files = FileDigests(digest_of(config.init_from), digest_of(config.class_weights_file()))
         self.outcomes: dict[tuple[str, int, int], Union[Path, str]] = {}
-        self.missing = self.done = 0
+        self.missing = self.number = self.done = 0
+        self.lines = LiveLines()
         self.started = time.monotonic()
 
     def complete(self, needed: Sequence[Training]) -> None:
@@ -130,7 +135,8 @@ class Trainings:
         if missing:
             Path(self.config.runs_dir).mkdir(parents=True, exist_ok=True)
             self.missing, self.started = len(missing), time.monotonic()
-            share(missing, self._place, self._train, TrainingElsewhere(self._find_begun).tell)
+            wait = TrainingElsewhere(self._find_begun).tell
+            share(missing, self._place, self._train, wait, self.places.count, end_scripts)
 
     def _find(self, training, statuses=("finished",)):
         lists = self.digests[training.fold]
@@ -145,20 +151,24 @@ class Trainings:
         digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
         return Path(self.config.runs_dir) / f".{training.net}-{digest[:16]}"
 
-    def _train(self, training):
+    def _train(self, training, begun):
         """See to the outcome of the training; False where another process is at work on its run."""
         run = self._find(training)
         if run:
             print(f"{training}: {run} is there, another process has trained it", flush=True)
         else:
-            begun = self._find_begun(training)
-            if begun and is_being_trained(begun):
+            unfinished = self._find_begun(training)
+            if unfinished and is_being_trained(unfinished):
                 return False
+            self.number += 1
             left = _time_left(self.started, self.done, self.missing)
-            print(f"training {self.done + 1} of {self.missing}: {training}{left}", flush=True)
             try:
-                if not (begun and continue_run(begun, self.config)):
-                    run_training({**training.chosen, **machine_settings(self.config)})
+                with self.places.one() as place:
+                    self._say(training, f"training {self.number} of {self.missing}: {training}{left}")
+                    told = self._told(training, begun, place)
+                    settings = {**machine_settings(self.config), **place.settings}
+                    if not (unfinished and continue_run(unfinished, settings, **told)):
+                        run_training({**training.chosen, **settings}, **told)
                 run = self._find(training)
                 reason = ": the lists or photographs changed while it was trained"
             except ProcessFailed as error:
@@ -166,6 +176,25 @@ class Trainings:
         self.done += 1
         self.outcomes[training[:3]] = run or reason
         return True
+
+    def _say(self, training, line):
+        if self.places.count == 1:
+            print(line, flush=True)
+        else:
+            self.lines.say(str(training), line)
+
+    def _told(self, training, begun, place) -> dict[str, Any]:
+        """How run_script is to run a training that is not the only one at its time: what it says, and with which variables."""
+        if self.places.count == 1:
+            return {}
+
+        def tell(line):
+            if "; run folder " in line:  # the next one has the next number
+                begun()
+            if line:
+                self.lines.say(str(training), line, is_last=line.startswith(LAST_LINES))
+
+        return {"tell": tell, "variables": place.environment}
 
 
 def find_run(
@@ -198,28 +227,36 @@ def find_run(
     return None
 
 
+print_at_once = functools.partial(print, flush=True)
+
+
 @functools.cache
 def _say_once(line):
     print_line(line)
 
 
-def run_training(values: dict[str, Any], *arguments: object) -> None:
-    """Run train.py with the settings ``values``, by name, and further ``arguments``; raises ProcessFailed."""
-    run_script("train.py", [*as_options(values, "train"), *arguments])
+def run_training(values: dict[str, Any], *arguments: object, **told: Any) -> None:
+    """Run train.py with the settings ``values``, by name, and further ``arguments``; raises ProcessFailed.
+
+    ``told``: arguments of run_script.
+    """
+    run_script("train.py", [*as_options(values, "train"), *arguments], **told)
 
 
-def continue_run(run: Path, config: Config) -> bool:
+def continue_run(run: Path, values: dict[str, Any], **told: Any) -> bool:
     """Train an interrupted run to its end; False where it cannot be continued, e.g. as another process is training it.
 
-    Raises ProcessFailed where the continued training fails.
+    ``values``: settings of the machine, by name; ``told``: arguments of run_script. Raises ProcessFailed where the continued
+    training fails.
     """
-    print(f"going on with {run}", flush=True)
+    say = told.get("tell", print_at_once)
+    say(f"going on with {run}")
     try:
-        run_training(machine_settings(config), "--resume", run)
+        run_training(values, "--resume", run, **told)
     except ProcessFailed:
         if read_result(run).get("status") == "failed":
             raise
-        print(f"{run} cannot be continued; another training begins", flush=True)
+        say(f"{run} cannot be continued; another training begins")
         return False
     return True
 
@@ -229,6 +266,7 @@ def evaluate_missing(
     failures: dict[str, list[str]],
     source: Optional[DataSource],
     config: Config,
+    places: Places,
     test_list: Optional[ListDigests] = None,
 ) -> None:
     """Evaluate every run whose best epoch has not been evaluated on its own list of ``config.split``.
@@ -250,7 +288,10 @@ def evaluate_missing(
             return None
         print(f"evaluating {run}", flush=True)
         try:
-            run_script("eval.py", [*as_options(values, "eval"), "--run", run], quiet=True)
+            with places.one() as place:
+                options = as_options({**values, **place.settings}, "eval")
+                told = {"variables": place.environment} if place.environment else {}
+                run_script("eval.py", [*options, "--run", run], quiet=True, **told)
         except ProcessFailed as error:
             return str(error)
         own = is_evaluated(run, config.split, *(test_list or ()))
@@ -258,13 +299,15 @@ def evaluate_missing(
 
     reasons: dict[Path, Optional[str]] = {}
 
-    def evaluate(run):
+    def evaluate(run, begun):
+        begun()
         reasons[run] = reason(run)
         return True
 
     runs = [run for group in groups.values() for run in group]
     missing = [run for run in runs if not is_evaluated(run, config.split, *(test_list or ()))]
-    share(missing, lambda run: run / f".evaluating-{config.split}", evaluate, EvaluationElsewhere().tell)
+    claim = f".evaluating-{config.split}"
+    share(missing, lambda run: run / claim, evaluate, EvaluationElsewhere().tell, places.count, end_scripts)
     for name, group in list(groups.items()):
         failed = [run for run in group if reasons.get(run)]
         if failed:

@@ -11,13 +11,17 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from machine import parent_process
 from machine.interruption import INTERRUPTED, TERMINATED, Terminated
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 6  # seconds that an interrupted script gets to end; it takes at most 4 itself
+
+
+_running: set[subprocess.Popen] = set()
+_ended: set[subprocess.Popen] = set()  # by ``end_scripts``
 
 
 class ProcessFailed(RuntimeError):
@@ -28,18 +32,29 @@ class TookTooLong(ProcessFailed):
     """A script was ended because it took longer than it was given."""
 
 
-def run_script(script: str, arguments: Sequence[object], quiet: bool = False, seconds: Optional[float] = None) -> None:
+def run_script(
+    script: str,
+    arguments: Sequence[object],
+    quiet: bool = False,
+    seconds: Optional[float] = None,
+    tell: Optional[Callable[[str], None]] = None,
+    variables: Optional[dict[str, str]] = None,
+) -> None:
     """Run ``script`` to its end; raises ProcessFailed, or KeyboardInterrupt where it was interrupted.
 
-    Its output goes to this process's stdout and stderr; with ``quiet`` it is dropped. After ``seconds`` it is ended, and
-    TookTooLong raised.
+    Its output goes to this process's stdout and stderr; with ``quiet`` it is dropped; with ``tell`` that is called with each
+    line. After ``seconds`` it is ended, and TookTooLong raised. ``variables``: of its environment, besides this process's.
     """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", parent_process.VARIABLE: "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", parent_process.VARIABLE: "1", **(variables or {})}
+    out = subprocess.DEVNULL if quiet else subprocess.PIPE if tell else None
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE, text=True,
-        errors="replace", env=environment,
-    )  # fmt: skip
+        command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
+    )
+    _running.add(process)
+    teller = threading.Thread(target=_tell_lines, args=(process.stdout, tell), daemon=True)
+    if process.stdout:
+        teller.start()
     late = threading.Event()
 
     def end():
@@ -54,7 +69,9 @@ def run_script(script: str, arguments: Sequence[object], quiet: bool = False, se
         last = ""
         for line in process.stderr or ():
             last = line.strip() or last
-            if not quiet:
+            if tell:
+                tell(line.rstrip())
+            elif not quiet:
                 print(line, end="", file=sys.stderr, flush=True)
         code = process.wait()
     except KeyboardInterrupt as interruption:
@@ -68,8 +85,14 @@ def run_script(script: str, arguments: Sequence[object], quiet: bool = False, se
         timer.cancel()
         if process.poll() is None:
             process.kill()
+        if process.stdout:
+            teller.join()
+        _running.discard(process)
         if process.stdin:
             process.stdin.close()  # only now: this is how the script knows that this process lives
+    if process in _ended:
+        _ended.discard(process)
+        raise KeyboardInterrupt
     if code and late.is_set():
         raise TookTooLong(f"{script} took longer than {seconds:.0f} s")
     if code in (INTERRUPTED, TERMINATED):
@@ -79,3 +102,21 @@ def run_script(script: str, arguments: Sequence[object], quiet: bool = False, se
         raise ProcessFailed(f"{script} was ended by {name}" + (", out of memory?" if name == "SIGKILL" else ""))
     if code:
         raise ProcessFailed(last or f"{script} ended with exit code {code}")
+
+
+def end_scripts() -> None:
+    """End the scripts that other threads run: as Ctrl-C would, or, after ``PATIENCE`` seconds, at once."""
+    running = list(_running)
+    _ended.update(running)
+    for process in running:
+        process.terminate()
+    for process in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        if process.poll() is None:
+            process.kill()
+
+
+def _tell_lines(lines, tell):
+    for line in lines:
+        tell(line.rstrip())

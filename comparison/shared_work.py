@@ -1,7 +1,9 @@
 """Work that several comparisons share: each job is done by the process that claims it; the others wait, and use its outcome."""
 
+import concurrent.futures
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,28 +17,62 @@ Job = TypeVar("Job")
 
 
 def share(
-    jobs: Sequence[Job], place_of: Callable[[Job], Path], work: Callable[[Job], bool], wait: Callable[[Job], None]
+    jobs: Sequence[Job],
+    place_of: Callable[[Job], Path],
+    work: Callable[[Job, Callable[[], None]], bool],
+    wait: Callable[[Job], None],
+    at_once: int = 1,
+    end: Callable[[], None] = lambda: None,
 ) -> None:
-    """Call ``work(job)`` for every job, in order, until it returns True: each while this process has claimed the job.
+    """Call ``work(job, begun)`` for every job, in order, until it returns True: each while this process has claimed the job.
 
     ``place_of(job)``: a file that stands for the job in all processes; it exists while one of them works. The jobs of other
     processes come last. Once nothing else is left, ``wait(job)`` is called at each look at the first of them.
+
+    ``at_once``: how many jobs this process does at a time, in threads; each starts once the job before it has called ``begun``,
+    or is over. Where one of them raises, ``end()`` is called, so that the others come to an end, and then that is raised.
     """
     left = list(jobs)
     while left:
-        put_off = []
-        for job in left:
-            try:
-                with claimed(place_of(job)):
-                    done = work(job)
-            except ClaimedError:
-                done = False
-            if not done:
-                put_off.append(job)
+        done = _attempt(left, place_of, work, at_once, end)
+        put_off = [job for job, is_done in zip(left, done) if not is_done]
         if len(put_off) == len(left):
             wait(put_off[0])
             time.sleep(PAUSE)
         left = put_off
+
+
+def _attempt(jobs, place_of, work, at_once, end) -> list[bool]:
+    """Whether each of the jobs is done now."""
+
+    def attempt(job, begun=lambda: None):
+        try:
+            with claimed(place_of(job)):
+                return work(job, begun)
+        except ClaimedError:
+            return False
+
+    if at_once == 1:
+        return [attempt(job) for job in jobs]
+    turns = [threading.Event() for _ in range(len(jobs) + 1)]
+    turns[0].set()
+
+    def in_turn(place, job):
+        turns[place].wait()
+        try:
+            return attempt(job, turns[place + 1].set)
+        finally:
+            turns[place + 1].set()
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(in_turn, place, job) for place, job in enumerate(jobs)]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            end()
+            raise
 
 
 @contextlib.contextmanager

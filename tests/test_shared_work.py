@@ -64,7 +64,7 @@ def test_jobs_that_others_do_come_last_and_are_looked_at_again_once_they_are_fre
         other.wait()
 
     monkeypatch.setattr(shared_work, "PAUSE", 0.01)
-    share(["a", "b", "c"], lambda job: tmp_path / job, lambda job: done.append(job) or True, wait)
+    share(["a", "b", "c"], lambda job: tmp_path / job, lambda job, begun: done.append(job) or True, wait)
     assert done == ["a", "c", "b"]
     assert set(waited) == {"b"}
     assert list(tmp_path.iterdir()) == [], "the files of the claims are gone, also that of the killed process"
@@ -74,7 +74,7 @@ def test_a_job_that_is_put_off_is_asked_again(tmp_path, monkeypatch):
     monkeypatch.setattr(shared_work, "PAUSE", 0.01)
     answers = iter([False, False, True])
     waited = []
-    share(["a"], lambda job: tmp_path / job, lambda job: next(answers), waited.append)
+    share(["a"], lambda job: tmp_path / job, lambda job, begun: next(answers), waited.append)
     assert waited == ["a", "a"]
 
 
@@ -98,7 +98,7 @@ def test_a_claim_is_not_held_on_a_file_that_another_process_has_removed(tmp_path
 
 def test_work_in_a_folder_that_cannot_be_written_is_done_without_a_claim(tmp_path):
     done = []
-    share(["a"], lambda job: tmp_path / "missing" / job, lambda job: done.append(job) or True, lambda job: None)
+    share(["a"], lambda job: tmp_path / "missing" / job, lambda job, begun: done.append(job) or True, lambda job: None)
     assert done == ["a"]
 
 
