@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from comparison.compared_settings import training_settings  # noqa: E402
 from comparison.run_plan import Training, Trainings  # noqa: E402
 from comparison.script_process import ProcessFailed, run_script  # noqa: E402
-from comparison.side_by_side import Place, Places  # noqa: E402
+from comparison.side_by_side import one_at_a_time  # noqa: E402
 from comparison.significance import paired_difference  # noqa: E402
 from config import parse_config  # noqa: E402
 from data.data_folder import DataFolder  # noqa: E402
@@ -41,7 +41,6 @@ from trained.result import read_result  # noqa: E402
 
 ORIGINAL = ROOT / "recipes" / "original.yaml"
 AGAINST_ORIGINAL = {"original": ("--config", ORIGINAL), "defaults": ()}
-ONE_AT_A_TIME = Places([Place({}, {})])  # the others would slow it down
 NOISE = 0.1
 """Recipes whose measured costs differ by less than this part train for as many epochs: two epochs do not tell them apart."""
 PROBE_EPOCHS = 2
@@ -133,7 +132,7 @@ def trained_run(options, net, recipe, words, epochs, seed):
     config = config_of(options, net, recipe, words, epochs, seed)
     source = config.data_source()
     chosen = training_settings(config.resolved_for(count_photographs(source)), net, seed)
-    trainings = Trainings(config, {0: digests(source)}, ONE_AT_A_TIME)
+    trainings = Trainings(config, {0: digests(source)}, one_at_a_time())
     trainings.complete([Training(net, seed, 0, chosen)])
     outcome = trainings.outcomes[net, seed, 0]
     if not isinstance(outcome, Path):

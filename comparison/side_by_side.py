@@ -39,6 +39,11 @@ class Places:
             self._free.put(place)
 
 
+def one_at_a_time() -> Places:
+    """A single place, with all of the machine."""
+    return Places([Place({}, {})])
+
+
 def places_for(config: Config, device: str) -> Places:
     """The places that ``config.parallel`` asks for on ``device``, "cpu" or "gpu".
 
@@ -55,10 +60,10 @@ def places_for(config: Config, device: str) -> Places:
             raise ComparisonError(
                 f"parallel = {count}: there are {len(gpus)} GPUs, one for each training at a time; --parallel auto takes all"
             )
-        return Places([Place({}, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus[:count]] if count > 1 else [Place({}, {})])
+        return Places([Place({}, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus[:count]]) if count > 1 else one_at_a_time()
     count = 1 if config.parallel == "auto" else int(config.parallel)
     if count == 1:
-        return Places([Place({}, {})])
+        return one_at_a_time()
     shares = {"threads": max(default_threads() // count, 1), "num_workers": max(available_cores() // count - 1, 0)}
     own = {name: value for name, value in shares.items() if name not in config.given}
     return Places([Place(own, {})] * count)

@@ -10,6 +10,7 @@ from tiny_network import outcome
 import eval as eval_script
 import train
 from comparison import run_plan
+from comparison.side_by_side import one_at_a_time
 from config import Config, parse_config
 from trained.checkpoint import CheckpointError, read_header
 from trained.header import check_header
@@ -354,8 +355,8 @@ def test_a_comparison_takes_no_run_of_other_weights(data, tmp_path, monkeypatch)
     asked = []
     monkeypatch.setattr(run_plan, "run_script", lambda script, words: asked.append(words))
     compared = settings(data, tmp_path / "runs", epochs=1, class_weights=str(file), nets=("resnet",)).resolved()
-    assert run_plan.train_missing(compared)[0] == {"resnet": [run]}
+    assert run_plan.train_missing(compared, one_at_a_time())[0] == {"resnet": [run]}
     assert not asked
     file.write_text("cat,1\ndog,1\nsheep,2.5\n")
-    assert run_plan.train_missing(compared)[0] == {}
+    assert run_plan.train_missing(compared, one_at_a_time())[0] == {}
     assert any(f"--class_weights={file}" in words for words in asked)

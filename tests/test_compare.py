@@ -26,6 +26,7 @@ from comparison import run_plan
 from comparison.compare_networks import photograph_reader
 from comparison.compared_settings import training_settings
 from comparison.page import write_page
+from comparison.side_by_side import one_at_a_time
 from config import Config, load_config, parse_config
 from data.data_sets import digests
 from data.data_source import DataSource
@@ -393,10 +394,10 @@ def test_trainings_start_where_the_comparison_says_and_others_do_not_pass_for_th
     plain = training_settings(settings(data, tmp_path).resolved().resolved_for(18), "resnet", 0)
     write_config(run, plain)
     write_result(run, {"status": "finished", "list_sha256": digests(DataSource("folder", data)).lists})
-    run_plan.train_missing(settings(data, tmp_path, seeds=1).resolved())
+    run_plan.train_missing(settings(data, tmp_path, seeds=1).resolved(), one_at_a_time())
     assert [config.net for config in asked] == ["se_resnet50"]
     asked.clear()
-    run_plan.train_missing(chosen.resolved())
+    run_plan.train_missing(chosen.resolved(), one_at_a_time())
     assert [config.net for config in asked] == ["resnet", "se_resnet50"]
     assert all(getattr(config, name) == value for config in asked for name, value in start.items())
 
