@@ -41,7 +41,7 @@ ANY_PYTHON = $(shell for python in python3 python3.12 python3.11 python3.10 pyth
 INSTALL = $(or $(PYTHON),$(ANY_PYTHON),python3) install.py $(if $(PYTHON),--python $(PYTHON))
 
 .PHONY: help setup setup-dev demo test test-matrix clients fuzz hostile hostile-serve browser torture notebook lint format docs \
-        bench learn gpu-check gpu-sanitize clean
+        bench cluster learn gpu-check gpu-sanitize clean
 .NOTPARALLEL:
 
 help:
@@ -53,12 +53,13 @@ help:
 	@echo 'make hostile run every script on hostile data folders, damaged photographs and runs of strangers: an hour and a half'
 	@echo 'make hostile-serve  send serve.py 2,000 hostile uploads: a few minutes; on Linux'
 	@echo 'make browser use the page of serve.py in a headless Chromium, where there is one; screenshots go to work/browser'
-	@echo 'make torture kill trainings 200 times and train every network twice, and compare: about half an hour; on Linux'
+	@echo 'make torture kill trainings 200 times, single ones of several processes 50 times, and train every network twice: an hour; on Linux'
 	@echo 'make notebook  run docs/ai_studio.ipynb, the notebook in Chinese, in a temporary copy: less than ten minutes'
 	@echo 'make lint    check style with ruff, the order of imports with import-linter, types with mypy'
 	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
 	@echo 'make bench   time data loading, a training step, the cost of attention and serving'
+	@echo 'make cluster  train on two machines, which are two launches on this one, lose one, go on: a minute; on Linux'
 	@echo 'make learn   train the defaults and the original recipe for equal times on the folder of LEARN="--data FOLDER"'
 	@echo 'make gpu-check  check the fused operators on a GPU, and print a block of text to report'
 	@echo 'make gpu-sanitize  run the CUDA kernels on small feature maps under compute-sanitizer; needs a GPU'
@@ -112,6 +113,7 @@ browser: setup-dev
 torture: setup-dev
 	$(VENV_PYTHON) tests/torture/torture.py --kills 200
 	$(VENV_PYTHON) tests/torture/same_again.py
+	$(VENV_PYTHON) tests/torture/killed_members.py --kills 50
 
 # Installs the packages that run a notebook only here, as `make fuzz` does its own.
 notebook: setup-dev
@@ -147,6 +149,9 @@ bench: setup
 	$(VENV_PYTHON) benchmarks/serving.py --net resnet18 --rounds 1
 
 # Trains both recipes on a folder of photographs: make learn LEARN="--data photographs --epochs 24"
+cluster: setup-dev
+	$(VENV_PYTHON) -m pytest tests/test_processes.py -k machines
+
 learn: setup
 	$(VENV_PYTHON) benchmarks/learn.py $(LEARN)
 

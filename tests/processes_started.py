@@ -20,3 +20,19 @@ def processes_of(session) -> list:
         if int(its_session) == session and state != "Z":
             found.append(int(entry.parent.name))
     return found
+
+
+def members_of(runs_dir) -> dict:
+    """{rank: process id} of the processes of train.py that train in a folder of runs; "launcher": what has started them."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode()
+            environment = dict(item.partition("=")[::2] for item in (entry / "environ").read_text().split("\0"))
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            is_reader = words == (Path("/proc") / parent / "cmdline").read_bytes().decode()  # forked: of the same command
+        except (OSError, ValueError):
+            continue
+        if "train.py" in words and str(runs_dir) in words and not is_reader:
+            found[environment.get("PADDLE_TRAINER_ID", "launcher")] = int(entry.name)
+    return found

@@ -671,7 +671,7 @@ def test_make_alone_lists_the_targets(toolkit):
     listed = [line.split()[1] for line in result.stdout.splitlines()]
     assert listed == [
         "demo", "test", "test-matrix", "clients", "fuzz", "hostile", "hostile-serve", "browser", "torture", "notebook", "lint",
-        "format", "docs", "bench", "learn", "gpu-check", "gpu-sanitize", "setup", "clean",
+        "format", "docs", "bench", "cluster", "learn", "gpu-check", "gpu-sanitize", "setup", "clean",
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import members
 import numpy as np
 import pytest
 from conftest import split_photographs
+from processes_started import members_of
 from tiny_network import outcome
 
 from data.lists import DataError
@@ -186,6 +188,47 @@ def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
     assert outcome(run) == outcome(by_two[0])
 
 
+def on_two_machines(folder, *options):
+    """Two launches of one process each, as on two machines that share a folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        master = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "paddle.distributed.launch", "--nnodes", "2", "--nproc_per_node", "1", "--host", "127.0.0.1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}
+    return [
+        subprocess.Popen(
+            [*words, "--master", master, "--rank", str(rank), "--log_dir", str(folder / f"log{rank}"),
+             str(ROOT / "train.py"), *map(str, options)],
+            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["a process", "a launch"])
+def test_two_machines_train_as_one_and_go_on_after_one_is_lost(data, by_two, tmp_path, what):
+    run = tmp_path / "resnet34" / "001"
+    machines = on_two_machines(tmp_path, f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING)
+    deadline = time.monotonic() + 60
+    while not (run / "history.csv").exists() or len(read_history(run)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(member(run, 1) if what == "a process" else machines[1].pid, signal.SIGKILL)
+    since = time.monotonic()
+    for machine in machines:
+        machine.communicate(timeout=60)
+        assert machine.returncode != 0
+    while members_of(run.parent.parent) and time.monotonic() < since + 15:
+        time.sleep(0.1)
+    assert no_process_left(run)
+
+    machines = on_two_machines(tmp_path, "--resume", run)
+    for machine in machines:
+        out, _ = machine.communicate(timeout=120)
+        assert machine.returncode == 0, out
+    assert outcome(run) == outcome(by_two[0])
+
+
 def wait_for(process, text):
     for line in process.stdout:
         if line.startswith(text):
@@ -193,26 +236,12 @@ def wait_for(process, text):
     raise AssertionError(process.stderr.read())
 
 
-def members_of(run):
-    """{rank: process id} of the processes that train in the folder of ``run``."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode()
-            environment = dict(item.partition("=")[::2] for item in (entry / "environ").read_text().split("\0"))
-        except (OSError, ValueError):
-            continue
-        if "train.py" in words and (str(run) in words or str(run.parent.parent) in words):
-            found[environment.get("PADDLE_TRAINER_ID", "launcher")] = int(entry.name)
-    return found
-
-
 def member(run, rank):
-    return members_of(run)[str(rank)]
+    return members_of(run.parent.parent)[str(rank)]
 
 
 def no_process_left(run):
-    return not members_of(run)
+    return not members_of(run.parent.parent)
 
 
 def test_one_line_says_why_one_of_them_failed(tmp_path):
