@@ -17,7 +17,7 @@ from data import DATASETS
 from data.data_source import DataSource
 from data.paddlex import LIST_FORMATS
 from machine.processor import available_cores, default_threads
-from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS, options_of
+from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS, depth_of, options_of
 from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
@@ -31,7 +31,7 @@ SCRIPTS = (
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
 MOST_PARALLEL = 1024
-BY_RULE = "follows from photographs and epochs: see docs/recipes.md"
+BY_RULE = "follows from photographs, epochs and network: see docs/recipes.md"
 
 
 @dataclass(frozen=True)
@@ -546,7 +546,8 @@ class Config:
         """What the rule of the defaults goes by."""
         from_weights = self.pretrained or self.init_from is not None
         optimizer = self.optimizer or ("momentum" if "momentum" in self.given else None)
-        return Situation(photographs, self.epochs, self.batch_size * self.accumulate, from_weights, optimizer)
+        depth = depth_of(self.net)
+        return Situation(photographs, self.epochs, self.batch_size * self.accumulate, from_weights, optimizer, depth)
 
     def by_rule(self) -> tuple[str, ...]:
         """The names of the settings that the user left to the rule of the defaults, without options that the network lacks."""

@@ -110,6 +110,11 @@ def options_of(name: str) -> list[str]:
     return [parameter for parameter in _parameters_of(name) if parameter not in ("num_classes", "layout", *fixed)]
 
 
+def depth_of(name: str) -> int | None:
+    """The number of layers by which the network ``name`` is called, as 18 of resnet18; None where it has no such number."""
+    return getattr(NETWORKS.get(name), "fixed", {}).get("depth")
+
+
 def check_layout(name: str, layout: str) -> None:
     """Raise NetworkError unless ``layout`` is one of LAYOUTS and the network ``name`` can keep its feature maps so."""
     if layout not in LAYOUTS:

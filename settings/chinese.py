@@ -130,7 +130,7 @@ HELP = {
     "allow_hosts": "浏览器还可以用哪些主机名访问本服务，例如前置代理的域名",
 }
 
-BY_RULE = "由照片数和轮数决定，见 docs/recipes.zh.md"
+BY_RULE = "由照片数、轮数和网络决定，见 docs/recipes.zh.md"
 DEFAULTS = {
     "strangers": "无",
     "learning_rates": "以 --learning_rate 为中心，每步相差 √10 倍",

@@ -10,7 +10,8 @@ class Situation(NamedTuple):
     """What is known before a training.
 
     ``photographs``: on the training list; ``epochs``: passes over it; ``batch_size``: photographs in an update of the weights;
-    ``from_weights``: whether it starts from the weights of another training; ``optimizer``: the user's choice, or None.
+    ``from_weights``: whether it starts from the weights of another training; ``optimizer``: the user's choice, or None;
+    ``depth``: the network's number of layers, where it has one to choose, else None.
     """
 
     photographs: int
@@ -18,6 +19,7 @@ class Situation(NamedTuple):
     batch_size: int
     from_weights: bool = False
     optimizer: Optional[str] = None
+    depth: Optional[int] = None
 
     def __str__(self) -> str:
         start = "from given weights" if self.from_weights else "from random weights"
@@ -25,6 +27,8 @@ class Situation(NamedTuple):
         return f"{self.photographs:,} photographs, {epochs}, batches of {self.batch_size}, {start}"
 
 
+SHALLOW = 18
+"""Layers up to which a ResNet learns faster if its blocks do not start as the identity; from 34 on it is the other way."""
 SHORT = 1_000_000
 """Photographs shown in a training, all epochs together, below which it sees too few of them to learn from small crops."""
 
@@ -42,7 +46,7 @@ def training_defaults(situation: Situation) -> dict[str, Any]:
         "warmup_epochs": min(5.0, situation.epochs / 10),
         "label_smoothing": 0.1 if scratch else 0.0,
         "crop_min_area": 0.35 if shown < SHORT else 0.08,
-        "zero_init_residual": scratch,
+        "zero_init_residual": scratch and (situation.depth is None or situation.depth > SHALLOW),
         "ema_epochs": 0.0,
     }
 

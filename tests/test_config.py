@@ -129,6 +129,11 @@ def test_a_long_training_sees_smaller_parts_of_its_photographs():
     assert Config(epochs=20).resolved_for(1000).crop_min_area > Config(epochs=100).resolved_for(13_000).crop_min_area
 
 
+def test_blocks_start_as_the_identity_in_deep_networks_alone():
+    starts = {net: Config(net=net).resolved_for(500).zero_init_residual for net in ("resnet18", "resnet34", "sa_resnet50")}
+    assert starts == {"resnet18": False, "resnet34": True, "sa_resnet50": True}
+
+
 def test_from_given_weights_the_training_begins_more_gently():
     scratch, fine = Config().resolved_for(500), Config(pretrained=True).resolved_for(500)
     assert (scratch.optimizer, scratch.zero_init_residual) == ("adamw", True)

@@ -19,6 +19,7 @@ from tiny_network import outcome
 
 from data.lists import DataError
 from data.loader import Batches
+from machine.processor import available_cores
 from processes import launcher
 from processes.environment import Part
 from trained.history import read_history
@@ -103,6 +104,7 @@ def data(tmp_path_factory):
 def start(script, *options, **keywords):
     """``script`` as a user starts it, with the network resnet34 being tiny_network.TinyResNet."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}
+    environment.pop("OMP_NUM_THREADS", None)  # Paddle has set it in this process
     command = [sys.executable, str(ROOT / script), *map(str, options)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **pipes, **keywords)
@@ -186,6 +188,18 @@ def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
     code, out, err = ended(start("train.py", "--resume", run, "--processes=2"))
     assert code == 0, out + err
     assert outcome(run) == outcome(by_two[0])
+
+
+def test_one_process_goes_on_with_the_training_of_two(data, tmp_path):
+    options = (f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING[:2], "--batch_size=6", "--epochs=2")
+    code, out, err = ended(start("train.py", *options, "--threads=1", "--processes=2"))
+    assert code == 0, out + err
+    run = tmp_path / "resnet34" / "001"
+    code, out, err = ended(start("train.py", "--resume", run, "--epochs=3"))
+    assert code == 0, out + err
+    assert "note: processes was 2 and is 1: results may round differently" in out
+    assert f"cpu, {available_cores()} threads" in out
+    assert len(read_history(run)) == 3
 
 
 def on_two_machines(folder, *options):

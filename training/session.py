@@ -78,7 +78,7 @@ def continue_training(config: Config) -> int:
     permitted_source(trained, config, folder)
     if not (folder / "last.safetensors").exists():
         check_start(trained, config, folder)
-    config = config.continuing(trained, folder).resolved()
+    config = _on_this_group(config, config.continuing(trained, folder), trained).resolved()
     if read_result(folder).get("status") == "finished" and (reason := finished_because(folder, config, trained)):
         print(f"{printable(folder)} is finished; {reason}")
         return 0
@@ -87,6 +87,18 @@ def continue_training(config: Config) -> int:
             print(f"note: {name} was {getattr(trained, name)} and is {getattr(config, name)}: results may round differently")
     processor.configure(config.threads)  # with the number that the run was started with
     return train(config, folder)
+
+
+def _on_this_group(given, config, trained):
+    """``config`` of a resumed training with the number of processes that there are now.
+
+    With another number than before nothing is exactly as before, so threads and readers are those that suit, too.
+    """
+    config = dataclasses.replace(config, processes=here().count)
+    if config.processes == trained.processes:
+        return config
+    suited = {name: getattr(given, name) for name in ("threads", "num_workers")}
+    return dataclasses.replace(config, **suited)
 
 
 def train(config: Config, resume: Optional[Path] = None) -> int:
