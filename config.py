@@ -423,9 +423,9 @@ class Config:
         low=1, default_text="all cores", high=1024,
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve suspects")
     processes: int = setting(
-        1, "processes that train or evaluate together, one for each GPU, or on a CPU sharing its cores; 0: one for each GPU "
-           "that there is; started by paddle.distributed.launch",
-        low=0, high=1024, group="machine", part="arithmetic", affects="speed", scripts="train eval compare")
+        1, "processes that train, evaluate or predict together, one for each GPU, or on a CPU sharing its cores; 0: one for "
+           "each GPU that there is; started by paddle.distributed.launch",
+        low=0, high=1024, group="machine", part="arithmetic", affects="speed", scripts="train eval compare predict")
     sync_bn: Optional[bool] = setting(
         None, "with several processes: batch norm by the mean and variance of all processes' photographs, so that training is "
               "that of one process",
@@ -504,6 +504,8 @@ class Config:
                 f"parallel = {self.parallel} with processes = {self.processes}: either several trainings at the same time, or "
                 f"several processes for each; give only one"
             )
+        if self.processes != 1 and "-" in (self.images or ()):
+            raise ConfigError(f"images = - with processes = {self.processes}: several cannot read a pipe; give folders")
         if self.val_fraction + self.test_fraction > 0.95:
             raise ConfigError(
                 f"val_fraction = {self.val_fraction:g} with test_fraction = {self.test_fraction:g}: together at most 0.95, so "

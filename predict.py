@@ -8,11 +8,17 @@ if getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH=1 or -P: Python lea
 
 from machine import ending
 from config import Config, parse_config
+from processes import launcher
+from processes.environment import is_launched
+
+HINT = "--continue goes on"
 
 
 def main(config: Config) -> int:
     """Predict the photographs that the configuration names; returns the exit code."""
-    return ending.run("predict", predict, config, hint="--continue goes on")
+    if config.processes != 1 and not is_launched():
+        return launcher.run("predict", config.processes, config, HINT)
+    return ending.run("predict", predict, config, hint=HINT)
 
 
 def predict(config: Config) -> int:

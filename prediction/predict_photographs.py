@@ -1,5 +1,7 @@
 """The work of predict.py: name the classes of photographs, write them to a file, sort and show them."""
 
+import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -21,6 +23,8 @@ from prediction.photograph_files import photograph_paths
 from prediction.places import chosen_places
 from prediction.predictions import Journal, Prediction, PredictionError, prediction_of
 from prediction.sorting import sort_photographs
+from processes import group
+from processes.environment import here
 from trained.trained_run import TrainedRun
 
 MAX_ROWS = 20  # of the table on the terminal
@@ -28,7 +32,16 @@ UNREADABLE = 3  # exit code with --strict
 
 
 def predict_photographs(config: Config) -> int:
-    """Predict the photographs that ``config`` names; returns the exit code. Raises a UserError where the run cannot be used."""
+    """Predict the photographs that ``config`` names; returns the exit code. Raises a UserError where the run cannot be used.
+
+    Where several processes predict together, each calls this, and the first alone writes and prints.
+    """
+    select_device(config.device)
+    with group.joined():
+        return _predict(config)
+
+
+def _predict(config):
     images = config.images
     if not images:
         raise ConfigError("images: name photographs or folders to predict, as in --images holiday/; - reads paths from a pipe")
@@ -37,9 +50,12 @@ def predict_photographs(config: Config) -> int:
     if run.calibration_note:
         print_line(run.calibration_note)
     config = config.inherit(run.settings, names_of(inherited_by="predict")).resolved()
-    select_device(config.device)
     fused.set_mode(config.fused)
     top = min(config.top, len(run.classes))
+    if not group.is_first():
+        for _ in _of_all(run, json.loads(group.from_first()), top, config):
+            pass
+        return 0
     journal = Journal(places.output, _origin(run, top, config))
     folders: list[OSError] = []  # that cannot be read
     paths = list(dict.fromkeys(photograph_paths(images, folders.append)))
@@ -52,8 +68,9 @@ def predict_photographs(config: Config) -> int:
         if done:
             print(f"going on after {len(done):,} of {total:,} photographs")
         left = [path for path in paths if path not in done]
+        group.from_first(json.dumps(left))
         bar, finished = ProgressBar(total, "photographs"), total - len(left)
-        for records in _predictions(run, left, top, config):
+        for records in _of_all(run, left, top, config):
             journal.append(records)
             finished += len(records)
             bar.update(finished)
@@ -101,14 +118,26 @@ def _origin(run, top, config):
     }
 
 
+def _of_all(run, paths, top, config) -> Iterator[list[Prediction]]:
+    """The records of ``paths`` in order, as many batches at a time as there are processes; each process gets those of all."""
+    own, count = _predictions(run, paths, top, config), here().count
+    if count == 1:
+        yield from own
+        return
+    for _ in range(math.ceil(len(paths) / (config.batch_size * count))):
+        for text in group.gathered_texts(json.dumps(next(own, []))):
+            if records := [Prediction(*record) for record in json.loads(text)]:
+                yield records
+
+
 def _predictions(run, paths, top, config) -> Iterator[list[Prediction]]:
-    """The records of ``paths``, a batch at a time."""
+    """The records of those ``paths`` that are this process's part, a batch at a time."""
     if not paths:
         return
     dataset = PhotographFiles(paths, **run.view)
-    predictor = open_predictor(run, config, len(paths) * (1 + config.test_time_flip))
-    start = 0
-    for images, readable in PhotographLoader(dataset, config.batch_size, config.num_workers or 0):
+    predictor = open_predictor(run, config, len(paths) * (1 + config.test_time_flip) // here().count)
+    loader = PhotographLoader(dataset, config.batch_size, config.num_workers or 0, part=here())
+    for start, (images, readable) in zip(loader.starts(), loader):
         usable = readable.numpy().astype(bool)
         pixels = images.numpy()[usable]
         probabilities = predictor.predict(pixels)
@@ -123,7 +152,6 @@ def _predictions(run, paths, top, config) -> Iterator[list[Prediction]]:
             else Prediction(paths[start + place], [], dataset.problem(start + place))
             for place, ok in enumerate(usable)
         ]
-        start += len(usable)
 
 
 def _report(journal, total, folders):

@@ -104,9 +104,14 @@ def gathered_arrays(array: np.ndarray) -> list[np.ndarray]:
     return [part.numpy() for part in gathered(paddle.to_tensor(array))]
 
 
+def gathered_texts(text: str) -> list[str]:
+    """The texts of all members, by rank."""
+    if here().count == 1:
+        return [text]
+    own = np.frombuffer(text.encode("utf-8", "surrogateescape") + b"\n", np.uint8)  # an array is never empty
+    return [part[:-1].tobytes().decode("utf-8", "surrogateescape") for part in gathered_arrays(own)]
+
+
 def from_first(text: str = "") -> str:
     """The ``text`` of the first member; the others wait for it."""
-    if here().count == 1:
-        return text
-    own = np.frombuffer(text.encode("utf-8", "surrogateescape") + b"\n", np.uint8)
-    return gathered_arrays(own)[0][:-1].tobytes().decode("utf-8", "surrogateescape")
+    return gathered_texts(text)[0]

@@ -100,7 +100,10 @@ def run_processes(script: str, arguments: Sequence[str], count: int, device: str
             raise LaunchError(f"paddle.distributed.launch was {_ended_by(-process.returncode)}{hint and '; '}{hint}", 1)
         if not failed:
             raise LaunchError(f"paddle.distributed.launch ended with exit code {process.returncode}", 1)
-        raise _reason(script, logs, count, int(failed[1]), int(failed[2]), hint)
+        rank, code = int(failed[1]), int(failed[2])
+        if code > 0 and not _says_why(logs / f"workerlog.{rank}", script):
+            return code  # as predict.py --strict
+        raise _reason(script, logs, count, rank, code, hint)
 
 
 def _environment(device):
@@ -164,13 +167,23 @@ def _reason(script, logs, count, rank, code, hint) -> LaunchError:
     if errors:
         return LaunchError(errors[0], max(code, 1))
     if code > 0 and not words[rank]:  # a fault of the program, which Python has reported
-        with contextlib.suppress(OSError):
-            print_line((logs / f"workerlog.{rank}").read_text("utf-8", "replace")[-3000:])
+        print_line(_text(logs / f"workerlog.{rank}")[-3000:])
         return LaunchError(f"process {rank + 1} of {count} ended with exit code {code}", 1)
     # It may be one of those that ended because another one was killed
     lost = rank if code < 0 else next((number for number, word in enumerate(words) if not word), rank)
     how = _ended_by(-code) if code < 0 else "ended from outside, out of memory?"
     return LaunchError(f"process {lost + 1} of {count} was {how}; the others ended with it{hint and '; '}{hint}", 1)
+
+
+def _says_why(log, script):
+    """Whether the process has ended with a line in its own name, or with Python's report of a fault."""
+    return _last_words(log, script) or "Traceback (most recent call last)" in _text(log)
+
+
+def _text(log):
+    with contextlib.suppress(OSError):
+        return log.read_text("utf-8", "replace")
+    return ""
 
 
 def _ended_by(number):
@@ -180,8 +193,7 @@ def _ended_by(number):
 
 def _last_words(log, script) -> Optional[str]:
     """The last line that the process wrote in its own name, without it, or None."""
-    with contextlib.suppress(OSError):
-        for line in reversed(log.read_text("utf-8", "replace").splitlines()):
-            if line.startswith(f"{script}.py: "):
-                return line[len(script) + 5 :]
+    for line in reversed(_text(log).splitlines()):
+        if line.startswith(f"{script}.py: "):
+            return line[len(script) + 5 :]
     return None

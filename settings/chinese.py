@@ -113,7 +113,7 @@ HELP = {
     "device": "运行设备：auto 表示飞桨能使用 GPU 时就用 GPU",
     "threads": "网络计算使用的 CPU 线程数",
     "parallel": "同时进行的训练数：auto 表示每块 GPU 一个，在 CPU 上为一个；CPU 上的多个训练分享其线程",
-    "processes": "共同训练或评估的进程数：每块 GPU 一个，在 CPU 上则分享各个核心；0 表示有几块 GPU 就用几个；由 "
+    "processes": "共同训练、评估或预测的进程数：每块 GPU 一个，在 CPU 上则分享各个核心；0 表示有几块 GPU 就用几个；由 "
     "paddle.distributed.launch 启动",
     "sync_bn": "多进程时，批归一化使用所有进程的照片的均值和方差，训练因此与单进程相同",
     "fused": "融合算子：auto 表示能构建就使用，on 表示必须使用，off 表示从不使用",

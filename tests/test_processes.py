@@ -160,6 +160,30 @@ def test_three_processes_evaluate_as_one(by_two):
     assert found[0] == found[1]
 
 
+def test_two_processes_predict_as_one(by_two, data, tmp_path):
+    (data / "broken.png").write_bytes(b"no photograph")
+    found = []
+    for count in (1, 2):
+        output = tmp_path / f"{count}.csv"
+        options = (
+            "--run",
+            by_two[0],
+            "--images",
+            data,
+            "--output",
+            output,
+            "--batch_size=4",
+            "--threads=1",
+            "--engine=dynamic",
+        )
+        code, out, err = ended(start("predict.py", *options, "--strict", f"--processes={count}"))
+        assert code == 3, out + err
+        found.append((output.read_text(), [line for line in out.splitlines() if line.startswith(" ")]))
+    assert found[0] == found[1]
+    assert found[0][0].count("\n") == 1 + 30 + 1
+    (data / "broken.png").unlink()
+
+
 def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
     run = tmp_path / "resnet34" / "001"
     first = start("train.py", f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING, "--processes=2", start_new_session=True)
