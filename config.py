@@ -31,6 +31,8 @@ SCRIPTS = (
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
 MOST_PARALLEL = 1024
+SMALL_BATCH = 16
+"""With fewer photographs of a batch in each process, batch norm takes the statistics of all unless the user decides."""
 BY_RULE = "follows from photographs, epochs and network: see docs/recipes.md"
 
 
@@ -430,7 +432,7 @@ class Config:
         None, "with several processes: batch norm by the mean and variance of all processes' photographs, so that training is "
               "that of one process",
         default_text="where a process has fewer than 16 photographs of a batch",
-        group="machine", part="arithmetic", affects="speed", scripts="train compare")
+        group="machine", part="arithmetic", affects="result", scripts="train compare")
     fused: str = setting(
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
@@ -534,6 +536,16 @@ class Config:
         if self.layout == "auto":
             missing["layout"] = "nchw"  # also for a GPU, until NHWC is measured there
         return dataclasses.replace(self, **missing)
+
+    def over(self, processes: int, keep: bool = False) -> "Config":
+        """The same settings for so many processes: whether batch norm is over all is decided, and None for one process.
+
+        ``keep``: what a run has decided stays, though one process may go on with it.
+        """
+        sync_bn = self.sync_bn
+        if processes > 1 and sync_bn is None:
+            sync_bn = self.batch_size / processes < SMALL_BATCH
+        return dataclasses.replace(self, processes=processes, sync_bn=sync_bn if processes > 1 or keep else None)
 
     def class_weights_file(self) -> Optional[str]:
         """The file that class_weights names; None where it names a formula, or nothing."""

@@ -33,6 +33,7 @@ from networks import build_network
 from networks.classifier import Classifier
 from networks.summary import latencies, multiply_adds, parameter_counts
 from ops import fused
+from processes.launcher import count_processes
 from trained.known_data import permitted_source
 from trained.run_error import RunError
 from trained.run_folder import new_folder
@@ -48,6 +49,7 @@ def compare_networks(config: Config) -> int:
     config = config.resolved()
     share_what_cannot_be_cached()
     device = select_device(config.device)
+    config = config.over(count_processes(config.processes, config.device))
     places = places_for(config, device)
     named = config.runs or config.nets
     if len(set(named)) < 2 and not (config.nets and config.folds):  # of one network the out-of-fold predictions are wanted

@@ -14,6 +14,7 @@ USED_WITH_RUNS = {
     *names_of("compare", part="evaluation"),
     *names_of("compare", part="data", affects="place"),
     *names_of("compare eval", affects="speed"),
+    "parallel",
 }
 """The settings that have an effect with --runs, on finished runs."""
 

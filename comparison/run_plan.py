@@ -72,8 +72,10 @@ def train_missing(config: Config, places: Places) -> tuple[dict[str, list[Path]]
     seeds, nets = range(config.seed, config.seed + config.seeds), dict.fromkeys(config.nets)
     folds = _folds_to_train_on(source, config.folds)
     photographs = count_photographs(source._replace(fold=folds[0]))  # other folds may have one more or less
-    if line := config.line_of_defaults(photographs):
-        print(line, flush=True)
+    lines = {dataclasses.replace(config, net=net).line_of_defaults(photographs): net for net in reversed(nets)}
+    for line, net in reversed(lines.items()):
+        if line:
+            print(f"{net}: {line}" if len(lines) > 1 else line, flush=True)
     of_nets = {net: dataclasses.replace(config, net=net).resolved_for(photographs) for net in nets}  # each has its own options
     needed = [
         Training(net, seed, fold, training_settings(dataclasses.replace(of_nets[net], fold=fold), net, seed))
@@ -155,7 +157,7 @@ class Trainings:
         """See to the outcome of the training; False where another process is at work on its run."""
         run = self._find(training)
         if run:
-            print(f"{training}: {run} is there, another process has trained it", flush=True)
+            self._say(training, f"{training}: {run} is there, another process has trained it")
         else:
             unfinished = self._find_begun(training)
             if unfinished and is_being_trained(unfinished):

@@ -22,6 +22,7 @@ PATIENCE = 6  # seconds that an interrupted script gets to end; it takes at most
 
 _running: set[subprocess.Popen] = set()
 _ended: set[subprocess.Popen] = set()  # by ``end_scripts``
+_registry = threading.Lock()  # held while a script starts: then none is overlooked
 
 
 class ProcessFailed(RuntimeError):
@@ -48,13 +49,12 @@ def run_script(
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", parent_process.VARIABLE: "1", **(variables or {})}
     out = subprocess.DEVNULL if quiet else subprocess.PIPE if tell else None
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
-    )
-    _running.add(process)
-    teller = threading.Thread(target=_tell_lines, args=(process.stdout, tell), daemon=True)
-    if process.stdout:
-        teller.start()
+    with _registry:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
+        )
+        _running.add(process)
+    teller = _Teller(process, tell)
     late = threading.Event()
 
     def end():
@@ -70,7 +70,7 @@ def run_script(
         for line in process.stderr or ():
             last = line.strip() or last
             if tell:
-                tell(line.rstrip())
+                teller.tell(line)
             elif not quiet:
                 print(line, end="", file=sys.stderr, flush=True)
         code = process.wait()
@@ -85,11 +85,12 @@ def run_script(
         timer.cancel()
         if process.poll() is None:
             process.kill()
-        if process.stdout:
-            teller.join()
+        teller.end()
         _running.discard(process)
         if process.stdin:
             process.stdin.close()  # only now: this is how the script knows that this process lives
+    if teller.error:
+        raise teller.error
     if process in _ended:
         _ended.discard(process)
         raise KeyboardInterrupt
@@ -106,7 +107,8 @@ def run_script(
 
 def end_scripts() -> None:
     """End the scripts that other threads run: as Ctrl-C would, or, after ``PATIENCE`` seconds, at once."""
-    running = list(_running)
+    with _registry:
+        running = list(_running)
     _ended.update(running)
     for process in running:
         process.terminate()
@@ -117,6 +119,32 @@ def end_scripts() -> None:
             process.kill()
 
 
-def _tell_lines(lines, tell):
-    for line in lines:
-        tell(line.rstrip())
+class _Teller:
+    """Calls ``tell`` with each line of a script's stdout, in a thread; where that raises, the script is ended.
+
+    The thread goes on reading: a script whose output nobody reads stands still.
+    """
+
+    def __init__(self, process, tell):
+        self.process, self._tell = process, tell
+        self.error: Optional[BaseException] = None
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        if process.stdout:
+            self._thread.start()
+
+    def tell(self, line: str) -> None:
+        if self.error:
+            return
+        try:
+            self._tell(line.rstrip())
+        except BaseException as error:
+            self.error = error
+            self.process.terminate()
+
+    def end(self) -> None:
+        if self.process.stdout:
+            self._thread.join()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.tell(line)

@@ -56,21 +56,27 @@ def _attempt(jobs, place_of, work, at_once, end) -> list[bool]:
         return [attempt(job) for job in jobs]
     turns = [threading.Event() for _ in range(len(jobs) + 1)]
     turns[0].set()
+    stopped = threading.Event()
 
     def in_turn(place, job):
         turns[place].wait()
         try:
-            return attempt(job, turns[place + 1].set)
+            return False if stopped.is_set() else attempt(job, turns[place + 1].set)
+        except BaseException:
+            stopped.set()  # before the next one has its turn
+            raise
         finally:
             turns[place + 1].set()
 
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         futures = [pool.submit(in_turn, place, job) for place, job in enumerate(jobs)]
         try:
+            done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+            for future in done:
+                future.result()  # raises what one of them raised
             return [future.result() for future in futures]
         except BaseException:
-            for future in futures:
-                future.cancel()
+            stopped.set()
             end()
             raise
 

@@ -47,7 +47,7 @@ def one_at_a_time() -> Places:
 def places_for(config: Config, device: str) -> Places:
     """The places that ``config.parallel`` asks for on ``device``, "cpu" or "gpu".
 
-    On GPUs one on each, all of them with "auto". On a processor "auto" is one; several share out the threads and the processes
+    On GPUs one on each, all of them with "auto"; on a processor "auto" is one. Several share out the threads and the processes
     that read photographs, unless the user has set how many each training has. Raises ComparisonError where there are fewer
     GPUs.
     """
@@ -60,13 +60,15 @@ def places_for(config: Config, device: str) -> Places:
             raise ComparisonError(
                 f"parallel = {count}: there are {len(gpus)} GPUs, one for each training at a time; --parallel auto takes all"
             )
-        return Places([Place({}, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus[:count]]) if count > 1 else one_at_a_time()
-    count = 1 if config.parallel == "auto" else int(config.parallel)
+        variables = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:count]]
+    else:
+        count = 1 if config.parallel == "auto" else int(config.parallel)
+        variables = [{}] * count
     if count == 1:
         return one_at_a_time()
     shares = {"threads": max(default_threads() // count, 1), "num_workers": max(available_cores() // count - 1, 0)}
     own = {name: value for name, value in shares.items() if name not in config.given}
-    return Places([Place(own, {})] * count)
+    return Places([Place(own, of_place) for of_place in variables])
 
 
 def _gpus() -> list[str]:

@@ -120,6 +120,10 @@ class PhotographLoader:
     def __len__(self) -> int:
         return len(self.batches)
 
+    def batches_here(self) -> int:
+        """Of a loader that does not shuffle: the number of this part's batches."""
+        return len(range(self.batches.part.rank, len(self.batches), self.batches.part.count))
+
     def starts(self) -> Iterator[int]:
         """Of a loader that does not shuffle: the place in the list of the first photograph of each of this part's batches."""
         return (batch[0] for batch in self.batches)

@@ -44,6 +44,7 @@ def evaluate_run(config: Config) -> dict[str, Any]:
 
 def _evaluate(config, device):
     run = TrainedRun.chosen(config)
+    group.agree(run.folder, "the run")
     config = config.inherit(run.settings, names_of(inherited_by="eval")).resolved()
     run.layout = config.layout
     precision = precision_of(config.precision, device)
@@ -109,7 +110,7 @@ def answers_on(run: TrainedRun, dataset: PhotographDataset, config: Config, prec
     recorder = LogitRecorder(starts=loader.starts())
     model = TrainingModel(run.classifier(), precision)
     model.prepare(metrics=[metric() for metric in EPOCH_METRICS])
-    bar = ProgressBar(len(loader), "step")
+    bar = ProgressBar(loader.batches_here(), "step")
     means = model.evaluate(loader, lambda step: bar.update(step + 1, model.figures), recorder)
     bar.close()
     logits, labels = recorder.results()

@@ -17,14 +17,15 @@ from typing import Any, Callable, NoReturn
 
 from machine.home_folder import provide_home
 from machine.interruption import INTERRUPTED, TERMINATED, UNREAD, Terminated
-from machine.parent_process import follow_parent
-from machine.processor import PROCESSES_HERE, configure
+from machine.parent_process import OF_LAUNCH, follow_parent
+from machine.processor import configure
 from machine.temporary_folder import remove_temporary_folder
 from messages.terminal import print_error, print_line
 from messages.user_error import UserError
 
 REPEATS = 2.0  # seconds in which a further SIGTERM is the same one: paddle.distributed.launch sends it three times
 
+PROCESSES_LAUNCHED = OF_LAUNCH in os.environ
 PATIENCE_IN_GROUP = 3.0  # seconds: one of several processes waits for others, which may have ended
 
 _main_process = 0  # id of the process that handles SIGTERM
@@ -43,7 +44,7 @@ def run(
     ``| head``, it ends without a word and returns UNREAD. ``patience``, in seconds: see handle_termination.
     """
     try:
-        handle_termination(min(patience, PATIENCE_IN_GROUP) if PROCESSES_HERE > 1 else patience)
+        handle_termination(min(patience, PATIENCE_IN_GROUP) if PROCESSES_LAUNCHED else patience)
         follow_parent()
         if uses_paddle:
             provide_home(last_resort=config.runs_dir)
@@ -152,7 +153,7 @@ def _terminate(signum, frame):
     if os.getpid() != _main_process:  # a worker that was just forked and has not called become_worker yet
         os._exit(TERMINATED)
     now = time.monotonic()
-    if now < _terminated_at + REPEATS:
+    if PROCESSES_LAUNCHED and now < _terminated_at + REPEATS:
         return
     _terminated_at = now
     raise Terminated
@@ -186,6 +187,8 @@ def _repeat_if_lost(unraisable):
     if unraisable.exc_type is None or not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
+    global _terminated_at
+    _terminated_at = -REPEATS
     sent = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
     repeated = threading.Timer(0.02, _send_to_main_thread, (sent,))  # once the callback has ended
     repeated.daemon = True

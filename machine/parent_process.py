@@ -13,7 +13,7 @@ import time
 VARIABLE = "SA_NET_PADDLE_FOLLOWS"  # environment variable: the standard input is such a pipe
 
 
-OF_LAUNCH = "PADDLE_TRAINER_ID"  # environment variable: paddle.distributed.launch has started this process
+OF_LAUNCH = "PADDLE_LOCAL_SIZE"  # environment variable: paddle.distributed.launch has started this process
 PAUSE = 1.0  # seconds between two looks at whether it lives
 
 

@@ -47,6 +47,7 @@ def _predict(config):
         raise ConfigError("images: name photographs or folders to predict, as in --images holiday/; - reads paths from a pipe")
     places = chosen_places(config)
     run = TrainedRun.chosen(config)
+    group.agree(run.folder, "the run")
     if run.calibration_note:
         print_line(run.calibration_note)
     config = config.inherit(run.settings, names_of(inherited_by="predict")).resolved()
@@ -124,7 +125,8 @@ def _of_all(run, paths, top, config) -> Iterator[list[Prediction]]:
     if count == 1:
         yield from own
         return
-    for _ in range(math.ceil(len(paths) / (config.batch_size * count))):
+    for _ in range(math.ceil(math.ceil(len(paths) / config.batch_size) / count)):
+        group.meet()
         for text in group.gathered_texts(json.dumps(next(own, []))):
             if records := [Prediction(*record) for record in json.loads(text)]:
                 yield records

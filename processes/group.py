@@ -6,6 +6,7 @@ the same order; each waits for the others. The engine is paddle.distributed: NCC
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from paddle import Tensor
 from messages.user_error import UserError
 from processes.environment import LOST, here
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.05  # seconds between two looks at who is there
+_meetings = 0
 ENGINES = ("gloo/", "Gloo", "NCCL", "nccl", "TCPStore")  # in the errors of a connection that has ended
 
 
@@ -42,24 +45,57 @@ def joined() -> Iterator[None]:
         if not is_first():
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-        try:
+        with losses_named():
             if not paddle.distributed.is_initialized():
                 paddle.distributed.init_parallel_env()
             yield
-        except RuntimeError as error:
-            if not any(name in str(error) for name in ENGINES):
-                raise
-            raise MemberLost(f"{LOST}: {str(error).strip().splitlines()[-1].strip()}") from error
+
+
+@contextlib.contextmanager
+def losses_named() -> Iterator[None]:
+    """Raise MemberLost in place of what Paddle raises within the block where another member has ended."""
+    try:
+        yield
+    except (RuntimeError, OSError, SystemError) as error:  # what Paddle throws for its libraries
+        if here().count == 1 or isinstance(error, UserError) or not any(name in str(error) for name in ENGINES):
+            raise
+        raise MemberLost(LOST) from error
+
+
+def meet() -> None:
+    """Wait until all members are here, for as long as it takes: before what waits for others at most 30 seconds, as Gloo does.
+
+    Does nothing where they talk through NCCL, which waits for half an hour.
+    """
+    global _meetings
+    count = here().count
+    if count == 1 or paddle.distributed.get_backend().lower() != "gloo":
+        return
+    _meetings += 1
+    store, pause = paddle.base.core.create_or_get_global_tcp_store(), SHORTEST_PAUSE
+    arrived = store.add("meetings", 1)
+    while arrived < _meetings * count:
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+        arrived = store.add("meetings", 0)
+
+
+def agree(text: object, what: str) -> None:
+    """Raise UserError unless all members say the same ``text``; ``what`` names it."""
+    first = from_first(str(text))
+    if first != str(text):
+        raise UserError(f"{what} is {text} here and {first} in the first process: another one came up meanwhile; name it")
 
 
 @contextlib.contextmanager
 def first_before_others() -> Iterator[None]:
-    """The first member goes through the block alone, and the others once it has."""
+    """The first member goes through the block alone, and the others once it has, however long that takes."""
     if not is_first():
-        from_first()
+        meet()
     yield
     if is_first():
-        from_first()
+        meet()
+    meet()
 
 
 @paddle.no_grad()

@@ -20,15 +20,17 @@ from typing import Any, Optional
 
 from machine import ending, parent_process
 from machine.processor import configure
+from machine.temporary_folder import temporary_folder
 from messages.progress import WIDTH_OF_TERMINAL
 from messages.terminal import print_line
 from messages.user_error import UserError
 from processes.environment import LOST
 
 PAUSE = 0.1  # seconds between two looks at what the first process has written
-PATIENCE = 5.0  # seconds that the processes get to end
+PATIENCE = 4.0  # seconds that the processes get to end
 ROOT = Path(__file__).resolve().parent.parent
 OF_PADDLE = re.compile(rb"=+( Modified FLAGS detected =+)?\s*|FLAGS\(name=.*\s*")
+TRACEBACK = "Traceback (most recent call last)"
 FAILED = re.compile(r"Container rank (\d+) status failed .* code (-?\d+) log")
 
 
@@ -75,13 +77,13 @@ def run_processes(script: str, arguments: Sequence[str], count: int, device: str
 
     Raises LaunchError with the reason where one of them fails, and KeyboardInterrupt after it has ended them.
     """
-    with tempfile.TemporaryDirectory(prefix="processes-") as folder:
+    with tempfile.TemporaryDirectory(prefix="processes-", dir=temporary_folder()) as folder:  # launch writes environments there
         logs = Path(folder)
         launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count), "--host", "127.0.0.1"]
         launch += ["--log_dir", folder, "--log_level", "ERROR", str(ROOT / f"{script}.py"), *arguments]
         with open(logs / "launch", "w+", encoding="utf-8", errors="replace") as said:
             process = subprocess.Popen(
-                launch, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=_environment(device),
+                launch, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=_environment(device, count),
                 start_new_session=hasattr(os, "setsid"),
             )  # fmt: skip
             relay = _Relay(logs / "workerlog.0", script)
@@ -93,28 +95,33 @@ def run_processes(script: str, arguments: Sequence[str], count: int, device: str
                 _end(process)
                 relay.pass_on(is_last=True)
             said.seek(0)
-            failed = FAILED.search(said.read())
+            words_of_launch = said.read()
+        failed = FAILED.search(words_of_launch)
         if process.returncode == 0:
             return 0
         if process.returncode < 0:
             raise LaunchError(f"paddle.distributed.launch was {_ended_by(-process.returncode)}{hint and '; '}{hint}", 1)
         if not failed:
-            raise LaunchError(f"paddle.distributed.launch ended with exit code {process.returncode}", 1)
+            last = (words_of_launch.strip().splitlines() or ["it said nothing"])[-1]
+            raise LaunchError(f"paddle.distributed.launch ended with exit code {process.returncode}: {last}", 1)
         rank, code = int(failed[1]), int(failed[2])
         if code > 0 and not _says_why(logs / f"workerlog.{rank}", script):
             return code  # as predict.py --strict
         raise _reason(script, logs, count, rank, code, hint)
 
 
-def _environment(device):
+def _environment(device, count):
     changed = {
         parent_process.VARIABLE: "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",  # what they write into files is passed on as text
         "GLOG_minloglevel": "2",  # Paddle's sockets tell of each connection
         WIDTH_OF_TERMINAL: str(shutil.get_terminal_size().columns) if sys.stdout.isatty() else "",
     }
-    if device == "cpu":
-        changed["CUDA_VISIBLE_DEVICES"] = ""  # else launch gives each process a GPU, and they talk through NCCL
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device == "cpu" or (visible is not None and {name.strip() for name in visible.split(",")} <= {"", "-1"}):
+        # launch takes as many names as there are processes from this variable, if it is set at all; no GPU has this one
+        changed |= {"CUDA_VISIBLE_DEVICES": ",".join(["-1"] * count), "PADDLE_DISTRI_BACKEND": "gloo"}
     return {**os.environ, **changed}
 
 
@@ -166,9 +173,11 @@ def _reason(script, logs, count, rank, code, hint) -> LaunchError:
     errors = [word[len("error: ") :] for word in own if word.startswith("error: ")]
     if errors:
         return LaunchError(errors[0], max(code, 1))
-    if code > 0 and not words[rank]:  # a fault of the program, which Python has reported
-        print_line(_text(logs / f"workerlog.{rank}")[-3000:])
-        return LaunchError(f"process {rank + 1} of {count} ended with exit code {code}", 1)
+    for number, word in enumerate(words):  # a fault of the program, which Python has reported
+        report = _text(logs / f"workerlog.{number}")
+        if not word and TRACEBACK in report:
+            print_line(report[report.rindex(TRACEBACK) :])
+            return LaunchError(f"process {number + 1} of {count} failed, see above; the others ended with it", 1)
     # It may be one of those that ended because another one was killed
     lost = rank if code < 0 else next((number for number, word in enumerate(words) if not word), rank)
     how = _ended_by(-code) if code < 0 else "ended from outside, out of memory?"
@@ -177,7 +186,7 @@ def _reason(script, logs, count, rank, code, hint) -> LaunchError:
 
 def _says_why(log, script):
     """Whether the process has ended with a line in its own name, or with Python's report of a fault."""
-    return _last_words(log, script) or "Traceback (most recent call last)" in _text(log)
+    return _last_words(log, script) or TRACEBACK in _text(log)
 
 
 def _text(log):

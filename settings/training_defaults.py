@@ -28,7 +28,7 @@ class Situation(NamedTuple):
 
 
 SHALLOW = 18
-"""Layers up to which a ResNet learns faster if its blocks do not start as the identity; from 34 on it is the other way."""
+"""Layers up to which a ResNet learns more if its blocks do not start as the identity; with 50 it is the other way round."""
 SHORT = 1_000_000
 """Photographs shown in a training, all epochs together, below which it sees too few of them to learn from small crops."""
 

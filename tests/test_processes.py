@@ -21,7 +21,7 @@ from data.lists import DataError
 from data.loader import Batches
 from machine.processor import available_cores
 from processes import launcher
-from processes.environment import Part
+from processes.environment import Part, here, is_launched
 from trained.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,7 +154,8 @@ def test_three_processes_evaluate_as_one(by_two):
     run = by_two[0]
     found = []
     for count in (1, 3):
-        code, out, err = ended(start("eval.py", "--run", run, "--batch_size=2", "--threads=1", f"--processes={count}"))
+        options = ("--batch_size=2", "--threads=1", "--device=cpu")
+        code, out, err = ended(start("eval.py", "--run", run, *options, f"--processes={count}"))
         assert code == 0, out + err
         found.append((printed_lines(out), {path.name: path.read_bytes() for path in (run / "eval").iterdir()}))
     assert found[0] == found[1]
@@ -305,3 +306,27 @@ def test_processes_on_gpus_that_are_not_there_are_refused(monkeypatch):
     assert launcher.count_processes(3, "auto") == 3  # on the processor
     with pytest.raises(launcher.LaunchError, match="processes = 0: there is no CUDA GPU"):
         launcher.count_processes(0, "auto")
+
+
+@pytest.mark.parametrize(
+    ("logs", "failed", "said"),
+    [
+        (["train.py: error: another process has ended", ""], (0, 1), "process 2 of 2 was ended from outside, out of memory?"),
+        (["train.py: error: another process has ended", "Traceback (most recent call last):\n  MemoryError"], (0, 1),
+         "process 2 of 2 failed, see above"),
+        (["train.py: error: another process has ended", "train.py: error: the disk is full"], (0, 1), "the disk is full"),
+        (["epoch 1", "train.py: terminated"], (0, -9), "process 1 of 2 was ended by SIGKILL, out of memory?"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_that_of_the_process_that_failed_first(tmp_path, capsys, logs, failed, said):
+    for rank, text in enumerate(logs):
+        (tmp_path / f"workerlog.{rank}").write_text(text)
+    assert str(launcher._reason("train", tmp_path, 2, *failed, "")).startswith(said)
+    assert ("MemoryError" in capsys.readouterr().err) == ("MemoryError" in logs[1])
+
+
+def test_a_cluster_s_own_variables_are_no_launch(monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "1")
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "3")
+    assert not is_launched()
+    assert here() == Part(0, 1)

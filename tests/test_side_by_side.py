@@ -17,7 +17,7 @@ from comparisons_at_once import litter, write_photographs
 from processes_started import processes_of
 from tiny_network import outcome
 
-from comparison import side_by_side
+from comparison import script_process, side_by_side
 from comparison.run_groups import ComparisonError
 from comparison.shared_work import share
 from comparison.side_by_side import places_for
@@ -44,13 +44,15 @@ def test_trainings_share_out_a_processor(monkeypatch):
 
 @pytest.mark.parametrize(("variable", "names"), [(None, ["0", "1", "2"]), ("4,5,7", ["4", "5", "7"])])
 def test_each_gpu_has_one_training(monkeypatch, variable, names):
+    monkeypatch.setattr(side_by_side, "default_threads", lambda: 7)
+    monkeypatch.setattr(side_by_side, "available_cores", lambda: 7)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 3)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if variable:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     places = all_of(places_for(Config(), "gpu"))
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in places] == names
-    assert [place.settings for place in places] == [{}] * 3
+    assert [place.settings for place in places] == [{"threads": 2, "num_workers": 1}] * 3
     assert len(all_of(places_for(Config(parallel="2"), "gpu"))) == 2
     assert len(all_of(places_for(Config(processes=3), "gpu"))) == 1  # which all take part in each training
     with pytest.raises(ComparisonError, match="parallel = 4: there are 3 GPUs, one for each training at a time"):
@@ -94,6 +96,29 @@ def test_where_one_job_raises_the_others_are_ended_and_none_begins(tmp_path):
     with pytest.raises(OSError, match="the disk is full"):
         share([1, 0, 2, 3, 4], lambda job: tmp_path / str(job), work, lambda job: None, at_once=2, end=ended_by)
     assert len(started) < 5
+
+
+def test_no_job_begins_after_one_has_raised_before_its_turn_was_over(tmp_path):
+    started = []
+
+    def work(job, begun):
+        started.append(job)
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        share(range(4), lambda job: tmp_path / str(job), work, lambda job: None, at_once=3)
+    assert started == [0]
+
+
+def test_a_script_whose_lines_nobody_takes_is_ended(tmp_path, monkeypatch):
+    (tmp_path / "talks.py").write_text("while True:\n    print('x' * 1000)\n")
+    monkeypatch.setattr(script_process, "ROOT", tmp_path)
+
+    def tell(line):
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.raises(BrokenPipeError):
+        script_process.run_script("talks.py", [], tell=tell)
 
 
 class Terminal(io.StringIO):

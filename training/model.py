@@ -144,6 +144,7 @@ class TrainingModel(paddle.Model):
                 seen.add(logits, labels[0])
             if on_batch:
                 on_batch(step)
+        group.meet()
         join_sums(self._metrics)
         return self._values()
 
@@ -203,6 +204,7 @@ class TrainingModel(paddle.Model):
     def _train_step(self, batches, seed, epoch, step) -> None:
         """Update the weights once, with the gradients of all ``batches``: ([images, labels, ...], see BatchOfStep)."""
         for (images, *labels), batch in batches:
+            group.meet()  # one may have to wait for its photographs
             seed_generators(seed, epoch, step, batch.number, here().rank)
             if self.mixing:
                 images, labels = self._mixed(images, labels, epoch, step, batch)
@@ -222,7 +224,7 @@ class TrainingModel(paddle.Model):
 
     def _validate(self, loader, epoch) -> dict:
         """The validation columns of the row of ``epoch``."""
-        bar = ProgressBar(len(loader), "validation")
+        bar = ProgressBar(loader.batches_here(), "validation")
         self._validated = LogitRecorder(MAX_LOGITS, loader.starts())
         values = self.evaluate(loader, lambda step: bar.update(step + 1, self.figures), self._validated)
         bar.close()

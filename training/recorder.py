@@ -7,6 +7,7 @@ from typing import Any, Optional
 from machine.interruption import Terminated
 from messages.reason import reason_of
 from plots.figures import draw_curves
+from processes.group import MemberLost
 from trained.checkpoint import save_checkpoint
 from trained.class_list import write_classes
 from trained.history import best_epoch, write_history
@@ -89,7 +90,7 @@ class RunRecorder:
             if kind is None:
                 status = "finished"
             else:
-                status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+                status = "interrupted" if issubclass(kind, (KeyboardInterrupt, MemberLost)) else "failed"
             try:
                 result = self._write_result(status, error)
             except KeyboardInterrupt:  # arrived while result.json was being written: write it again

@@ -44,9 +44,6 @@ from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import digest_of
 
-SMALL_BATCH = 16
-"""With fewer photographs of a batch in each process, batch norm takes the statistics of all unless the user decides."""
-
 
 def run(config: Config) -> int:
     """Train, resume or summarise, as the settings say; returns the exit code."""
@@ -108,9 +105,9 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     """
     device = select_device(config.device)
     count = here().count
-    sync_bn = config.batch_size / count < SMALL_BATCH if config.sync_bn is None else config.sync_bn
-    config = dataclasses.replace(config, processes=count, sync_bn=sync_bn if count > 1 else config.sync_bn)
+    config = config.over(count, keep=resume is not None)
     with group.joined():
+        group.agree(resume, "the run to go on with")
         return _train(config, resume, device)
 
 
@@ -175,7 +172,8 @@ def _train(config, resume, device):
                 print(line)
             if resume:
                 print(f"going on after epoch {state.position.epoch}, step {state.position.step}")
-            model.fit(train_loader, val_loader, state, recorder, config)
+            with group.losses_named():
+                model.fit(train_loader, val_loader, state, recorder, config)
     return 0
 
 
