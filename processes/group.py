@@ -63,9 +63,10 @@ def losses_named() -> Iterator[None]:
 
 
 def meet() -> None:
-    """Wait until all members are here, for as long as it takes: before what waits for others at most 30 seconds, as Gloo does.
+    """Wait until all members are here, for as long as it takes: Gloo waits for others at most 30 seconds.
 
-    Does nothing where they talk through NCCL, which waits for half an hour.
+    Does nothing where they talk through NCCL, which waits for half an hour. It takes up to a tenth of a second: it is for where
+    they have done different things, not for every step.
     """
     global _meetings
     count = here().count

@@ -38,6 +38,7 @@ class TrainingModel(paddle.Model):
     """
 
     mixing: Optional[Mixing] = None
+    _apart = True  # the processes have done different things since the last step, such as writing files
 
     def __init__(self, classifier: paddle.nn.Layer, precision: str = FLOAT32, clip_norm: float = 0.0):
         """``precision``: see training.precision; ``clip_norm``: the longest gradient of all weights together, 0 for any."""
@@ -174,6 +175,7 @@ class TrainingModel(paddle.Model):
         size = next_size(state.position.history, config.epochs, config.train_size or config.image_size, config.progressive)
         loader.set_epoch(epoch, first_step, size)
         state.begin_epoch()
+        self._apart = True
         bar = ProgressBar(steps, f"epoch {epoch + 1}/{config.epochs}")
         schedule = self._optimizer._learning_rate
         for step, batches in enumerate(loader.steps(), start=first_step):
@@ -190,6 +192,7 @@ class TrainingModel(paddle.Model):
                 share_statistics(self.network, state.average)
                 recorder.record_step(state.within_epoch(step + 1))
                 keep_in_first(self._metrics)
+                self._apart = True
         bar.close()
         join_sums(self._metrics)
         share_statistics(self.network, state.average)
@@ -204,7 +207,9 @@ class TrainingModel(paddle.Model):
     def _train_step(self, batches, seed, epoch, step) -> None:
         """Update the weights once, with the gradients of all ``batches``: ([images, labels, ...], see BatchOfStep)."""
         for (images, *labels), batch in batches:
-            group.meet()  # one may have to wait for its photographs
+            if self._apart:  # one may have to wait for its first photographs
+                group.meet()
+                self._apart = False
             seed_generators(seed, epoch, step, batch.number, here().rank)
             if self.mixing:
                 images, labels = self._mixed(images, labels, epoch, step, batch)
