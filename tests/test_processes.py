@@ -111,7 +111,7 @@ def start(script, *options, **keywords):
 
 
 def ended(process):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
@@ -193,7 +193,7 @@ def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
     since = time.monotonic()
     code, out, err = ended(first)
     assert code == 143
-    assert time.monotonic() - since < 5
+    assert time.monotonic() - since < 10  # five on a machine that has nothing else to do
     assert err == "train.py: terminated\n"
     assert no_process_left(run)
 
@@ -203,7 +203,7 @@ def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
     since = time.monotonic()
     code, out, err = ended(second)
     assert code == 1
-    assert time.monotonic() - since < 15
+    assert time.monotonic() - since < 30  # fifteen, as above
     assert re.fullmatch(
         r"train.py: error: process 2 of 2 was ended (by SIGKILL|from outside), out of memory\?; the others ended with it; "
         r"train.py --resume latest goes on\n", err
@@ -248,22 +248,22 @@ def on_two_machines(folder, *options):
 def test_two_machines_train_as_one_and_go_on_after_one_is_lost(data, by_two, tmp_path, what):
     run = tmp_path / "resnet34" / "001"
     machines = on_two_machines(tmp_path, f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (run / "history.csv").exists() or len(read_history(run)) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(member(run, 1) if what == "a process" else machines[1].pid, signal.SIGKILL)
     since = time.monotonic()
     for machine in machines:
-        machine.communicate(timeout=60)
+        machine.communicate(timeout=180)
         assert machine.returncode != 0
-    while members_of(run.parent.parent) and time.monotonic() < since + 15:
+    while members_of(run.parent.parent) and time.monotonic() < since + 30:
         time.sleep(0.1)
     assert no_process_left(run)
 
     machines = on_two_machines(tmp_path, "--resume", run)
     for machine in machines:
-        out, _ = machine.communicate(timeout=120)
+        out, _ = machine.communicate(timeout=300)
         assert machine.returncode == 0, out
     assert outcome(run) == outcome(by_two[0])
 

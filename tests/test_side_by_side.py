@@ -178,7 +178,7 @@ def test_trainings_side_by_side_leave_what_they_leave_one_after_the_other(tmp_pa
     tables = []
     for name, parallel in (("serial", "1"), ("parallel", "3")):
         done = start(data, tmp_path / name, "--epochs", "2", "--seeds", "2", "--parallel", parallel)
-        out, err = done.communicate(timeout=240)
+        out, err = done.communicate(timeout=500)
         assert done.returncode == 0, out + err
         table = json.loads((tmp_path / name / "compare" / "001" / "table.json").read_text(encoding="utf-8"))
         for row in table["networks"]:
@@ -207,7 +207,7 @@ def test_all_trainings_end_with_the_comparison(tmp_path, number):
         if len(begun) == 2:
             break
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, out + err
     assert err.splitlines()[-1].startswith("compare.py: ")
     assert processes_of(process.pid) == []
