@@ -6,8 +6,8 @@ the same order; each waits for the others. The engine is paddle.distributed: NCC
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Sequence
+from typing import Optional
 
 import numpy as np
 import paddle
@@ -15,9 +15,9 @@ from paddle import Tensor
 
 from messages.user_error import UserError
 from processes.environment import LOST, here
+from processes.meetings import Meetings
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.05  # seconds between two looks at who is there
-_meetings = 0
+_meetings: Optional[Meetings] = None
 ENGINES = ("gloo/", "Gloo", "NCCL", "nccl", "TCPStore")  # in the errors of a connection that has ended
 
 
@@ -48,7 +48,23 @@ def joined() -> Iterator[None]:
         with losses_named():
             if not paddle.distributed.is_initialized():
                 paddle.distributed.init_parallel_env()
-            yield
+            with _beating():
+                yield
+                meet()  # the first process holds the store of the others: it ends last
+
+
+@contextlib.contextmanager
+def _beating():
+    """Within the block the others know that this process lives, where they need to know it."""
+    global _meetings
+    if paddle.distributed.get_backend().lower() == "gloo":
+        _meetings = Meetings(here().rank, here().count)
+    try:
+        yield
+    finally:
+        if _meetings:
+            _meetings.end()
+        _meetings = None
 
 
 @contextlib.contextmanager
@@ -68,17 +84,8 @@ def meet() -> None:
     Does nothing where they talk through NCCL, which waits for half an hour. It takes up to a tenth of a second: it is for where
     they have done different things, not for every step.
     """
-    global _meetings
-    count = here().count
-    if count == 1 or paddle.distributed.get_backend().lower() != "gloo":
-        return
-    _meetings += 1
-    store, pause = paddle.base.core.create_or_get_global_tcp_store(), SHORTEST_PAUSE
-    arrived = store.add("meetings", 1)
-    while arrived < _meetings * count:
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
-        arrived = store.add("meetings", 0)
+    if _meetings and _meetings.meet():
+        raise MemberLost(LOST)
 
 
 def agree(text: object, what: str) -> None:

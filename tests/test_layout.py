@@ -197,6 +197,7 @@ def test_synchronised_batch_norm_keeps_the_layout(monkeypatch):
         return batch_norm_reference(x, BatchNorm2D.norm(layer), channels_last=layer._data_format == "NHWC")
 
     monkeypatch.setattr(paddle.nn.SyncBatchNorm, "forward", normalise)
+    monkeypatch.setattr(paddle.nn.SyncBatchNorm, "over_processes", None, raising=False)
     network = TinyResNet(3, BlockAttention("shuffle", groups=4), layout="nhwc")
     images = paddle.to_tensor(np.random.default_rng(0).normal(size=(2, 3, 17, 21)).astype("float32"))
     state = {name: value.numpy() for name, value in network.state_dict().items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 import paddle
 import pytest
 from comparisons_at_once import litter, write_photographs
-from processes_started import processes_of
+from processes_started import heed_interruption, processes_of
 from tiny_network import outcome
 
 from comparison import script_process, side_by_side
@@ -166,7 +166,9 @@ def start(data, runs, *options):
     command += ["--runs_dir", str(runs), "--image_size", "32", "--batch_size", "9", "--num_workers", "0", "--threads", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, *options], env=environment, start_new_session=True, **pipes)
+    return subprocess.Popen(
+        [*command, *options], env=environment, start_new_session=True, preexec_fn=heed_interruption, **pipes
+    )
 
 
 MEASURED = ("latency_ms", "training_images_per_second", "peak_memory_mb", "seconds_to_best")

@@ -175,7 +175,7 @@ class LogitRecorder:
             return np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty(0, np.int64)
         numbers, logits, labels = (np.concatenate(list(map(np.asarray, parts))) for parts in zip(*self._batches))
         kept = numbers % self._every == 0
-        while self.limit and kept.sum() > max(1, self.limit // logits.shape[1]):
+        while self.limit and kept.sum() > max(1, self.limit // max(1, logits.shape[1])):
             self._every *= 2
             kept = numbers % self._every == 0
         return numbers[kept], logits[kept], labels[kept]
