@@ -81,8 +81,8 @@ def losses_named() -> Iterator[None]:
 def meet() -> None:
     """Wait until all members are here, for as long as it takes: Gloo waits for others at most 30 seconds.
 
-    Does nothing where they talk through NCCL, which waits for half an hour. It takes up to a tenth of a second: it is for where
-    they have done different things, not for every step.
+    Does nothing where they talk through NCCL, which waits for half an hour. It takes a part of a second: it is for where they
+    have done different things, not for every step.
     """
     if _meetings and _meetings.meet():
         raise MemberLost(LOST)
