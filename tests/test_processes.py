@@ -25,7 +25,10 @@ from processes.environment import Part, here, is_launched
 from trained.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="launch and Gloo are tried on Linux")
+pytestmark = [
+    pytest.mark.python_independent,
+    pytest.mark.skipif(sys.platform != "linux", reason="launch and Gloo are tried on Linux"),
+]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
@@ -244,7 +247,7 @@ def on_two_machines(folder, *options):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("what", ["a process", "a launch"])
+@pytest.mark.parametrize("what", ["a process", pytest.param("a launch", marks=pytest.mark.version_independent)])
 def test_two_machines_train_as_one_and_go_on_after_one_is_lost(data, by_two, tmp_path, what):
     run = tmp_path / "resnet34" / "001"
     machines = on_two_machines(tmp_path, f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING)

@@ -25,6 +25,7 @@ from config import Config, ConfigError, parse_config
 from messages.live_lines import LiveLines
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.version_independent
 
 
 def all_of(places):
