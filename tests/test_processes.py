@@ -55,6 +55,14 @@ def launch(count, folder, *command):
     return done.stdout
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_temporary_folder(tmp_path_factory):
+    """Where the commands write for a while: other tests look at that of the system meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+        yield
+
+
 @pytest.fixture(scope="module", params=[2, 3])
 def found(request, tmp_path_factory):
     """What each of so many processes has found."""
