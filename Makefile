@@ -148,10 +148,10 @@ bench: setup
 	$(VENV_PYTHON) benchmarks/attention_cost.py
 	$(VENV_PYTHON) benchmarks/serving.py --net resnet18 --rounds 1
 
-# Trains both recipes on a folder of photographs: make learn LEARN="--data photographs --epochs 24"
 cluster: setup-dev
 	$(VENV_PYTHON) -m pytest tests/test_processes.py -k machines
 
+# Trains both recipes on a folder of photographs: make learn LEARN="--data photographs --epochs 24"
 learn: setup
 	$(VENV_PYTHON) benchmarks/learn.py $(LEARN)
 

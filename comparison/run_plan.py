@@ -72,11 +72,14 @@ def train_missing(config: Config, places: Places) -> tuple[dict[str, list[Path]]
     seeds, nets = range(config.seed, config.seed + config.seeds), dict.fromkeys(config.nets)
     folds = _folds_to_train_on(source, config.folds)
     photographs = count_photographs(source._replace(fold=folds[0]))  # other folds may have one more or less
-    lines = {dataclasses.replace(config, net=net).line_of_defaults(photographs): net for net in reversed(nets)}
-    for line, net in reversed(lines.items()):
+    of_nets = {net: dataclasses.replace(config, net=net) for net in nets}  # each has its own options
+    lines: dict[Optional[str], list[str]] = {}
+    for net, of_net in of_nets.items():
+        lines.setdefault(of_net.line_of_defaults(photographs), []).append(net)
+    for line, whose in lines.items():
         if line:
-            print(f"{net}: {line}" if len(lines) > 1 else line, flush=True)
-    of_nets = {net: dataclasses.replace(config, net=net).resolved_for(photographs) for net in nets}  # each has its own options
+            print(f"{', '.join(whose)}: {line}" if len(lines) > 1 else line, flush=True)
+    of_nets = {net: of_net.resolved_for(photographs) for net, of_net in of_nets.items()}
     needed = [
         Training(net, seed, fold, training_settings(dataclasses.replace(of_nets[net], fold=fold), net, seed))
         for seed in seeds

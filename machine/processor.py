@@ -15,7 +15,9 @@ import warnings
 from pathlib import Path
 from typing import Optional, Union
 
-PROCESSES_HERE = int(os.environ.get("PADDLE_LOCAL_SIZE", "") or 1)  # that paddle.distributed.launch has started on this machine
+from machine.parent_process import OF_LAUNCH
+
+PROCESSES_HERE = int(os.environ.get(OF_LAUNCH, "") or 1)  # that paddle.distributed.launch has started on this machine
 # Read now, because importing Paddle sets the variable to 1 if the user did not set it, as paddle.distributed.launch does
 USERS_THREADS = "" if "paddle" in sys.modules or PROCESSES_HERE > 1 else os.environ.get("OMP_NUM_THREADS", "")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD": CPU time per period, both in microseconds; QUOTA can be "max"

@@ -84,7 +84,7 @@ def meet() -> None:
     Does nothing where they talk through NCCL, which waits for half an hour. It takes a part of a second: it is for where they
     have done different things, not for every step.
     """
-    if _meetings and _meetings.meet():
+    if _meetings and not _meetings.meet():
         raise MemberLost(LOST)
 
 

@@ -23,23 +23,23 @@ class Meetings:
         self._changed = threading.Condition()
         self._arrived, self._beats = [0] * count, [0] * count
         self._heard = [0.0] * count
-        self._ends, self._fault = False, None
+        self._ends = self._store_is_gone = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def meet(self) -> list[int]:
-        """Wait for all; returns the ranks of those that are lost, which is to say none."""
+    def meet(self) -> bool:
+        """Wait for all; returns whether they have come: False where one is lost."""
         with self._changed:
             self.number += 1
             self._heard = [time.monotonic()] * self.count  # nobody has listened since the last meeting
             self._changed.notify_all()
             while min(self._arrived) < self.number:
                 late = time.monotonic() - LOST_AFTER
-                lost = [rank for rank in range(self.count) if self._heard[rank] < late and self._arrived[rank] < self.number]
-                if lost or self._fault:
-                    return lost or [0]  # the first holds the store
+                missing = [rank for rank in range(self.count) if self._arrived[rank] < self.number]
+                if self._store_is_gone or any(self._heard[rank] < late for rank in missing):
+                    return False
                 self._changed.wait(PAUSE)
-        return []
+        return True
 
     def end(self) -> None:
         """Let the thread end."""
@@ -66,9 +66,9 @@ class Meetings:
                     self._changed.notify_all()
                     if said == self.number and not self._ends:
                         self._changed.wait(PAUSE if waits else BEAT)
-        except (RuntimeError, OSError, SystemError) as error:  # the first process has ended
+        except (RuntimeError, OSError, SystemError):  # the first process, which holds it, has ended
             with self._changed:
-                self._fault = error
+                self._store_is_gone = True
                 self._changed.notify_all()
 
     def _look(self):

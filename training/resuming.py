@@ -11,7 +11,6 @@ import paddle
 from config import Config, config_of_checkpoint
 from data.data_sets import Digests
 from data.photograph_record import same_as_far_as_known
-from machine.whole_file import remove_unfinished
 from messages.quoting import named
 from trained.checkpoint import CheckpointError, load_training_state, read_header
 from trained.class_list import as_written, read_classes
@@ -64,22 +63,17 @@ def _change(what, names):
     return f"{'classes' if len(names) > 1 else 'class'} {what} since: {shown}"
 
 
-def restore(
-    run: Path, state: TrainingState, digests: Digests, steps_per_epoch: int, epochs: int, tidy: bool = True
-) -> dict:  # fmt: skip
+def restore(run: Path, state: TrainingState, digests: Digests, steps_per_epoch: int, epochs: int) -> dict:
     """Restore ``state`` from the folder ``run``; returns the entries of result.json that a resumed training keeps.
 
-    ``digests``: of the data as they are now; ``epochs``: the number of epochs to train to; ``tidy``: remove what a killed
-    process left behind. Raises RunError for a run that cannot continue and CheckpointError for a bad file; neither changes the
-    folder.
+    ``digests``: of the data as they are now; ``epochs``: the number of epochs to train to. Raises RunError for a run that
+    cannot continue and CheckpointError for a bad file. Changes nothing in the folder.
     """
     last, result = run / "last.safetensors", read_result(run)
     if not last.exists():
         if result.get("epochs") or any((run / name).exists() for name in ("best.safetensors", "history.csv")):
             raise RunError(f"{run} cannot be continued: its {last.name} is gone; put it back, or train anew")
         _check_data(run, result, digests)
-        if tidy:
-            remove_unfinished(run)
         return {}  # killed within the first epoch: start from the beginning
     averages = state.average.averages if state.average else None
     header = load_training_state(last, state.classifier, state.optimizer, averages)
@@ -95,8 +89,6 @@ def restore(
     _check_best(run, state.position)
     if (version := header.get("versions", {}).get("paddle")) != paddle.__version__:
         print(f"note: Paddle was {named(version)} and is {paddle.__version__}: results may round differently")
-    if tidy:
-        remove_unfinished(run)
     epochs_before = result.get("epochs_before", [])
     # With more epochs, the learning rate follows another schedule than at the start of the run: result.json records that
     before = config_of_checkpoint(header, last).epochs

@@ -14,6 +14,7 @@ from data.data_sets import Digests, check_apart, count_classes, open_side
 from data.loader import PhotographLoader
 from data.sampling import Sampler
 from machine.device import make_deterministic, select_device
+from machine.whole_file import remove_unfinished
 from messages.terminal import printable
 from networks import NETWORKS, build_network
 from networks.classifier import Classifier
@@ -104,8 +105,7 @@ def train(config: Config, resume: Optional[Path] = None) -> int:
     Where several processes train together, each calls this, and the first alone writes and prints.
     """
     device = select_device(config.device)
-    count = here().count
-    config = config.over(count, keep=resume is not None)
+    config = config.over(here().count, keep=resume is not None)
     with group.joined():
         group.agree(resume, "the run to go on with")
         return _train(config, resume, device)
@@ -154,7 +154,9 @@ def _train(config, resume, device):
     with lock_run(folder) if writes else contextlib.nullcontext():
         if resume:
             with group.first_before_others():
-                facts.update(restore(folder, state, digests, len(train_loader), config.epochs, tidy=writes))
+                facts.update(restore(folder, state, digests, len(train_loader), config.epochs))
+                if writes:
+                    remove_unfinished(folder)  # what a killed process left behind
         if not (state.position.history or state.position.step):  # else the file may have changed since the start
             facts["init_from_sha256"] = digest_of(config.init_from)
         unbalanced = is_unbalanced(class_sizes(val_set.samples, len(val_set.classes)))

@@ -5,7 +5,6 @@ within 15 seconds with one line, every file must be whole, and no process and no
 and killed again, until it has been killed a few times and is let through to its end.
 """
 
-import argparse
 import itertools
 import os
 import random
@@ -24,7 +23,8 @@ warnings.filterwarnings("ignore", message="No ccache found")
 
 from conftest import random_photograph  # noqa: E402
 from processes_started import members_of  # noqa: E402
-from tiny_network import check_whole, outcome  # noqa: E402
+from tiny_network import outcome  # noqa: E402
+from torture import files_not_whole, parse  # noqa: E402
 
 from data.splitting import split_folder  # noqa: E402
 
@@ -130,18 +130,11 @@ class Torture:
         if process.returncode not in (0, 1) or len(err.splitlines()) > 1:
             self.faults.append(f"{runs_dir}: exit code {process.returncode}:\n{out}{err}")
         self.faults += [f"{file} is left in shared memory" for file in sorted(set(SHARED.iterdir()) - before)]
-        for file in runs_dir.glob("resnet18/*/*"):
-            try:
-                check_whole(file)
-            except Exception as error:
-                self.faults.append(f"{file} is not whole: {error!r}")
+        self.faults += files_not_whole(runs_dir)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parse(__doc__, 50)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         torture = Torture(folder, options.seed)
