@@ -12,6 +12,7 @@ from machine.locks import ClaimedError, claim
 from machine.temporary_folder import share_what_cannot_be_cached
 from messages.terminal import printable
 from networks import check_layout
+from processes.launcher import count_processes
 from trained.run_folder import new_folder, runs_of
 from tuning.findings import best_trial, last_rung, report, write_findings
 from tuning.grid import Pair
@@ -42,7 +43,7 @@ def tune(config: Config, clock: Clock = time.monotonic) -> int:
     share_what_cannot_be_cached()
     source = find_data(config.data_source(), may_download=False)
     train_set = open_side(source, "train", image_size=1)
-    config = config.resolved_for(len(train_set))
+    config = config.over(count_processes(config.processes, config.device)).resolved_for(len(train_set))
     sought = what_is_sought(config, train_set)
     for folder in runs_of(config.runs_dir, NAME):
         search = read_search(folder)
