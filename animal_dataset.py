@@ -11,9 +11,10 @@ from PIL import Image
 from data.data_folder import DataFolder
 from data.data_source import DataSource
 from data.lists import SIDES, DataError, list_digest
+from data.photograph_cache import SHOWN, WHOLE, PhotographCache, Pictures, by_columns, cut, opened, shorter_side
 from data.photograph_dataset import PhotographDataset
 from data.photograph_record import digest_of_photographs
-from data.photographs import PhotographError, read_crop, read_photograph
+from data.photographs import PhotographError, photograph_size, read_crop, read_photograph, read_reduced, reduced_size
 
 
 class AnimalDataset(PhotographDataset):
@@ -40,6 +41,7 @@ class AnimalDataset(PhotographDataset):
         self.source, self.data = str(self.list_file), self.folder.name
         self.classes = self.folder.read_classes()
         self.samples = self.folder.read_list(self.list_file.name, len(self.classes))
+        self.cache: Optional[PhotographCache] = None
 
     @classmethod
     def find(cls, data: str, may_download: bool = False) -> str:
@@ -70,8 +72,46 @@ class AnimalDataset(PhotographDataset):
         return self._read(index, read_photograph)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
-        pixels = self._read(index, lambda path: self.show(functools.partial(read_crop, path), index))
+        if self.cache is None:
+            pixels = self._read(index, lambda path: self.show(functools.partial(read_crop, path), index))
+        else:
+            cached = self.cache[index % len(self)]
+            pixels = cached if self.cache.kind == SHOWN else self.show(functools.partial(cut, cached), index)
         return pixels, np.int64(self.sample(index).label)
+
+    def use_cache(self, folder: str, image_size: int, show_progress: bool = True) -> None:
+        """Read the photographs from a cache in ``folder`` from now on, which is made if it is not there.
+
+        In training crops come from photographs whose shorter side is what evaluation at ``image_size`` resizes it to, and are
+        nearly those from the files; else the cache has the very pixels that ``dataset[i]`` has now. Raises DataError.
+        """
+        content = {"list": self.digest(), "photographs": self.photographs_digest() or self._stamps()}
+        if self.train:
+            shorter = shorter_side(image_size)
+
+            def size(index):
+                return reduced_size(self._read(index, photograph_size), shorter)
+
+            def pixels(index):
+                return by_columns(self._read(index, lambda path: read_reduced(path, shorter)))
+
+            content |= {"kind": WHOLE, "shorter_side": shorter}
+        else:
+
+            def size(index):
+                return self.image_size, self.image_size
+
+            def pixels(index):
+                return self[index][0]
+
+            content |= {"kind": SHOWN, "image_size": self.image_size, "crop": self.crop}
+        pictures = Pictures(content, len(self), size, pixels)
+        self.cache = opened(Path(folder), self.list_file.stem, pictures, show_progress)
+
+    def _stamps(self):
+        """What changes with the photographs' files, where their split has not recorded their digests."""
+        found = [os.stat(self.folder.root / sample.name) for sample in self.samples]
+        return [[status.st_size, status.st_mtime_ns] for status in found]
 
     def _read(self, index, read):
         sample = self.sample(index)

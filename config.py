@@ -461,6 +461,15 @@ class Config:
         None, "processes that read photographs; 0 reads in the main process",
         default_text="cores - 1, at most 8, on Linux; 0 elsewhere", low=0, high=256,
         group="machine", part="loading", affects="speed", scripts="train eval compare predict suspects")
+    cache: Optional[str] = setting(
+        None, "keep the photographs decoded in this folder, for all trainings that name it: made at first use, read many times "
+              "faster than the files",
+        metavar="DIR", default_text="none", group="machine", part="cache", affects="place", scripts="train compare")
+    crops_from: Optional[str] = setting(
+        None, "what training cuts its crops from: the photographs' files, or the cache, which has them reduced to the size "
+              "that evaluation needs",
+        choices=("files", "cache"), before="files", default_text="cache with --cache, else files",
+        group="machine", part="cache", affects="result", scripts="train compare")
     host: str = setting(
         "127.0.0.1", "address to serve on; 127.0.0.1 is for this machine alone, 0.0.0.0 lets other machines in as well",
         metavar="ADDRESS", group="machine", part="serving", affects="nothing", scripts="serve")
@@ -518,6 +527,12 @@ class Config:
         for name in ("fold", "folds"):
             if getattr(self, name) and not DATASETS[self.dataset].in_folder:
                 raise ConfigError(f"{name} = {getattr(self, name)}: only a folder is divided into folds, not {self.dataset}")
+        if self.cache is not None and not DATASETS[self.dataset].in_folder:
+            raise ConfigError(
+                f"cache = {self.cache!r}: it is for photographs in a folder; {self.dataset} is in memory as it is"
+            )
+        if self.crops_from == "cache" and self.cache is None:
+            raise ConfigError("crops_from = 'cache' without cache: give --cache DIR")
         if (self.file_column or self.label_column) and not self.labels:
             raise ConfigError("file_column and label_column name columns of the file that --labels FILE names: give it too")
         if self.resume and self.summary:
@@ -533,6 +548,8 @@ class Config:
             "num_workers": min(available_cores() - 1, 8) if sys.platform == "linux" else 0,
         }
         missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
+        if self.crops_from is None:
+            missing["crops_from"] = "files" if self.cache is None else "cache"
         if self.layout == "auto":
             missing["layout"] = "nchw"  # also for a GPU, until NHWC is measured there
         return dataclasses.replace(self, **missing)

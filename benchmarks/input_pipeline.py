@@ -1,4 +1,5 @@
-"""Photographs a second: reading and transforming on one core, through the loader, and the whole split command.
+"""Photographs a second: reading and transforming on one core, from files and from a cache, through the loader, and the whole
+split command.
 
     python benchmarks/input_pipeline.py [FOLDER]
 
@@ -34,6 +35,12 @@ VIEWS = {  # name: (whether in training, arguments of the data set)
     "  with TrivialAugment and random erasing": (True, {"augment": "trivialaugment", "erasing": 0.25}),
 }
 BARE = "training transform"
+FROM_CACHE = {
+    "evaluation, from the cache": (False, {}),
+    "training crops, from the cache": (True, {}),
+    "  from the cache, with TrivialAugment": (True, {"augment": "trivialaugment"}),
+    "  from the cache, with random erasing": (True, {"erasing": 0.25}),
+}
 
 
 def rate(photographs, work, rounds=5):
@@ -98,18 +105,26 @@ def measure(folder, size):
     print(f"{total} photographs, {size} pixels")
     print(f"train_val_split.py, the whole command, all cores   {rate(total, split):7.0f} /s")
 
-    datasets = {name: AnimalDataset(list_file, size, train, folder=opened, **view) for name, (train, view) in VIEWS.items()}
+    views = {**VIEWS, **FROM_CACHE}
+    datasets = {name: AnimalDataset(list_file, size, train, folder=opened, **view) for name, (train, view) in views.items()}
+    for name in FROM_CACHE:
+        started = time.perf_counter()
+        datasets[name].use_cache(str(folder.parent / "cache"), size)
+        if name in list(FROM_CACHE)[:2]:
+            pace = len(datasets[name]) / (time.perf_counter() - started)
+            print(f"{name + ': making it, all cores':<50} {pace:7.0f} /s")
     figures = rates_in_turns(datasets)
     for name, figure in figures.items():
         compared = f"  ({figure / figures[BARE]:.2f} of the {BARE})" if name.startswith(" ") else ""
         print(f"{name + ', one core':<50} {figure:7.0f} /s{compared}")
     bare = rate(len(datasets[BARE]), lambda: list(datasets[BARE]))
-    for workers in (0, 1):
-        loader = PhotographLoader(AnimalDataset(list_file, size, True, folder=opened), 32, workers, shuffle=True)
-        figure = rate(len(loader.dataset), lambda loader=loader: [None for _ in loader])
-        share = figure / bare
-        name = f"training batches through the loader, {workers} workers"
-        print(f"{name:<50} {figure:7.0f} /s  ({share:.2f} of the bare transform)")
+    cached = datasets["training crops, from the cache"]
+    for dataset, words in ((datasets[BARE], ""), (cached, "from the cache, ")):
+        for workers in (0, 1):
+            loader = PhotographLoader(dataset, 32, workers, shuffle=True)
+            figure = rate(len(dataset), lambda loader=loader: [None for _ in loader])
+            name = f"training batches through the loader, {words}{workers} workers"
+            print(f"{name:<50} {figure:7.0f} /s  ({figure / bare:.2f} of the bare transform)")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ def draw_trivial(rng: np.random.Generator) -> Change:
     return Change(name, float(strengths[level]) * (sign if signed else 1))
 
 
+def moves(change: Change) -> bool:
+    """Whether ``change`` moves pixels."""
+    return bool(TRIVIAL[change.name].move and change.strength)
+
+
 def move(image: Image.Image, change: Change) -> Image.Image:
     """``image`` after ``change``, if that moves pixels, else ``image`` itself; each takes the colour of the nearest one."""
     moved = TRIVIAL[change.name].move

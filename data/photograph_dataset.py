@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import paddle
 from PIL import Image
 
-from data.augmentation import draw_trivial, erase, jitter, move, recolour
+from data.augmentation import draw_trivial, erase, jitter, move, moves, recolour
 from data.boxes import central_box, letterbox, random_box, whole_box
 from data.data_source import DataSource
 from data.lists import Sample
@@ -93,6 +93,10 @@ class PhotographDataset(paddle.io.Dataset):
         """
         return None
 
+    def use_cache(self, folder: str, image_size: int, show_progress: bool = True) -> None:
+        """Read decoded photographs from ``folder`` from now on, for evaluation at ``image_size``. Only where they are files."""
+        raise NotImplementedError
+
     def photograph(self, index: int) -> Image.Image:
         """The whole photograph ``index`` as an upright RGB image."""
         raise NotImplementedError
@@ -118,10 +122,11 @@ class PhotographDataset(paddle.io.Dataset):
         """The sample that ``dataset[index]`` shows; ``index`` may exceed the length: see above."""
         return self.samples[index % len(self.samples)]
 
-    def show(self, cut: Callable[..., Image.Image], index: int) -> np.ndarray:
+    def show(self, cut: Callable[..., Union[Image.Image, np.ndarray]], index: int) -> np.ndarray:
         """The pixels of photograph ``index`` for the network, uint8 [3, image_size, image_size].
 
-        ``cut(choose_box, image_size, flip)`` returns a part of the photograph as an RGB image: see photographs.read_crop.
+        ``cut(choose_box, image_size, flip)`` returns a part of the photograph as an RGB image, see photographs.read_crop, or as
+        such pixels.
         """
         whole = letterbox if self.crop == "letterbox" else whole_box
         if not self.train:
@@ -132,7 +137,7 @@ class PhotographDataset(paddle.io.Dataset):
         image = cut(box, self.image_size, mirrored)
         if self.rotation:
             # drawn last, so that ``rotation`` does not change the crops
-            image = rotate(image, rng.uniform(-self.rotation, self.rotation))
+            image = rotate(_image(image), rng.uniform(-self.rotation, self.rotation))
         return self._augmented(image, index)
 
     def _augmented(self, image, index):
@@ -143,7 +148,8 @@ class PhotographDataset(paddle.io.Dataset):
 
         if self.augment == "trivialaugment":
             change = draw_trivial(draws(TRIVIAL_SALT))
-            pixels = recolour(_pixels(move(image, change)), change)
+            moved = move(_image(image), change) if moves(change) else image
+            pixels = recolour(_pixels(moved), change)
         else:
             pixels = _pixels(image)
         if self.color_jitter:
@@ -154,4 +160,10 @@ class PhotographDataset(paddle.io.Dataset):
 
 
 def _pixels(image):
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # [H, W, 3] -> [3, H, W]
+    """[3, H, W] of an image, or of its pixels."""
+    return np.ascontiguousarray(image if isinstance(image, np.ndarray) else np.asarray(image).transpose(2, 0, 1))
+
+
+def _image(image):
+    """The RGB image of [3, H, W], or of itself; Pillow puts the colours together faster than NumPy."""
+    return Image.merge("RGB", list(map(Image.fromarray, image))) if isinstance(image, np.ndarray) else image

@@ -85,6 +85,22 @@ def read_crop(path: Source, choose_box: ChooseBox, image_size: int, flip: bool =
     return _decode(path, lambda image, orientation: _crop(image, orientation, choose_box, image_size, flip))
 
 
+def photograph_size(path: Source) -> tuple[int, int]:
+    """Width and height of the upright photograph in pixels; of a JPEG without decoding it. Raises PhotographError."""
+    return _decode(path, lambda image, orientation: image.size[::-1] if orientation in _SWAPS_SIDES else image.size)
+
+
+def reduced_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """``size``, width and height, in proportion such that the shorter is ``shorter``; as it is where it is no larger."""
+    scale = min(1.0, shorter / min(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def read_reduced(path: Source, shorter: int) -> Image.Image:
+    """The whole photograph as an upright RGB image of ``reduced_size``, decoded as by read_crop. Raises PhotographError."""
+    return _decode(path, lambda image, orientation: _reduced(image, orientation, shorter))
+
+
 def crop(image: Image.Image, choose_box: ChooseBox, image_size: int, flip: bool = False) -> Image.Image:
     """Like read_crop, for an upright image in memory."""
     return _crop(image, 1, choose_box, image_size, flip)
@@ -117,12 +133,7 @@ def _crop(image, orientation, choose_box, image_size, flip):
     upright_size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
     upright_box = choose_box(*upright_size)
     left, top, right, bottom = _as_stored(upright_box, upright_size, orientation)
-    enough = min(1 / _smallest_reduction(image), max(image_size / (right - left), image_size / (bottom - top)))
-    # of JPEG only: another format would take a thumbnail that is stored beside the photograph
-    draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough))) if _is_jpeg(image) else None
-    # The photograph's sides at the decoded size, with fractions: the last column and row may cover less than the others
-    drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
-    x_scale, y_scale = drafted_width / width, drafted_height / height
+    x_scale, y_scale = _draft(image, max(image_size / (right - left), image_size / (bottom - top)))
     box = (max(left, 0) * x_scale, max(top, 0) * y_scale, min(right, width) * x_scale, min(bottom, height) * y_scale)
     pixels, transform = _colors(image)
     filled, corner = _filled(upright_box, upright_size, image_size)
@@ -133,6 +144,28 @@ def _crop(image, orientation, choose_box, image_size, flip):
         beyond.paste(image, corner)
         image = beyond
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+
+
+def _reduced(image, orientation, shorter):
+    stored = image.size
+    size = reduced_size(stored, shorter)
+    if size == stored:
+        return _whole(image, orientation)
+    x_scale, y_scale = _draft(image, max(size[0] / stored[0], size[1] / stored[1]))
+    box = (0, 0, stored[0] * x_scale, stored[1] * y_scale)
+    pixels, transform = _colors(image)
+    return _upright(_to_srgb(pixels.resize(size, Image.Resampling.BILINEAR, box=box), transform), orientation)
+
+
+def _draft(image, enough):
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size where that has at least ``enough`` of its width and height; returns
+    the shares that it will have, with fractions: the last column and row may cover less than the others."""
+    width, height = image.size
+    enough = min(1 / _smallest_reduction(image), enough)
+    # of JPEG only: another format would take a thumbnail that is stored beside the photograph
+    draft = image.draft(None, (math.ceil(width * enough), math.ceil(height * enough))) if _is_jpeg(image) else None
+    drafted_width, drafted_height = draft[1][2:] if draft else (width, height)
+    return drafted_width / width, drafted_height / height
 
 
 def _filled(box, size, image_size):

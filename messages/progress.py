@@ -30,6 +30,11 @@ class _Bar(tqdm):
 _Bar.set_lock(threading.RLock())
 
 
+def in_bytes(number: int) -> str:
+    """``1.23GB``, in units of a thousand."""
+    return tqdm.format_sizeof(number, "B")
+
+
 class ProgressBar:
     """``label 123/456 [=====....] 0:12 left, text``, redrawn in place at most ten times a second.
 

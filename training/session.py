@@ -195,6 +195,9 @@ def open_data(config: Config, may_download: bool = False) -> tuple[Config, Photo
     config, train_set = open_training_set(config, may_download)
     val_set = open_side(config.data_source(), "val", **config.part("view"))
     check_apart(train_set, val_set)
+    if config.cache is not None:
+        for dataset in [val_set] if config.crops_from == "files" else [train_set, val_set]:
+            dataset.use_cache(config.cache, config.image_size, show_progress=group.is_first())
     return (
         config,
         PhotographLoader(

@@ -13,6 +13,7 @@ from data.photograph_dataset import PhotographDataset
 from machine.device import select_device
 from messages.terminal import printable
 from ops import fused
+from training.session import open_data
 from tuning.grid import Grid, Pair, grid_of
 from tuning.inner_split import write_inner_lists
 from tuning.record import Search, write_search
@@ -83,6 +84,8 @@ def measure(config: Config, grid: Grid, folder: Path) -> Costs:
     pair = grid.usual or Pair(grid.learning_rates[0], grid.weight_decays[0])
     trial = trial_config(config, folder, pair, epochs=1)
     most = config.budget * 60 / _size(_grids(config, grid)[-1])
+    if config.cache is not None:
+        open_data(trial)  # decodes the photographs: what happens once must not count as the start of every trial
     try:
         outcome = run_trial(trial, most)
     except TookTooLong:
