@@ -6,6 +6,7 @@ and checks them. Nothing here imports Paddle, so that ``--help`` and a mistyped 
 """
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, field
@@ -341,7 +342,12 @@ class Config:
     parallel: str = setting(
         "auto", "trainings at the same time: auto is one on each GPU, and one on a processor; several on a processor share out "
                 "its threads",
-        metavar="auto|N", group="machine", part="comparison", affects="nothing", scripts="compare")
+        metavar="auto|N", group="machine", part="comparison", affects="nothing", scripts="compare tune")
+    ray: Optional[str] = setting(
+        None, "train on the nodes of this Ray cluster, each training with one GPU, or all cores of a node; auto is the cluster "
+              "that this machine belongs to",
+        metavar="auto|ADDRESS", default_text="this machine alone", group="machine", part="comparison", affects="nothing",
+        scripts="compare tune")
     learning_rates: Optional[tuple[float, ...]] = setting(
         None, "learning rates to try",
         above=0.0, default_text="steps of the square root of ten around --learning_rate",
@@ -510,7 +516,11 @@ class Config:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.parallel != "auto" and not (self.parallel.isdecimal() and 1 <= int(self.parallel) <= MOST_PARALLEL):
             raise ConfigError(f"parallel = {self.parallel!r}: expected auto, or a whole number from 1 to {MOST_PARALLEL}")
-        if self.parallel not in ("auto", "1") and self.processes != 1:
+        if self.ray is not None and self.ray != "auto" and not re.fullmatch(r"[^:/]+:[0-9]{1,5}", self.ray):
+            raise ConfigError(f"ray = {self.ray!r}: expected auto, or HOST:PORT of a cluster's first machine")
+        if self.ray is not None and self.processes == 0:
+            raise ConfigError("processes = 0 with ray: give the number of GPUs that each training is to have")
+        if self.parallel not in ("auto", "1") and self.processes != 1 and self.ray is None:
             raise ConfigError(
                 f"parallel = {self.parallel} with processes = {self.processes}: either several trainings at the same time, or "
                 f"several processes for each; give only one"

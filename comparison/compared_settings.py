@@ -15,6 +15,7 @@ USED_WITH_RUNS = {
     *names_of("compare", part="data", affects="place"),
     *names_of("compare eval", affects="speed"),
     "parallel",
+    "ray",
 }
 """The settings that have an effect with --runs, on finished runs."""
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Optional, Union
 from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
 from comparison.held_out import ListDigests
 from comparison.run_groups import ComparisonError
-from comparison.script_process import ProcessFailed, end_scripts, run_script
+from comparison.script_process import ProcessFailed
 from comparison.shared_work import share
-from comparison.side_by_side import Places
+from comparison.side_by_side import Place, PlaceLost, Places
 from comparison.waiting import EvaluationElsewhere, TrainingElsewhere, is_being_trained
 from config import Config, names_of
 from data.data_folder import DataFolder
@@ -141,7 +141,7 @@ class Trainings:
             Path(self.config.runs_dir).mkdir(parents=True, exist_ok=True)
             self.missing, self.started = len(missing), time.monotonic()
             wait = TrainingElsewhere(self._find_begun).tell
-            share(missing, self._place, self._train, wait, self.places.count, end_scripts)
+            share(missing, self._claim, self._train, wait, self.places.count, self.places.end)
 
     def _find(self, training, statuses=("finished",)):
         lists = self.digests[training.fold]
@@ -150,7 +150,7 @@ class Trainings:
     def _find_begun(self, training):
         return self._find(training, ("unfinished", "interrupted", "failed"))
 
-    def _place(self, training):
+    def _claim(self, training):
         """A file in runs_dir that stands for this training, with these settings and on these lists, in all processes."""
         content = repr((training.net, sorted(training.chosen.items()), self.digests[training.fold], *self.files))
         digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
@@ -166,14 +166,15 @@ class Trainings:
             if unfinished and is_being_trained(unfinished):
                 return False
             self.number += 1
-            left = _time_left(self.started, self.done, self.missing)
+            number, told = self.number, self._told(training, begun)
+
+            def train(place):
+                left = _time_left(self.started, self.done, self.missing)
+                self._say(training, f"training {number} of {self.missing}: {training}{left}")
+                self._train_at(place, training, told)
+
             try:
-                with self.places.one() as place:
-                    self._say(training, f"training {self.number} of {self.missing}: {training}{left}")
-                    told = self._told(training, begun, place)
-                    settings = {**machine_settings(self.config), **place.settings}
-                    if not (unfinished and continue_run(unfinished, settings, **told)):
-                        run_training({**training.chosen, **settings}, **told)
+                self.places.attempt(train)
                 run = self._find(training)
                 reason = ": the lists or photographs changed while it was trained"
             except ProcessFailed as error:
@@ -182,14 +183,25 @@ class Trainings:
         self.outcomes[training[:3]] = run or reason
         return True
 
+    def _train_at(self, place, training, told):
+        """Raises ProcessFailed."""
+        settings = {**machine_settings(self.config), **place.settings}
+        unfinished = self._find_begun(training)  # here: it may have begun elsewhere, and lost its place
+        try:
+            if not (unfinished and continue_run(place, unfinished, settings, **told)):
+                run_training(place, {**training.chosen, **settings}, **told)
+        except PlaceLost as error:
+            self._say(training, str(error))
+            raise
+
     def _say(self, training, line):
         if self.places.count == 1:
             print(line, flush=True)
         else:
             self.lines.say(str(training), line)
 
-    def _told(self, training, begun, place) -> dict[str, Any]:
-        """How run_script is to run a training that is not the only one at its time: what it says, and with which variables."""
+    def _told(self, training, begun) -> dict[str, Any]:
+        """How a training is to run that is not the only one at its time: what becomes of what it says."""
         if self.places.count == 1:
             return {}
 
@@ -199,7 +211,7 @@ class Trainings:
             if line:
                 self.lines.say(str(training), line, is_last=line.startswith(LAST_LINES))
 
-        return {"tell": tell, "variables": place.environment}
+        return {"tell": tell}
 
 
 def find_run(
@@ -240,24 +252,26 @@ def _say_once(line):
     print_line(line)
 
 
-def run_training(values: dict[str, Any], *arguments: object, **told: Any) -> None:
+def run_training(place: Place, values: dict[str, Any], *arguments: object, **told: Any) -> None:
     """Run train.py with the settings ``values``, by name, and further ``arguments``; raises ProcessFailed.
 
-    ``told``: arguments of run_script.
+    ``told``: arguments of ``place.run``.
     """
-    run_script("train.py", [*as_options(values, "train"), *arguments], **told)
+    place.run("train.py", [*as_options(values, "train"), *arguments], **told)
 
 
-def continue_run(run: Path, values: dict[str, Any], **told: Any) -> bool:
+def continue_run(place: Place, run: Path, values: dict[str, Any], **told: Any) -> bool:
     """Train an interrupted run to its end; False where it cannot be continued, e.g. as another process is training it.
 
-    ``values``: settings of the machine, by name; ``told``: arguments of run_script. Raises ProcessFailed where the continued
+    ``values``: settings of the machine, by name; ``told``: arguments of ``place.run``. Raises ProcessFailed where the continued
     training fails.
     """
     say = told.get("tell", print_at_once)
     say(f"going on with {run}")
     try:
-        run_training(values, "--resume", run, **told)
+        run_training(place, values, "--resume", run, **told)
+    except PlaceLost:
+        raise
     except ProcessFailed:
         if read_result(run).get("status") == "failed":
             raise
@@ -292,11 +306,12 @@ def evaluate_missing(
         if is_evaluated(run, config.split, *(test_list or ())):
             return None
         print(f"evaluating {run}", flush=True)
+
+        def evaluate_at(place):
+            place.run("eval.py", [*as_options({**values, **place.settings}, "eval"), "--run", run], quiet=True)
+
         try:
-            with places.one() as place:
-                options = as_options({**values, **place.settings}, "eval")
-                told = {"variables": place.environment} if place.environment else {}
-                run_script("eval.py", [*options, "--run", run], quiet=True, **told)
+            places.attempt(evaluate_at)
         except ProcessFailed as error:
             return str(error)
         own = is_evaluated(run, config.split, *(test_list or ()))
@@ -312,7 +327,7 @@ def evaluate_missing(
     runs = [run for group in groups.values() for run in group]
     missing = [run for run in runs if not is_evaluated(run, config.split, *(test_list or ()))]
     claim = f".evaluating-{config.split}"
-    share(missing, lambda run: run / claim, evaluate, EvaluationElsewhere().tell, places.count, end_scripts)
+    share(missing, lambda run: run / claim, evaluate, EvaluationElsewhere().tell, places.count, places.end)
     for name, group in list(groups.items()):
         failed = [run for run in group if reasons.get(run)]
         if failed:

@@ -3,31 +3,57 @@
 import contextlib
 import os
 import queue
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable, Optional, TypeVar
 
 import paddle
 
 from comparison.run_groups import ComparisonError
+from comparison.script_process import ProcessFailed, end_scripts, run_script
 from config import Config
 from machine.processor import available_cores, default_threads
 
+TRIES = 5  # of a training whose places are lost one after the other
+Done = TypeVar("Done")
 
-class Place(NamedTuple):
-    """What one training at a time has: settings instead of the user's, by name, and environment variables."""
 
-    settings: dict[str, Any]
-    environment: dict[str, str]
+class PlaceLost(ProcessFailed):
+    """The machine on which a script ran is gone; it may run elsewhere."""
+
+
+class Place:
+    """What one training at a time has: ``settings`` instead of the user's, by name, and ``environment`` variables."""
+
+    def __init__(self, settings: Optional[dict[str, Any]] = None, environment: Optional[dict[str, str]] = None):
+        self.settings, self.environment = settings or {}, environment or {}
+
+    def run(self, script: str, arguments: Sequence[object], **how: Any) -> None:
+        """Run a script here; arguments and errors are those of script_process.run_script, besides PlaceLost."""
+        if self.environment:
+            how["variables"] = self.environment
+        run_script(script, arguments, **how)
 
 
 class Places:
     """The places for trainings at the same time; a free one goes to whoever asks first."""
 
-    def __init__(self, places: list[Place]):
+    def __init__(self, places: Sequence[Place]):
         self.count = len(places)
         self._free: queue.SimpleQueue[Place] = queue.SimpleQueue()
         for place in places:
             self._free.put(place)
+
+    def end(self) -> None:
+        """End the scripts that run in them."""
+        end_scripts()
+
+    def attempt(self, work: Callable[[Place], Done]) -> Done:
+        """``work(place)`` with a free place, and with another one where it raises PlaceLost, at most ``TRIES`` times."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(PlaceLost), self.one() as place:
+                return work(place)
+        with self.one() as place:
+            return work(place)
 
     @contextlib.contextmanager
     def one(self) -> Iterator[Place]:
@@ -41,16 +67,20 @@ class Places:
 
 def one_at_a_time() -> Places:
     """A single place, with all of the machine."""
-    return Places([Place({}, {})])
+    return Places([Place()])
 
 
 def places_for(config: Config, device: str) -> Places:
     """The places that ``config.parallel`` asks for on ``device``, "cpu" or "gpu".
 
     On GPUs one on each, all of them with "auto"; on a processor "auto" is one. Several share out the threads and the processes
-    that read photographs, unless the user has set how many each training has. Raises ComparisonError where there are fewer
-    GPUs.
+    that read photographs, unless the user has set how many each training has. With ``config.ray`` they are those of a cluster.
+    Raises ComparisonError where there are fewer GPUs, or no cluster.
     """
+    if config.ray is not None:
+        from comparison.ray_cluster import RayPlaces  # Ray is optional
+
+        return RayPlaces(config)
     if device == "gpu":
         gpus = _gpus()
         count = len(gpus) if config.parallel == "auto" else int(config.parallel)

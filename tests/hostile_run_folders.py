@@ -337,7 +337,7 @@ def replace_networks(hostile_runs):
     import networks
     import serve
     from machine import ending
-    from comparison import run_plan
+    from comparison import side_by_side
 
     for name, of in NETS.items():
         networks.NETWORKS[name] = networks.Lazy("tiny_network", of)
@@ -347,9 +347,9 @@ def replace_networks(hostile_runs):
 
         name = script.split(".")[0]
         if hostile_runs.SCRIPTS[name].main(parse_config(list(map(str, arguments)), name)):
-            raise run_plan.ProcessFailed(f"{script}: error: see above")
+            raise side_by_side.ProcessFailed(f"{script}: error: see above")
 
-    run_plan.run_script = run_here
+    side_by_side.run_script = run_here
 
     def load(config):
         from explanation.explain_photographs import trained_runs

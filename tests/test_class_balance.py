@@ -13,7 +13,7 @@ import compare
 import eval as eval_script
 import networks
 import train
-from comparison import run_plan
+from comparison import side_by_side
 from comparison.verdict import balance_note, origin_of_accuracies
 from config import Config
 from plots import figures
@@ -36,7 +36,7 @@ def register(patch):
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch):
     register(monkeypatch)
-    monkeypatch.setattr(run_plan, "run_script", lambda script, *arguments, **options: pytest.fail(f"{script} was run"))
+    monkeypatch.setattr(side_by_side, "run_script", lambda script, *arguments, **options: pytest.fail(f"{script} was run"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tiny_network import outcome
 
 import eval as eval_script
 import train
-from comparison import run_plan
+from comparison import run_plan, side_by_side
 from comparison.side_by_side import one_at_a_time
 from config import Config, parse_config
 from trained.checkpoint import CheckpointError, read_header
@@ -353,7 +353,7 @@ def test_a_comparison_takes_no_run_of_other_weights(data, tmp_path, monkeypatch)
     assert train.main(chosen) == 0
     run = tmp_path / "runs/resnet/001"
     asked = []
-    monkeypatch.setattr(run_plan, "run_script", lambda script, words: asked.append(words))
+    monkeypatch.setattr(side_by_side, "run_script", lambda script, words: asked.append(words))
     compared = settings(data, tmp_path / "runs", epochs=1, class_weights=str(file), nets=("resnet",)).resolved()
     assert run_plan.train_missing(compared, one_at_a_time())[0] == {"resnet": [run]}
     assert not asked

@@ -22,7 +22,7 @@ import compare
 import eval as eval_script
 import networks
 import train
-from comparison import run_plan
+from comparison import run_plan, side_by_side
 from comparison.compare_networks import photograph_reader
 from comparison.compared_settings import training_settings
 from comparison.page import write_page
@@ -65,7 +65,7 @@ def replace_networks(patch):
         if code:
             raise run_plan.ProcessFailed(f"{script}: error: as its last line says")
 
-    patch.setattr(run_plan, "run_script", run_here)
+    patch.setattr(side_by_side, "run_script", run_here)
     return calls
 
 
@@ -296,18 +296,18 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(compared, tmp_path, caps
 
 
 def test_an_interrupted_comparison_continues_with_what_is_missing(data, tmp_path, calls, monkeypatch, capsys):
-    whole = run_plan.run_script
+    whole = side_by_side.run_script
 
     def interrupted(script, arguments, quiet=False):
         if calls.count("train.py") == 2:
             raise KeyboardInterrupt
         whole(script, arguments, quiet)
 
-    monkeypatch.setattr(run_plan, "run_script", interrupted)
+    monkeypatch.setattr(side_by_side, "run_script", interrupted)
     chosen = settings(data, tmp_path, epochs=1)
     assert compare.main(chosen) == 130
     assert "the same command continues" in capsys.readouterr().err
-    monkeypatch.setattr(run_plan, "run_script", whole)
+    monkeypatch.setattr(side_by_side, "run_script", whole)
     assert compare.main(chosen) == 0
     assert calls.count("train.py") == 4
     assert "training 1 of 2: resnet, seed 1" in capsys.readouterr().out
@@ -386,7 +386,7 @@ def test_an_option_goes_to_the_networks_that_have_it(data, tmp_path, calls):
 def test_trainings_start_where_the_comparison_says_and_others_do_not_pass_for_them(data, tmp_path, monkeypatch, start):
     asked = []
     monkeypatch.setattr(
-        run_plan, "run_script", lambda script, words: asked.append(parse_config(list(map(str, words)), "train"))
+        side_by_side, "run_script", lambda script, words: asked.append(parse_config(list(map(str, words)), "train"))
     )
     run = tmp_path / "runs/resnet/001"
     run.mkdir(parents=True)

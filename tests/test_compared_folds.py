@@ -12,7 +12,7 @@ from test_compare import replace_networks
 
 import compare
 import suspects
-from comparison import run_plan
+from comparison import run_plan, side_by_side
 from comparison.significance import paired_difference
 from comparison.verdict import differences, verdict
 from config import Config, load_config, parse_config
@@ -124,7 +124,7 @@ def test_a_seed_without_one_of_its_folds_is_left_out(data, compared, tmp_path, c
         assert script == "train.py"
         raise run_plan.ProcessFailed("train.py: error: as its last line says")
 
-    monkeypatch.setattr(run_plan, "run_script", failed)
+    monkeypatch.setattr(side_by_side, "run_script", failed)
     assert compare.main(settings(data, tmp_path)) == 1
     resnet, other = table(max((tmp_path / "runs" / "compare").iterdir()))["networks"]
     assert (resnet["network"], resnet["seeds"], resnet["folds"]) == ("resnet", 1, 2)

@@ -15,7 +15,7 @@ import eval as eval_script
 import gradcam
 import networks
 import train
-from comparison import run_plan
+from comparison import run_plan, side_by_side
 from config import parse_config
 from data.data_sets import Digests
 from trained import header, history, result
@@ -38,7 +38,7 @@ def register(patch):
 def tiny_networks(monkeypatch):
     """Networks that train in no time; a comparison that would train or evaluate anything fails."""
     register(monkeypatch)
-    monkeypatch.setattr(run_plan, "run_script", lambda script, *arguments, **options: pytest.fail(f"{script} was run"))
+    monkeypatch.setattr(side_by_side, "run_script", lambda script, *arguments, **options: pytest.fail(f"{script} was run"))
 
 
 def run(script, *arguments):

@@ -14,7 +14,7 @@ import compare
 import eval as eval_script
 import networks
 import train
-from comparison import run_plan
+from comparison import run_plan, side_by_side
 from config import Config, parse_config
 from data.lists import list_digest, write_lists
 from plots import figures
@@ -40,7 +40,7 @@ def replace_networks(patch):
         if module.main(parse_config([str(word) for word in arguments], script.split(".")[0])):
             raise run_plan.ProcessFailed(f"{script}: error: as its last line says")
 
-    patch.setattr(run_plan, "run_script", run_here)
+    patch.setattr(side_by_side, "run_script", run_here)
     return calls
 
 

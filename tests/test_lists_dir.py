@@ -20,7 +20,7 @@ import networks
 import show_photographs
 import train
 import train_val_split
-from comparison import run_plan
+from comparison import side_by_side
 from config import parse_config
 from data import splitting
 from data.data_folder import DataFolder
@@ -160,7 +160,7 @@ def test_an_archive_takes_one_as_well(photo_folder, tmp_path, monkeypatch):
 def test_every_script_takes_it_and_a_run_remembers_it(read_only, tmp_path, monkeypatch, capsys, quick_pictures):
     for net in ("resnet", "resnet18"):
         monkeypatch.setitem(networks.NETWORKS, net, networks.Lazy("tiny_network", "TinyNetwork"))
-    monkeypatch.setattr(run_plan, "run_script", lambda script, *arguments, **options: pytest.fail(f"{script} was run"))
+    monkeypatch.setattr(side_by_side, "run_script", lambda script, *arguments, **options: pytest.fail(f"{script} was run"))
     monkeypatch.chdir(tmp_path)
     before, data, runs = names(read_only), ("--data", read_only, "--lists_dir", "lists"), ("--runs_dir", "runs")
     assert run("train_val_split", *data) == 0

@@ -12,7 +12,7 @@ import compare
 import eval as eval_script
 import train
 from animal_dataset import AnimalDataset
-from comparison import run_plan
+from comparison import side_by_side
 from config import Config, parse_config
 from data import photograph_record
 from data.data_folder import DataFolder
@@ -210,7 +210,7 @@ def test_training_evaluation_resume_and_comparison_notice_what_changed(split, tm
     assert f"have changed since {run} was trained: restore them, train again, or use them anyway" in capsys.readouterr().err
     assert eval_script.main(parse_config(words("--run", run, "--num_workers", 0, "--data", split), "eval")) == 0
     asked = []
-    monkeypatch.setattr(run_plan, "run_script", lambda script, arguments, **_: asked.append(script))
+    monkeypatch.setattr(side_by_side, "run_script", lambda script, arguments, **_: asked.append(script))
     assert compare.main(both) == 2, "no training can be compared"
     assert f"resnet, seed 0: {run} is there already" not in capsys.readouterr().out
     assert asked == ["train.py", "train.py"]

@@ -3,18 +3,16 @@
 import contextlib
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import paddle
 import pytest
 from comparisons_at_once import litter, write_photographs
-from processes_started import heed_interruption, processes_of
+from processes_started import processes_of
+from tiny_comparisons import start_comparison, table_of
 from tiny_network import outcome
 
 from comparison import script_process, side_by_side
@@ -24,7 +22,6 @@ from comparison.side_by_side import places_for
 from config import Config, ConfigError, parse_config
 from messages.live_lines import LiveLines
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.version_independent
 
 
@@ -162,33 +159,15 @@ def screen(text):
     return lines
 
 
-def start(data, runs, *options):
-    command = [sys.executable, str(ROOT / "compare.py"), "--nets", "resnet34", "resnet18", "--data", str(data)]
-    command += ["--runs_dir", str(runs), "--image_size", "32", "--batch_size", "9", "--num_workers", "0", "--threads", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        [*command, *options], env=environment, start_new_session=True, preexec_fn=heed_interruption, **pipes
-    )
-
-
-MEASURED = ("latency_ms", "training_images_per_second", "peak_memory_mb", "seconds_to_best")
-
-
 def test_trainings_side_by_side_leave_what_they_leave_one_after_the_other(tmp_path):
     data = tmp_path / "data"
     write_photographs(data)
     tables = []
     for name, parallel in (("serial", "1"), ("parallel", "3")):
-        done = start(data, tmp_path / name, "--epochs", "2", "--seeds", "2", "--parallel", parallel)
+        done = start_comparison(data, tmp_path / name, "--epochs", "2", "--seeds", "2", "--parallel", parallel)
         out, err = done.communicate(timeout=500)
         assert done.returncode == 0, out + err
-        table = json.loads((tmp_path / name / "compare" / "001" / "table.json").read_text(encoding="utf-8"))
-        for row in table["networks"]:
-            for measured in MEASURED:
-                row.pop(measured)
-        table["notes"] = [note for note in table["notes"] if "at a time" not in note]
-        tables.append(json.loads(json.dumps(table).replace(str(tmp_path / name), "RUNS")))
+        tables.append(table_of(tmp_path / name))
         assert litter(tmp_path / name) == []
     assert tables[0] == tables[1]
     for net in ("resnet18", "resnet34"):
@@ -203,7 +182,7 @@ def test_trainings_side_by_side_leave_what_they_leave_one_after_the_other(tmp_pa
 def test_all_trainings_end_with_the_comparison(tmp_path, number):
     data, runs = tmp_path / "data", tmp_path / "runs"
     write_photographs(data)
-    process = start(data, runs, "--epochs", "60", "--parallel", "2")
+    process = start_comparison(data, runs, "--epochs", "60", "--parallel", "2")
     begun = set()
     for line in process.stdout:
         begun |= {net for net in ("resnet34", "resnet18") if line.startswith(f"{net}, seed 0: epoch 2/")}

@@ -16,7 +16,7 @@ import gradcam
 import networks
 import predict
 import train
-from comparison import run_plan
+from comparison import run_plan, side_by_side
 from config import Config, parse_config
 from data.lists import write_lists
 from evaluation.report import EvaluationError, is_evaluated, read_evaluation
@@ -50,7 +50,7 @@ def replace_networks(patch):
         if MAINS[script.split(".")[0]].main(parse_config(list(map(str, arguments)), script.split(".")[0])):
             raise run_plan.ProcessFailed(f"{script}: error: as its last line says")
 
-    patch.setattr(run_plan, "run_script", run_here)
+    patch.setattr(side_by_side, "run_script", run_here)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from conftest import fill, write_listed_photographs
 
 import train
 import tune
-from comparison import script_process
+from comparison import script_process, side_by_side
 from comparison.waiting import is_being_trained
 from config import Config, names_of, parse_config
 from data.data_sets import open_side
@@ -66,7 +66,7 @@ class Trainings:
 def trainings(monkeypatch):
     """Trainings in this process; all pairs are tried for one epoch, then the best third and the usual one for three."""
     found = Trainings()
-    monkeypatch.setattr(trials, "run_script", found.run)
+    monkeypatch.setattr(side_by_side, "run_script", found.run)
 
     def plan(pairs, *_):
         return [Rung(pairs, 1), Rung(min(pairs, 3), 3)] if _[-1] > 0 else None
@@ -275,6 +275,36 @@ def test_a_killed_search_takes_its_training_with_it_and_goes_on(tmp_path, capsys
     assert read_search(tmp_path / "runs" / "tune" / "001").finished
 
 
+def tune_by_itself(tmp_path, runs, *options):
+    """A search over 2 x 2 pairs, of one or two epochs, in processes of its own."""
+    words = [
+        "--net", "resnet18", "--data", tmp_path / "data", "--runs_dir", tmp_path / runs, "--image_size", "16", "--epochs", "2",
+        "--batch_size", "6", "--num_workers", "0", "--threads", "1", "--budget", "600", "--learning_rates", "0.01", "0.1",
+        "--weight_decays", "0.0001", "0.01", "--device", "cpu", "--fused", "off", *options,
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tune.py"), *map(str, words)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / runs / "tune" / "001"
+    return done.stdout, folder, read_search(folder)
+
+
+@pytest.mark.version_independent
+def test_trials_side_by_side_find_what_they_find_one_after_the_other(tmp_path):
+    write_listed_photographs(tmp_path / "data", of_each_class=8)
+    _, _, serial = tune_by_itself(tmp_path, "serial")
+    said, folder, parallel = tune_by_itself(tmp_path, "parallel", "--parallel", "3")
+    assert outcome(parallel) == outcome(serial)
+    assert parallel.rungs == serial.rungs
+    assert ", 3 at a time: " in said
+    lines = [line for line in said.splitlines() if line.startswith("trial ")]
+    assert len(lines) == len(parallel.trials) >= 4
+    assert all(": accuracy 0." in line for line in lines)
+    assert not list(folder.glob(".trial*"))
+
+
 # --------------------------------------------------------------------------------------------------------------- faults
 
 
@@ -311,7 +341,7 @@ def test_an_epoch_that_takes_too_long_is_not_waited_for(tmp_path, trainings, cap
         assert seconds == pytest.approx(1000 * 60 / 4), "none of the four pairs can have more"
         raise trials.TookTooLong("train.py took longer than that")
 
-    monkeypatch.setattr(trials, "run_script", too_long)
+    monkeypatch.setattr(side_by_side, "run_script", too_long)
     assert tune.main(settings(tmp_path)) == 2
     assert "budget = 1000: an epoch takes more than 250.0 min here" in capsys.readouterr().err
     assert not list(tmp_path.glob("runs/tune/*"))

@@ -8,9 +8,9 @@ import paddle
 
 from comparison.compared_settings import training_settings
 from comparison.script_process import TookTooLong
+from comparison.side_by_side import Places
 from config import Config
 from data.photograph_dataset import PhotographDataset
-from machine.device import select_device
 from messages.terminal import printable
 from ops import fused
 from training.session import open_data
@@ -42,8 +42,9 @@ def what_is_sought(config: Config, train_set: PhotographDataset) -> dict[str, An
 
 
 def begin(
-    config: Config, sought: dict[str, Any], train_set: PhotographDataset, folder: Path, clock: Clock, started: float
-) -> Search:
+    config: Config, sought: dict[str, Any], train_set: PhotographDataset, folder: Path, clock: Clock, started: float,
+    places: Places,
+) -> Search:  # fmt: skip
     """Write the lists, measure an epoch, plan the rungs and write tune.json; raises TuneError where the budget is too small."""
     grid = grid_of(config)
     trained, held_out = write_inner_lists(train_set, config.data_source(), folder / LISTS, config.hold_out, config.seed)
@@ -55,7 +56,7 @@ def begin(
         flush=True,
     )
     build_operators(config)
-    costs = measure(config, grid, folder)
+    costs = measure(config, grid, folder, places)
     steps = max(1, trained // (config.batch_size * config.accumulate))
     shortest = min(config.epochs, math.ceil(USEFUL_STEPS / steps))
     grid, rungs = planned(config, grid, costs, shortest, clock() - started)
@@ -73,12 +74,11 @@ def build_operators(config: Config) -> None:
 
     Raises FusedError where they are required and cannot run.
     """
-    select_device(config.device)
     fused.set_mode(config.fused)
     fused.usable(paddle.zeros([1, 64, 8, 8]))
 
 
-def measure(config: Config, grid: Grid, folder: Path) -> Costs:
+def measure(config: Config, grid: Grid, folder: Path, places: Places) -> Costs:
     """What trials cost, by one of a single epoch. Raises TuneError where it diverges: then no pair is worth trying; and where
     the budget has no room for as many epochs as there are pairs."""
     pair = grid.usual or Pair(grid.learning_rates[0], grid.weight_decays[0])
@@ -87,7 +87,7 @@ def measure(config: Config, grid: Grid, folder: Path) -> Costs:
     if config.cache is not None:
         open_data(trial)  # decodes the photographs: what happens once must not count as the start of every trial
     try:
-        outcome = run_trial(trial, most)
+        outcome = places.attempt(lambda place: run_trial(trial, place, most))
     except TookTooLong:
         raise TuneError(
             f"budget = {config.budget:g}: an epoch takes more than {most / 60:.1f} min here, which leaves no time to compare "
@@ -97,7 +97,7 @@ def measure(config: Config, grid: Grid, folder: Path) -> Costs:
     if outcome.epoch_seconds is None:
         option = "a lower --learning_rate" if grid.usual else "lower --learning_rates"
         raise TuneError(f"{pair}: the first epoch diverged already; give {option}")
-    return Costs(max(outcome.seconds - outcome.epoch_seconds, 0.0), outcome.epoch_seconds)
+    return Costs(max(outcome.seconds - outcome.epoch_seconds, 0.0), outcome.epoch_seconds, places.count)
 
 
 def planned(config: Config, grid: Grid, costs: Costs, shortest: int, spent: float) -> tuple[Grid, list[Rung]]:
@@ -132,9 +132,10 @@ def plan_text(budget: float, costs: Costs, rungs: list[Rung]) -> str:
     """The line that says what the plan is."""
     parts = [f"{counted(rung.trials, 'trial')} of {counted(rung.epochs, 'epoch')}" for rung in rungs]
     minutes = costs.of_rungs(rungs) / 60
+    at_once = f", {costs.at_once} at a time" if costs.at_once > 1 else ""
     return (
-        f"an epoch takes {costs.epoch:.1f} s, a start {costs.start:.1f} s; planned for {minutes:.1f} of {budget:g} min: "
-        + ", then the best in ".join(parts)
+        f"an epoch takes {costs.epoch:.1f} s, a start {costs.start:.1f} s; "
+        f"planned for {minutes:.1f} of {budget:g} min{at_once}: " + ", then the best in ".join(parts)
     )
 
 

@@ -58,7 +58,8 @@ class Search(NamedTuple):
 def write_search(folder: Path, search: Search) -> None:
     """Write ``search`` to tune.json, whole. Raises OSError."""
     trials = [trial._asdict() | {"pair": list(trial.pair)} for trial in search.trials]
-    write_json(folder / NAME, {"format": FORMAT, **search._asdict(), "trials": trials})
+    costs = search.costs[:2]  # how many run at once is the command's to say
+    write_json(folder / NAME, {"format": FORMAT, **search._asdict(), "costs": costs, "trials": trials})
 
 
 def read_search(folder: Path) -> Optional[Search]:

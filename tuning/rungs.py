@@ -22,16 +22,24 @@ class Rung(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Seconds that a trial takes: ``start`` before its first epoch and after its last, and ``epoch`` for each epoch."""
+    """Seconds that a trial takes: ``start`` before its first epoch and after its last, and ``epoch`` for each epoch.
+
+    ``at_once``: how many run at the same time.
+    """
 
     start: float
     epoch: float
+    at_once: int = 1
 
     def of(self, epochs: int) -> float:
         return self.start + self.epoch * epochs
 
     def of_rungs(self, rungs: list[Rung]) -> float:
-        return sum(rung.trials * self.of(rung.epochs) for rung in rungs)
+        return sum(self.turns(rung.trials) * self.of(rung.epochs) for rung in rungs)
+
+    def turns(self, trials: int) -> int:
+        """How many trials ``trials`` of equal length take one after the other."""
+        return math.ceil(trials / self.at_once)
 
 
 def plan_rungs(pairs: int, with_usual: bool, longest: int, shortest: int, costs: Costs, seconds: float) -> Optional[list[Rung]]:

@@ -1,13 +1,18 @@
 """The work of tune.py: begin a search or find the one that was interrupted, run its trials, write what they found."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Callable
 
+from comparison.shared_work import share
+from comparison.side_by_side import Places, places_for
 from config import Config
 from data import DATASETS
 from data.data_sets import find_data, open_side
+from machine.device import select_device
 from machine.locks import ClaimedError, claim
 from machine.temporary_folder import share_what_cannot_be_cached
 from messages.terminal import printable
@@ -45,6 +50,7 @@ def tune(config: Config, clock: Clock = time.monotonic) -> int:
     train_set = open_side(source, "train", image_size=1)
     config = config.over(count_processes(config.processes, config.device)).resolved_for(len(train_set))
     sought = what_is_sought(config, train_set)
+    places = places_for(config, select_device(config.device))
     for folder in runs_of(config.runs_dir, NAME):
         search = read_search(folder)
         if search is None or search.sought != sought:
@@ -55,71 +61,113 @@ def tune(config: Config, clock: Clock = time.monotonic) -> int:
                 print(f"{printable(folder)} holds this search already; another --seed begins a new one")
             else:
                 print(f"going on with {printable(folder)} after {counted(len(search.trials), 'trial')}", flush=True)
-                search = carry_out(search, config, folder, clock)
+                search = carry_out(search, config, folder, clock, places)
             return _end(search, config, folder)
     with new_folder(config.runs_dir, NAME) as folder:
         claimed = claim(folder / ".lock")
-        search = begin(config, sought, train_set, folder, clock, started)
+        search = begin(config, sought, train_set, folder, clock, started, places)
     with claimed:
-        return _end(carry_out(search, config, folder, clock), config, folder)
+        return _end(carry_out(search, config, folder, clock, places), config, folder)
 
 
-def carry_out(search: Search, config: Config, folder: Path, clock: Clock) -> Search:
+def carry_out(search: Search, config: Config, folder: Path, clock: Clock, places: Places) -> Search:
     """Run the trials that are left of the plan, and write tune.json after each; returns the search with its end.
 
     Raises TuneError where a trial fails, or all diverge.
     """
-    before, begun, pace = search.seconds, clock(), Pace(search.costs)
-
-    def spent():
-        return before + clock() - begun
-
-    for number, rung in enumerate(search.rungs, start=1):
-        for pair in pairs_of_rung(search, number):
-            if any(trial.rung == number and trial.pair == pair for trial in search.trials):
-                continue
-            if spent() + pace.of(rung.epochs) > config.budget * 60:
-                missing = counted(trials_left(search), "more trial")
-                reason = f"the budget of {config.budget:g} min left no time for {missing}"
-                search = search._replace(stopped=reason)
-                write_search(folder, search)
-                return search
-            search = _try(search, config, folder, number, pair, pace, spent)
-        if best_trial(search) is None:
-            raise TuneError("every trial diverged: give lower --learning_rates")
-    return search
+    costs = search.costs._replace(at_once=places.count)
+    return _Trials(search._replace(costs=costs), config, folder, clock, places).complete()
 
 
-def _try(search, config, folder, number, pair, pace, spent):
-    """Run one trial; returns the search with it, which is written."""
-    epochs = search.rungs[number - 1].epochs
-    trial = trial_config(config, folder, pair, epochs)
-    done = len(search.trials)
-    mark = " (the usual pair)" if pair == search.usual else ""
-    with _line(f"trial {done + 1} of {done + trials_left(search)}, {counted(epochs, 'epoch')}: {pair}{mark}: "):
-        try:
-            outcome: Outcome = run_trial(trial)
-        except KeyboardInterrupt:
-            write_search(folder, search._replace(seconds=spent()))
-            raise
-        pace.add(outcome.seconds, epochs)
-        row = Trial(number, epochs, pair, outcome.accuracy, outcome.loss, outcome.seconds, outcome.run)
-        search = search._replace(trials=(*search.trials, row), seconds=spent())
-        write_search(folder, search)
-        forget_weights(trial, outcome.run)
-        result = "diverged" if row.accuracy is None else f"accuracy {row.accuracy:.4f}"
-        print(f"{result}; {time_left(search, pace)}", flush=True)
-    return search
+class _Trials:
+    """The trials of a search, as many at the same time as there are ``places``."""
+
+    def __init__(self, search, config, folder, clock, places):
+        self.search, self.config, self.folder, self.clock, self.places = search, config, folder, clock, places
+        self.before, self.begun, self.pace = search.seconds, clock(), Pace(search.costs)
+        self.started = len(search.trials)
+        self.record = threading.Lock()  # held while the search changes
+
+    def spent(self):
+        return self.before + self.clock() - self.begun
+
+    def complete(self):
+        for number in range(1, len(self.search.rungs) + 1):
+            pairs = pairs_of_rung(self.search, number)
+            tried = [trial.pair for trial in self.search.trials if trial.rung == number]
+            left = [pair for pair in pairs if pair not in tried]
+            try:
+                share(left, *self._of_rung(number, pairs), lambda pair: None, self.places.count, self.places.end)
+            except KeyboardInterrupt:
+                self._write(seconds=self.spent())
+                raise
+            if self.search.stopped:
+                break
+            if best_trial(self.search) is None:
+                raise TuneError("every trial diverged: give lower --learning_rates")
+        return self.search
+
+    def _of_rung(self, number, pairs):
+        """What ``share`` is to know of the trials of a rung."""
+        epochs = self.search.rungs[number - 1].epochs
+
+        def claim_of(pair):
+            return self.folder / f".trial-{number}-{pairs.index(pair)}"
+
+        def work(pair, begun):
+            begun()
+            with self.record:
+                running = self.started - len(self.search.trials)
+                left = trials_left(self.search)  # those that run included
+                if not self.search.stopped and self.spent() + self.pace.of(epochs) > self.config.budget * 60:
+                    missing = counted(left - running, "more trial")
+                    self._write(stopped=f"the budget of {self.config.budget:g} min left no time for {missing}")
+                if self.search.stopped:
+                    return True
+                self.started += 1
+                name = f"trial {self.started} of {len(self.search.trials) + left}, {counted(epochs, 'epoch')}: {pair}"
+            self._try(name, number, pair, pairs)
+            return True
+
+        return claim_of, work
+
+    def _try(self, name, number, pair, pairs):
+        """Run one trial, and write the search with it."""
+        epochs = self.search.rungs[number - 1].epochs
+        trial = trial_config(self.config, self.folder, pair, epochs)
+        mark = " (the usual pair)" if pair == self.search.usual else ""
+        with _line(f"{name}{mark}: ", self.places.count == 1) as line:
+            outcome: Outcome = self.places.attempt(lambda place: run_trial(trial, place))
+            with self.record:
+                self.pace.add(outcome.seconds, epochs)
+                row = Trial(number, epochs, pair, outcome.accuracy, outcome.loss, outcome.seconds, outcome.run)
+                rows = [trial for trial in self.search.trials if trial.rung == number] + [row]
+                rows.sort(key=lambda trial: pairs.index(trial.pair))  # as one after the other would have ended
+                before = [trial for trial in self.search.trials if trial.rung < number]
+                self._write(trials=(*before, *rows), seconds=self.spent())
+                left = time_left(self.search, self.pace)
+            forget_weights(trial, outcome.run)
+            result = "diverged" if row.accuracy is None else f"accuracy {row.accuracy:.4f}"
+            line(f"{result}; {left}")
+
+    def _write(self, **changes):
+        self.search = self.search._replace(**changes)
+        write_search(self.folder, self.search)
 
 
 @contextmanager
-def _line(start: str) -> Iterator[None]:
-    """Print ``start``; the block prints the rest of the line. If it raises, the line ends there."""
-    print(start, end="", flush=True)
+def _line(start: str, at_once: bool) -> Iterator[Callable[[str], None]]:
+    """Print ``start``, with ``at_once`` now, else with the rest of the line, which the block hands over.
+
+    If the block raises, a line that was begun ends there.
+    """
+    if at_once:
+        print(start, end="", flush=True)
     try:
-        yield
+        yield lambda rest: print(rest if at_once else f"{start}{rest}", flush=True)
     except BaseException:
-        print(flush=True)
+        if at_once:
+            print(flush=True)
         raise
 
 
@@ -164,7 +212,7 @@ def trials_left(search: Search) -> int:
 
 def time_left(search: Search, pace: Pace) -> str:
     """Text about the time that the rest of the plan takes."""
-    seconds = sum(rung.trials * pace.of(rung.epochs) for rung in _rest(search))
+    seconds = sum(search.costs.turns(rung.trials) * pace.of(rung.epochs) for rung in _rest(search))
     if not seconds:
         return "that was the last"
     return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"

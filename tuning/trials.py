@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from comparison.compared_settings import as_options, has_settings, machine_settings, training_settings
-from comparison.script_process import ProcessFailed, TookTooLong, run_script
+from comparison.script_process import ProcessFailed, TookTooLong
+from comparison.side_by_side import Place, PlaceLost
 from config import Config, settings
 from trained.history import read_history
 from trained.result import read_result
@@ -54,23 +55,24 @@ def trial_config(config: Config, folder: Path, pair: Pair, epochs: int) -> Confi
     ).resolved()
 
 
-def run_trial(config: Config, most: Optional[float] = None) -> Outcome:
-    """Train as ``config``, of trial_config, says, or go on with such a training that was interrupted.
+def run_trial(config: Config, place: Place, most: Optional[float] = None) -> Outcome:
+    """Train in ``place`` as ``config``, of trial_config, says, or go on with such a training that was interrupted.
 
     Raises TuneError where the training fails for another reason than that it diverged: such a reason does not lie in the pair.
-    Raises TookTooLong after ``most`` seconds.
+    Raises TookTooLong after ``most`` seconds, PlaceLost.
     """
     started = time.monotonic()
     chosen = training_settings(config, config.net, config.seed)
-    run = _newest(config, chosen)
+    machine = {**machine_settings(config), **place.settings}
+    run = _begun(config, chosen)
     status = read_result(run).get("status") if run else None
     if run is None or status != "finished":
-        error = _go_on(run, config, most) if run else None
+        error = _run(place, [*as_options(machine, "train"), "--resume", run], most) if run else None
         if run is None or (error and not read_result(run).get("diverged")):
             if run:
                 shutil.rmtree(run)  # what was interrupted cannot be continued
-            error = _run(as_options({**chosen, **machine_settings(config)}, "train"), most)
-        run = _newest(config, chosen)
+            error = _run(place, as_options({**chosen, **machine}, "train"), most)
+        run = _begun(config, chosen)
         if run is None or (error and not read_result(run).get("diverged")):
             raise TuneError(f"a trial failed: {error or 'its run has gone'}")
     return _outcome(run, time.monotonic() - started)
@@ -82,21 +84,16 @@ def forget_weights(config: Config, run: str) -> None:
         file.unlink()
 
 
-def _newest(config: Config, chosen: dict[str, Any]) -> Optional[Path]:
-    """The newest run of a trial, if it has the settings ``chosen``: only the last one can be without a record."""
-    run = next(iter(runs_of(config.runs_dir, config.net)), None)
-    return run if run and has_settings(run, chosen) else None
+def _begun(config: Config, chosen: dict[str, Any]) -> Optional[Path]:
+    """The newest run with the settings ``chosen``; no two trials have the same."""
+    return next((run for run in runs_of(config.runs_dir, config.net) if has_settings(run, chosen)), None)
 
 
-def _go_on(run, config, most):
-    return _run([*as_options(machine_settings(config), "train"), "--resume", run], most)
-
-
-def _run(arguments, most) -> Optional[str]:
+def _run(place, arguments, most) -> Optional[str]:
     """Run train.py without its output; returns why it failed, or None."""
     try:
-        run_script("train.py", arguments, quiet=True, seconds=most)
-    except TookTooLong:
+        place.run("train.py", arguments, quiet=True, seconds=most)
+    except (TookTooLong, PlaceLost):
         raise
     except ProcessFailed as error:
         return str(error)
