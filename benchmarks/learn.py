@@ -129,7 +129,7 @@ def train(options, net, recipe, words, epochs, seed, split):
 
 def trained_run(options, net, recipe, words, epochs, seed):
     """The run of this training: one that is there, or a new one."""
-    config = config_of(options, net, recipe, words, epochs, seed)
+    config = config_of(options, net, recipe, words, epochs, seed).resolved()
     source = config.data_source()
     chosen = training_settings(config.resolved_for(count_photographs(source)), net, seed)
     trainings = Trainings(config, {0: digests(source)}, one_at_a_time())
