@@ -120,8 +120,8 @@ class Config:
         default_text=BY_RULE, before=0.08, above=0.0, high=1.0, needs=("train_crop", "random"),
         group="data", part="view", affects="result", scripts="train compare show_photographs")
     flip: bool = setting(
-        True, "mirror training photographs with probability 0.5",
-        group="data", part="view", affects="result", scripts="train compare show_photographs")
+        False, "mirror training photographs with probability 0.5",
+        before=True, group="data", part="view", affects="result", scripts="train compare show_photographs")
     rotation: float = setting(
         0.0, "rotate training photographs by up to this many degrees, either way",
         low=0, high=180, group="data", part="view", affects="result", scripts="train compare show_photographs")
@@ -284,10 +284,9 @@ class Config:
     focal_gamma: float = setting(
         2.0, "gamma of the focal loss",
         low=0.0, high=10.0, needs=("loss", "focal"), group="training", part="loss", affects="result", scripts="train compare")
-    label_smoothing: Optional[float] = setting(
-        None, "share of the target probability to spread over all classes",
-        default_text=BY_RULE, before=0.0, low=0.0, high=0.9,
-        group="training", part="loss", affects="result", scripts="train compare")
+    label_smoothing: float = setting(
+        0.0, "share of the target probability to spread over all classes",
+        low=0.0, high=0.9, group="training", part="loss", affects="result", scripts="train compare")
     mixup: float = setting(
         0.0, "mix each training photograph with another, in shares drawn from Beta(a, a) with this a (0: never)",
         low=0.0, high=10.0, group="training", part="mixing", affects="result", scripts="train compare show_photographs")

@@ -164,7 +164,6 @@ DEFAULTS = {
     "learning_rate": BY_RULE,
     "weight_decay": BY_RULE,
     "warmup_epochs": BY_RULE,
-    "label_smoothing": BY_RULE,
     "ema_epochs": BY_RULE,
     "train_size": "与 --image_size 相同",
     "head_lr": "与 --learning_rate 相同",

@@ -44,7 +44,6 @@ def training_defaults(situation: Situation) -> dict[str, Any]:
         "learning_rate": 0.1 * situation.batch_size / 256 if optimizer == "momentum" else with_adam,
         "weight_decay": 0.05 if optimizer == "adamw" else 1e-4,  # decoupled, and so multiplied by the rate
         "warmup_epochs": min(5.0, situation.epochs / 10),
-        "label_smoothing": 0.1 if scratch else 0.0,
         "crop_min_area": 0.35 if shown < SHORT else 0.08,
         "zero_init_residual": scratch and (situation.depth is None or situation.depth > SHALLOW),
         "ema_epochs": 0.0,

@@ -36,7 +36,7 @@ FAST = ("--device", "cpu", "--fused", "off", "--threads", "2")
 SETTINGS = (
     "--data", "data", "--image_size", "32", "--epochs", "2", "--batch_size", "5", "--num_workers", "0",
     "--decay_norm_and_bias", "--optimizer", "momentum", "--warmup_epochs", "0.2", "--label_smoothing", "0",
-    "--crop_min_area", "0.08", "--no-zero_init_residual", *FAST,
+    "--crop_min_area", "0.08", "--flip", "--no-zero_init_residual", *FAST,
 )  # fmt: skip
 """Those that the finished runs were trained with."""
 SCRIPTS = {"train": train, "eval": eval_script, "compare": compare, "gradcam": gradcam}

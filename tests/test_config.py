@@ -594,7 +594,7 @@ def test_flags_say_what_they_take_for_granted(capsys):
     assert exit.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--no-decay_norm_and_bias" in text
-    assert "(default: on)" in text
+    assert "with probability 0.5 (default: off)" in text
     assert "cosine, cosine_by_epoch, step, constant (default: cosine)" in text
 
 
