@@ -1,7 +1,6 @@
 """What a comparison on a Ray cluster does on a node: it runs a script there, and passes on what it says. It knows no Ray."""
 
 import os
-import platform
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -52,8 +51,3 @@ class Runner:
 def what_is_missing(paths: Sequence[str]) -> list[str]:
     """Those of ``paths``, and of what a script needs, that are not to be seen here."""
     return [path for path in (str(ROOT / "train.py"), *paths) if not Path(path).exists()]
-
-
-def describe() -> str:
-    """This machine, in words."""
-    return f"{platform.node()}, Python {platform.python_version()}"

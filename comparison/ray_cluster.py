@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 from comparison import on_node
 from comparison.run_groups import ComparisonError
@@ -36,11 +36,15 @@ class RayPlace(Place):
         super().__init__(settings)
         self.cluster = cluster
 
-    def run(
-        self, script: str, arguments: Sequence[object], quiet: bool = False, seconds: Optional[float] = None, tell: Any = None,
-        **_: Any,
-    ) -> None:  # fmt: skip
-        """Run a script on a node that is free, as script_process.run_script does here."""
+    def run(  # type: ignore[override]  # without the arguments for a process of this machine
+        self,
+        script: str,
+        arguments: Sequence[object],
+        quiet: bool = False,
+        seconds: Optional[float] = None,
+        tell: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        """Run a script on a node that is free, as script_process.run_script does here; raises PlaceLost besides."""
         words = [str(argument) for argument in arguments]
         say = tell or (lambda line: print(line, flush=True))
         with self.cluster.runner() as runner:

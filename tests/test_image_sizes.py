@@ -277,6 +277,7 @@ def test_evaluation_at_another_size_is_right_with_new_statistics_and_wrong_witho
 ):
     def trained(place):
         chosen = {"image_size": 56, "train_size": 16, "train_crop": "resize", "epochs": 8, "optimizer": "adam"}
+        chosen |= {"flip": True, "label_smoothing": 0.1}
         assert train.main(settings(fine_patterns, place, learning_rate=0.05, ema_epochs=ema_epochs, **chosen)) == 0
         return read_history(place / "resnet" / "001")[-1]
 
