@@ -139,27 +139,35 @@ class Operators(CompiledLibrary):
         return [f"{paddle.__version__} {paddle.version.commit}", *identity(self.compiler)]
 
 
-class CudaLauncher(CompiledLibrary):
-    """What launches machine code of NVRTC's through CUDA's driver (block_end_driver.cc). Raises BuildError without a compiler.
+class SmallLibrary(CompiledLibrary):
+    """One source that needs nothing but the compiler and ``linked``. Raises BuildError without a compiler."""
 
-    It needs nothing of CUDA's to be built.
-    """
-
-    name = "block_end_driver.so"
-    built_for = "GPUs"
     quiet = True
+    source: str
+    """Its name in SOURCES."""
+    linked: Sequence[str] = ()
+    """Options for the linker."""
 
     def __init__(self):
         self.command = [*find_compiler(), *BASE_FLAGS]
 
     def compile_commands(self, folder: Path) -> list[list[str]]:
-        return [[*self.command, "-c", str(SOURCES / "block_end_driver.cc"), "-o", str(folder / "driver.o")]]
+        return [[*self.command, "-c", str(SOURCES / self.source), "-o", str(folder / "library.o")]]
 
     def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
-        return [*self.command, "-shared", *objects, "-o", str(folder / self.name), "-ldl"]
+        return [*self.command, "-shared", *objects, "-o", str(folder / self.name), *self.linked]
 
     def tools(self) -> list[str]:
         return identity(self.command)
+
+
+class CudaLauncher(SmallLibrary):
+    """What launches machine code of NVRTC's through CUDA's driver. It needs nothing of CUDA's to be built."""
+
+    name = "block_end_driver.so"
+    built_for = "GPUs"
+    source = "block_end_driver.cc"
+    linked = ("-ldl",)
 
 
 class CudaKernels(CompiledLibrary):

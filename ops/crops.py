@@ -3,7 +3,6 @@
 import ctypes
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
@@ -11,28 +10,15 @@ import numpy as np
 from machine.private_folder import loadable
 from messages.reason import reason_of
 from messages.terminal import print_line
-from ops.build import BASE_FLAGS, SOURCES, BuildError, CompiledLibrary, built
-from ops.compilers import find_compiler, identity
+from ops.build import BuildError, SmallLibrary, built
 
 
-class CropLibrary(CompiledLibrary):
-    """The operator, which needs neither Paddle nor OpenMP: whoever calls it shares out the photographs. Raises BuildError."""
+class CropLibrary(SmallLibrary):
+    """The operator, which needs neither Paddle nor OpenMP: whoever calls it shares out the photographs."""
 
     name = "crops.so"
     built_for = "crops"
-    quiet = True
-
-    def __init__(self):
-        self.command = [*find_compiler(), *BASE_FLAGS]
-
-    def compile_commands(self, folder: Path) -> list[list[str]]:
-        return [[*self.command, "-c", str(SOURCES / "crops.cc"), "-o", str(folder / "crops.o")]]
-
-    def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:
-        return [*self.command, "-shared", *objects, "-o", str(folder / self.name)]
-
-    def tools(self) -> list[str]:
-        return identity(self.command)
+    source = "crops.cc"
 
 
 def usable() -> bool:
@@ -46,8 +32,8 @@ def usable() -> bool:
 def resized_crop(planes: np.ndarray, box: Sequence[float], image_size: int, mirrored: bool = False) -> np.ndarray:
     """uint8 [3, W, H], a photograph by columns -> uint8 [3, image_size, image_size], by rows.
 
-    ``box``: left, top, right and bottom of the part, in pixels within the photograph. Bilinear as Pillow's resize, up to one
-    level of a colour now and then. Raises ValueError for a part beyond the photograph, or an array of another form.
+    ``box``: left, top, right and bottom of the part, in pixels within the photograph. Bilinear as Pillow's resize, within two
+    levels of each colour. Raises ValueError for a part beyond the photograph, or an array of another form.
     """
     function = _function()
     if function is None:

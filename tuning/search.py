@@ -50,7 +50,6 @@ def tune(config: Config, clock: Clock = time.monotonic) -> int:
     train_set = open_side(source, "train", image_size=1)
     config = config.over(count_processes(config.processes, config.device)).resolved_for(len(train_set))
     sought = what_is_sought(config, train_set)
-    places = places_for(config, select_device(config.device))
     for folder in runs_of(config.runs_dir, NAME):
         search = read_search(folder)
         if search is None or search.sought != sought:
@@ -61,13 +60,18 @@ def tune(config: Config, clock: Clock = time.monotonic) -> int:
                 print(f"{printable(folder)} holds this search already; another --seed begins a new one")
             else:
                 print(f"going on with {printable(folder)} after {counted(len(search.trials), 'trial')}", flush=True)
-                search = carry_out(search, config, folder, clock, places)
+                search = carry_out(search, config, folder, clock, _places(config))
             return _end(search, config, folder)
+    places = _places(config)
     with new_folder(config.runs_dir, NAME) as folder:
         claimed = claim(folder / ".lock")
         search = begin(config, sought, train_set, folder, clock, started, places)
     with claimed:
         return _end(carry_out(search, config, folder, clock, places), config, folder)
+
+
+def _places(config):
+    return places_for(config, select_device(config.device))
 
 
 def carry_out(search: Search, config: Config, folder: Path, clock: Clock, places: Places) -> Search:
