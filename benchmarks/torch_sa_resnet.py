@@ -1,4 +1,4 @@
-"""SA-ResNet50 in PyTorch, written in the usual way, as a reference for benchmarks/attention_cost.py.
+"""SA-ResNet50 in PyTorch, written in the usual way, as a reference for attention_cost.py and cuda_training_step.py.
 
     python benchmarks/torch_sa_resnet.py --layout channels_last
 
@@ -38,7 +38,9 @@ class ShuffleAttention(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    def __init__(self, in_channels, planes, stride):
+    """``attention``: makes the layer before the addition from its number of channels."""
+
+    def __init__(self, in_channels, planes, stride, attention):
         super().__init__()
         channels = 4 * planes
         self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
@@ -47,7 +49,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv3 = nn.Conv2d(planes, channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels)
-        self.sa = ShuffleAttention(channels)
+        self.sa = attention(channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = nn.Identity()
         if stride != 1 or in_channels != channels:
@@ -59,12 +61,13 @@ class Bottleneck(nn.Module):
         return self.relu(self.sa(self.bn3(self.conv3(y))) + self.downsample(x))
 
 
-def sa_resnet50(num_classes):
+def sa_resnet50(num_classes, attention=ShuffleAttention):
+    """With ``attention=lambda channels: nn.Identity()`` a ResNet50."""
     layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     channels = 64
     for stage, (count, planes) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512))):
         for index in range(count):
-            layers.append(Bottleneck(channels, planes, 2 if stage and index == 0 else 1))
+            layers.append(Bottleneck(channels, planes, 2 if stage and index == 0 else 1, attention))
             channels = 4 * planes
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 

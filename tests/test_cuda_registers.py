@@ -20,10 +20,13 @@ SETS = (  # type, vector, threads, loads: of the layouts that keep most in regis
     ("__nv_bfloat16", 8, 32, 4),  # 28 x 28
     ("float", 4, 64, 4),  # 28 x 28
     ("float", 2, 0, 1),  # NHWC, with attention; no other takes more
+    ("__nv_bfloat16", 2, 0, 1),
 )
 CEILINGS = {"forward": 64, "backward": 80}
 """Registers of a thread. A multiprocessor has 65,536: they suffice for 1,024 and 768 threads."""
 MAX_SPILLED = 8  # bytes, of which ptxas for sm_120 may store and load so many
+NARROWED = {("__nv_bfloat16", 2, 0, 1, "backward"): (64, 64)}
+"""(registers, bytes) where block_end_tasks.h asks for more threads than 80 registers leave room for."""
 
 FIGURES = re.compile(
     r"entry function '(\w+)'.*\n.*\n.* (\d+) bytes spill stores, (\d+) bytes spill loads\n.*Used (\d+) registers"
@@ -46,6 +49,10 @@ def compiled(architecture, kind, vector, threads, loads, folder):
     return {kernel: (int(registers), max(int(stored), int(loaded))) for kernel, stored, loaded, registers in found}
 
 
+def limits(case, kernel):
+    return NARROWED.get((*case[1:], kernel), (CEILINGS[kernel], MAX_SPILLED))
+
+
 def test_no_kernel_takes_more_registers_than_its_ceiling(tmp_path):
     known = subprocess.run([NVCC, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
     cases = [(architecture, *one) for architecture in ARCHITECTURES if architecture in known for one in SETS]
@@ -57,6 +64,6 @@ def test_no_kernel_takes_more_registers_than_its_ceiling(tmp_path):
         (*case, kernel): (registers, spilled)
         for case, result in results.items()
         for kernel, (registers, spilled) in result.items()
-        if registers > CEILINGS[kernel] or spilled > MAX_SPILLED
+        if registers > limits(case, kernel)[0] or spilled > limits(case, kernel)[1]
     }
     assert too_many == {}

@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(L::block) forward_kernel(const ForwardTask<T> 
 }
 
 template <typename T, typename L>
-__global__ void __launch_bounds__(L::block) backward_kernel(const BackwardTask<T> task) {
+__global__ void __launch_bounds__(L::block, block_end::kBackwardBlocks<T, L>) backward_kernel(const BackwardTask<T> task) {
   block_end::backward<T, L>(task);
 }
 

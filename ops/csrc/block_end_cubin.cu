@@ -16,7 +16,8 @@ extern "C" __global__ void __launch_bounds__(Chosen::block) forward(const block_
   block_end::forward<Element, Chosen>(task);
 }
 
-extern "C" __global__ void __launch_bounds__(Chosen::block) backward(const block_end::BackwardTask<Element> task) {
+extern "C" __global__ void __launch_bounds__(Chosen::block, block_end::kBackwardBlocks<Element, Chosen>)
+    backward(const block_end::BackwardTask<Element> task) {
   block_end::backward<Element, Chosen>(task);
 }
 
