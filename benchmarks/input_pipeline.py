@@ -76,34 +76,42 @@ def main():
     parser.add_argument("--image_size", type=int, default=224)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        copy = Path(temporary) / "photographs"
-        if arguments.folder:
-            copy.mkdir()
-            for folder in arguments.folder.iterdir():
-                if folder.is_dir():
-                    (copy / folder.name).symlink_to(folder.resolve())  # the lists are then written to the copy
-        else:
-            draw_dataset(copy, 40, seed=0)
+        folder = linked_copy(arguments.folder, Path(temporary))
         print(f"photographs of {arguments.folder or 'sample_animals.py'}")
-        measure(copy, arguments.image_size)
+        measure(folder, arguments.image_size)
+
+
+def linked_copy(source, temporary):
+    """A folder within ``temporary`` with links to the class folders of ``source``, whose lists stay as they are; without it,
+    with 400 drawn pictures."""
+    copy = temporary / "photographs"
+    if source is None:
+        draw_dataset(copy, 40, seed=0)
+        return copy
+    copy.mkdir()
+    for folder in source.iterdir():
+        if folder.is_dir():
+            (copy / folder.name).symlink_to(folder.resolve())
+    return copy
+
+
+def split(folder):
+    command = [sys.executable, str(ROOT / "train_val_split.py"), "--data", str(folder), "--follow_links"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def measure(folder, size):
-    command = [sys.executable, str(ROOT / "train_val_split.py"), "--data", str(folder), "--follow_links"]
     processor.configure(threads=1)
     from animal_dataset import AnimalDataset
     from data.data_folder import DataFolder
     from data.lists import TRAIN_LIST
     from data.loader import PhotographLoader
 
-    def split():
-        subprocess.run(command, check=True, capture_output=True)
-
-    split()
+    split(folder)
     opened = DataFolder(folder, follow_links=True)  # the class folders may be links
     list_file, total = opened.root / TRAIN_LIST, len(opened.class_of_paths())
     print(f"{total} photographs, {size} pixels")
-    print(f"train_val_split.py, the whole command, all cores   {rate(total, split):7.0f} /s")
+    print(f"train_val_split.py, the whole command, all cores   {rate(total, lambda: split(folder)):7.0f} /s")
 
     views = {**VIEWS, **FROM_CACHE}
     datasets = {name: AnimalDataset(list_file, size, train, folder=opened, **view) for name, (train, view) in views.items()}
