@@ -172,7 +172,7 @@ def _make(path, digest, pictures, show_progress):
             pixels = pictures.pixels(index)
             if pixels.nbytes != lengths[index]:
                 raise DataError(f"photograph {index + 1} of the list has changed while it was decoded")
-            _write(handle, pixels.tobytes(), int(places[index, 0]))
+            _write(handle, memoryview(np.ascontiguousarray(pixels)).cast("B"), int(places[index, 0]))
 
         for _ in _in_threads(put, pictures.total, "decoding photographs", show_progress):
             pass

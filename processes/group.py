@@ -15,6 +15,7 @@ from paddle import Tensor
 
 from messages.user_error import UserError
 from processes.environment import LOST, here
+from processes.interface import use_interface_of_launch
 from processes.meetings import Meetings
 
 _meetings: Optional[Meetings] = None
@@ -47,6 +48,7 @@ def joined() -> Iterator[None]:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         with losses_named():
             if not paddle.distributed.is_initialized():
+                use_interface_of_launch()
                 paddle.distributed.init_parallel_env()
             with _beating():
                 yield

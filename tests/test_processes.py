@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import members
 import numpy as np
@@ -20,7 +21,7 @@ from tiny_network import outcome
 from data.lists import DataError
 from data.loader import Batches
 from machine.processor import available_cores
-from processes import launcher
+from processes import interface, launcher
 from processes.environment import Part, here, is_launched
 from trained.history import read_history
 
@@ -238,45 +239,108 @@ def test_one_process_goes_on_with_the_training_of_two(data, tmp_path):
     assert len(read_history(run)) == 3
 
 
-def on_two_machines(folder, *options):
+class Machines(NamedTuple):
+    """Two machines: their addresses, and the words before a command that is to run on each."""
+
+    addresses: tuple = ("127.0.0.1", "127.0.0.1")
+    entries: tuple = ((), ())
+
+
+LOOPBACK = Machines()
+
+
+@pytest.fixture
+def joined_by_a_cable():
+    """Two network namespaces, each with an address of its own, joined by a cable. Where they are not permitted: skipped."""
+    names = [f"machine{rank}of{os.getpid()}" for rank in range(2)]
+    cables = [f"cable{rank}.{os.getpid()}" for rank in range(2)]  # at most 15 letters
+    addresses = ("10.203.0.1", "10.203.0.2")
+    try:
+        for name in names:
+            ip("netns", "add", name)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("network namespaces are not permitted here")
+    try:
+        ip("link", "add", cables[0], "netns", names[0], "type", "veth", "peer", "name", cables[1], "netns", names[1])
+        for name, cable, address in zip(names, cables, addresses):
+            ip("-n", name, "address", "add", f"{address}/24", "dev", cable)
+            ip("-n", name, "link", "set", cable, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield Machines(addresses, tuple(("ip", "netns", "exec", name) for name in names))
+    finally:
+        for name in names:
+            ip("netns", "delete", name)
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def on_two_machines(folder, *options, machines=LOOPBACK):
     """Two launches of one process each, as on two machines that share a folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        master = f"127.0.0.1:{free.getsockname()[1]}"
-    words = [sys.executable, "-m", "paddle.distributed.launch", "--nnodes", "2", "--nproc_per_node", "1", "--host", "127.0.0.1"]
+        master = f"{machines.addresses[0]}:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "paddle.distributed.launch", "--nnodes", "2", "--nproc_per_node", "1", "--master", master]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}
     return [
         subprocess.Popen(
-            [*words, "--master", master, "--rank", str(rank), "--log_dir", str(folder / f"log{rank}"),
+            [*entry, *words, "--host", address, "--rank", str(rank), "--log_dir", str(folder / f"log{rank}"),
              str(ROOT / "train.py"), *map(str, options)],
             env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
-        for rank in range(2)
+        for rank, (address, entry) in enumerate(zip(*machines))
     ]  # fmt: skip
+
+
+def lose_in_the_midst(machines, data, run, lose):
+    """Start a training on ``machines``; after three epochs ``lose(launches)``, which makes both end. Returns the seconds."""
+    options = (f"--data={data}", f"--runs_dir={run.parent.parent}", *TRAINING)
+    launches = on_two_machines(run.parent.parent, *options, machines=machines)
+    deadline = time.monotonic() + 180
+    while not (run / "history.csv").exists() or len(read_history(run)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    lose(launches)
+    since = time.monotonic()
+    for launch in launches:
+        launch.communicate(timeout=180)
+        assert launch.returncode != 0
+    while members_of(run.parent.parent) and time.monotonic() < since + 30:
+        time.sleep(0.1)
+    assert no_process_left(run)
+    return time.monotonic() - since
+
+
+def go_on_exactly(machines, run, wanted):
+    for launch in on_two_machines(run.parent.parent, "--resume", run, machines=machines):
+        out, _ = launch.communicate(timeout=300)
+        assert launch.returncode == 0, out
+    assert outcome(run) == outcome(wanted)
 
 
 @pytest.mark.parametrize("what", ["a process", pytest.param("a launch", marks=pytest.mark.version_independent)])
 def test_two_machines_train_as_one_and_go_on_after_one_is_lost(data, by_two, tmp_path, what):
     run = tmp_path / "resnet34" / "001"
-    machines = on_two_machines(tmp_path, f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING)
-    deadline = time.monotonic() + 180
-    while not (run / "history.csv").exists() or len(read_history(run)) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(member(run, 1) if what == "a process" else machines[1].pid, signal.SIGKILL)
-    since = time.monotonic()
-    for machine in machines:
-        machine.communicate(timeout=180)
-        assert machine.returncode != 0
-    while members_of(run.parent.parent) and time.monotonic() < since + 30:
-        time.sleep(0.1)
-    assert no_process_left(run)
+    lose_in_the_midst(
+        (Machines(), data),
+        run,
+        lambda launches: os.kill(member(run, 1) if what == "a process" else launches[1].pid, signal.SIGKILL),
+    )
+    go_on_exactly(Machines(), run, by_two[0])
 
-    machines = on_two_machines(tmp_path, "--resume", run)
-    for machine in machines:
-        out, _ = machine.communicate(timeout=300)
-        assert machine.returncode == 0, out
-    assert outcome(run) == outcome(by_two[0])
+
+@pytest.mark.version_independent
+def test_machines_whose_cable_is_cut_end_and_go_on_exactly_once_it_is_mended(data, by_two, tmp_path, joined_by_a_cable):
+    run = tmp_path / "resnet34" / "001"
+    name = joined_by_a_cable.entries[0][-1]
+
+    def plug(state):
+        ip("-n", name, "link", "set", f"cable0.{os.getpid()}", state)
+
+    assert lose_in_the_midst(joined_by_a_cable, data, run, lambda _: plug("down")) < 90, "Gloo waits for 30 seconds"
+    plug("up")
+    go_on_exactly(joined_by_a_cable, run, by_two[0])
 
 
 def wait_for(process, text):
@@ -334,6 +398,24 @@ def test_the_reason_is_that_of_the_process_that_failed_first(tmp_path, capsys, l
         (tmp_path / f"workerlog.{rank}").write_text(text)
     assert str(launcher._reason("train", tmp_path, 2, *failed, "")).startswith(said)
     assert ("MemoryError" in capsys.readouterr().err) == ("MemoryError" in logs[1])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "chosen", "wanted"),
+    [
+        ("127.0.0.1:6070", None, "lo"),
+        ("127.0.0.1:6070", "eth7", "eth7"),  # by the user
+        ("192.0.2.1:6070", None, None),  # no interface's
+        ("", None, None),
+    ],
+)
+def test_gloo_uses_the_interface_of_the_address_that_launch_gave(monkeypatch, endpoint, chosen, wanted):
+    monkeypatch.setenv(interface.ENDPOINT, endpoint)
+    monkeypatch.setenv(interface.GLOO_INTERFACE, chosen or "")  # and back at the end
+    if chosen is None:
+        monkeypatch.delenv(interface.GLOO_INTERFACE)
+    interface.use_interface_of_launch()
+    assert os.environ.get(interface.GLOO_INTERFACE) == wanted
 
 
 def test_a_cluster_s_own_variables_are_no_launch(monkeypatch):

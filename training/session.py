@@ -127,21 +127,9 @@ def _train(config, resume, device):
         check_classes(resume, train_set.classes)
     has_weights = resume is not None and (resume / "last.safetensors").exists()
     config = config if has_weights else with_kernel_sizes(config)
-    classifier = build_classifier(config, len(train_set.classes), resumed=has_weights)
-    optimizer = build_optimizer(
-        classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
-    )
-    metrics = [metric() for metric in EPOCH_METRICS]
-    precision = precision_of(config.precision, device)
-    if config.sync_bn and config.processes > 1:
-        synchronise(classifier)
-    model = TrainingModel(classifier, precision, config.clip_norm)
-    model.mixing = Mixing(len(train_set.classes), config.seed, **config.part("mixing"))
     sizes = class_sizes(train_set.samples, len(train_set.classes))
     weights = class_weights(config, train_set.classes, sizes, resume if has_weights else None)
-    model.prepare(optimizer, TrainingLoss(**config.part("loss"), class_weights=weights.values), metrics)
-    average = WeightAverage(classifier, config.ema_epochs, len(train_loader)) if config.ema_epochs else None
-    state = TrainingState(classifier, optimizer, metrics, average, model.loss_scaling)
+    model, state = _model_and_state(config, train_loader, weights.values, device, has_weights)
     facts: dict[str, Any] = {
         "photographs": {"train": len(train_set), "val": len(val_set)},
         "list_sha256": digests.lists,
@@ -166,7 +154,8 @@ def _train(config, resume, device):
         with recorder:
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
-                f"{device}{f' in {precision}' * (device == 'gpu')}, {_shape_of_group(config)}; run folder {printable(folder)}"
+                f"{device}{f' in {model.precision}' * (device == 'gpu')}, {_shape_of_group(config)}; "
+                f"run folder {printable(folder)}"
             )
             if line := balance_line(config, weights, train_set.classes, sizes, is_new=not resume):
                 print(line)
@@ -177,6 +166,23 @@ def _train(config, resume, device):
             with group.losses_named():
                 model.fit(train_loader, val_loader, state, recorder, config)
     return 0
+
+
+def _model_and_state(config, train_loader, weights, device, resumed) -> tuple[TrainingModel, TrainingState]:
+    """The network with everything that trains it, at its start, and what of all this a run saves."""
+    classes = len(train_loader.dataset.classes)
+    classifier = build_classifier(config, classes, resumed)
+    optimizer = build_optimizer(
+        classifier, len(train_loader), config.epochs, schedule=config.part("schedule"), **config.part("optimizer")
+    )
+    metrics = [metric() for metric in EPOCH_METRICS]
+    if config.sync_bn and config.processes > 1:
+        synchronise(classifier)
+    model = TrainingModel(classifier, precision_of(config.precision, device), config.clip_norm)
+    model.mixing = Mixing(classes, config.seed, **config.part("mixing"))
+    model.prepare(optimizer, TrainingLoss(**config.part("loss"), class_weights=weights), metrics)
+    average = WeightAverage(classifier, config.ema_epochs, len(train_loader)) if config.ema_epochs else None
+    return model, TrainingState(classifier, optimizer, metrics, average, model.loss_scaling)
 
 
 def _shape_of_group(config):
