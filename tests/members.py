@@ -28,6 +28,7 @@ CLASSES = 4
 WAYS = {
     "float32": {"kind": "float32"},
     "float64": {"kind": "float64"},
+    "adamw": {"kind": "float64", "optimizer": "adamw", "learning_rate": 0.001},
     "mixed": {"kind": "float64", "mixup": 0.4, "cutmix": 1.0, "accumulate": 3},
 }
 
@@ -88,7 +89,7 @@ def classifier_of(kind):
     return classifier
 
 
-def train(kind, accumulate=1, **mixing):
+def train(kind, accumulate=1, optimizer="momentum", learning_rate=0.02, **mixing):
     """Two epochs with batch norm over all: {"losses", "sums" of the metrics, "weights", "logits" in evaluation}."""
     classifier = classifier_of(kind)
     if here().count > 1:
@@ -97,9 +98,9 @@ def train(kind, accumulate=1, **mixing):
     model.losses, model.mixing = [], Mixing(CLASSES, 1, **mixing)
     photographs = Photographs(103)
     loader = PhotographLoader(photographs, 10, shuffle=True, accumulate=accumulate, part=here())
-    optimizer = build_optimizer(classifier, len(loader), 2, learning_rate=0.02)
+    updates = build_optimizer(classifier, len(loader), 2, optimizer=optimizer, learning_rate=learning_rate)
     metrics = [metric() for metric in EPOCH_METRICS]
-    model.prepare(optimizer, CrossEntropy(), metrics)
+    model.prepare(updates, CrossEntropy(), metrics)
     average = WeightAverage(classifier, 1.0, len(loader))
     for epoch in range(2):
         loader.batches.set_epoch(epoch)

@@ -77,7 +77,7 @@ def alone():
     return {name: members.train(**way) for name, way in members.WAYS.items()}
 
 
-@pytest.mark.parametrize(("way", "bound"), [("float32", 1e-4), ("float64", 1e-9), ("mixed", 1e-9)])
+@pytest.mark.parametrize(("way", "bound"), [("float32", 1e-4), ("float64", 1e-9), ("adamw", 1e-9), ("mixed", 1e-9)])
 def test_several_processes_train_as_one(found, alone, way, bound):
     for of_process in found:
         losses = of_process[f"{way}.losses"]
@@ -322,12 +322,12 @@ def go_on_exactly(machines, run, wanted):
 @pytest.mark.parametrize("what", ["a process", pytest.param("a launch", marks=pytest.mark.version_independent)])
 def test_two_machines_train_as_one_and_go_on_after_one_is_lost(data, by_two, tmp_path, what):
     run = tmp_path / "resnet34" / "001"
-    lose_in_the_midst(
-        (Machines(), data),
-        run,
-        lambda launches: os.kill(member(run, 1) if what == "a process" else launches[1].pid, signal.SIGKILL),
-    )
-    go_on_exactly(Machines(), run, by_two[0])
+
+    def kill(launches):
+        os.kill(member(run, 1) if what == "a process" else launches[1].pid, signal.SIGKILL)
+
+    lose_in_the_midst(LOOPBACK, data, run, kill)
+    go_on_exactly(LOOPBACK, run, by_two[0])
 
 
 @pytest.mark.version_independent
