@@ -58,7 +58,7 @@ def photographs_per_second(
     reading = random.choice(times.photographs, (processes, steps, batch)).sum(axis=2)
     reading = slower * (reading + times.batch)
     ahead = 2 * max(workers, 2)  # Paddle's DataLoader: two batches for each worker, at least four
-    free = np.full((processes, workers), times.start)  # when a worker is ready for its next batch
+    free = np.full((processes, workers), float(times.start))  # when a worker is ready for its next batch
     taken = np.zeros((processes, steps))  # when a process has begun with a batch, which lets one more be read
     now = 0.0
     for number in range(steps):

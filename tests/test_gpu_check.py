@@ -123,3 +123,17 @@ def test_it_says_why_the_operators_cannot_run(check, monkeypatch):
     monkeypatch.setattr(fused, "set_mode", refuse)
     assert list(check.report(fused_bench.Bench(2, 33)))[-1] == "the fused operators cannot run here: fused = 'on': no compiler"
     monkeypatch.undo()  # set_mode, which the end of this test calls
+
+
+def test_with_torch_the_calls_are_those_of_a_training_step(check, monkeypatch):
+    monkeypatch.setattr(fused_bench, "NET", "sa_resnet50")
+    fused.set_mode("on")
+    found = fused_bench.Bench(2, 224).calls("nchw")
+    named = {
+        cuda_block_end.Call(
+            call.channels, call.height, call.norm, call.half > 0, call.operator == "block_end", call.relu
+        ): count
+        for call, count in found.items()
+    }
+    assert named == dict(cuda_block_end.calls_of_step())
+    assert all(call.maps() == theirs.maps() for call, theirs in zip(named, found))
