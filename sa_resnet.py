@@ -27,6 +27,7 @@ from attention.base import Attention
 from attention.fixed_convolution import FoldedNorm, fold_norm
 from attention.initial_values import uniform_by_fan_in
 from ops.batch_norm import BatchNorm2D, apply_norm
+from ops.convolution import Conv2D
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -35,11 +36,11 @@ BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 def conv(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, data_format: str = "NCHW"
-) -> nn.Conv2D:
+) -> Conv2D:
     """Convolution without bias, padded to keep the size at stride 1, initialised for ReLU by its fan-out."""
     # Paddle's KaimingNormal computes the fan-in itself; the authors initialise by fan-out, so it gets that as the fan-in
     fan_out = out_channels * kernel_size**2
-    return nn.Conv2D(
+    return Conv2D(
         in_channels,
         out_channels,
         kernel_size,
@@ -52,7 +53,7 @@ def conv(
     )
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1, data_format: str = "NCHW") -> nn.Conv2D:
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, data_format: str = "NCHW") -> Conv2D:
     """The 3x3 convolution of a residual block."""
     return conv(in_channels, out_channels, 3, stride, data_format=data_format)
 

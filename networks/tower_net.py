@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from networks import NetworkError
+from ops.convolution import Conv2D
 from sa_resnet import block_attention
 
 MIN_SIDE = 128  # pixels; the stride and the six poolings halve the sides seven times
@@ -15,7 +16,7 @@ MIN_SIDE = 128  # pixels; the stride and the six poolings halve the sides seven 
 def conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1, data_format: str = "NCHW") -> nn.Sequential:
     """A 3x3 convolution, batch norm and ReLU: [N, in_channels, H, W] -> [N, out_channels, H / stride, W / stride]."""
     return nn.Sequential(
-        nn.Conv2D(in_channels, out_channels, 3, stride, padding=1, data_format=data_format),
+        Conv2D(in_channels, out_channels, 3, stride, padding=1, data_format=data_format),
         nn.BatchNorm2D(out_channels, epsilon=1e-3, data_format=data_format),
         nn.ReLU(),
     )
@@ -40,7 +41,7 @@ class Inception(nn.Layer):
         super().__init__()
 
         def conv(inputs, outputs, size=1):
-            return nn.Conv2D(inputs, outputs, size, padding=size // 2, data_format=data_format)
+            return Conv2D(inputs, outputs, size, padding=size // 2, data_format=data_format)
 
         self.one = conv(in_channels, ones)
         self.three = nn.Sequential(conv(in_channels, threes[0]), nn.ReLU(), conv(*threes, 3))

@@ -124,6 +124,8 @@ class Operators(CompiledLibrary):
         compile_to("paddle_cpu", [*compiler, "-fopenmp", *with_paddle], "paddle_cpu.cc")
         compile_to("paddle_gpu", [*compiler, *with_paddle], "paddle_gpu.cc")
         compile_to("paddle_ops", [*compiler, *with_paddle], "paddle_ops.cc")
+        compile_to("convolution", [*compiler, "-fopenmp"], "convolution.cc")
+        compile_to("paddle_convolution", [*compiler, *with_paddle], "paddle_convolution.cc")
         return commands
 
     def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:

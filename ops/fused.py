@@ -83,6 +83,20 @@ def usable(x: Tensor, channels_last: bool = False, half: int = 0) -> bool:
     return obstacle is None or _refuse(obstacle)
 
 
+@paddle.jit.not_to_static
+def convolves(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN is to convolve ``x`` [N, C, H, W] with ``weight``: on a CPU, in float32."""
+    if not isinstance(x, paddle.Tensor) or x.dtype != paddle.float32 or weight.dtype != paddle.float32:
+        return False
+    if x.place.is_gpu_place() or not usable(x):
+        return False
+    obstacle = _obstacle_of_convolutions()
+    if obstacle and obstacle not in _reported:
+        _reported.add(obstacle)
+        print_line(f"Paddle's own convolutions run: {obstacle}")
+    return obstacle is None
+
+
 def run(name: str, *arguments: Any) -> Tensor:
     """The first output of the operator ``name``; ``usable`` must have returned True before."""
     if _runner is None:
@@ -119,6 +133,15 @@ def _obstacle(*, on_gpu: bool) -> Optional[str]:
 def _obstacle_in_nhwc(*, on_gpu: bool) -> Optional[str]:
     """The same for feature maps in NHWC, for which the kernels have code of their own."""
     return _obstacle(on_gpu=on_gpu) or _fault(channels_last=True)
+
+
+@functools.cache
+def _obstacle_of_convolutions() -> Optional[str]:
+    """Why oneDNN cannot convolve on the CPU; None if it can. The first call tries it."""
+    asked = ctypes.CDLL(str(_load_operators())).convolution_obstacle
+    asked.restype = ctypes.c_char_p
+    reason = asked()
+    return reason.decode() if reason else self_test.fault_of_convolution(run)
 
 
 def _fault(*, channels_last):

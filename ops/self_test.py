@@ -48,6 +48,23 @@ def fault(run: Callable[..., Tensor], channels_last: bool = False) -> Optional[s
     return None
 
 
+def fault_of_convolution(run: Callable[..., Tensor]) -> Optional[str]:
+    """The same of the operator ``onednn_convolution`` on a CPU."""
+    with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
+        x, kernel, weights = (_varied(shape, place) for place, shape in enumerate(([2, 4, 6, 5], [6, 2, 3, 3], [2, 6, 3, 3])))
+        try:
+            y = run("onednn_convolution", x, kernel, [2, 2, 1, 1, 1, 1, 2], True, True)
+            found = [y.detach(), *paddle.grad((y * weights).sum(), [x, kernel])]
+        except (RuntimeError, OSError) as error:
+            return f"a first convolution by oneDNN fails: {str(error).strip().splitlines()[-1]}"
+        plain = F.conv2d(x, kernel, stride=2, padding=1, groups=2)
+        expected = [plain.detach(), *paddle.grad((plain * weights).sum(), [x, kernel])]
+    for value, wanted in zip((tensor.numpy() for tensor in found), (tensor.numpy() for tensor in expected)):
+        if not np.abs(value - wanted).max() <= TOLERANCE * np.abs(wanted).max():
+            return "a first convolution by oneDNN gives other values than Paddle's"
+    return None
+
+
 def _varied(shape, place):
     """A tensor of different values, around zero; no random ones, so that training draws the same with and without the test."""
     values = np.sin(np.arange(1, np.prod(shape) + 1) * (1.3 + 0.1 * place)).astype(np.float32)

@@ -1,0 +1,38 @@
+"""The convolution of all networks here: Paddle's, which on a CPU oneDNN computes, over the whole batch at once."""
+
+from paddle import Tensor, nn
+
+from ops import fused
+
+
+class Conv2D(nn.Conv2D):
+    """Paddle's Conv2D; in float32 NCHW on a CPU oneDNN's convolution runs in place of Paddle's (ops/csrc/convolution.cc).
+
+    Parameters and their names are Paddle's, and so are the values but for rounding.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W], with the data format "NHWC" [N, H, W, C] -> the same with other channels and sides."""
+        numbers = self._numbers()
+        if numbers is None or not fused.convolves(x, self.weight):
+            return super().forward(x)
+        gradients = (not x.stop_gradient, not self.weight.stop_gradient)
+        y = fused.run("onednn_convolution", x if x.is_contiguous() else x.contiguous(), self.weight, numbers, *gradients)
+        return y if self.bias is None else y + self.bias.reshape([1, -1, 1, 1])
+
+    def _numbers(self):
+        """[stride, padding, dilation, groups], of height and width; None: not a convolution for oneDNN."""
+        paddings = _pair(self._updated_padding)
+        if (
+            self._data_format != "NCHW"
+            or self._padding_mode != "zeros"
+            or self._padding_algorithm != "EXPLICIT"
+            or not paddings
+        ):
+            return None
+        return [*_pair(self._stride), *paddings, *_pair(self._dilation), self._groups]
+
+
+def _pair(value):
+    pair = [value, value] if isinstance(value, int) else list(value)
+    return pair if len(pair) == 2 else None

@@ -1,0 +1,251 @@
+// Paddle convolves image by image on a CPU: im2col, then one matrix product, which for small maps reads all weights again for every
+// image. oneDNN, which Paddle's packages bring along, convolves the whole batch, in a layout of its own with 8 or 16 channels
+// innermost. Feature maps of Paddle are reordered to it and back, which costs two passes over memory.
+#include "convolution.h"
+
+#include <dlfcn.h>
+#include <omp.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "onednn.h"
+
+namespace convolution {
+namespace {
+
+using onednn::Argument;
+using onednn::Handle;
+
+constexpr size_t kMaxShapes = 1024;  // whose primitives are kept
+
+onednn::Library dnnl;
+Handle engine, stream;
+
+const char *open_library() {
+  void *library = dlopen("libdnnl.so.3", RTLD_LAZY | RTLD_NOLOAD);  // Paddle has loaded it
+  if (library == nullptr) return "this Paddle comes without oneDNN 3";
+  bool complete = true;
+  const auto find = [&](auto &function, const char *name) {
+    function = reinterpret_cast<std::decay_t<decltype(function)>>(dlsym(library, name));
+    complete = complete && function != nullptr;
+  };
+  find(dnnl.version, "dnnl_version");
+  find(dnnl.engine_create, "dnnl_engine_create");
+  find(dnnl.stream_create, "dnnl_stream_create");
+  find(dnnl.stream_wait, "dnnl_stream_wait");
+  find(dnnl.memory_desc_create_with_tag, "dnnl_memory_desc_create_with_tag");
+  find(dnnl.memory_desc_destroy, "dnnl_memory_desc_destroy");
+  find(dnnl.memory_desc_equal, "dnnl_memory_desc_equal");
+  find(dnnl.memory_desc_get_size, "dnnl_memory_desc_get_size");
+  find(dnnl.memory_create, "dnnl_memory_create");
+  find(dnnl.memory_set_data_handle, "dnnl_memory_set_data_handle");
+  find(dnnl.memory_destroy, "dnnl_memory_destroy");
+  find(dnnl.primitive_desc_query_md, "dnnl_primitive_desc_query_md");
+  find(dnnl.primitive_desc_destroy, "dnnl_primitive_desc_destroy");
+  find(dnnl.primitive_create, "dnnl_primitive_create");
+  find(dnnl.primitive_execute, "dnnl_primitive_execute");
+  find(dnnl.primitive_destroy, "dnnl_primitive_destroy");
+  find(dnnl.reorder_primitive_desc_create, "dnnl_reorder_primitive_desc_create");
+  find(dnnl.convolution_forward_primitive_desc_create, "dnnl_convolution_forward_primitive_desc_create");
+  find(dnnl.convolution_backward_data_primitive_desc_create, "dnnl_convolution_backward_data_primitive_desc_create");
+  find(dnnl.convolution_backward_weights_primitive_desc_create, "dnnl_convolution_backward_weights_primitive_desc_create");
+  if (!complete || dnnl.version()->major != 3) return "this Paddle comes with another oneDNN";
+  if (dnnl.engine_create(&engine, onednn::kCpu, 0) != onednn::kSuccess) return "oneDNN has no engine for this processor";
+  if (dnnl.stream_create(&stream, engine, onednn::kInOrder) != onednn::kSuccess) return "oneDNN cannot start";
+  return nullptr;
+}
+
+// Memory that the next call uses again: what a feature map takes in oneDNN's layout.
+class Scratch {
+ public:
+  void *of(size_t bytes) {
+    if (bytes > size_) {
+      std::free(data_);
+      size_ = (bytes + 63) / 64 * 64;
+      data_ = std::aligned_alloc(64, size_);
+      if (data_ == nullptr) size_ = 0;
+    }
+    return data_;
+  }
+
+ private:
+  void *data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// One argument of a primitive: the array as Paddle has it, and as the primitive wants it.
+class Operand {
+ public:
+  // plain: Paddle's descriptor, which this owns; wanted: the primitive's. into: the primitive reads it.
+  bool prepare(int which, Handle plain, Handle wanted, bool into) {
+    which_ = which;
+    into_ = into;
+    plain_ = plain;
+    bool good = dnnl.memory_create(&outside_, plain, engine, nullptr) == onednn::kSuccess;
+    if (!good || dnnl.memory_desc_equal(plain, wanted)) return good;
+    bytes_ = dnnl.memory_desc_get_size(wanted);
+    good = dnnl.memory_create(&inside_, wanted, engine, nullptr) == onednn::kSuccess;
+    Handle descriptor = nullptr;
+    const Handle from = into ? plain : wanted, to = into ? wanted : plain;
+    good = good && dnnl.reorder_primitive_desc_create(&descriptor, from, engine, to, engine, nullptr) == onednn::kSuccess;
+    good = good && dnnl.primitive_create(&reorder_, descriptor) == onednn::kSuccess;
+    if (descriptor != nullptr) dnnl.primitive_desc_destroy(descriptor);
+    return good;
+  }
+
+  ~Operand() {
+    if (reorder_ != nullptr) dnnl.primitive_destroy(reorder_);
+    for (Handle memory : {inside_, outside_}) {
+      if (memory != nullptr) dnnl.memory_destroy(memory);
+    }
+    if (plain_ != nullptr) dnnl.memory_desc_destroy(plain_);
+  }
+
+  // Before the primitive runs: what it shall take, in an array of Paddle's.
+  bool begin(void *data, Scratch &scratch) {
+    if (dnnl.memory_set_data_handle(outside_, data) != onednn::kSuccess) return false;
+    if (reorder_ == nullptr) return true;
+    void *room = scratch.of(bytes_);
+    if (room == nullptr || dnnl.memory_set_data_handle(inside_, room) != onednn::kSuccess) return false;
+    return !into_ || run(outside_, inside_);
+  }
+
+  // After it has run.
+  bool end() { return into_ || reorder_ == nullptr || run(inside_, outside_); }
+
+  Argument argument() const { return {which_, reorder_ == nullptr ? outside_ : inside_}; }
+
+ private:
+  bool run(Handle from, Handle to) {
+    const Argument arguments[] = {{onednn::kSource, from}, {onednn::kTarget, to}};
+    return dnnl.primitive_execute(reorder_, stream, 2, arguments) == onednn::kSuccess;
+  }
+
+  int which_ = 0;
+  bool into_ = true;
+  Handle plain_ = nullptr, outside_ = nullptr, inside_ = nullptr, reorder_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+enum Pass { kForward, kData, kWeights };
+
+// One pass of one shape.
+class Primitive {
+ public:
+  Primitive(const Shape &s, Pass pass) {
+    const int64_t x[] = {s.images, s.in, s.height, s.width}, y[] = {s.images, s.out, s.side(0), s.side(1)};
+    const int64_t grouped[] = {s.groups, s.out / s.groups, s.in / s.groups, s.kernel[0], s.kernel[1]};
+    const int64_t whole[] = {s.out, s.in, s.kernel[0], s.kernel[1]};
+    const int rank = s.groups > 1 ? 5 : 4;
+    const int64_t *weights = s.groups > 1 ? grouped : whole;
+    const int64_t dilation[] = {s.dilation[0] - 1, s.dilation[1] - 1};  // oneDNN counts the gaps
+    int64_t after[2];  // padding: so much that the strides come out even
+    for (int axis : {0, 1}) {
+      const int64_t reach = s.dilation[axis] * (s.kernel[axis] - 1) + 1;
+      after[axis] = (s.side(axis) - 1) * s.stride[axis] + reach - x[2 + axis] - s.padding[axis];
+    }
+    Handle any_x = described(4, x, onednn::kAny), any_w = described(rank, weights, onednn::kAny);
+    Handle any_y = described(4, y, onednn::kAny), forward = nullptr, chosen = nullptr;
+    good_ = dnnl.convolution_forward_primitive_desc_create(&forward, engine, onednn::kForwardTraining, onednn::kDirect, any_x,
+                                                           any_w, nullptr, any_y, s.stride, dilation, s.padding, after,
+                                                           nullptr) == onednn::kSuccess;
+    if (good_ && pass == kData) {
+      good_ = dnnl.convolution_backward_data_primitive_desc_create(&chosen, engine, onednn::kDirect, any_x, any_w, any_y, s.stride,
+                                                                   dilation, s.padding, after, forward,
+                                                                   nullptr) == onednn::kSuccess;
+    } else if (good_ && pass == kWeights) {
+      good_ = dnnl.convolution_backward_weights_primitive_desc_create(&chosen, engine, onednn::kDirect, any_x, any_w, nullptr,
+                                                                      any_y, s.stride, dilation, s.padding, after, forward,
+                                                                      nullptr) == onednn::kSuccess;
+    }
+    const Handle descriptor = pass == kForward ? forward : chosen;
+    const bool gradient[] = {pass == kData, pass == kWeights, pass != kForward};  // of x, of the weights, of y
+    const auto wanted = [&](int query, bool of_gradient) {
+      return dnnl.primitive_desc_query_md(descriptor, query + of_gradient * onednn::kQueryGradient, 0);
+    };
+    const int plain = rank == 5 ? onednn::kPlain5 : onednn::kPlain4;
+    good_ = good_ && dnnl.primitive_create(&primitive_, descriptor) == onednn::kSuccess;
+    good_ = good_ &&
+            operands_[0].prepare(gradient[0] ? onednn::kSourceGradient : onednn::kSource, described(4, x, onednn::kPlain4),
+                                 wanted(onednn::kQuerySource, gradient[0]), !gradient[0]) &&
+            operands_[1].prepare(gradient[1] ? onednn::kWeightsGradient : onednn::kWeights, described(rank, weights, plain),
+                                 wanted(onednn::kQueryWeights, gradient[1]), !gradient[1]) &&
+            operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget, described(4, y, onednn::kPlain4),
+                                 wanted(onednn::kQueryTarget, gradient[2]), gradient[2]);
+    for (Handle each : {chosen, forward}) {
+      if (each != nullptr) dnnl.primitive_desc_destroy(each);
+    }
+    for (Handle each : {any_x, any_w, any_y}) dnnl.memory_desc_destroy(each);
+  }
+
+  ~Primitive() {
+    if (primitive_ != nullptr) dnnl.primitive_destroy(primitive_);
+  }
+
+  bool run(const float *x, const float *weights, const float *y, Scratch (&scratch)[3]) {
+    const float *arrays[] = {x, weights, y};
+    if (!good_) return false;
+    Argument arguments[3];
+    for (int i = 0; i < 3; ++i) {
+      if (!operands_[i].begin(const_cast<float *>(arrays[i]), scratch[i])) return false;
+      arguments[i] = operands_[i].argument();
+    }
+    if (dnnl.primitive_execute(primitive_, stream, 3, arguments) != onednn::kSuccess) return false;
+    for (Operand &operand : operands_) {
+      if (!operand.end()) return false;
+    }
+    return dnnl.stream_wait(stream) == onednn::kSuccess;
+  }
+
+ private:
+  static Handle described(int rank, const int64_t *dims, int tag) {
+    onednn::Dims all = {};
+    std::memcpy(all, dims, rank * sizeof(int64_t));
+    Handle descriptor = nullptr;
+    dnnl.memory_desc_create_with_tag(&descriptor, rank, all, onednn::kFloat32, tag);
+    return descriptor;
+  }
+
+  bool good_ = false;
+  Handle primitive_ = nullptr;
+  Operand operands_[3];  // x, weights, y or their gradients
+};
+
+bool run(const Shape &shape, Pass pass, const float *x, const float *weights, const float *y) {
+  static std::mutex busy;
+  static std::map<std::vector<int64_t>, std::unique_ptr<Primitive>> known;
+  static Scratch scratch[3];
+  const std::lock_guard<std::mutex> alone(busy);
+  if (obstacle() != nullptr) return false;
+  std::vector<int64_t> key = {shape.images, shape.in, shape.height, shape.width, shape.out, shape.groups, pass,
+                              omp_get_max_threads()};  // a primitive shares its work among the threads of its making
+  for (const auto &pair : {shape.kernel, shape.stride, shape.padding, shape.dilation}) key.insert(key.end(), pair, pair + 2);
+  if (known.size() > kMaxShapes) known.clear();
+  std::unique_ptr<Primitive> &primitive = known[key];
+  if (primitive == nullptr) primitive = std::make_unique<Primitive>(shape, pass);
+  return primitive->run(x, weights, y, scratch);
+}
+
+}  // namespace
+
+const char *obstacle() {
+  static const char *const found = open_library();
+  return found;
+}
+
+bool forward(const Shape &shape, const float *x, const float *weights, float *y) { return run(shape, kForward, x, weights, y); }
+
+bool backward_data(const Shape &shape, const float *dy, const float *weights, float *dx) {
+  return run(shape, kData, dx, weights, dy);
+}
+
+bool backward_weights(const Shape &shape, const float *x, const float *dy, float *dweights) {
+  return run(shape, kWeights, x, dweights, dy);
+}
+
+}  // namespace convolution

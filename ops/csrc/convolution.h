@@ -1,0 +1,27 @@
+// Convolutions by oneDNN, in the layout that it finds fastest.
+#pragma once
+
+#include <cstdint>
+
+namespace convolution {
+
+// x [images, in, height, width] and weights [out, in / groups, kernel] give y [images, out, ...]. Pairs are of height and width.
+struct Shape {
+  int64_t images, in, height, width, out, groups;
+  int64_t kernel[2], stride[2], padding[2], dilation[2];
+
+  int64_t side(int axis) const {  // of y
+    const int64_t reach = dilation[axis] * (kernel[axis] - 1) + 1;
+    return ((axis == 0 ? height : width) + 2 * padding[axis] - reach) / stride[axis] + 1;
+  }
+};
+
+// Why oneDNN cannot be used here, or null. The first call opens the library.
+const char *obstacle();
+
+// All arrays are float32, without gaps. Each returns whether the library did it.
+bool forward(const Shape &, const float *x, const float *weights, float *y);
+bool backward_data(const Shape &, const float *dy, const float *weights, float *dx);
+bool backward_weights(const Shape &, const float *x, const float *dy, float *dweights);
+
+}  // namespace convolution
