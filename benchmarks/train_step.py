@@ -2,9 +2,11 @@
 
     python benchmarks/train_step.py [--net resnet]
     python benchmarks/train_step.py --additions [--net resnet] [--batch_size 8] [--half_life_steps 38]
+    python benchmarks/train_step.py --convolutions [--net resnet]
 
 The second way compares steps of training/model.py, in turns in one process: with nothing switched on against the bare sequence
-of Paddle's calls, and with gradient clipping, scaled losses and averaged weights against nothing switched on.
+of Paddle's calls, and with gradient clipping, scaled losses and averaged weights against nothing switched on. The third
+compares oneDNN's convolutions with Paddle's own, in turns in one process, at several sizes.
 
 Each setting runs in its own process, since MKL chooses its path when it is loaded; after one step to warm up, it takes the
 median of five. The losses of the first step must agree to 1e-5: a faster path must not compute something else.
@@ -22,6 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+
+CONVOLVED = ((48, 32), (64, 32), (96, 16), (128, 16), (224, 8))  # pixels, batch
 
 
 def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on", prepare=lambda: None):
@@ -140,6 +145,67 @@ def measure_additions(net, batch_size, image_size, steps, half_life_steps):
     print(f"with a half-life of {half_life_steps} steps, one in {average.every} steps: {share:.2%} of a step")
 
 
+def measure_convolutions(net, steps):
+    """Print, for each size and batch, images a second with oneDNN's convolutions and with Paddle's, and the median ratio."""
+    from machine import processor
+
+    processor.configure()
+    print(f"{net}, images/s, {steps} turns\n")
+    print("| pixels, batch | training: oneDNN | Paddle | ratio | evaluation: oneDNN | Paddle | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for size, batch in CONVOLVED:
+        row = [f"{size}, {batch}"]
+        for work in training_and_evaluation(net, batch, size):
+            ours, paddles = seconds_by_convolution(work, steps)
+            row += [f"{batch / statistics.median(found):.1f}" for found in (ours, paddles)]
+            row.append(f"{statistics.median(b / a for a, b in zip(ours, paddles)):.2f}")
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def training_and_evaluation(net, batch, size):
+    """Two functions: a training step of ``net``, a forward pass in evaluation."""
+    import zlib  # noqa: F401  # before Paddle, see machine/processor.py
+
+    import paddle
+
+    from networks import build_network
+
+    network = build_network(net, 10)
+    optimizer = paddle.optimizer.Momentum(0.001, parameters=network.parameters())
+    images, labels = paddle.randn([batch, 3, size, size]), paddle.arange(batch) % 10
+
+    def training():
+        network.train()
+        loss = paddle.nn.functional.cross_entropy(network(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        float(loss)
+
+    def evaluation():
+        network.eval()
+        with paddle.no_grad():
+            float(network(images).sum())
+
+    return training, evaluation
+
+
+def seconds_by_convolution(work, steps):
+    """Seconds of ``work()`` in each turn but the first, with oneDNN's convolutions and with Paddle's."""
+    from ops import fused
+
+    ours = fused.convolves
+    seconds = []
+    for _ in range(steps + 1):
+        for way in (ours, lambda *_: False):
+            fused.convolves = way
+            started = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - started)
+    fused.convolves = ours
+    return seconds[2::2], seconds[3::2]
+
+
 def in_new_process(arguments, setting):
     environment = dict(os.environ)
     if setting == "as_it_comes":
@@ -158,12 +224,16 @@ def main():
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--additions", action="store_true", help="what the training step can do besides, and what it costs")
+    parser.add_argument("--convolutions", action="store_true", help="oneDNN's against Paddle's own")
     parser.add_argument("--half_life_steps", type=int, default=38, help="of the average; 38: an epoch of 1,200 photographs")
     parser.add_argument("--child", choices=("as_it_comes", "configured"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sizes = (arguments.net, arguments.batch_size, arguments.image_size, arguments.steps)
     if arguments.additions:
         measure_additions(*sizes, arguments.half_life_steps)
+        return
+    if arguments.convolutions:
+        measure_convolutions(arguments.net, arguments.steps)
         return
     if arguments.child:
         print(json.dumps(measure(*sizes, as_it_comes=arguments.child == "as_it_comes")))

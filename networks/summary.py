@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from ops.batch_norm import BatchNorm2D
+from ops.convolution import Conv2D
 from ops.fused import plain_operators
 
 
@@ -27,7 +28,8 @@ def multiply_adds(network: nn.Layer, image_size: int) -> int:
     was_training = network.training
     # paddle.flops prints its own report, and a line for each type of layer that it does not count
     with contextlib.redirect_stdout(io.StringIO()), plain_operators():
-        total = paddle.flops(network, [1, 3, image_size, image_size], custom_ops={BatchNorm2D: _count_batch_norm})
+        ours = {BatchNorm2D: _count_batch_norm, Conv2D: _count_convolution}
+        total = paddle.flops(network, [1, 3, image_size, image_size], custom_ops=ours)
     if was_training:
         network.train()
     return int(total)
@@ -54,6 +56,11 @@ def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9
 
 def _count_batch_norm(layer, inputs, output):
     layer.total_ops += 2 * inputs[0].size  # as paddle.flops counts Paddle's own batch norm
+
+
+def _count_convolution(layer, _, output):
+    of_each = int(np.prod(layer.weight.shape[1:])) + (layer.bias is not None)  # as paddle.flops counts Paddle's own
+    layer.total_ops += output.size * of_each
 
 
 def summarize(network: nn.Layer, name: str, num_classes: int, image_size: int) -> str:

@@ -1,6 +1,6 @@
-// Paddle convolves image by image on a CPU: im2col, then one matrix product, which for small maps reads all weights again for every
-// image. oneDNN, which Paddle's packages bring along, convolves the whole batch, in a layout of its own with 8 or 16 channels
-// innermost. Feature maps of Paddle are reordered to it and back, which costs two passes over memory.
+// Paddle convolves image by image on a CPU: im2col, then one matrix product, which for small maps reads all weights again for
+// every image. oneDNN, which Paddle's packages bring along, convolves the whole batch, in a layout of its own with 8 or 16
+// channels innermost. Feature maps of Paddle are reordered to it and back, which costs two passes over memory.
 #include "convolution.h"
 
 #include <dlfcn.h>
@@ -44,6 +44,7 @@ const char *open_library() {
   find(dnnl.memory_desc_get_size, "dnnl_memory_desc_get_size");
   find(dnnl.memory_create, "dnnl_memory_create");
   find(dnnl.memory_set_data_handle, "dnnl_memory_set_data_handle");
+  find(dnnl.memory_get_memory_desc, "dnnl_memory_get_memory_desc");
   find(dnnl.memory_destroy, "dnnl_memory_destroy");
   find(dnnl.primitive_desc_query_md, "dnnl_primitive_desc_query_md");
   find(dnnl.primitive_desc_destroy, "dnnl_primitive_desc_destroy");
@@ -106,13 +107,22 @@ class Operand {
     if (plain_ != nullptr) dnnl.memory_desc_destroy(plain_);
   }
 
-  // Before the primitive runs: what it shall take, in an array of Paddle's.
-  bool begin(void *data, Scratch &scratch) {
+  // Before the primitive runs: what it shall take, in an array of Paddle's. ready: the scratch has it already.
+  bool begin(void *data, Scratch &scratch, bool ready) {
     if (dnnl.memory_set_data_handle(outside_, data) != onednn::kSuccess) return false;
     if (reorder_ == nullptr) return true;
     void *room = scratch.of(bytes_);
     if (room == nullptr || dnnl.memory_set_data_handle(inside_, room) != onednn::kSuccess) return false;
-    return !into_ || run(outside_, inside_);
+    return !into_ || ready || run(outside_, inside_);
+  }
+
+  // Whether what this one has reordered is what that one wants.
+  bool serves(const Operand &that) const {
+    Handle mine = nullptr, its = nullptr;
+    if (reorder_ == nullptr || that.reorder_ == nullptr) return false;
+    dnnl.memory_get_memory_desc(inside_, &mine);
+    dnnl.memory_get_memory_desc(that.inside_, &its);
+    return dnnl.memory_desc_equal(mine, its) != 0;
   }
 
   // After it has run.
@@ -155,8 +165,8 @@ class Primitive {
                                                            any_w, nullptr, any_y, s.stride, dilation, s.padding, after,
                                                            nullptr) == onednn::kSuccess;
     if (good_ && pass == kData) {
-      good_ = dnnl.convolution_backward_data_primitive_desc_create(&chosen, engine, onednn::kDirect, any_x, any_w, any_y, s.stride,
-                                                                   dilation, s.padding, after, forward,
+      good_ = dnnl.convolution_backward_data_primitive_desc_create(&chosen, engine, onednn::kDirect, any_x, any_w, any_y,
+                                                                   s.stride, dilation, s.padding, after, forward,
                                                                    nullptr) == onednn::kSuccess;
     } else if (good_ && pass == kWeights) {
       good_ = dnnl.convolution_backward_weights_primitive_desc_create(&chosen, engine, onednn::kDirect, any_x, any_w, nullptr,
@@ -187,12 +197,14 @@ class Primitive {
     if (primitive_ != nullptr) dnnl.primitive_destroy(primitive_);
   }
 
-  bool run(const float *x, const float *weights, const float *y, Scratch (&scratch)[3]) {
+  // before: the pass that has just run on the same y, or null.
+  bool run(const float *x, const float *weights, const float *y, Scratch (&scratch)[3], const Primitive *before) {
     const float *arrays[] = {x, weights, y};
     if (!good_) return false;
     Argument arguments[3];
     for (int i = 0; i < 3; ++i) {
-      if (!operands_[i].begin(const_cast<float *>(arrays[i]), scratch[i])) return false;
+      const bool ready = i == 2 && before != nullptr && before->operands_[2].serves(operands_[2]);
+      if (!operands_[i].begin(const_cast<float *>(arrays[i]), scratch[i], ready)) return false;
       arguments[i] = operands_[i].argument();
     }
     if (dnnl.primitive_execute(primitive_, stream, 3, arguments) != onednn::kSuccess) return false;
@@ -216,19 +228,25 @@ class Primitive {
   Operand operands_[3];  // x, weights, y or their gradients
 };
 
-bool run(const Shape &shape, Pass pass, const float *x, const float *weights, const float *y) {
-  static std::mutex busy;
-  static std::map<std::vector<int64_t>, std::unique_ptr<Primitive>> known;
-  static Scratch scratch[3];
-  const std::lock_guard<std::mutex> alone(busy);
-  if (obstacle() != nullptr) return false;
-  std::vector<int64_t> key = {shape.images, shape.in, shape.height, shape.width, shape.out, shape.groups, pass,
-                              omp_get_max_threads()};  // a primitive shares its work among the threads of its making
-  for (const auto &pair : {shape.kernel, shape.stride, shape.padding, shape.dilation}) key.insert(key.end(), pair, pair + 2);
-  if (known.size() > kMaxShapes) known.clear();
-  std::unique_ptr<Primitive> &primitive = known[key];
-  if (primitive == nullptr) primitive = std::make_unique<Primitive>(shape, pass);
-  return primitive->run(x, weights, y, scratch);
+// All convolutions of this process; one runs at a time.
+struct Convolutions {
+  std::mutex busy;
+  std::map<std::vector<int64_t>, std::unique_ptr<Primitive>> known;
+  Scratch scratch[3];
+
+  Primitive &of(const Shape &shape, Pass pass) {
+    std::vector<int64_t> key = {shape.images, shape.in, shape.height, shape.width, shape.out, shape.groups, pass,
+                                omp_get_max_threads()};  // a primitive shares its work among the threads of its making
+    for (const auto &pair : {shape.kernel, shape.stride, shape.padding, shape.dilation}) key.insert(key.end(), pair, pair + 2);
+    std::unique_ptr<Primitive> &primitive = known[key];
+    if (primitive == nullptr) primitive = std::make_unique<Primitive>(shape, pass);
+    return *primitive;
+  }
+};
+
+Convolutions &convolutions() {
+  static Convolutions *const all = new Convolutions;  // never destroyed: at the end of the process the library may be gone
+  return *all;
 }
 
 }  // namespace
@@ -238,14 +256,25 @@ const char *obstacle() {
   return found;
 }
 
-bool forward(const Shape &shape, const float *x, const float *weights, float *y) { return run(shape, kForward, x, weights, y); }
-
-bool backward_data(const Shape &shape, const float *dy, const float *weights, float *dx) {
-  return run(shape, kData, dx, weights, dy);
+bool forward(const Shape &shape, const float *x, const float *weights, float *y) {
+  Convolutions &all = convolutions();
+  const std::lock_guard<std::mutex> alone(all.busy);
+  if (obstacle() != nullptr) return false;
+  if (all.known.size() > kMaxShapes) all.known.clear();
+  return all.of(shape, kForward).run(x, weights, y, all.scratch, nullptr);
 }
 
-bool backward_weights(const Shape &shape, const float *x, const float *dy, float *dweights) {
-  return run(shape, kWeights, x, dweights, dy);
+bool backward(const Shape &shape, const float *x, const float *weights, const float *dy, float *dx, float *dweights) {
+  Convolutions &all = convolutions();
+  const std::lock_guard<std::mutex> alone(all.busy);
+  if (obstacle() != nullptr) return false;
+  if (all.known.size() > kMaxShapes) all.known.clear();
+  Primitive *before = nullptr;
+  if (dx != nullptr) {
+    before = &all.of(shape, kData);
+    if (!before->run(dx, weights, dy, all.scratch, nullptr)) return false;
+  }
+  return dweights == nullptr || all.of(shape, kWeights).run(x, dweights, dy, all.scratch, before);
 }
 
 }  // namespace convolution

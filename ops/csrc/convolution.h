@@ -5,7 +5,7 @@
 
 namespace convolution {
 
-// x [images, in, height, width] and weights [out, in / groups, kernel] give y [images, out, ...]. Pairs are of height and width.
+// x [images, in, height, width] and weights [out, in / groups, kernel] give y [images, out, ...]. Pairs: of height and width.
 struct Shape {
   int64_t images, in, height, width, out, groups;
   int64_t kernel[2], stride[2], padding[2], dilation[2];
@@ -19,9 +19,8 @@ struct Shape {
 // Why oneDNN cannot be used here, or null. The first call opens the library.
 const char *obstacle();
 
-// All arrays are float32, without gaps. Each returns whether the library did it.
+// All arrays are float32, without gaps. Each returns whether the library did it. dx, dweights: null where nobody wants them.
 bool forward(const Shape &, const float *x, const float *weights, float *y);
-bool backward_data(const Shape &, const float *dy, const float *weights, float *dx);
-bool backward_weights(const Shape &, const float *x, const float *dy, float *dweights);
+bool backward(const Shape &, const float *x, const float *weights, const float *dy, float *dx, float *dweights);
 
 }  // namespace convolution

@@ -1,5 +1,5 @@
-// The part of oneDNN's C interface (version 3, in which it is stable) that convolutions need. Paddle's packages bring the library
-// but not all of its headers.
+// The part of oneDNN's C interface (version 3, in which it is stable) that convolutions need. Paddle's packages bring the
+// library but not all of its headers.
 #pragma once
 
 #include <cstdint>
@@ -36,24 +36,27 @@ struct Library {
   size_t (*memory_desc_get_size)(Handle);
   int (*memory_create)(Handle *, Handle descriptor, Handle engine, void *data);
   int (*memory_set_data_handle)(Handle, void *data);
+  int (*memory_get_memory_desc)(Handle, Handle *descriptor);
   int (*memory_destroy)(Handle);
   Handle (*primitive_desc_query_md)(Handle, int which, int index);
   int (*primitive_desc_destroy)(Handle);
   int (*primitive_create)(Handle *, Handle descriptor);
   int (*primitive_execute)(Handle, Handle stream, int count, const Argument *);
   int (*primitive_destroy)(Handle);
-  int (*reorder_primitive_desc_create)(Handle *, Handle from, Handle engine, Handle to, Handle other_engine, Handle attributes);
-  int (*convolution_forward_primitive_desc_create)(Handle *, Handle engine, int kind, int algorithm, Handle source, Handle weights,
-                                                   Handle bias, Handle target, const int64_t *strides, const int64_t *dilations,
-                                                   const int64_t *before, const int64_t *after, Handle attributes);
-  int (*convolution_backward_data_primitive_desc_create)(Handle *, Handle engine, int algorithm, Handle source, Handle weights,
-                                                         Handle target, const int64_t *strides, const int64_t *dilations,
-                                                         const int64_t *before, const int64_t *after, Handle forward,
-                                                         Handle attributes);
-  int (*convolution_backward_weights_primitive_desc_create)(Handle *, Handle engine, int algorithm, Handle source, Handle weights,
-                                                            Handle bias, Handle target, const int64_t *strides,
-                                                            const int64_t *dilations, const int64_t *before,
-                                                            const int64_t *after, Handle forward, Handle attributes);
+  int (*reorder_primitive_desc_create)(Handle *, Handle from, Handle engine, Handle to, Handle its_engine, Handle attributes);
+  int (*convolution_forward_primitive_desc_create)(Handle *, Handle engine, int kind, int algorithm, Handle source,
+                                                   Handle weights, Handle bias, Handle target, const int64_t *strides,
+                                                   const int64_t *dilations, const int64_t *before, const int64_t *after,
+                                                   Handle attributes);
+  int (*convolution_backward_data_primitive_desc_create)(Handle *, Handle engine, int algorithm, Handle source,
+                                                         Handle weights, Handle target, const int64_t *strides,
+                                                         const int64_t *dilations, const int64_t *before,
+                                                         const int64_t *after, Handle forward, Handle attributes);
+  int (*convolution_backward_weights_primitive_desc_create)(Handle *, Handle engine, int algorithm, Handle source,
+                                                            Handle weights, Handle bias, Handle target,
+                                                            const int64_t *strides, const int64_t *dilations,
+                                                            const int64_t *before, const int64_t *after, Handle forward,
+                                                            Handle attributes);
 };
 
 }  // namespace onednn

@@ -35,15 +35,14 @@ std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const std::ve
 }
 
 // A gradient that nobody asks for is left as it is.
-std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor &dy, const std::vector<int> &numbers, bool of_x,
-                             bool of_weight) {
+std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor &dy, const std::vector<int> &numbers,
+                             bool of_x, bool of_weight) {
   const convolution::Shape shape = shape_of(x, weight, numbers);
   PD_CHECK(dy.shape() == std::vector<int64_t>({shape.images, shape.out, shape.side(0), shape.side(1)}),
            "convolution: the gradient has another shape");
   Tensor dx = empty(x.shape(), x), dweight = empty(weight.shape(), weight);
-  const bool done =
-      (!of_x || convolution::backward_data(shape, dy.data<float>(), weight.data<float>(), dx.data<float>())) &&
-      (!of_weight || convolution::backward_weights(shape, x.data<float>(), dy.data<float>(), dweight.data<float>()));
+  const bool done = convolution::backward(shape, x.data<float>(), weight.data<float>(), dy.data<float>(),
+                                          of_x ? dx.data<float>() : nullptr, of_weight ? dweight.data<float>() : nullptr);
   PD_CHECK(done, "convolution: oneDNN failed");
   return {dx, dweight};
 }
