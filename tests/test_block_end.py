@@ -201,6 +201,7 @@ def test_a_traced_network_holds_plain_operators_only(tmp_path):
     assert "relu" in operators
     assert "block_end" not in operators
     assert "block_norm" not in operators
+    assert "onednn_convolution" not in operators
     images = paddle.randn([2, 3, 64, 64])
     np.testing.assert_allclose(loaded(images).numpy(), network(images).numpy(), rtol=1e-3, atol=1e-5)
 
