@@ -9,6 +9,7 @@ from paddle import nn
 from ops import fused
 from ops.convolution import Conv2D
 
+pytestmark = pytest.mark.python_independent
 SHAPES = {  # images, channels in and out, kernel, stride, padding, dilation, groups, height, width, bias
     "a block's": (2, 8, 16, 3, 1, 1, 1, 1, 9, 7, False),
     "strided, to an odd side": (4, 16, 32, 1, 2, 0, 1, 1, 9, 8, True),
