@@ -42,10 +42,7 @@ def fault(run: Callable[..., Tensor], channels_last: bool = False) -> Optional[s
             return f"a first step with them fails: {next((line for line in lines if 'block_end' in line), lines[-1])}"
         plain = _plain(x, residual, *parameters)
         expected = [plain.detach(), *paddle.grad((plain * weights).sum(), inputs)]
-    for value, wanted in zip(values, (tensor.numpy() for tensor in expected)):
-        if not np.abs(value - wanted).max() <= TOLERANCE * np.abs(wanted).max():  # "not": NaN is wrong too
-            return "a first step with them gives other values than the plain operators"
-    return None
+    return None if _agree(values, expected) else "a first step with them gives other values than the plain operators"
 
 
 def fault_of_convolution(run: Callable[..., Tensor]) -> Optional[str]:
@@ -59,10 +56,14 @@ def fault_of_convolution(run: Callable[..., Tensor]) -> Optional[str]:
             return f"a first convolution by oneDNN fails: {str(error).strip().splitlines()[-1]}"
         plain = F.conv2d(x, kernel, stride=2, padding=1, groups=2)
         expected = [plain.detach(), *paddle.grad((plain * weights).sum(), [x, kernel])]
-    for value, wanted in zip((tensor.numpy() for tensor in found), (tensor.numpy() for tensor in expected)):
-        if not np.abs(value - wanted).max() <= TOLERANCE * np.abs(wanted).max():
-            return "a first convolution by oneDNN gives other values than Paddle's"
-    return None
+    values = [tensor.numpy() for tensor in found]
+    return None if _agree(values, expected) else "a first convolution by oneDNN gives other values than Paddle's"
+
+
+def _agree(values, expected):
+    """Whether arrays are close to the tensors that they should be; NaN is not."""
+    pairs = zip(values, (tensor.numpy() for tensor in expected))
+    return all(np.abs(value - wanted).max() <= TOLERANCE * np.abs(wanted).max() for value, wanted in pairs)
 
 
 def _varied(shape, place):
