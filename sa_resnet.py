@@ -9,7 +9,8 @@ code; parameter names and initialisation are theirs (and torchvision's), so that
 ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that comparing them compares attention.
 
 Feature maps are NCHW or, with the data format "NHWC", NHWC from the stem to the last pooling; images, logits, parameters and
-their names are the same.
+their names are the same. On a CPU the stages work in blocks of channels where all their layers take them
+(ops/channel_blocks.py).
 """
 
 import copy
@@ -26,6 +27,7 @@ from attention import attention_layer
 from attention.base import Attention
 from attention.fixed_convolution import FoldedNorm, fold_norm
 from attention.initial_values import uniform_by_fan_in
+from ops import channel_blocks
 from ops.batch_norm import BatchNorm2D, apply_norm
 from ops.convolution import Conv2D
 
@@ -163,6 +165,13 @@ class ResidualBlock(nn.Layer):
     def attend_inside(self, x: Tensor) -> Tensor:
         """``x``, the output of the block's 3x3 convolution, after the attention layer that belongs there, if any."""
         return x if self.inside is None else getattr(self, self.inside)(x)
+
+    def takes_blocks(self, lanes: int) -> bool:
+        """Whether all its layers take feature maps in blocks of ``lanes`` channels (ops/channel_blocks.py)."""
+        layers = [getattr(self, name) for names in self.normed for name in names]
+        layers += [] if self.downsample is None else self.downsample
+        layers += [] if self.at_end is None else [getattr(self, self.at_end)]
+        return self.inside is None and all(channel_blocks.takes_blocks(layer, lanes) for layer in layers)
 
     def use_export_form(self, order: np.ndarray) -> np.ndarray:
         """Let the trained block compute the same in the form of ``Attention.end_form``; returns the order of its output.
@@ -315,7 +324,9 @@ class ResNet(nn.Layer):
         if self.data_format == "NHWC":
             x = x.transpose([0, 2, 3, 1])  # [N, 3, H, W] -> [N, H, W, 3]
         x = self.maxpool(apply_norm(self.bn1, self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
+        x = channel_blocks.split(x, (self.layer1, self.layer2, self.layer3, self.layer4))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 512 * expansion, H / 32, W / 32]
+        x = channel_blocks.join(x)
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] or [N, 1, 1, C] -> [N, C]
 
     def stages(self) -> list[list[nn.Layer]]:

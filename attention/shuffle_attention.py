@@ -63,6 +63,11 @@ class ShuffleAttention(Attention):
         y = self._conv_gate_channels_last(x) if channels_last else self._conv_gate(x)
         return y if residual is None else F.relu(y + residual)
 
+    def takes_blocks(self, lanes: int) -> bool:
+        """Whether it takes feature maps in blocks of ``lanes`` channels, of which the shuffle needs pairs."""
+        channels = 2 * self.groups * self.gn.weight.shape[0]
+        return self.gate == "scale" and self.data_format == "NCHW" and channels % (2 * lanes) == 0
+
     def export_form(self) -> "ShuffledBranches":
         return ShuffledBranches(self)
 

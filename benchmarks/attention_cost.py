@@ -1,16 +1,18 @@
 """The cost of Shuffle Attention on a CPU, with and without the fused operators, and compared with PyTorch.
 
-    python benchmarks/attention_cost.py [--rounds 5] [--gains] [--json FILE]
+    python benchmarks/attention_cost.py [--rounds 5] [--gains | --sizes 48 64 96 128 224] [--json FILE]
 
 Each round runs every setting once, in its own process, one after the other, so that other load on the machine affects all
 alike; a process does one step to warm up and reports the median of three. The table has the median over the rounds of the
 ratios within a round. The first losses with and without the fused operators must agree. The PyTorch rows need
 requirements-bench.txt and are omitted without it. ``--gains`` instead measures the parts of the fused operator: Shuffle
-Attention alone, batch norm with it, and batch norm with ReLU in the rest of the block.
+Attention alone, batch norm with it, and batch norm with ReLU in the rest of the block. ``--sizes`` compares whole training
+steps at these image sizes with PyTorch's in its better layout, with Paddle's own convolutions, and with each other.
 """
 
 import argparse
 import importlib.util
+import itertools
 import json
 import platform
 import statistics
@@ -23,7 +25,29 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 STEPS = 3
+SIZES = (48, 64, 96, 128, 224)
+GROUPED = "epsanet50"  # whose convolutions are grouped
 LAYERS = 4  # layers in a chain, so that the copy of the gradient at its end, which Paddle makes, counts less
+
+
+def batch_at(size):
+    """How many images a step takes: fewer of the large ones."""
+    return 32 if size <= 64 else 16
+
+
+def settings_at(sizes):
+    """The same as ``settings``, for ``--sizes``: names begin with the size."""
+    torch = Path(__file__).with_name("torch_sa_resnet.py")
+    commands = {}
+    for size in sizes:
+        of_size = [str(size), str(batch_at(size))]
+        for name in ("resnet on", "sa_resnet on", "resnet paddle", "sa_resnet paddle", f"{GROUPED} on"):
+            commands[f"{size} {name}"] = [sys.executable, __file__, "--child", *name.split(), *of_size]
+        if importlib.util.find_spec("torch"):
+            for net, layout in itertools.product(("resnet", "sa_resnet"), ("contiguous_format", "channels_last")):
+                command = [sys.executable, str(torch), "--steps", str(STEPS), "--net", net, "--layout", layout]
+                commands[f"{size} torch {net} {layout}"] = [*command, "--image_size", of_size[0], "--batch_size", of_size[1]]
+    return commands
 
 
 def settings(gains):
@@ -109,15 +133,24 @@ def fuse_only(part):
         ShuffleAttention.end_block = lambda layer, x, norm, residual: layer(norm(x), residual=residual)
 
 
-def run_child(net, mode):
+def leave_convolutions_to_paddle():
+    from ops import fused
+
+    fused.convolves = lambda *_: False
+
+
+def run_child(net, mode, size=224, batch=16):
     from train_step import measure
 
+    work = (net, int(batch), int(size), STEPS)
     if net == "layer":
         result = measure_layer(mode)
     elif mode in PARTS:
-        result = measure(net, 16, 224, STEPS, as_it_comes=False, prepare=lambda: fuse_only(mode))
+        result = measure(*work, as_it_comes=False, prepare=lambda: fuse_only(mode))
+    elif mode == "paddle":
+        result = measure(*work, as_it_comes=False, prepare=leave_convolutions_to_paddle)
     else:
-        result = measure(net, 16, 224, STEPS, as_it_comes=False, fused_mode=mode)
+        result = measure(*work, as_it_comes=False, fused_mode=mode)
     print(json.dumps(result))
 
 
@@ -128,6 +161,41 @@ def gains_table(rounds):
         for name in rounds[0]:
             ratios = [results[name][field] / results["resnet off"][field] for results in rounds]
             rows.append((f"{label}: {name} / resnet off", statistics.median(ratios), min(ratios), max(ratios)))
+    return rows
+
+
+def sizes_table(rounds):
+    """The rows of --sizes, in the form of ``table``."""
+    sizes = list(dict.fromkeys(name.split()[0] for name in rounds[0]))
+
+    def better(results, size, net):
+        return min(result["seconds"] for name, result in results.items() if name.startswith(f"{size} torch {net} "))
+
+    def row(size, label, ratio):
+        ratios = [ratio(results) for results in rounds]
+        return f"{size}, batch {batch_at(int(size))}: {label}", statistics.median(ratios), min(ratios), max(ratios)
+
+    def against(size, label, one, other, field="seconds"):
+        return row(size, label, lambda results: results[f"{size} {one}"][field] / results[f"{size} {other}"][field])
+
+    rows = []
+    for size in sizes:
+        for net in ("resnet", "sa_resnet"):
+            if f"{size} torch {net} channels_last" in rounds[0]:
+                rows.append(
+                    row(
+                        size,
+                        f"{net}, images/s / PyTorch's better layout",
+                        lambda results, size=size, net=net: better(results, size, net) / results[f"{size} {net} on"]["seconds"],
+                    )
+                )
+        rows.append(against(size, "sa_resnet step / resnet step", "sa_resnet on", "resnet on"))
+        rows.append(against(size, f"{GROUPED} step / resnet step", f"{GROUPED} on", "resnet on"))
+        for net in ("resnet", "sa_resnet"):
+            ours, before = f"{net} on", f"{net} paddle"
+            rows.append(against(size, f"{net} step, Paddle's convolutions / oneDNN's", before, ours))
+            rows.append(against(size, f"{net} evaluation, the same", before, ours, "evaluation_seconds"))
+            rows.append(against(size, f"{net} peak memory, oneDNN's convolutions / Paddle's", ours, before, "peak_bytes"))
     return rows
 
 
@@ -183,17 +251,29 @@ def check(results):
             raise SystemExit(f"{name}: {result['parameters']} parameters, not those of SA-ResNet50 at 10 classes")
 
 
+def check_at_sizes(results):
+    """Exit unless the convolutions of Paddle and oneDNN give the same first loss."""
+    for name, result in results.items():
+        if name.endswith(" paddle"):
+            ours = results[name.replace(" paddle", " on")]["loss"]
+            if abs(result["loss"] - ours) > 1e-4 * abs(ours):
+                raise SystemExit(f"{name}: first loss {result['loss']}, {ours} by oneDNN")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gains", action="store_true", help="what each part of the fused operator gains")
+    parser.add_argument("--sizes", type=int, nargs="*", metavar="PIXELS", help=f"without one: {' '.join(map(str, SIZES))}")
     parser.add_argument("--json", metavar="FILE", help="write every round's results there")
-    parser.add_argument("--child", nargs=2, metavar=("NET", "MODE"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         run_child(*arguments.child)
         return
-    commands, rounds = settings(arguments.gains), []
+    at_sizes = arguments.sizes is not None
+    commands, rounds = settings_at(arguments.sizes or SIZES) if at_sizes else settings(arguments.gains), []
+    rows_of = sizes_table if at_sizes else gains_table if arguments.gains else table
     for number in range(arguments.rounds):
         results = {}
         for name, command in commands.items():
@@ -201,16 +281,17 @@ def main():
             if done.returncode:
                 raise SystemExit(f"{name}: {done.stderr}")
             results[name] = json.loads(done.stdout.splitlines()[-1])
-        check(results)
+        (check_at_sizes if at_sizes else check)(results)
         rounds.append(results)
         shown = "  ".join(f"{name} {result['seconds']:.3f}" for name, result in results.items())
         print(f"round {number + 1}, seconds: {shown}", flush=True)
-    print(f"\n{platform.machine()}, Python {platform.python_version()}, batch 16 at 224, {arguments.rounds} rounds\n")
+    sizes = "" if at_sizes else "batch 16 at 224, "
+    print(f"\n{platform.machine()}, Python {platform.python_version()}, {sizes}{arguments.rounds} rounds\n")
     print("| measure | median ratio | lowest | highest |\n|---|---|---|---|")
-    for name, median, lowest, highest in (gains_table if arguments.gains else table)(rounds):
+    for name, median, lowest, highest in rows_of(rounds):
         print(f"| {name} | {median:.3f} | {lowest:.3f} | {highest:.3f} |")
-    if not arguments.gains and not any(name.startswith("torch") for name in commands):
-        print("\nPyTorch is not installed (requirements-bench.txt): its row is omitted")
+    if not arguments.gains and not any("torch" in name for name in commands):
+        print("\nPyTorch is not installed (requirements-bench.txt): it is left out")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(rounds, indent=1) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""SA-ResNet50 in PyTorch, written in the usual way, as a reference for attention_cost.py and cuda_training_step.py.
+"""SA-ResNet50 and ResNet50 in PyTorch, written in the usual way, to compare with.
 
     python benchmarks/torch_sa_resnet.py --layout channels_last
 
@@ -72,12 +72,13 @@ def sa_resnet50(num_classes, attention=ShuffleAttention):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
-def measure(layout, batch_size, image_size, steps, threads):
+def measure(net, layout, batch_size, image_size, steps, threads):
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
     memory_format = getattr(torch, layout)
-    network = sa_resnet50(10).to(memory_format=memory_format)
+    attention = ShuffleAttention if net == "sa_resnet" else lambda channels: nn.Identity()
+    network = sa_resnet50(10, attention).to(memory_format=memory_format)
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
     images = torch.rand(batch_size, 3, image_size, image_size).to(memory_format=memory_format)
     labels = torch.arange(batch_size) % 10
@@ -96,6 +97,7 @@ def measure(layout, batch_size, image_size, steps, threads):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--net", choices=("sa_resnet", "resnet"), default="sa_resnet")
     parser.add_argument("--layout", choices=("contiguous_format", "channels_last"), default="contiguous_format")
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--image_size", type=int, default=224)

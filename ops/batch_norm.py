@@ -2,7 +2,8 @@
 
 S. Ioffe, C. Szegedy, "Batch Normalization", ICML 2015, algorithm 1. ``batch_norm`` and ``batch_norm_reference`` compute the
 same; the first uses one fused operator where possible (ops/csrc/block_end.h has the algebra), the second plain operators only.
-Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C].
+Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C]; those of ``batch_norm`` also in blocks of channels,
+[N, C / lanes, H, W, lanes] (ops/channel_blocks.py).
 """
 
 import functools
@@ -98,7 +99,7 @@ def fusable(x: Tensor, norm: Optional[Norm], channels_last: bool = False, half: 
     if norm.running_mean.dtype != _type_of_parameters(x):  # a copy of another type would not be updated
         return False
     # Paddle's batch norm returns x unchanged where a channel has a single value; the fused operator would not
-    return not norm.training or x.size > x.shape[3 if channels_last else 1]
+    return not norm.training or x.size > norm.weight.shape[0]
 
 
 def block_end(
@@ -154,6 +155,11 @@ class BatchNorm2D(nn.BatchNorm2D):
     def forward(self, x: Tensor, residual: Optional[Tensor] = None, relu: bool = False) -> Tensor:
         """[N, C, H, W], with the data format "NHWC" [N, H, W, C] -> the same shape; see ``batch_norm_reference``."""
         return batch_norm(x, self.norm(), residual, relu, self._data_format == "NHWC")
+
+    def takes_blocks(self, lanes: int) -> bool:
+        """Whether it takes feature maps in blocks of ``lanes`` channels; statistics of all processes need [N, C, H, W]."""
+        fits = self._data_format == "NCHW" and self.weight.shape[0] % lanes == 0
+        return fits and self.over_processes is None and self._mean.dtype == paddle.float32
 
     def norm(self) -> Norm:
         """The tensors and numbers of this layer, for an operator that includes it."""

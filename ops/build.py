@@ -120,12 +120,15 @@ class Operators(CompiledLibrary):
             commands.append([*command, "-c", str(SOURCES / source), "-o", str(folder / f"{name}.o")])
 
         for name, flags in self.levels:
-            compile_to(name, [*compiler, "-fopenmp-simd", f"-DLEVEL={name}", *flags], "cpu_kernels.cc")
+            of_level = [*compiler, "-fopenmp-simd", f"-DLEVEL={name}", *flags]
+            compile_to(name, of_level, "cpu_kernels.cc")
+            if flags:  # without, a vector has too few lanes
+                compile_to(f"{name}_blocked", [*of_level, "-fno-math-errno", "-Wno-psabi"], "blocked_kernels.cc")
         compile_to("paddle_cpu", [*compiler, "-fopenmp", *with_paddle], "paddle_cpu.cc")
         compile_to("paddle_gpu", [*compiler, *with_paddle], "paddle_gpu.cc")
         compile_to("paddle_ops", [*compiler, *with_paddle], "paddle_ops.cc")
         compile_to("convolution", [*compiler, "-fopenmp"], "convolution.cc")
-        compile_to("paddle_convolution", [*compiler, *with_paddle], "paddle_convolution.cc")
+        compile_to("paddle_convolution", [*compiler, "-fopenmp", *with_paddle], "paddle_convolution.cc")
         return commands
 
     def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:

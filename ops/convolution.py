@@ -13,7 +13,10 @@ class Conv2D(nn.Conv2D):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W], with the data format "NHWC" [N, H, W, C] -> the same with other channels and sides."""
+        """[N, C, H, W], with the data format "NHWC" [N, H, W, C] -> the same with other channels and sides.
+
+        Feature maps in blocks of channels (ops/channel_blocks.py), where it takes them -> the same.
+        """
         numbers = self._numbers()
         if numbers is None or not fused.convolves(x, self.weight):
             return nn.Conv2D.forward(self, x)  # not super(): Paddle 2.6 converts this to code in which that fails
@@ -22,7 +25,13 @@ class Conv2D(nn.Conv2D):
     def _by_onednn(self, x, numbers):
         gradients = (not x.stop_gradient, not self.weight.stop_gradient)
         y = fused.run("onednn_convolution", x if x.is_contiguous() else x.contiguous(), self.weight, numbers, *gradients)
-        return y if self.bias is None else y + self.bias.reshape([1, -1, 1, 1])
+        if self.bias is None:
+            return y
+        return y + self.bias.reshape([1, -1, 1, 1] if len(x.shape) == 4 else [1, -1, 1, 1, x.shape[4]])
+
+    def takes_blocks(self, lanes: int) -> bool:
+        """Whether it takes feature maps in blocks of ``lanes`` channels, and returns such."""
+        return self._numbers() is not None and self._in_channels % lanes == 0 and self._out_channels % lanes == 0
 
     @paddle.jit.not_to_static
     def _numbers(self):

@@ -85,7 +85,7 @@ def usable(x: Tensor, channels_last: bool = False, half: int = 0) -> bool:
 
 @paddle.jit.not_to_static
 def convolves(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN is to convolve ``x`` [N, C, H, W] with ``weight``: on a CPU, in float32."""
+    """Whether oneDNN is to convolve ``x`` [N, C, H, W], or in blocks of channels, with ``weight``: on a CPU, in float32."""
     if not isinstance(x, paddle.Tensor) or x.dtype != paddle.float32 or weight.dtype != paddle.float32:
         return False
     if x.place.is_gpu_place() or not usable(x):
@@ -95,6 +95,15 @@ def convolves(x: Tensor, weight: Tensor) -> bool:
         _reported.add(obstacle)
         print_line(f"Paddle's own convolutions run: {obstacle}")
     return obstacle is None
+
+
+@paddle.jit.not_to_static
+def lanes(x: Tensor) -> int:
+    """Channels in a block of the layout that oneDNN wants for ``x`` [N, C, H, W]; 0 where maps are to stay as they are."""
+    if not convolves(x, x):
+        return 0
+    size = _lanes()
+    return size if size and x.shape[1] % size == 0 else 0
 
 
 def run(name: str, *arguments: Any) -> Tensor:
@@ -142,6 +151,14 @@ def _obstacle_of_convolutions() -> Optional[str]:
     asked.restype = ctypes.c_char_p
     reason = asked()
     return reason.decode() if reason else self_test.fault_of_convolution(run)
+
+
+@functools.cache
+def _lanes() -> int:
+    """What the loaded operators have found on this processor."""
+    asked = ctypes.CDLL(str(_load_operators())).convolution_lanes
+    asked.restype = ctypes.c_int64
+    return asked() if self_test.fault_of_blocks(run, asked()) is None else 0
 
 
 def _fault(*, channels_last):

@@ -60,6 +60,29 @@ def fault_of_convolution(run: Callable[..., Tensor]) -> Optional[str]:
     return None if _agree(values, expected) else "a first convolution by oneDNN gives other values than Paddle's"
 
 
+def fault_of_blocks(run: Callable[..., Tensor], lanes: int) -> Optional[str]:
+    """The same of the operator ``block_end`` on feature maps in blocks of ``lanes`` channels, against those in NCHW."""
+    if not lanes:
+        return None
+    channels, half = 4 * lanes, lanes // 4
+    shape = [IMAGES, channels, HEIGHT, WIDTH]
+    with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
+        inputs = [_varied(size, place) for place, size in enumerate([shape, shape, [channels], [channels], *[[half]] * 6])]
+        x, residual, *parameters = inputs
+        found = []
+        for blocked in (True, False):
+            running = paddle.zeros([channels], "float32"), paddle.ones([channels], "float32")
+            maps = [run("channel_blocks", value, lanes) for value in (x, residual)] if blocked else [x, residual]
+            try:
+                y = run("block_end", *maps, *parameters[:2], *running, *parameters[2:], half, True, 0.9, EPSILON, False)
+            except (RuntimeError, OSError) as error:
+                return f"a first step in blocks of channels fails: {str(error).strip().splitlines()[-1]}"
+            y = run("channel_blocks", y, lanes) if blocked else y
+            found.append([y.detach(), *running, *paddle.grad((y * _varied(shape, 9)).sum(), inputs)])
+    values = [tensor.numpy() for tensor in found[0]]
+    return None if _agree(values, found[1]) else "a first step in blocks of channels gives other values"
+
+
 def _agree(values, expected):
     """Whether arrays are close to the tensors that they should be; NaN is not."""
     pairs = zip(values, (tensor.numpy() for tensor in expected))

@@ -16,7 +16,8 @@ are therefore one formula with one A and one B for each (image, channel) plane,
     spatial branch:  A = W2 * gamma * rstd,     B = W2 * (beta - gamma * mean * rstd) + b2
 
 after which the channel shuffle (2 groups over all C channels) sends channel c to 2c if c < C/2, else to 2(c - C/2) + 1.
-Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C].
+Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C]; those of ``shuffle_attention`` also in blocks of
+channels, [N, C / lanes, H, W, lanes] (ops/channel_blocks.py).
 """
 
 from typing import Optional
@@ -64,7 +65,8 @@ def shuffle_attention(
         x, norm = with_statistics(x, norm, channels_last)
     if not fusable(x, norm, channels_last, half=gn_weight.shape[0]):
         return shuffle_attention_reference(x, *parameters, groups, residual, norm, channels_last)
-    check_groups(x.shape[3 if channels_last else 1], groups)
+    channels = x.shape[1] * x.shape[4] if len(x.shape) == 5 else x.shape[3 if channels_last else 1]
+    check_groups(channels, groups)
     return block_end(x, norm, parameters, residual, relu=False, channels_last=channels_last)
 
 

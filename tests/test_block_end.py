@@ -20,6 +20,10 @@ SHAPES = [
     (1, 2, 1, 1, 1), (2, 8, 1, 1, 2), (4, 128, 6, 5, 64), (3, 16, 7, 7, 4), (2, 12, 1, 9, 3), (1, 256, 5, 3, 64),
     (2, 8, 28, 29, 2), (16, 6, 2, 2, 1), (2, 4, 57, 56, 1),
 ]  # fmt: skip
+SHAPES_IN_BLOCKS = [
+    (2, 32, 1, 1, 1), (4, 128, 6, 5, 64), (3, 64, 7, 7, 16), (1, 256, 5, 3, 64), (2, 32, 28, 29, 2), (16, 160, 2, 2, 5),
+    (2, 64, 13, 5, 1),
+]  # fmt: skip
 NORMS = (None, "batch", "running")
 NAMES = ["output", "x", "residual", "weight", "bias", "running mean", "running variance"]
 NAMES += ["cweight", "cbias", "sweight", "sbias", "gamma", "beta"]
@@ -32,6 +36,15 @@ def insist_on_the_fused_operators():
     fused.set_mode("auto")
 
 
+@pytest.fixture
+def lanes():
+    """Channels in a block of this processor's."""
+    found = fused.lanes(paddle.ones([1, 64, 1, 1]))
+    if not found:
+        pytest.skip("oneDNN is not there, or has another layout on this processor")
+    return found
+
+
 def random_case(shape, seed=0):
     """NumPy float64 arrays: x, residual, weight of the loss, norm's four, attention's six."""
     n, c, h, w, groups = shape
@@ -42,19 +55,21 @@ def random_case(shape, seed=0):
     return maps, norm, attention
 
 
-def compute(case, dtype, groups, norm_kind, attends, residual, relu, plain):
-    """Output, gradients and running statistics, by name."""
+def compute(case, dtype, groups, norm_kind, attends, residual, relu, plain, lanes=0):
+    """Output, gradients and running statistics, by name; ``lanes``: with feature maps in blocks of so many channels."""
     maps, norm, attention = ([paddle.to_tensor(a, dtype=dtype) for a in arrays] for arrays in case)
     x, r, loss_weight = maps
     for tensor in (x, r, *norm[:2], *attention):
         tensor.stop_gradient = False
     bundle = Norm(*norm, training=norm_kind == "batch", momentum=0.8) if norm_kind else None
-    added = r if residual else None
+    given, added = (fused.run("channel_blocks", value, lanes) if lanes else value for value in (x, r))
+    added = added if residual else None
     if attends:
         function = shuffle_attention_reference if plain else shuffle_attention
-        out = function(x, *attention, groups, added, bundle)
+        out = function(given, *attention, groups, added, bundle)
     else:
-        out = (batch_norm_reference if plain else batch_norm)(x, bundle, added, relu)
+        out = (batch_norm_reference if plain else batch_norm)(given, bundle, added, relu)
+    out = fused.run("channel_blocks", out, lanes) if lanes else out
     (out * loss_weight).sum().backward()
     values = [out, x.grad, r.grad, norm[0].grad, norm[1].grad, norm[2], norm[3], *(p.grad for p in attention)]
     return {name: value.numpy().astype("float64") for name, value in zip(NAMES, values) if value is not None}
@@ -95,6 +110,20 @@ def test_fused_operators_compute_what_the_plain_ones_do(shape, kind):
     assert_close(single, exact, 1e-5, own_error)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES_IN_BLOCKS, ids=str)
+def test_in_blocks_of_channels_they_compute_the_same(shape, kind, lanes):
+    norm, attends, residual, relu = kind
+    case, groups = random_case(shape), shape[-1]
+    exact = compute(case, "float64", groups, norm, attends, residual, relu, plain=True)
+    if norm == "batch" and shape[0] * shape[2] * shape[3] == 2:
+        return
+    plain = compute(case, "float32", groups, norm, attends, residual, relu, plain=True)
+    own_error = {name: relative_error(plain[name], exact[name]) for name in exact}
+    blocked = compute(case, "float32", groups, norm, attends, residual, relu, plain=False, lanes=lanes)
+    assert_close(blocked, exact, 1e-5, own_error)
+
+
 @pytest.mark.parametrize("transposed", ["x", "residual", "gradient"])
 def test_views_that_are_not_contiguous(transposed):
     rng = np.random.default_rng(0)
@@ -126,12 +155,18 @@ def test_an_empty_batch_passes_through():
     assert layer(x, residual=x).shape == [0, 16, 5, 7]
 
 
-def test_nan_is_not_hidden():
-    x = paddle.randn([2, 16, 5, 7])
+@pytest.mark.parametrize("blocked", [False, True])
+def test_nan_is_not_hidden(blocked, request):
+    lanes = request.getfixturevalue("lanes") if blocked else 0
+    x = paddle.randn([2, 32, 5, 7])
     x[1, 3, 2, 2] = float("nan")
-    layer, norm = ShuffleAttention(16, groups=2), BatchNorm2D(16)
+    x = fused.run("channel_blocks", x, lanes) if lanes else x
+    layer, norm = ShuffleAttention(32, groups=2), BatchNorm2D(32)
     assert np.isnan(layer(x, residual=x).numpy()).any()
-    assert np.isnan(norm(x, relu=True).numpy()[:, 3]).all()
+    normed = norm(x, relu=True)
+    normed = fused.run("channel_blocks", normed, lanes) if lanes else normed
+    assert np.isnan(normed.numpy()[:, 3]).all()
+    assert np.isfinite(np.delete(normed.numpy(), 3, axis=1)).all()
 
 
 def test_huge_inputs_saturate_the_gates_and_stay_finite():
@@ -145,12 +180,13 @@ def test_huge_inputs_saturate_the_gates_and_stay_finite():
     assert np.isfinite(x.grad.numpy()).all()
 
 
-def test_threads_change_nothing():
-    case = random_case((4, 32, 9, 9, 4))
+@pytest.mark.parametrize("blocked", [False, True])
+def test_threads_change_nothing(blocked, request):
+    case, lanes = random_case((4, 32, 9, 9, 4)), request.getfixturevalue("lanes") if blocked else 0
     results = []
     for threads in (1, 2, 3):
         paddle.base.core.set_num_threads(threads)
-        results.append(compute(case, "float32", 4, "batch", True, True, False, plain=False))
+        results.append(compute(case, "float32", 4, "batch", True, True, False, plain=False, lanes=lanes))
     paddle.base.core.set_num_threads(2)
     for other in results[1:]:
         for name, value in results[0].items():

@@ -142,6 +142,19 @@ class Operand {
   size_t bytes_ = 0;
 };
 
+int tag_of_maps(int64_t lanes) {
+  if (lanes == 0) return onednn::kPlain4;
+  return lanes == 8 ? onednn::kBlocks8 : onednn::kBlocks16;
+}
+
+Handle described(int rank, const int64_t *dims, int tag) {
+  onednn::Dims all = {};
+  std::memcpy(all, dims, rank * sizeof(int64_t));
+  Handle descriptor = nullptr;
+  dnnl.memory_desc_create_with_tag(&descriptor, rank, all, onednn::kFloat32, tag);
+  return descriptor;
+}
+
 enum Pass { kForward, kData, kWeights };
 
 // One pass of one shape.
@@ -178,14 +191,14 @@ class Primitive {
     const auto wanted = [&](int query, bool of_gradient) {
       return dnnl.primitive_desc_query_md(descriptor, query + of_gradient * onednn::kQueryGradient, 0);
     };
-    const int plain = rank == 5 ? onednn::kPlain5 : onednn::kPlain4;
+    const int plain = rank == 5 ? onednn::kPlain5 : onednn::kPlain4, maps = tag_of_maps(s.lanes);
     good_ = good_ && dnnl.primitive_create(&primitive_, descriptor) == onednn::kSuccess;
     good_ = good_ &&
-            operands_[0].prepare(gradient[0] ? onednn::kSourceGradient : onednn::kSource, described(4, x, onednn::kPlain4),
+            operands_[0].prepare(gradient[0] ? onednn::kSourceGradient : onednn::kSource, described(4, x, maps),
                                  wanted(onednn::kQuerySource, gradient[0]), !gradient[0]) &&
             operands_[1].prepare(gradient[1] ? onednn::kWeightsGradient : onednn::kWeights, described(rank, weights, plain),
                                  wanted(onednn::kQueryWeights, gradient[1]), !gradient[1]) &&
-            operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget, described(4, y, onednn::kPlain4),
+            operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget, described(4, y, maps),
                                  wanted(onednn::kQueryTarget, gradient[2]), gradient[2]);
     for (Handle each : {chosen, forward}) {
       if (each != nullptr) dnnl.primitive_desc_destroy(each);
@@ -215,14 +228,6 @@ class Primitive {
   }
 
  private:
-  static Handle described(int rank, const int64_t *dims, int tag) {
-    onednn::Dims all = {};
-    std::memcpy(all, dims, rank * sizeof(int64_t));
-    Handle descriptor = nullptr;
-    dnnl.memory_desc_create_with_tag(&descriptor, rank, all, onednn::kFloat32, tag);
-    return descriptor;
-  }
-
   bool good_ = false;
   Handle primitive_ = nullptr;
   Operand operands_[3];  // x, weights, y or their gradients
@@ -235,7 +240,7 @@ struct Convolutions {
   Scratch scratch[3];
 
   Primitive &of(const Shape &shape, Pass pass) {
-    std::vector<int64_t> key = {shape.images, shape.in, shape.height, shape.width, shape.out, shape.groups, pass,
+    std::vector<int64_t> key = {shape.images, shape.in, shape.height, shape.width, shape.out, shape.groups, shape.lanes, pass,
                                 omp_get_max_threads()};  // a primitive shares its work among the threads of its making
     for (const auto &pair : {shape.kernel, shape.stride, shape.padding, shape.dilation}) key.insert(key.end(), pair, pair + 2);
     std::unique_ptr<Primitive> &primitive = known[key];
@@ -243,6 +248,26 @@ struct Convolutions {
     return *primitive;
   }
 };
+
+// What the library chooses for the commonest convolution.
+int64_t find_lanes() {
+  if (obstacle() != nullptr) return 0;
+  const int64_t maps[] = {2, 64, 8, 8}, weights[] = {64, 64, 3, 3}, one[] = {1, 1}, none[] = {0, 0};
+  Handle x = described(4, maps, onednn::kAny), w = described(4, weights, onednn::kAny), forward = nullptr;
+  int64_t found = 0;
+  if (dnnl.convolution_forward_primitive_desc_create(&forward, engine, onednn::kForwardTraining, onednn::kDirect, x, w, nullptr,
+                                                     x, one, none, one, one, nullptr) == onednn::kSuccess) {
+    const Handle chosen = dnnl.primitive_desc_query_md(forward, onednn::kQuerySource, 0);
+    for (const int64_t lanes : {8, 16}) {
+      const Handle blocked = described(4, maps, tag_of_maps(lanes));
+      if (dnnl.memory_desc_equal(chosen, blocked)) found = lanes;
+      dnnl.memory_desc_destroy(blocked);
+    }
+    dnnl.primitive_desc_destroy(forward);
+  }
+  for (Handle each : {x, w}) dnnl.memory_desc_destroy(each);
+  return found;
+}
 
 Convolutions &convolutions() {
   static Convolutions *const all = new Convolutions;  // never destroyed: at the end of the process the library may be gone
@@ -253,6 +278,11 @@ Convolutions &convolutions() {
 
 const char *obstacle() {
   static const char *const found = open_library();
+  return found;
+}
+
+int64_t lanes() {
+  static const int64_t found = find_lanes();
   return found;
 }
 

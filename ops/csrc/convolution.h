@@ -6,9 +6,11 @@
 namespace convolution {
 
 // x [images, in, height, width] and weights [out, in / groups, kernel] give y [images, out, ...]. Pairs: of height and width.
+// lanes: x and y are in blocks of so many channels, [images, channels / lanes, height, width, lanes]; 0: as above.
 struct Shape {
   int64_t images, in, height, width, out, groups;
   int64_t kernel[2], stride[2], padding[2], dilation[2];
+  int64_t lanes;
 
   int64_t side(int axis) const {  // of y
     const int64_t reach = dilation[axis] * (kernel[axis] - 1) + 1;
@@ -18,6 +20,9 @@ struct Shape {
 
 // Why oneDNN cannot be used here, or null. The first call opens the library.
 const char *obstacle();
+
+// In blocks of how many channels oneDNN wants feature maps here; 0 where it wants another layout.
+int64_t lanes();
 
 // All arrays are float32, without gaps. Each returns whether the library did it. dx, dweights: null where nobody wants them.
 bool forward(const Shape &, const float *x, const float *weights, float *y);

@@ -1,8 +1,10 @@
-// Registers the convolution with Paddle. ops/convolution.py calls it and checks its arguments.
+// Registers the convolution with Paddle, and the reordering to blocks of channels. ops/convolution.py and ops/channel_blocks.py
+// call them and check their arguments.
+#include <algorithm>
 #include <vector>
 
 #include "convolution.h"
-#include "paddle/extension.h"
+#include "paddle_block_end.h"
 
 namespace {
 
@@ -10,10 +12,13 @@ using paddle::Tensor;
 
 convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers) {
   const std::vector<int64_t> maps = x.shape(), kernel = weight.shape();
-  PD_CHECK(maps.size() == 4 && kernel.size() == 4 && numbers.size() == 7, "convolution: four dimensions and seven numbers");
-  const int64_t groups = numbers[6];
-  const convolution::Shape shape = {maps[0], maps[1], maps[2], maps[3], kernel[0], groups, {kernel[2], kernel[3]},
-                                    {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]}};
+  const bool blocked = maps.size() == 5;
+  PD_CHECK((maps.size() == 4 || blocked) && kernel.size() == 4 && numbers.size() == 7,
+           "convolution: four dimensions, or five for blocks of channels, and seven numbers");
+  const int64_t groups = numbers[6], lanes = blocked ? maps[4] : 0, in = blocked ? maps[1] * lanes : maps[1];
+  PD_CHECK(!blocked || ((lanes == 8 || lanes == 16) && kernel[0] % lanes == 0), "convolution: blocks of 8 or 16 channels");
+  const convolution::Shape shape = {maps[0], in, maps[2], maps[3], kernel[0], groups, {kernel[2], kernel[3]},
+                                    {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]}, lanes};
   for (const Tensor *tensor : {&x, &weight}) {
     PD_CHECK(tensor->is_cpu() && tensor->dtype() == paddle::DataType::FLOAT32, "convolution: float32 on a CPU");
   }
@@ -25,11 +30,16 @@ convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::ve
   return shape;
 }
 
+std::vector<int64_t> shape_of_result(const convolution::Shape &s) {
+  if (s.lanes) return {s.images, s.out / s.lanes, s.side(0), s.side(1), s.lanes};
+  return {s.images, s.out, s.side(0), s.side(1)};
+}
+
 Tensor empty(std::vector<int64_t> shape, const Tensor &like) { return paddle::empty(shape, like.dtype(), like.place()); }
 
 std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers, bool, bool) {
   const convolution::Shape shape = shape_of(x, weight, numbers);
-  Tensor y = empty({shape.images, shape.out, shape.side(0), shape.side(1)}, x);
+  Tensor y = empty(shape_of_result(shape), x);
   PD_CHECK(convolution::forward(shape, x.data<float>(), weight.data<float>(), y.data<float>()), "convolution: oneDNN failed");
   return {y};
 }
@@ -38,14 +48,44 @@ std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const std::ve
 std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor &dy, const std::vector<int> &numbers,
                              bool of_x, bool of_weight) {
   const convolution::Shape shape = shape_of(x, weight, numbers);
-  PD_CHECK(dy.shape() == std::vector<int64_t>({shape.images, shape.out, shape.side(0), shape.side(1)}),
-           "convolution: the gradient has another shape");
+  PD_CHECK(dy.shape() == shape_of_result(shape), "convolution: the gradient has another shape");
   Tensor dx = empty(x.shape(), x), dweight = empty(weight.shape(), weight);
   const bool done = convolution::backward(shape, x.data<float>(), weight.data<float>(), dy.data<float>(),
                                           of_x ? dx.data<float>() : nullptr, of_weight ? dweight.data<float>() : nullptr);
   PD_CHECK(done, "convolution: oneDNN failed");
   return {dx, dweight};
 }
+
+// The same values in another order: [N, C, H, W] from or to [N, C / lanes, H, W, lanes].
+Tensor reordered(const Tensor &x, int lanes) {
+  std::vector<int64_t> dims = x.shape();
+  const bool into = dims.size() == 4;
+  PD_CHECK(x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && lanes > 0, "channel_blocks: float32 on a CPU");
+  PD_CHECK(into ? dims[1] % lanes == 0 : dims.size() == 5 && dims[4] == lanes, "channel_blocks: the shape does not fit");
+  const int64_t plane = dims[2] * dims[3], tiles = x.numel() / std::max<int64_t>(plane * lanes, 1);
+  if (into) {
+    dims = {dims[0], dims[1] / lanes, dims[2], dims[3], lanes};
+  } else {
+    dims = {dims[0], dims[1] * lanes, dims[2], dims[3]};
+  }
+  Tensor y = empty(dims, x);
+  const float *from = x.data<float>();
+  float *to = y.data<float>();
+#pragma omp parallel for schedule(static)
+  for (int64_t tile = 0; tile < tiles; ++tile) {  // [lanes, plane] to [plane, lanes], or back
+    const int64_t begin = tile * plane * lanes;
+    for (int64_t pixel = 0; pixel < plane; ++pixel) {
+      for (int lane = 0; lane < lanes; ++lane) {
+        const int64_t of_plane = begin + lane * plane + pixel, of_block = begin + pixel * lanes + lane;
+        to[into ? of_block : of_plane] = from[into ? of_plane : of_block];
+      }
+    }
+  }
+  return y;
+}
+
+std::vector<Tensor> channel_blocks(const Tensor &x, int lanes) { return {reordered(x, lanes)}; }
+std::vector<Tensor> channel_blocks_grad(const Tensor &dy, int lanes) { return {reordered(dy, lanes)}; }
 
 }  // namespace
 
@@ -60,6 +100,20 @@ PD_BUILD_GRAD_OP(onednn_convolution)
     .Outputs({paddle::Grad("X"), paddle::Grad("Weight")})
     .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool"})
     .SetKernelFn(PD_KERNEL(backward));
+
+PD_BUILD_OP(channel_blocks).Inputs({"X"}).Outputs({"Y"}).Attrs({"lanes: int"}).SetKernelFn(PD_KERNEL(channel_blocks));
+
+PD_BUILD_GRAD_OP(channel_blocks)
+    .Inputs({paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X")})
+    .Attrs({"lanes: int"})
+    .SetKernelFn(PD_KERNEL(channel_blocks_grad));
+
+// In blocks of how many channels feature maps are to be kept from one convolution to the next; 0: as Paddle has them.
+extern "C" int64_t convolution_lanes() {
+  const int64_t lanes = convolution::lanes();
+  return block_end::has_blocked_kernels(lanes) ? lanes : 0;
+}
 
 // Why oneDNN cannot be used, or null.
 extern "C" const char *convolution_obstacle() { return convolution::obstacle(); }

@@ -1,6 +1,7 @@
 // The block end on the CPU: on all cores; the first call chooses the instruction set.
 #include <omp.h>
 
+#include "blocked_kernels.h"
 #include "cpu_kernels.h"
 #include "paddle_block_end.h"
 
@@ -21,19 +22,41 @@ Kernels<T> pick(const Kernels<float> &of_float, const Kernels<double> &of_double
   }
 }
 
-template <typename T>
-Kernels<T> best_kernels() {
+enum Level { kGeneric, kAvx2, kAvx512 };
+
+Level level_of_processor() {
 #ifdef HAVE_X86_LEVELS
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")) {
-    return pick<T>(avx512::kernels_float, avx512::kernels_double);
+    return kAvx512;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return pick<T>(avx2::kernels_float, avx2::kernels_double);
-  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
+#endif
+  return kGeneric;
+}
+
+Level level() {
+  static const Level found = level_of_processor();
+  return found;
+}
+
+template <typename T>
+Kernels<T> best_kernels() {
+#ifdef HAVE_X86_LEVELS
+  if (level() == kAvx512) return pick<T>(avx512::kernels_float, avx512::kernels_double);
+  if (level() == kAvx2) return pick<T>(avx2::kernels_float, avx2::kernels_double);
 #endif
   return pick<T>(generic::kernels_float, generic::kernels_double);
+}
+
+// Those for feature maps in blocks of so many channels, or null.
+const BlockedKernels *blocked_kernels(int64_t lanes) {
+#ifdef HAVE_X86_LEVELS
+  if (level() == kAvx512 && lanes == avx512::blocked_kernels.lanes) return &avx512::blocked_kernels;
+  if (level() != kGeneric && lanes == avx2::blocked_kernels.lanes) return &avx2::blocked_kernels;
+#endif
+  return nullptr;
 }
 
 template <typename T>
@@ -55,6 +78,70 @@ paddle::Tensor gradient_of(const paddle::Tensor &tensor) {
   return present(tensor) ? empty(tensor.shape(), tensor) : absent_output(tensor);
 }
 
+// Calls first, second and third, one after the other, for all units of channels and images. A thread takes whole units where there are enough, so that what it has
+// just read is in its cache for the next of the steps; else images are shared out as well. The second is for a block of channels
+// and all images.
+template <typename First, typename Second, typename Third>
+void share_out(const Shape &shape, int64_t lanes, First first, Second second, Third third) {
+  const int64_t blocks = shape.channels / lanes, units = shape.half ? blocks / 2 : blocks;
+  const Images all = {0, shape.images};
+  const auto of_unit = [&](int64_t unit, auto work) {
+    work(unit);
+    if (shape.half) work(unit + units);
+  };
+  if (units >= omp_get_max_threads()) {
+#pragma omp parallel for schedule(static)
+    for (int64_t unit = 0; unit < units; ++unit) {
+      first(all, unit);
+      of_unit(unit, second);
+      third(all, unit);
+    }
+    return;
+  }
+  const int64_t tasks = units * shape.images;
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < tasks; ++task) {
+      first(Images{task % shape.images, task % shape.images + 1}, task / shape.images);
+    }
+#pragma omp for schedule(static)
+    for (int64_t unit = 0; unit < units; ++unit) of_unit(unit, second);
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < tasks; ++task) {
+      third(Images{task % shape.images, task % shape.images + 1}, task / shape.images);
+    }
+  }
+}
+
+void forward_blocked(const BlockedKernels &k, const Shape &shape, const Options &options, const Forward<float, float> &f) {
+  const bool norm = f.norm_weight != nullptr, statistics = shape.half || (norm && options.batch_statistics);
+  const int64_t other = shape.channels / (2 * k.lanes);  // from a block to the other one of its unit
+  std::vector<float> own(statistics && !shape.half ? 2 * shape.images * shape.channels : 0);
+  float *stats = shape.half ? f.plane_stats : own.data();
+  const auto measure = [&](Images images, int64_t unit) {
+    if (!statistics) return;
+    k.statistics(shape, f.x, stats, images, unit);
+    if (shape.half) k.statistics(shape, f.x, stats, images, unit + other);
+  };
+  const auto normalise = [&](int64_t block) {
+    if (norm) k.normalise(shape, options, f, stats, block);
+  };
+  share_out(shape, k.lanes, measure, normalise, [&](Images images, int64_t unit) { k.apply(shape, options, f, images, unit); });
+}
+
+void backward_blocked(const BlockedKernels &k, const Shape &shape, const Options &options, const Backward<float, float> &b,
+                      double *channel_sums) {
+  std::vector<float> sums(kBlockedSums * shape.images * shape.channels);
+  share_out(
+      shape, k.lanes, [&](Images images, int64_t unit) { k.sum(shape, options, b, sums.data(), images, unit); },
+      [&](int64_t block) { k.combine(shape, options, b, sums.data(), block, channel_sums); },
+      [&](Images images, int64_t unit) {
+        k.finish(shape, b, sums.data(), images, unit);
+        if (shape.half) k.finish(shape, b, sums.data(), images, unit + shape.channels / (2 * k.lanes));
+      });
+}
+
 template <typename T>
 std::vector<paddle::Tensor> forward(const Shape &shape, const Options &options, const ForwardTensors &t) {
   paddle::Tensor out = empty(t.x.shape(), t.x);
@@ -64,6 +151,12 @@ std::vector<paddle::Tensor> forward(const Shape &shape, const Options &options, 
                            data<T>(t.norm_bias),  data<T>(t.running_mean),     data<T>(t.running_variance),
                            attention_of<T>(t),    out.data<T>(),               data<T>(plane_stats),
                            data<T>(channel_stats)};
+  if constexpr (std::is_same<T, float>::value) {
+    if (t.x.shape().size() == 5) {
+      forward_blocked(*blocked_kernels(t.x.shape()[4]), shape, options, f);
+      return {out, plane_stats, channel_stats};
+    }
+  }
   const Kernels<T> &k = kernels<T>();
 #pragma omp parallel for schedule(static)
   for (int64_t channel = 0; channel < shape.channels; ++channel) k.forward(shape, options, f, channel);
@@ -107,8 +200,15 @@ std::vector<paddle::Tensor> backward(const Shape &shape, const Options &options,
                             data<T>(t.norm_bias),   attention,              data<T>(t.plane_stats),  data<T>(t.channel_stats),
                             dx.data<T>(),           t.has_residual ? data<T>(dresidual) : nullptr, data<T>(results[2]),     data<T>(results[3]),
                             dattention};
-  const Kernels<T> &k = kernels<T>();
   std::vector<double> channel_sums(kChannelSums * shape.channels);
+  if constexpr (std::is_same<T, float>::value) {
+    if (t.x.shape().size() == 5) {
+      backward_blocked(*blocked_kernels(t.x.shape()[4]), shape, options, f, channel_sums.data());
+      if (shape.half) attention_gradients<T>(shape, attention, channel_sums, dattention);
+      return results;
+    }
+  }
+  const Kernels<T> &k = kernels<T>();
 #pragma omp parallel
   {
     std::vector<T> plane_sums(kPlaneSums * shape.images);
@@ -122,6 +222,8 @@ std::vector<paddle::Tensor> backward(const Shape &shape, const Options &options,
 }
 
 }  // namespace
+
+bool has_blocked_kernels(int64_t lanes) { return blocked_kernels(lanes) != nullptr; }
 
 std::vector<paddle::Tensor> forward_cpu(const Shape &shape, const Options &options, const ForwardTensors &tensors) {
   if (tensors.x.dtype() == paddle::DataType::FLOAT32) return forward<float>(shape, options, tensors);

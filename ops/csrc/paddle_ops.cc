@@ -16,6 +16,13 @@ constexpr double kAttentionEpsilon = 1e-5;  // of Shuffle Attention's group norm
 
 Shape shape_of(const Tensor &x, int half, bool channels_last) {
   const std::vector<int64_t> dims = x.shape();
+  if (dims.size() == 5) {  // [N, C / lanes, H, W, lanes]
+    const int64_t blocks = dims[1], lanes = dims[4], channels = blocks * lanes;
+    const bool kernels = x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && block_end::has_blocked_kernels(lanes);
+    PD_CHECK(kernels && !channels_last, "block_end: no kernel for these blocks of channels");
+    PD_CHECK(half >= 0 && (half == 0 || (channels % (2 * half) == 0 && blocks % 2 == 0)), "block_end: C and half do not fit");
+    return {dims[0], channels, dims[2] * dims[3], half, false};
+  }
   PD_CHECK(dims.size() == 4, "block_end: x must have the shape [N, C, H, W] or [N, H, W, C]");
   const int64_t channels = channels_last ? dims[3] : dims[1], plane = channels_last ? dims[1] * dims[2] : dims[2] * dims[3];
   PD_CHECK(half >= 0 && (half == 0 || channels % (2 * half) == 0), "block_end: C must be a multiple of 2 * half");

@@ -1,0 +1,44 @@
+"""Feature maps in blocks of channels, [N, C / lanes, H, W, lanes]: the layout in which oneDNN convolves on a CPU.
+
+Where a whole network works in it, no convolution reorders its feature maps, and the fused operators, whose vectors then hold
+channels, lose nothing on planes of a few pixels (ops/csrc/blocked_kernels.h). ``lanes`` is 8 or 16, as the processor has it.
+"""
+
+from collections.abc import Iterable
+
+import paddle
+from paddle import Tensor, nn
+
+from ops import fused
+
+
+@paddle.jit.not_to_static  # Paddle 2.6 would convert it to code that does not compile
+def split(x: Tensor, stages: Iterable[nn.Layer]) -> Tensor:
+    """``x`` [N, C, H, W] in blocks of channels where every layer of the ``stages`` takes them; else ``x`` as it is.
+
+    A stage is a sequence of layers, each of which says in a method ``takes_blocks(lanes)`` whether it takes such maps and
+    returns such. A layer with hooks does not: whoever looks at a feature map finds [N, C, H, W].
+    """
+    stages = list(stages)
+    if x.shape[0] == 1 and any(stage.training for stage in stages):
+        return x  # a channel may come to a single value, whose batch norm is Paddle's: see ops.batch_norm.fusable
+    lanes = fused.lanes(x)
+    if not lanes or not all(_takes_blocks(stage, lanes) for stage in stages):
+        return x
+    return fused.run("channel_blocks", x if x.is_contiguous() else x.contiguous(), lanes)
+
+
+@paddle.jit.not_to_static
+def join(x: Tensor) -> Tensor:
+    """What ``split`` returned, or what layers made of it, as [N, C, H, W]."""
+    return fused.run("channel_blocks", x, x.shape[4]) if len(x.shape) == 5 else x
+
+
+def _takes_blocks(stage, lanes):
+    watched = any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in stage.sublayers(include_self=True))
+    return not watched and all(takes_blocks(layer, lanes) for layer in stage)
+
+
+def takes_blocks(layer: nn.Layer, lanes: int) -> bool:
+    """Whether ``layer`` takes feature maps in blocks of ``lanes`` channels; one that does not say so does not."""
+    return hasattr(layer, "takes_blocks") and layer.takes_blocks(lanes)
