@@ -9,8 +9,7 @@ code; parameter names and initialisation are theirs (and torchvision's), so that
 ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that comparing them compares attention.
 
 Feature maps are NCHW or, with the data format "NHWC", NHWC from the stem to the last pooling; images, logits, parameters and
-their names are the same. On a CPU the stages work in blocks of channels where all their layers take them
-(ops/channel_blocks.py).
+their names are the same. On a CPU the stages work in blocks of channels (ops/channel_blocks.py).
 """
 
 import copy
@@ -128,6 +127,8 @@ class ResidualBlock(nn.Layer):
     """The output has ``expansion`` times as many channels as the 3x3 convolutions."""
     normed: tuple[tuple[str, str], ...]
     """The names of its convolutions, each with that of its batch norm; attention inside comes between the second two."""
+    spatial: tuple[str, ...]
+    """Those of its 3x3 convolutions, which another layer may stand for."""
 
     @property
     def last_conv(self) -> nn.Conv2D:
@@ -164,14 +165,17 @@ class ResidualBlock(nn.Layer):
 
     def attend_inside(self, x: Tensor) -> Tensor:
         """``x``, the output of the block's 3x3 convolution, after the attention layer that belongs there, if any."""
-        return x if self.inside is None else getattr(self, self.inside)(x)
+        return x if self.inside is None else channel_blocks.through(getattr(self, self.inside), x)
 
     def takes_blocks(self, lanes: int) -> bool:
-        """Whether all its layers take feature maps in blocks of ``lanes`` channels (ops/channel_blocks.py)."""
-        layers = [getattr(self, name) for names in self.normed for name in names]
+        """Whether it takes feature maps in blocks of ``lanes`` channels (ops/channel_blocks.py).
+
+        Its norms and 1x1 convolutions must; attention, and what stands for a 3x3 convolution, works on planes where it has to.
+        """
+        layers = [getattr(self, norm) for _, norm in self.normed]
+        layers += [getattr(self, conv) for conv, _ in self.normed if conv not in self.spatial]
         layers += [] if self.downsample is None else self.downsample
-        layers += [] if self.at_end is None else [getattr(self, self.at_end)]
-        return self.inside is None and all(channel_blocks.takes_blocks(layer, lanes) for layer in layers)
+        return all(channel_blocks.takes_blocks(layer, lanes) for layer in layers)
 
     def use_export_form(self, order: np.ndarray) -> np.ndarray:
         """Let the trained block compute the same in the form of ``Attention.end_form``; returns the order of its output.
@@ -224,6 +228,7 @@ class BasicBlock(ResidualBlock):
 
     expansion = 1
     normed = ("conv1", "bn1"), ("conv2", "bn2")
+    spatial = "conv1", "conv2"
 
     def __init__(
         self,
@@ -242,8 +247,8 @@ class BasicBlock(ResidualBlock):
         self.add_ends(in_channels, planes, stride, attention, planes, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = apply_norm(self.bn1, self.conv1(x), relu=True)
-        return self.end(self.attend_inside(self.conv2(out)), x)
+        out = apply_norm(self.bn1, channel_blocks.through(self.conv1, x), relu=True)
+        return self.end(self.attend_inside(channel_blocks.through(self.conv2, out)), x)
 
 
 class Bottleneck(ResidualBlock):
@@ -251,6 +256,7 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
     normed = ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")
+    spatial = ("conv2",)
 
     def __init__(
         self,
@@ -273,7 +279,7 @@ class Bottleneck(ResidualBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         out = apply_norm(self.bn1, self.conv1(x), relu=True)
-        out = apply_norm(self.bn2, self.attend_inside(self.conv2(out)), relu=True)
+        out = apply_norm(self.bn2, self.attend_inside(channel_blocks.through(self.conv2, out)), relu=True)
         return self.end(self.conv3(out), x)
 
 

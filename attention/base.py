@@ -6,6 +6,7 @@ import numpy as np
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ops import channel_blocks
 from ops.batch_norm import BatchNorm2D
 
 
@@ -37,7 +38,7 @@ class Attention(nn.Layer):
 
     def end_block(self, x: Tensor, norm: BatchNorm2D, residual: Tensor) -> Tensor:
         """relu(attention(norm(x)) + residual), the end of a residual block; ``norm``: the block's last batch norm."""
-        return F.relu(self(norm(x)) + residual)
+        return F.relu(channel_blocks.through(self, norm(x)) + residual)
 
     def export_form(self) -> "Attention":
         """A layer that computes the same in evaluation mode, from operators that other runtimes have and run fast.

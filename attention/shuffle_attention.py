@@ -46,6 +46,8 @@ class ShuffleAttention(Attention):
 
     def end_block(self, x: Tensor, norm: BatchNorm2D, residual: Tensor) -> Tensor:
         """As ``Attention.end_block``; in one fused operator where possible."""
+        if len(x.shape) == 5 and not self.takes_blocks(x.shape[4]):
+            return Attention.end_block(self, x, norm, residual)  # not super(): see ops.convolution
         return self(x, residual=residual, norm=norm)
 
     def forward(self, x: Tensor, residual: Optional[Tensor] = None, norm: Optional[BatchNorm2D] = None) -> Tensor:

@@ -7,6 +7,7 @@ Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C]; those of
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Callable, NamedTuple, Optional
 
@@ -99,7 +100,7 @@ def fusable(x: Tensor, norm: Optional[Norm], channels_last: bool = False, half: 
     if norm.running_mean.dtype != _type_of_parameters(x):  # a copy of another type would not be updated
         return False
     # Paddle's batch norm returns x unchanged where a channel has a single value; the fused operator would not
-    return not norm.training or x.size > norm.weight.shape[0]
+    return not norm.training or math.prod(x.shape) > norm.weight.shape[0]
 
 
 def block_end(

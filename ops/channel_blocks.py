@@ -1,10 +1,11 @@
 """Feature maps in blocks of channels, [N, C / lanes, H, W, lanes]: the layout in which oneDNN convolves on a CPU.
 
-Where a whole network works in it, no convolution reorders its feature maps, and the fused operators, whose vectors then hold
+Where a network works in it, no convolution reorders its feature maps, and the fused operators, whose vectors then hold
 channels, lose nothing on planes of a few pixels (ops/csrc/blocked_kernels.h). ``lanes`` is 8 or 16, as the processor has it.
 """
 
 from collections.abc import Iterable
+from typing import Callable
 
 import paddle
 from paddle import Tensor, nn
@@ -34,11 +35,19 @@ def join(x: Tensor) -> Tensor:
     return fused.run("channel_blocks", x, x.shape[4]) if len(x.shape) == 5 else x
 
 
+def through(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``layer``(``x``); around one that does not take blocks of channels, ``x`` in blocks is made [N, C, H, W], and so back."""
+    if len(x.shape) != 5 or takes_blocks(layer, x.shape[4]):
+        return layer(x)
+    y = layer(join(x))
+    return fused.run("channel_blocks", y if y.is_contiguous() else y.contiguous(), x.shape[4])
+
+
 def _takes_blocks(stage, lanes):
     watched = any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in stage.sublayers(include_self=True))
     return not watched and all(takes_blocks(layer, lanes) for layer in stage)
 
 
-def takes_blocks(layer: nn.Layer, lanes: int) -> bool:
+def takes_blocks(layer: Callable[[Tensor], Tensor], lanes: int) -> bool:
     """Whether ``layer`` takes feature maps in blocks of ``lanes`` channels; one that does not say so does not."""
     return hasattr(layer, "takes_blocks") and layer.takes_blocks(lanes)

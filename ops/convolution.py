@@ -1,6 +1,7 @@
 """The convolution of all networks here: Paddle's, which on a CPU oneDNN computes, over the whole batch at once."""
 
-import paddle
+from typing import Any
+
 from paddle import Tensor, nn
 
 from ops import fused
@@ -12,39 +13,39 @@ class Conv2D(nn.Conv2D):
     Parameters and their names are Paddle's, and so are the values but for rounding.
     """
 
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._numbers = _numbers(self)
+
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W], with the data format "NHWC" [N, H, W, C] -> the same with other channels and sides.
 
         Feature maps in blocks of channels (ops/channel_blocks.py), where it takes them -> the same.
         """
-        numbers = self._numbers()
-        if numbers is None or not fused.convolves(x, self.weight):
+        if self._numbers is None or not fused.convolves(x, self.weight):
             return nn.Conv2D.forward(self, x)  # not super(): Paddle 2.6 converts this to code in which that fails
-        return self._by_onednn(x, numbers)
+        return self._by_onednn(x)
 
-    def _by_onednn(self, x, numbers):
+    def _by_onednn(self, x):
         gradients = (not x.stop_gradient, not self.weight.stop_gradient)
-        y = fused.run("onednn_convolution", x if x.is_contiguous() else x.contiguous(), self.weight, numbers, *gradients)
+        x = x if x.is_contiguous() else x.contiguous()
+        y = fused.run("onednn_convolution", x, self.weight, self._numbers, *gradients)
         if self.bias is None:
             return y
         return y + self.bias.reshape([1, -1, 1, 1] if len(x.shape) == 4 else [1, -1, 1, 1, x.shape[4]])
 
     def takes_blocks(self, lanes: int) -> bool:
         """Whether it takes feature maps in blocks of ``lanes`` channels, and returns such."""
-        return self._numbers() is not None and self._in_channels % lanes == 0 and self._out_channels % lanes == 0
+        return self._numbers is not None and self._in_channels % lanes == 0 and self._out_channels % lanes == 0
 
-    @paddle.jit.not_to_static
-    def _numbers(self):
-        """[stride, padding, dilation, groups], of height and width; None: not a convolution for oneDNN."""
-        paddings = _pair(self._updated_padding)
-        if (
-            self._data_format != "NCHW"
-            or self._padding_mode != "zeros"
-            or self._padding_algorithm != "EXPLICIT"
-            or not paddings
-        ):
-            return None
-        return [*_pair(self._stride), *paddings, *_pair(self._dilation), self._groups]
+
+def _numbers(layer):
+    """[stride, padding, dilation, groups], of height and width; None: not a convolution for oneDNN."""
+    paddings = _pair(layer._updated_padding)
+    explicit = layer._padding_mode == "zeros" and layer._padding_algorithm == "EXPLICIT" and paddings
+    if layer._data_format != "NCHW" or not explicit:
+        return None
+    return [*_pair(layer._stride), *paddings, *_pair(layer._dilation), layer._groups]
 
 
 def _pair(value):

@@ -11,10 +11,11 @@ import pytest
 from paddle import nn
 
 from networks import build_network
+from networks.epsanet import PyramidSqueezeAttention
 from ops import channel_blocks, fused
 from ops.convolution import Conv2D
 from ops.synchronised_norm import synchronise
-from sa_resnet import resnet
+from sa_resnet import ResNet, resnet
 
 pytestmark = pytest.mark.python_independent
 
@@ -91,11 +92,26 @@ def test_a_convolution_of_blocks_is_that_of_the_map(kernel, stride, bias, groups
         assert np.linalg.norm(blocked - plain) <= 1e-6 * np.linalg.norm(plain)
 
 
-@pytest.mark.parametrize("attention", ["none", "shuffle"])
+def shallow(attention, **options):
+    return resnet(5, depth=18, attention=attention, **options)
+
+
+NETWORKS = {  # which, and how many of its layers see planes
+    "plain": (lambda: shallow("none"), 0),
+    "attention in blocks too": (lambda: shallow("shuffle", sa_groups=16), 0),
+    "attention on planes": (lambda: shallow("eca"), 8),
+    "a gate of convolutions": (lambda: shallow("shuffle", sa_groups=16, sa_gate="conv"), 8),
+    "attention inside": (lambda: shallow("simam"), 8),
+    "pyramids": (lambda: ResNet((1, 1, 1, 1), 5, spatial_conv=PyramidSqueezeAttention), 4),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("training", [True, False])
-def test_a_network_computes_the_same(attention, training, reordered, monkeypatch):
+def test_a_network_computes_the_same(name, training, reordered, monkeypatch):
     paddle.seed(0)
-    network = randomised(resnet(5, depth=18, attention=attention, **({"sa_groups": 16} if attention == "shuffle" else {})))
+    build, on_planes = NETWORKS[name]
+    network = randomised(build())
     before = {name: value.numpy() for name, value in network.state_dict().items()}
     x = photographs(4, 3, 64, 64)
 
@@ -112,12 +128,13 @@ def test_a_network_computes_the_same(attention, training, reordered, monkeypatch
         return arrays
 
     in_blocks = found("float32")
-    assert [len(shape) for shape in reordered] == [4, 5]
+    assert [len(shape) for shape in reordered] == [4, *on_planes * [5, 4], 5]
+    before_planes = len(reordered)
     monkeypatch.setattr(fused, "_lanes", lambda: 0)
     in_planes = found("float32")
     fused.set_mode("off")
     exact = found("float64")
-    assert len(reordered) == 2
+    assert len(reordered) == before_planes
     errors = [
         [np.linalg.norm(values[name] - wanted) / np.linalg.norm(wanted) for name, wanted in exact.items()]
         for values in (in_blocks, in_planes)
@@ -140,9 +157,6 @@ def test_who_looks_at_a_feature_map_finds_its_planes(reordered):
 
 def test_what_cannot_take_blocks_keeps_its_planes(reordered):
     x = photographs(2, 3, 32, 32)
-    for name in ("eca_resnet50", "se_resnet50", "epsanet50"):
-        build_network(name, 5)(x)
-    resnet(5, depth=18, attention="shuffle", sa_groups=16, sa_gate="conv")(x)
     network = build_network("resnet18", 5)
     network(photographs(1, 3, 32, 32))  # whose last maps have one pixel: batch norm has nothing to normalise
     synchronise(network)

@@ -274,6 +274,16 @@ Convolutions &convolutions() {
   return *all;
 }
 
+// work(all of them), where the library can be used, with no other thread at it.
+template <typename Work>
+bool alone(Work work) {
+  Convolutions &all = convolutions();
+  const std::lock_guard<std::mutex> lock(all.busy);
+  if (obstacle() != nullptr) return false;
+  if (all.known.size() > kMaxShapes) all.known.clear();
+  return work(all);
+}
+
 }  // namespace
 
 const char *obstacle() {
@@ -287,24 +297,18 @@ int64_t lanes() {
 }
 
 bool forward(const Shape &shape, const float *x, const float *weights, float *y) {
-  Convolutions &all = convolutions();
-  const std::lock_guard<std::mutex> alone(all.busy);
-  if (obstacle() != nullptr) return false;
-  if (all.known.size() > kMaxShapes) all.known.clear();
-  return all.of(shape, kForward).run(x, weights, y, all.scratch, nullptr);
+  return alone([&](Convolutions &all) { return all.of(shape, kForward).run(x, weights, y, all.scratch, nullptr); });
 }
 
 bool backward(const Shape &shape, const float *x, const float *weights, const float *dy, float *dx, float *dweights) {
-  Convolutions &all = convolutions();
-  const std::lock_guard<std::mutex> alone(all.busy);
-  if (obstacle() != nullptr) return false;
-  if (all.known.size() > kMaxShapes) all.known.clear();
-  Primitive *before = nullptr;
-  if (dx != nullptr) {
-    before = &all.of(shape, kData);
-    if (!before->run(dx, weights, dy, all.scratch, nullptr)) return false;
-  }
-  return dweights == nullptr || all.of(shape, kWeights).run(x, dweights, dy, all.scratch, before);
+  return alone([&](Convolutions &all) {
+    Primitive *before = nullptr;
+    if (dx != nullptr) {
+      before = &all.of(shape, kData);
+      if (!before->run(dx, weights, dy, all.scratch, nullptr)) return false;
+    }
+    return dweights == nullptr || all.of(shape, kWeights).run(x, dweights, dy, all.scratch, before);
+  });
 }
 
 }  // namespace convolution

@@ -78,7 +78,7 @@ paddle::Tensor gradient_of(const paddle::Tensor &tensor) {
   return present(tensor) ? empty(tensor.shape(), tensor) : absent_output(tensor);
 }
 
-// Calls first, second and third, one after the other, for all units of channels and images. A thread takes whole units where there are enough, so that what it has
+// Calls first, second and third, one after the other, for all units of channels and images. A thread takes whole units where they come out about even, so that what it has
 // just read is in its cache for the next of the steps; else images are shared out as well. The second is for a block of channels
 // and all images.
 template <typename First, typename Second, typename Third>
@@ -89,7 +89,8 @@ void share_out(const Shape &shape, int64_t lanes, First first, Second second, Th
     work(unit);
     if (shape.half) work(unit + units);
   };
-  if (units >= omp_get_max_threads()) {
+  const int64_t threads = omp_get_max_threads();
+  if (units % threads == 0 || units >= 4 * threads) {
 #pragma omp parallel for schedule(static)
     for (int64_t unit = 0; unit < units; ++unit) {
       first(all, unit);
