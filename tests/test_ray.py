@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from comparisons_at_once import litter, write_photographs
+from conftest import write_listed_photographs
+from test_tune import outcome as outcome_of_search
+from test_tune import tune_by_itself
 from tiny_comparisons import TINY, start_comparison, table_of
 from tiny_network import outcome
 
@@ -188,6 +191,16 @@ def test_the_trainings_of_a_cluster_end_with_the_comparison(tmp_path, cluster):
     while any(str(runs).encode() in (entry / "cmdline").read_bytes() for entry in live("/proc")):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_a_search_on_a_cluster_finds_what_one_machine_finds(tmp_path, cluster):
+    write_listed_photographs(tmp_path / "data", of_each_class=8)
+    two_pairs = ("--weight_decays", "0.0001")
+    _, _, serial = tune_by_itself(tmp_path, "serial", *two_pairs)
+    said, _, found = tune_by_itself(tmp_path, "cluster", "--ray", cluster[0].address, *two_pairs)
+    assert ", 2 at a time: " in said
+    assert outcome_of_search(found) == outcome_of_search(serial)
+    assert found.rungs == serial.rungs
 
 
 def live(proc):

@@ -305,6 +305,18 @@ def test_trials_side_by_side_find_what_they_find_one_after_the_other(tmp_path):
     assert not list(folder.glob(".trial*"))
 
 
+@pytest.mark.version_independent
+def test_every_trial_of_a_search_can_be_of_two_processes(tmp_path):
+    write_listed_photographs(tmp_path / "data", of_each_class=8)
+    one_pair = ("--learning_rates", "0.1", "--weight_decays", "0.0001")
+    said, folder, found = tune_by_itself(tmp_path, "two", "--processes", "2", *one_pair)
+    assert found.finished
+    runs = list((folder / "trials" / "resnet18").iterdir())  # of the trial, and of the epoch that measured the machine
+    assert [trial.run in {run.name for run in runs} for trial in found.trials] == [True]
+    assert all(read_yaml(run / "config.yaml")["processes"] == 2 for run in runs)
+    assert said.count(": accuracy 0.") == 1  # the second process says nothing
+
+
 # --------------------------------------------------------------------------------------------------------------- faults
 
 
