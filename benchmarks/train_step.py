@@ -3,10 +3,12 @@
     python benchmarks/train_step.py [--net resnet]
     python benchmarks/train_step.py --additions [--net resnet] [--batch_size 8] [--half_life_steps 38]
     python benchmarks/train_step.py --convolutions [--net resnet]
+    python benchmarks/train_step.py --busy [--net resnet] [--image_size 64] [--batch_size 32] [--steps 7]
 
 The second way compares steps of training/model.py, in turns in one process: with nothing switched on against the bare sequence
 of Paddle's calls, and with gradient clipping, scaled losses and averaged weights against nothing switched on. The third
-compares oneDNN's convolutions with Paddle's own, in turns in one process, at several sizes.
+compares oneDNN's convolutions with Paddle's own, in turns in one process, at several sizes. The fourth measures a step alone
+and beside a program that keeps one core busy, with threads that wait as the scripts have them, and as OpenMP has them.
 
 Each setting runs in its own process, since MKL chooses its path when it is loaded; after one step to warm up, it takes the
 median of five. The losses of the first step must agree to 1e-5: a faster path must not compute something else.
@@ -206,8 +208,39 @@ def seconds_by_convolution(work, steps):
     return seconds[2::2], seconds[3::2]
 
 
-def in_new_process(arguments, setting):
-    environment = dict(os.environ)
+def measure_busy(arguments, rounds=4):
+    """Print the seconds of a step alone and beside another program, for both ways to wait, and the ratios within a round."""
+    from machine.processor import BLOCKTIME
+
+    found = {}
+    for number in range(rounds):
+        for blocktime in (BLOCKTIME, "200"):
+            for others in (0, 1):
+                programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)]
+                try:
+                    result = in_new_process(arguments, "configured", KMP_BLOCKTIME=blocktime)
+                finally:
+                    for program in programs:
+                        program.kill()
+                        program.wait()
+                found.setdefault((blocktime, others), []).append(result["seconds"])
+        print(f"round {number + 1} of {rounds}", flush=True)
+
+    def ratio(one, other):
+        return statistics.median(a / b for a, b in zip(found[one], found[other]))
+
+    print(f"{arguments.net}, batch {arguments.batch_size}, {arguments.image_size} pixels, KMP_BLOCKTIME in ms\n")
+    for blocktime in (BLOCKTIME, "200"):
+        alone, busy = (statistics.median(found[blocktime, others]) for others in (0, 1))
+        print(
+            f"{blocktime:>4}: {alone:.3f} s alone, {busy:.3f} s beside another program: "
+            f"{ratio((blocktime, 1), (blocktime, 0)):.2f} times as long"
+        )
+    print(f"alone, {BLOCKTIME} against 200: {ratio((BLOCKTIME, 0), ('200', 0)):.3f} times as long")
+
+
+def in_new_process(arguments, setting, **variables):
+    environment = {**os.environ, **variables}
     if setting == "as_it_comes":
         for name in ("MKL_DEBUG_CPU_TYPE", "OMP_NUM_THREADS"):
             environment.pop(name, None)
@@ -225,12 +258,16 @@ def main():
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--additions", action="store_true", help="what the training step can do besides, and what it costs")
     parser.add_argument("--convolutions", action="store_true", help="oneDNN's against Paddle's own")
+    parser.add_argument("--busy", action="store_true", help="beside another program")
     parser.add_argument("--half_life_steps", type=int, default=38, help="of the average; 38: an epoch of 1,200 photographs")
     parser.add_argument("--child", choices=("as_it_comes", "configured"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sizes = (arguments.net, arguments.batch_size, arguments.image_size, arguments.steps)
     if arguments.additions:
         measure_additions(*sizes, arguments.half_life_steps)
+        return
+    if arguments.busy:
+        measure_busy(arguments)
         return
     if arguments.convolutions:
         measure_convolutions(arguments.net, arguments.steps)

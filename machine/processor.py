@@ -23,6 +23,12 @@ USERS_THREADS = "" if "paddle" in sys.modules or PROCESSES_HERE > 1 else os.envi
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD": CPU time per period, both in microseconds; QUOTA can be "max"
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"avx2", "fma"}
+BLOCKTIME = "1"
+"""Milliseconds for which a thread of Paddle's OpenMP that waits for the others keeps its core busy, before it sleeps.
+
+OpenMP's own 200 suit a machine that has nothing else to do: where one other program runs on two cores, a training step takes
+2.3 times as long, with one millisecond 2.0 times; alone both take as long (benchmarks/train_step.py --busy).
+"""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3), from glibc's malloc.h
 IGNORED_WARNINGS = (
     "No ccache found",
@@ -80,8 +86,9 @@ def cpu_identity(cpuinfo: Union[str, Path] = "/proc/cpuinfo") -> tuple[Optional[
 def configure(threads: Optional[int] = None) -> None:
     """Import Paddle quietly, with the right MKL path and ``threads`` threads (default: default_threads()).
 
-    The user's environment variable MKL_DEBUG_CPU_TYPE takes precedence. Signal handlers stay as they were: Paddle's own, which
-    print its stack, are removed. If Paddle is imported already, its threads, memory and warnings are still set.
+    The user's environment variables MKL_DEBUG_CPU_TYPE and KMP_BLOCKTIME take precedence. Signal handlers stay as they were:
+    Paddle's own, which print its stack, are removed. If Paddle is imported already, its threads, memory and warnings are
+    still set.
     """
     first = "paddle" not in sys.modules
     sigterm = signal.getsignal(signal.SIGTERM)
@@ -89,6 +96,7 @@ def configure(threads: Optional[int] = None) -> None:
         cpu_type = mkl_debug_cpu_type(*cpu_identity())
         if cpu_type:
             os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+        os.environ.setdefault("KMP_BLOCKTIME", BLOCKTIME)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     # Before Paddle: version 2.6 for GPUs has its own zlib symbols, and Python's zlib crashes if it is loaded after them

@@ -46,20 +46,28 @@ def test_cpu_identity_is_unknown_on_arm_and_without_cpuinfo(tmp_path, monkeypatc
     assert processor.cpu_identity() == (None, set())
 
 
-@pytest.mark.parametrize(("set_by_user", "expected"), [(None, "7"), ("5", "5")])
-def test_the_users_own_setting_wins(set_by_user, expected):
+@pytest.mark.parametrize(
+    ("variable", "set_by_user", "expected"),
+    [
+        ("MKL_DEBUG_CPU_TYPE", None, "7"),
+        ("MKL_DEBUG_CPU_TYPE", "5", "5"),
+        ("KMP_BLOCKTIME", None, "1"),
+        ("KMP_BLOCKTIME", "200", "200"),
+    ],
+)
+def test_the_users_own_setting_wins(variable, set_by_user, expected):
     code = (
         "import os, sys, types; sys.modules['paddle'] = None\n"
         "from machine import processor\n"
         "processor.cpu_identity = lambda: ('AuthenticAMD', processor.AVX512)\n"
         "del sys.modules['paddle']\n"
         "sys.meta_path.insert(0, type('Stop', (), {'find_spec': staticmethod(lambda n, *a: sys.exit("
-        "os.environ.get('MKL_DEBUG_CPU_TYPE')) if n == 'paddle' else None)})())\n"
+        f"os.environ.get('{variable}')) if n == 'paddle' else None)}})())\n"
         "processor.configure()\n"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "MKL_DEBUG_CPU_TYPE"}
+    environment = {k: v for k, v in os.environ.items() if k != variable}
     if set_by_user:
-        environment["MKL_DEBUG_CPU_TYPE"] = set_by_user
+        environment[variable] = set_by_user
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stderr.strip() == expected  # sys.exit with a text prints it: the value when Paddle is about to be imported
 
