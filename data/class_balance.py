@@ -8,7 +8,7 @@ from messages.terminal import printable
 
 UNBALANCED_ABOVE = 3
 """How many times as many photographs as the smallest class the largest may have."""
-REMEDY = "train.py --class_weights balanced or --sampler sqrt lets small classes count for more"
+REMEDY = "train.py --sampler sqrt or --class_weights balanced lets small classes count for more"
 
 
 def is_unbalanced(counts: Iterable[int]) -> bool:

@@ -165,7 +165,7 @@ def settings(data, runs_dir, **changes):
 
 BALANCED_LINE = "class weights from 0.528 (cat, 12 photographs) to 2.11 (dog, 3)"
 HINT = (
-    "unbalanced: 12 photographs of cat, 3 of dog; train.py --class_weights balanced or --sampler sqrt lets small classes count "
+    "unbalanced: 12 photographs of cat, 3 of dog; train.py --sampler sqrt or --class_weights balanced lets small classes count "
     "for more"
 )
 
