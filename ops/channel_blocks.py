@@ -21,7 +21,7 @@ def split(x: Tensor, stages: Iterable[nn.Layer]) -> Tensor:
     returns such. A layer with hooks does not: whoever looks at a feature map finds [N, C, H, W].
     """
     stages = list(stages)
-    if x.shape[0] == 1 and any(stage.training for stage in stages):
+    if x.shape[0] == 1 and any(layer.training for stage in stages for layer in stage.sublayers(include_self=True)):
         return x  # a channel may come to a single value, whose batch norm is Paddle's: see ops.batch_norm.fusable
     lanes = fused.lanes(x)
     if not lanes or not all(_takes_blocks(stage, lanes) for stage in stages):
