@@ -9,7 +9,7 @@ code; parameter names and initialisation are theirs (and torchvision's), so that
 ResNet50 and SA-ResNet50 differ in the argument ``attention`` alone, so that comparing them compares attention.
 
 Feature maps are NCHW or, with the data format "NHWC", NHWC from the stem to the last pooling; images, logits, parameters and
-their names are the same. On a CPU the stages work in blocks of channels (ops/channel_blocks.py).
+their names are the same. On a CPU the stages work in blocks of channels where they can (ops/channel_blocks.py).
 """
 
 import copy

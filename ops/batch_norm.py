@@ -124,13 +124,8 @@ def block_end(
     tensors = [value if value.dtype == kind else value.astype(kind) for value in (*norm[:4], *(attention or [none] * 6))]
     statistics = (norm.training, norm.momentum, norm.epsilon, channels_last)
     if residual is not None:
-        return fused.run("block_end", _dense(x), _dense(residual.astype(x.dtype)), *tensors, half, *statistics)
-    return fused.run("block_norm", _dense(x), *tensors, half, relu, *statistics)
-
-
-def _dense(x):
-    # The kernels read memory in order, but Paddle returns transposed and sliced tensors as views
-    return x if x.is_contiguous() else x.contiguous()
+        return fused.run("block_end", fused.dense(x), fused.dense(residual.astype(x.dtype)), *tensors, half, *statistics)
+    return fused.run("block_norm", fused.dense(x), *tensors, half, relu, *statistics)
 
 
 def _type_of_parameters(x):

@@ -32,7 +32,7 @@ SOURCES = Path(__file__).parent / "csrc"
 LOG = "build.log"  # what a compiler that failed has said
 
 BASE_FLAGS = ["-O3", "-std=c++17", "-fPIC"]
-# (namespace for cpu_kernels.cc, flags of an instruction set); the library chooses one by the CPU when it runs
+# (namespace for the CPU kernels, flags of an instruction set); the library chooses one by the CPU when it runs
 GENERIC = ("generic", [])
 X86_LEVELS = [
     ("avx2", ["-mavx2", "-mfma"]),

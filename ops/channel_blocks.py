@@ -18,7 +18,8 @@ def split(x: Tensor, stages: Iterable[nn.Layer]) -> Tensor:
     """``x`` [N, C, H, W] in blocks of channels where every layer of the ``stages`` takes them; else ``x`` as it is.
 
     A stage is a sequence of layers, each of which says in a method ``takes_blocks(lanes)`` whether it takes such maps and
-    returns such. A layer with hooks does not: whoever looks at a feature map finds [N, C, H, W].
+    returns such. A layer with hooks does not: whoever looks at a feature map finds [N, C, H, W]. A single photograph of which
+    batch norm takes statistics stays as it is.
     """
     stages = list(stages)
     if x.shape[0] == 1 and any(layer.training for stage in stages for layer in stage.sublayers(include_self=True)):
@@ -26,21 +27,20 @@ def split(x: Tensor, stages: Iterable[nn.Layer]) -> Tensor:
     lanes = fused.lanes(x)
     if not lanes or not all(_takes_blocks(stage, lanes) for stage in stages):
         return x
-    return fused.run("channel_blocks", x if x.is_contiguous() else x.contiguous(), lanes)
+    return fused.run("channel_blocks", fused.dense(x), lanes)
 
 
 @paddle.jit.not_to_static
 def join(x: Tensor) -> Tensor:
     """What ``split`` returned, or what layers made of it, as [N, C, H, W]."""
-    return fused.run("channel_blocks", x, x.shape[4]) if len(x.shape) == 5 else x
+    return fused.run("channel_blocks", fused.dense(x), x.shape[4]) if len(x.shape) == 5 else x
 
 
 def through(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``layer``(``x``); around one that does not take blocks of channels, ``x`` in blocks is made [N, C, H, W], and so back."""
     if len(x.shape) != 5 or takes_blocks(layer, x.shape[4]):
         return layer(x)
-    y = layer(join(x))
-    return fused.run("channel_blocks", y if y.is_contiguous() else y.contiguous(), x.shape[4])
+    return fused.run("channel_blocks", fused.dense(layer(join(x))), x.shape[4])
 
 
 def _takes_blocks(stage, lanes):

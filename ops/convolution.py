@@ -28,8 +28,7 @@ class Conv2D(nn.Conv2D):
 
     def _by_onednn(self, x):
         gradients = (not x.stop_gradient, not self.weight.stop_gradient)
-        x = x if x.is_contiguous() else x.contiguous()
-        y = fused.run("onednn_convolution", x, self.weight, self._numbers, *gradients)
+        y = fused.run("onednn_convolution", fused.dense(x), self.weight, self._numbers, *gradients)
         if self.bias is None:
             return y
         return y + self.bias.reshape([1, -1, 1, 1] if len(x.shape) == 4 else [1, -1, 1, 1, x.shape[4]])

@@ -106,6 +106,11 @@ def lanes(x: Tensor) -> int:
     return size if size and x.shape[1] % size == 0 else 0
 
 
+def dense(x: Tensor) -> Tensor:
+    """``x`` in the order of its shape, as the operators read memory: Paddle returns transposed and sliced tensors as views."""
+    return x if x.is_contiguous() else x.contiguous()
+
+
 def run(name: str, *arguments: Any) -> Tensor:
     """The first output of the operator ``name``; ``usable`` must have returned True before."""
     if _runner is None:
@@ -155,10 +160,14 @@ def _obstacle_of_convolutions() -> Optional[str]:
 
 @functools.cache
 def _lanes() -> int:
-    """What the loaded operators have found on this processor."""
+    """Channels in a block, as oneDNN and the kernels have it on this processor; 0: none. The first call tries them."""
     asked = ctypes.CDLL(str(_load_operators())).convolution_lanes
     asked.restype = ctypes.c_int64
-    return asked() if self_test.fault_of_blocks(run, asked()) is None else 0
+    size = asked()
+    fault = self_test.fault_of_blocks(run, size)
+    if fault is not None:
+        print_line(f"feature maps stay in planes: {fault}")
+    return size if fault is None else 0
 
 
 def _fault(*, channels_last):

@@ -69,16 +69,18 @@ def fault_of_blocks(run: Callable[..., Tensor], lanes: int) -> Optional[str]:
     with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
         inputs = [_varied(size, place) for place, size in enumerate([shape, shape, [channels], [channels], *[[half]] * 6])]
         x, residual, *parameters = inputs
-        found = []
-        for blocked in (True, False):
+
+        def step(blocked):
             running = paddle.zeros([channels], "float32"), paddle.ones([channels], "float32")
             maps = [run("channel_blocks", value, lanes) for value in (x, residual)] if blocked else [x, residual]
-            try:
-                y = run("block_end", *maps, *parameters[:2], *running, *parameters[2:], half, True, 0.9, EPSILON, False)
-            except (RuntimeError, OSError) as error:
-                return f"a first step in blocks of channels fails: {str(error).strip().splitlines()[-1]}"
+            y = run("block_end", *maps, *parameters[:2], *running, *parameters[2:], half, True, 0.9, EPSILON, False)
             y = run("channel_blocks", y, lanes) if blocked else y
-            found.append([y.detach(), *running, *paddle.grad((y * _varied(shape, 9)).sum(), inputs)])
+            return [y.detach(), *running, *paddle.grad((y * _varied(shape, 9)).sum(), inputs)]
+
+        try:
+            found = step(True), step(False)
+        except (RuntimeError, OSError) as error:
+            return f"a first step in blocks of channels fails: {str(error).strip().splitlines()[-1]}"
     values = [tensor.numpy() for tensor in found[0]]
     return None if _agree(values, found[1]) else "a first step in blocks of channels gives other values"
 

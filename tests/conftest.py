@@ -161,3 +161,26 @@ def tiny_run_place(tmp_path_factory):
         _register_tiny_network(patch)
         assert train.main(config) == 0
     return folder
+
+
+@pytest.fixture
+def fused_on():
+    """The fused operators must run: where they cannot, the test fails."""
+    from ops import fused
+
+    fused.set_mode("on")
+    yield
+    fused.set_mode("auto")
+
+
+@pytest.fixture
+def lanes(fused_on):
+    """Channels in a block of the layout that oneDNN convolves in on this processor."""
+    import paddle
+
+    from ops import fused
+
+    found = fused.lanes(paddle.ones([1, 64, 1, 1]))
+    if not found:
+        pytest.skip("oneDNN is not there, or has another layout on this processor")
+    return found

@@ -13,7 +13,7 @@ from ops import fused
 from ops.batch_norm import BatchNorm2D, Norm, batch_norm, batch_norm_reference, fusable
 from ops.shuffle_functional import shuffle_attention, shuffle_attention_reference
 
-pytestmark = pytest.mark.python_independent
+pytestmark = [pytest.mark.python_independent, pytest.mark.usefixtures("fused_on")]
 
 # images, channels, height, width, groups: one plane of one value, odd ones, more than one vector register, prime sizes
 SHAPES = [
@@ -27,22 +27,6 @@ SHAPES_IN_BLOCKS = [
 NORMS = (None, "batch", "running")
 NAMES = ["output", "x", "residual", "weight", "bias", "running mean", "running variance"]
 NAMES += ["cweight", "cbias", "sweight", "sbias", "gamma", "beta"]
-
-
-@pytest.fixture(autouse=True)
-def insist_on_the_fused_operators():
-    fused.set_mode("on")
-    yield
-    fused.set_mode("auto")
-
-
-@pytest.fixture
-def lanes():
-    """Channels in a block of this processor's."""
-    found = fused.lanes(paddle.ones([1, 64, 1, 1]))
-    if not found:
-        pytest.skip("oneDNN is not there, or has another layout on this processor")
-    return found
 
 
 def random_case(shape, seed=0):

@@ -9,7 +9,7 @@ from paddle import nn
 from ops import fused
 from ops.convolution import Conv2D
 
-pytestmark = pytest.mark.python_independent
+pytestmark = [pytest.mark.python_independent, pytest.mark.usefixtures("fused_on")]
 SHAPES = {  # images, channels in and out, kernel, stride, padding, dilation, groups, height, width, bias
     "a block's": (2, 8, 16, 3, 1, 1, 1, 1, 9, 7, False),
     "strided, to an odd side": (4, 16, 32, 1, 2, 0, 1, 1, 9, 8, True),
@@ -20,13 +20,6 @@ SHAPES = {  # images, channels in and out, kernel, stride, padding, dilation, gr
     "one pixel": (1, 64, 32, 1, 1, 0, 1, 1, 1, 1, False),
     "two paddings": (2, 4, 6, (3, 1), (2, 1), (1, 0), 1, 2, 6, 5, True),
 }
-
-
-@pytest.fixture(autouse=True)
-def mode():
-    fused.set_mode("on")
-    yield
-    fused.set_mode("auto")
 
 
 @pytest.fixture

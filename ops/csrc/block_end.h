@@ -71,6 +71,7 @@ struct Forward {
   P *running_mean, *running_variance;   // [channels]; read, or updated with batch_statistics; null: no batch norm
   Attention<const P> attention;
   T *out;
+  // Of maps in blocks of channels, [images, channels / lanes, 2, lanes] and [channels / lanes, 2, lanes]
   P *plane_stats;    // [images * channels, 2]: mean and biased variance of x on each plane; null without attention
   P *channel_stats;  // [channels, 2]: the mean and rstd that batch norm used; null without batch norm
 };

@@ -1,9 +1,9 @@
 // The CPU kernels for feature maps in oneDNN's blocked layout: [images, channels / lanes, plane, lanes].
 //
 // The lanes of a vector are channels, so a plane of four pixels costs no more for each value than one of thousands. A unit is
-// what no other touches: a block of channels, or, with attention, the two blocks that the channel shuffle puts into the same two
-// blocks of the output. Statistics and sums are kept for each image, and added up in the order of the images, so the result does
-// not depend on how units and images are shared out among threads. ReLU is of the output: with attention as well.
+// a block of channels or, with attention, the two blocks that the channel shuffle puts into the same two blocks of the output:
+// no other unit touches its input and output. Statistics and sums are kept for each image, and added up in the order of the
+// images, so the result does not depend on how units and images are shared out among threads.
 #pragma once
 
 #include "block_end.h"

@@ -1,6 +1,7 @@
 // Paddle convolves image by image on a CPU: im2col, then one matrix product, which for small maps reads all weights again for
 // every image. oneDNN, which Paddle's packages bring along, convolves the whole batch, in a layout of its own with 8 or 16
-// channels innermost. Feature maps of Paddle are reordered to it and back, which costs two passes over memory.
+// channels innermost. Feature maps of Paddle are reordered to it and back, which
+// costs two passes over memory; those in blocks of channels have it already.
 #include "convolution.h"
 
 #include <dlfcn.h>

@@ -78,9 +78,9 @@ paddle::Tensor gradient_of(const paddle::Tensor &tensor) {
   return present(tensor) ? empty(tensor.shape(), tensor) : absent_output(tensor);
 }
 
-// Calls first, second and third, one after the other, for all units of channels and images. A thread takes whole units where they come out about even, so that what it has
-// just read is in its cache for the next of the steps; else images are shared out as well. The second is for a block of channels
-// and all images.
+// Calls first, second and third, one after the other, for all units of channels and images. A thread takes whole units where
+// they come out about even, so that what it has just read is in its cache for the next of the steps; else images are shared
+// out as well. The second is for a block of channels and all images.
 template <typename First, typename Second, typename Third>
 void share_out(const Shape &shape, int64_t lanes, First first, Second second, Third third) {
   const int64_t blocks = shape.channels / lanes, units = shape.half ? blocks / 2 : blocks;
