@@ -443,8 +443,9 @@ class Config:
         choices=("auto", "on", "off"),
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve suspects")
     precision: str = setting(
-        "auto", "numbers that a GPU computes with: float32, or bfloat16 or float16 where they are exact enough; auto takes "
-                "bfloat16 where the GPU has it, float32 elsewhere; a CPU computes in float32",
+        "auto", "numbers to compute with: float32, or bfloat16 or float16 where they are exact enough; auto takes bfloat16 "
+                "where a GPU has it, float32 elsewhere; a CPU has no float16, and bfloat16 for convolutions alone, if its "
+                "flags name avx512_bf16 or amx_bf16",
         choices=("auto", "float32", "bfloat16", "float16"), before="float32",
         group="machine", part="arithmetic", affects="speed", scripts="train eval compare")
     layout: str = setting(

@@ -7,14 +7,16 @@
 
 The second way compares steps of training/model.py, in turns in one process: with nothing switched on against the bare sequence
 of Paddle's calls, and with gradient clipping, scaled losses and averaged weights against nothing switched on. The third
-compares oneDNN's convolutions with Paddle's own, in turns in one process, at several sizes. The fourth measures a step alone
-and beside a program that keeps one core busy, with threads that wait as the scripts have them, and as OpenMP has them.
+compares oneDNN's convolutions with Paddle's own and, where the processor multiplies in bfloat16, with oneDNN's in that, in
+turns in one process, at several sizes. The fourth measures a step alone and beside a program that keeps one core busy, with
+threads that wait as the scripts have them, and as OpenMP has them.
 
 Each setting runs in its own process, since MKL chooses its path when it is loaded; after one step to warm up, it takes the
 median of five. The losses of the first step must agree to 1e-5: a faster path must not compute something else.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -148,20 +150,41 @@ def measure_additions(net, batch_size, image_size, steps, half_life_steps):
 
 
 def measure_convolutions(net, steps):
-    """Print, for each size and batch, images a second with oneDNN's convolutions and with Paddle's, and the median ratio."""
+    """Print, for each size and batch, images a second with each way to convolve, and the ratio to oneDNN's in float32."""
     from machine import processor
 
     processor.configure()
-    print(f"{net}, images/s, {steps} turns\n")
-    print("| pixels, batch | training: oneDNN | Paddle | ratio | evaluation: oneDNN | Paddle | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    from training.precision import BFLOAT16, precision_of
+
+    ways = {"oneDNN": contextlib.nullcontext, "Paddle": by_paddle}
+    if precision_of(BFLOAT16, "cpu") == BFLOAT16:
+        from ops.convolution import in_bfloat16
+
+        ways["in bfloat16"] = in_bfloat16
+    print(f"{net}, images/s, {steps} turns; in brackets the median ratio to oneDNN in float32\n")
+    print("| pixels, batch |", " | ".join(f"{kind}: {' | '.join(ways)}" for kind in ("training", "evaluation")), "|")
+    print("|---" * (1 + 2 * len(ways)) + "|")
     for size, batch in CONVOLVED:
         row = [f"{size}, {batch}"]
         for work in training_and_evaluation(net, batch, size):
-            ours, paddles = seconds_by_convolution(work, steps)
-            row += [f"{batch / statistics.median(found):.1f}" for found in (ours, paddles)]
-            row.append(f"{statistics.median(b / a for a, b in zip(ours, paddles)):.2f}")
+            ours, *found = seconds_by_convolution(work, steps, ways.values())
+            row.append(f"{batch / statistics.median(ours):.1f}")
+            for seconds in found:
+                ratio = statistics.median(a / b for a, b in zip(ours, seconds))
+                row.append(f"{batch / statistics.median(seconds):.1f} ({ratio:.2f})")
         print(f"| {' | '.join(row)} |", flush=True)
+
+
+@contextlib.contextmanager
+def by_paddle():
+    """Within the block Paddle's own convolutions run."""
+    from ops import fused
+
+    ours, fused.convolves = fused.convolves, lambda *_: False
+    try:
+        yield
+    finally:
+        fused.convolves = ours
 
 
 def training_and_evaluation(net, batch, size):
@@ -192,20 +215,16 @@ def training_and_evaluation(net, batch, size):
     return training, evaluation
 
 
-def seconds_by_convolution(work, steps):
-    """Seconds of ``work()`` in each turn but the first, with oneDNN's convolutions and with Paddle's."""
-    from ops import fused
-
-    ours = fused.convolves
-    seconds = []
+def seconds_by_convolution(work, steps, ways):
+    """For each of the ``ways``, context managers, the seconds of ``work()`` within it in each turn but the first."""
+    seconds = [[] for _ in ways]
     for _ in range(steps + 1):
-        for way in (ours, lambda *_: False):
-            fused.convolves = way
-            started = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - started)
-    fused.convolves = ours
-    return seconds[2::2], seconds[3::2]
+        for way, found in zip(ways, seconds):
+            with way():
+                started = time.perf_counter()
+                work()
+                found.append(time.perf_counter() - started)
+    return [found[1:] for found in seconds]
 
 
 def measure_busy(arguments, rounds=4):

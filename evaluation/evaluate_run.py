@@ -47,8 +47,8 @@ def _evaluate(config, device):
     group.agree(run.folder, "the run")
     config = config.inherit(run.settings, names_of(inherited_by="eval")).resolved()
     run.layout = config.layout
-    precision = precision_of(config.precision, device)
     fused.set_mode(config.fused)
+    precision = precision_of(config.precision, device)
     dataset, same_list = _open_list(run, config)
 
     unknown = stranger_paths(config.strangers) if config.strangers else []

@@ -1,10 +1,28 @@
 """The convolution of all networks here: Paddle's, which on a CPU oneDNN computes, over the whole batch at once."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from paddle import Tensor, nn
 
 from ops import fused
+
+_bfloat16 = False
+
+
+@contextlib.contextmanager
+def in_bfloat16() -> Iterator[None]:
+    """Within the block, where oneDNN convolves on a CPU: factors rounded to bfloat16, their products added in float32.
+
+    The backward pass of what is computed within does the same. Weights and feature maps stay in float32.
+    """
+    global _bfloat16
+    before, _bfloat16 = _bfloat16, True
+    try:
+        yield
+    finally:
+        _bfloat16 = before
 
 
 class Conv2D(nn.Conv2D):
@@ -28,7 +46,7 @@ class Conv2D(nn.Conv2D):
 
     def _by_onednn(self, x):
         gradients = (not x.stop_gradient, not self.weight.stop_gradient)
-        y = fused.run("onednn_convolution", fused.dense(x), self.weight, self._numbers, *gradients)
+        y = fused.run("onednn_convolution", fused.dense(x), self.weight, self._numbers, *gradients, _bfloat16)
         if self.bias is None:
             return y
         return y + self.bias.reshape([1, -1, 1, 1] if len(x.shape) == 4 else [1, -1, 1, 1, x.shape[4]])

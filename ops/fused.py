@@ -158,6 +158,15 @@ def _obstacle_of_convolutions() -> Optional[str]:
     return reason.decode() if reason else self_test.fault_of_convolution(run)
 
 
+def obstacle_of_bfloat16() -> Optional[str]:
+    """Why convolutions cannot run in bfloat16 on the CPU (ops.convolution.in_bfloat16); None if they can. The first call tries
+    it, and builds and loads the operators."""
+    if _mode == "off":
+        return "--fused off"
+    obstacle = _obstacle(on_gpu=False) or _obstacle_of_convolutions()
+    return obstacle or self_test.fault_of_convolution(run, bfloat16=True)
+
+
 @functools.cache
 def _lanes() -> int:
     """Channels in a block, as oneDNN and the kernels have it on this processor; 0: none. The first call tries them."""

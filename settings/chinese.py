@@ -117,8 +117,8 @@ HELP = {
     "paddle.distributed.launch 启动",
     "sync_bn": "多进程时，批归一化使用所有进程的照片的均值和方差，训练因此与单进程相同",
     "fused": "融合算子：auto 表示能构建就使用，on 表示必须使用，off 表示从不使用",
-    "precision": "GPU 计算使用的数值精度：float32，或在精度足够的地方使用 bfloat16 或 float16；auto 在 GPU 支持时用 bfloat16，"
-    "否则用 float32；CPU 总是用 float32",
+    "precision": "计算使用的数值精度：float32，或在精度足够的地方使用 bfloat16 或 float16；auto 在 GPU 支持时用 bfloat16，"
+    "否则用 float32；CPU 不支持 float16，指令集带 avx512_bf16 或 amx_bf16 时可用 bfloat16 计算卷积",
     "layout": "特征图在内存中的排列：nchw，或通道在最后的 nhwc；GPU 的张量核心以 16 位计算时，nhwc 更快；auto 目前在 GPU 上"
     "也是 nchw，因为 nhwc 在 GPU 上以 32 位计算的速度尚未测过；权重与排列无关",
     "engine": "在 CPU 上用什么运行网络：dynamic 与评估时相同；inference 为 Paddle Inference 加 oneDNN，更快，但启动要几秒；"

@@ -1,4 +1,6 @@
-"""Convolutions by oneDNN: the values of Paddle's own, on a CPU in float32, and nowhere else."""
+"""Convolutions by oneDNN: the values of Paddle's own, on a CPU in float32, or near them in bfloat16; and nowhere else."""
+
+import contextlib
 
 import numpy as np
 import paddle
@@ -7,7 +9,7 @@ import pytest
 from paddle import nn
 
 from ops import fused
-from ops.convolution import Conv2D
+from ops.convolution import Conv2D, in_bfloat16
 
 pytestmark = [pytest.mark.python_independent, pytest.mark.usefixtures("fused_on")]
 SHAPES = {  # images, channels in and out, kernel, stride, padding, dilation, groups, height, width, bias
@@ -69,12 +71,44 @@ def test_value_and_gradients_are_those_of_paddle_s_convolution(shape, calls):
         assert np.linalg.norm(mine - wanted) <= max(4 * np.linalg.norm(paddles - wanted), 1e-6 * size)
 
 
-def test_the_same_bits_every_time():
+ROUNDING = 2.0**-9  # of a factor, at most, in bfloat16
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_in_bfloat16_value_and_gradients_are_as_far_off_as_rounded_factors(shape, calls):
+    images, channels, outputs, kernel, stride, padding, dilation, groups, height, width, _ = shape
+    if fused.obstacle_of_bfloat16():
+        pytest.skip("oneDNN has no such convolutions on this processor, or without AVX-512")
+    calls.clear()  # those of the question
+    layer = layer_of(channels, outputs, kernel, stride, padding, dilation, groups, False)
+    layer.weight.set_value(drawn(*layer.weight.shape, seed=1).astype("float32"))
+    x = paddle.to_tensor(drawn(images, channels, height, width).astype("float32"), stop_gradient=False)
+
+    def found():
+        y = layer(x)
+        dy = paddle.to_tensor(drawn(*y.shape, seed=9).astype("float32"))
+        return [value.numpy() for value in (y, *paddle.grad([y], [x, layer.weight], [dy]))]
+
+    wanted = found()
+    with in_bfloat16():
+        rounded = found()
+    assert calls == ["onednn_convolution"] * 2
+    for value, exact in zip(rounded, wanted):
+        error = np.linalg.norm(value - exact) / np.linalg.norm(exact)
+        assert value.dtype == np.float32
+        assert error < 2 * ROUNDING
+        assert error > ROUNDING / 4  # not float32 under another name
+    assert all(np.array_equal(again, before) for again, before in zip(found(), wanted))  # float32 again
+
+
+@pytest.mark.parametrize("context", [contextlib.nullcontext, in_bfloat16])
+def test_the_same_bits_every_time(context):
     layer, x = layer_of(32, 64, 3, 1, 1, 1, 1, False), paddle.to_tensor(drawn(8, 32, 12, 12).astype("float32"))
     x.stop_gradient = False
     found = set()
     for _ in range(3):
-        y = layer(x)
+        with context():
+            y = layer(x)
         found.add(b"".join(value.numpy().tobytes() for value in (y, *paddle.grad([y], [x, layer.weight], [y * 2]))))
     assert len(found) == 1
 

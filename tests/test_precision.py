@@ -1,18 +1,21 @@
-"""Which precision applies on which device, and that a CPU says what it does not do."""
+"""Which precision applies on which device and processor, and that a CPU says what it does not do."""
 
 import contextlib
 
 import paddle
 import pytest
-from tiny_network import TinyNetwork
+from tiny_network import TinyNetwork, TinyResNet
 
 from networks.classifier import Classifier
+from ops import fused
+from training import precision
 from training.epoch_metrics import EPOCH_METRICS
 from training.losses import TrainingLoss
 from training.model import TrainingModel
 from training.precision import choose, logits_of, precision_of
 
-ON_CPU = "note: precision = '{}': a CPU computes in float32; the setting applies to GPUs alone"
+NO_FLOAT16 = "note: precision = 'float16': for GPUs alone: a CPU computes in float32"
+NO_BFLOAT16 = "note: precision = 'bfloat16': this processor has neither avx512_bf16 nor amx_bf16: it computes in float32"
 
 
 @pytest.mark.parametrize(
@@ -37,8 +40,8 @@ def test_the_precision_follows_from_what_is_asked_and_the_device(asked, device, 
 @pytest.mark.parametrize(
     ("asked", "device", "capability", "note"),
     [
-        ("bfloat16", "cpu", None, ON_CPU.format("bfloat16")),
-        ("float16", "cpu", None, ON_CPU.format("float16")),
+        ("bfloat16", "cpu", None, NO_BFLOAT16),
+        ("float16", "cpu", None, NO_FLOAT16),
         (
             "bfloat16", "gpu", (7, 5),
             "note: precision = 'bfloat16': this GPU has compute capability 7.5, and bfloat16 needs 8.0: it computes in "
@@ -54,18 +57,50 @@ def test_a_precision_that_does_not_apply_is_said_in_one_line(asked, device, capa
     assert choose(asked, device, capability) == ("float32", note)
 
 
+@pytest.mark.parametrize(
+    ("asked", "flags", "applies"),
+    [
+        ("auto", {"avx512_bf16"}, "float32"),
+        ("bfloat16", {"avx512f", "avx512_bf16"}, "bfloat16"),
+        ("bfloat16", {"amx_bf16"}, "bfloat16"),
+        ("bfloat16", {"avx512f"}, "float32"),
+    ],
+)
+def test_a_processor_that_multiplies_in_bfloat16_does_so_when_asked(asked, flags, applies):
+    assert choose(asked, "cpu", flags=flags).precision == applies
+
+
+def test_without_the_fused_operators_there_is_no_bfloat16_on_a_processor(monkeypatch, capsys):
+    monkeypatch.setattr(precision, "cpu_identity", lambda: ("AuthenticAMD", {"avx512_bf16"}))
+    monkeypatch.setattr(fused, "_mode", "off")
+    assert precision_of("bfloat16", "cpu") == "float32"
+    assert "note: precision = 'bfloat16': --fused off: the processor computes in float32" in "".join(capsys.readouterr())
+
+
+def test_a_network_on_a_processor_computes_its_convolutions_in_bfloat16(fused_on):
+    if fused.obstacle_of_bfloat16():
+        pytest.skip("oneDNN has no such convolutions on this processor")
+    paddle.seed(0)
+    network = Classifier(TinyResNet(3))
+    network.eval()
+    images = paddle.randint(0, 256, [4, 3, 16, 16]).astype("uint8")
+    exact, rounded = (logits_of(network, images, kind).numpy() for kind in ("float32", "bfloat16"))
+    assert rounded.dtype == exact.dtype
+    assert 0 < abs(rounded - exact).max() < 0.05 * abs(exact).max()
+
+
 def test_a_gpus_capability_decides(monkeypatch, capsys):
     for capability, applies in (((8, 0), "bfloat16"), ((7, 5), "float32")):
         monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda capability=capability: capability)
         assert precision_of("auto", "gpu") == applies
-    assert precision_of("bfloat16", "cpu") == "float32"
+    assert precision_of("float16", "cpu") == "float32"
     out, err = capsys.readouterr()
-    assert [*out.splitlines(), *err.splitlines()] == [ON_CPU.format("bfloat16")]
+    assert [*out.splitlines(), *err.splitlines()] == [NO_FLOAT16]
 
 
 @pytest.fixture
 def casts(monkeypatch):
-    """Stands for auto_cast, which a CPU lacks: what it was asked for, and within it the network gives 16 bits."""
+    """Stands for a GPU's auto_cast, which a CPU lacks: what it was asked for, and within it the network gives 16 bits."""
     asked, inside = [], []
 
     @contextlib.contextmanager
@@ -76,6 +111,7 @@ def casts(monkeypatch):
         inside.pop()
 
     forward = Classifier.forward
+    monkeypatch.setattr(precision, "_is_on_cpu", lambda images: False)
     monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
     monkeypatch.setattr(
         Classifier, "forward",

@@ -35,7 +35,7 @@ from training.losses import TrainingLoss
 from training.mixing import Mixing
 from training.model import TrainingModel
 from training.optimization import build_optimizer
-from training.precision import precision_of
+from training.precision import FLOAT32, precision_of
 from training.recorder import Follower, RunRecorder
 from training.resuming import check_classes, finished_because, restore
 from training.state import TrainingState
@@ -154,7 +154,7 @@ def _train(config, resume, device):
         with recorder:
             print(
                 f"{len(train_set)} photographs to train on, {len(val_set)} to validate, {len(train_set.classes)} classes; "
-                f"{device}{f' in {model.precision}' * (device == 'gpu')}, {_shape_of_group(config)}; "
+                f"{_device_of(device, model.precision)}, {_shape_of_group(config)}; "
                 f"run folder {printable(folder)}"
             )
             if line := balance_line(config, weights, train_set.classes, sizes, is_new=not resume):
@@ -183,6 +183,10 @@ def _model_and_state(config, train_loader, weights, device, resumed) -> tuple[Tr
     model.prepare(optimizer, TrainingLoss(**config.part("loss"), class_weights=weights), metrics)
     average = WeightAverage(classifier, config.ema_epochs, len(train_loader)) if config.ema_epochs else None
     return model, TrainingState(classifier, optimizer, metrics, average, model.loss_scaling)
+
+
+def _device_of(device, precision):
+    return device if device == "cpu" and precision == FLOAT32 else f"{device} in {precision}"
 
 
 def _shape_of_group(config):

@@ -148,11 +148,11 @@ int tag_of_maps(int64_t lanes) {
   return lanes == 8 ? onednn::kBlocks8 : onednn::kBlocks16;
 }
 
-Handle described(int rank, const int64_t *dims, int tag) {
+Handle described(int rank, const int64_t *dims, int tag, int type = onednn::kFloat32) {
   onednn::Dims all = {};
   std::memcpy(all, dims, rank * sizeof(int64_t));
   Handle descriptor = nullptr;
-  dnnl.memory_desc_create_with_tag(&descriptor, rank, all, onednn::kFloat32, tag);
+  dnnl.memory_desc_create_with_tag(&descriptor, rank, all, type, tag);
   return descriptor;
 }
 
@@ -173,22 +173,28 @@ class Primitive {
       const int64_t reach = s.dilation[axis] * (s.kernel[axis] - 1) + 1;
       after[axis] = (s.side(axis) - 1) * s.stride[axis] + reach - x[2 + axis] - s.padding[axis];
     }
-    Handle any_x = described(4, x, onednn::kAny), any_w = described(rank, weights, onednn::kAny);
-    Handle any_y = described(4, y, onednn::kAny), forward = nullptr, chosen = nullptr;
-    good_ = dnnl.convolution_forward_primitive_desc_create(&forward, engine, onednn::kForwardTraining, onednn::kDirect, any_x,
-                                                           any_w, nullptr, any_y, s.stride, dilation, s.padding, after,
+    const bool gradient[] = {pass == kData, pass == kWeights, pass != kForward};  // of x, of the weights, of y
+    const int factor = s.bfloat16 ? onednn::kBfloat16 : onednn::kFloat32;  // the type of what is multiplied
+    const auto any = [&](int dims, const int64_t *shape, bool result) {
+      return described(dims, shape, onednn::kAny, result ? onednn::kFloat32 : factor);
+    };
+    // Of the forward pass, which the other two are told of, and of this one
+    const Handle first[] = {any(4, x, false), any(rank, weights, false), any(4, y, true)};
+    const Handle now[] = {any(4, x, gradient[0]), any(rank, weights, gradient[1]), any(4, y, pass == kForward)};
+    Handle forward = nullptr, chosen = nullptr;
+    good_ = dnnl.convolution_forward_primitive_desc_create(&forward, engine, onednn::kForwardTraining, onednn::kDirect, first[0],
+                                                           first[1], nullptr, first[2], s.stride, dilation, s.padding, after,
                                                            nullptr) == onednn::kSuccess;
     if (good_ && pass == kData) {
-      good_ = dnnl.convolution_backward_data_primitive_desc_create(&chosen, engine, onednn::kDirect, any_x, any_w, any_y,
+      good_ = dnnl.convolution_backward_data_primitive_desc_create(&chosen, engine, onednn::kDirect, now[0], now[1], now[2],
                                                                    s.stride, dilation, s.padding, after, forward,
                                                                    nullptr) == onednn::kSuccess;
     } else if (good_ && pass == kWeights) {
-      good_ = dnnl.convolution_backward_weights_primitive_desc_create(&chosen, engine, onednn::kDirect, any_x, any_w, nullptr,
-                                                                      any_y, s.stride, dilation, s.padding, after, forward,
+      good_ = dnnl.convolution_backward_weights_primitive_desc_create(&chosen, engine, onednn::kDirect, now[0], now[1], nullptr,
+                                                                      now[2], s.stride, dilation, s.padding, after, forward,
                                                                       nullptr) == onednn::kSuccess;
     }
     const Handle descriptor = pass == kForward ? forward : chosen;
-    const bool gradient[] = {pass == kData, pass == kWeights, pass != kForward};  // of x, of the weights, of y
     const auto wanted = [&](int query, bool of_gradient) {
       return dnnl.primitive_desc_query_md(descriptor, query + of_gradient * onednn::kQueryGradient, 0);
     };
@@ -204,12 +210,17 @@ class Primitive {
     for (Handle each : {chosen, forward}) {
       if (each != nullptr) dnnl.primitive_desc_destroy(each);
     }
-    for (Handle each : {any_x, any_w, any_y}) dnnl.memory_desc_destroy(each);
+    for (int i = 0; i < 3; ++i) {
+      dnnl.memory_desc_destroy(first[i]);
+      dnnl.memory_desc_destroy(now[i]);
+    }
   }
 
   ~Primitive() {
     if (primitive_ != nullptr) dnnl.primitive_destroy(primitive_);
   }
+
+  bool good() const { return good_; }
 
   // before: the pass that has just run on the same y, or null.
   bool run(const float *x, const float *weights, const float *y, Scratch (&scratch)[3], const Primitive *before) {
@@ -241,11 +252,17 @@ struct Convolutions {
   Scratch scratch[3];
 
   Primitive &of(const Shape &shape, Pass pass) {
-    std::vector<int64_t> key = {shape.images, shape.in, shape.height, shape.width, shape.out, shape.groups, shape.lanes, pass,
+    std::vector<int64_t> key = {shape.images, shape.in,    shape.height,   shape.width, shape.out,
+                                shape.groups, shape.lanes, shape.bfloat16, pass,
                                 omp_get_max_threads()};  // a primitive shares its work among the threads of its making
     for (const auto &pair : {shape.kernel, shape.stride, shape.padding, shape.dilation}) key.insert(key.end(), pair, pair + 2);
     std::unique_ptr<Primitive> &primitive = known[key];
     if (primitive == nullptr) primitive = std::make_unique<Primitive>(shape, pass);
+    if (!primitive->good() && shape.bfloat16) {  // the library has no such convolution
+      Shape exact = shape;
+      exact.bfloat16 = false;
+      primitive = std::make_unique<Primitive>(exact, pass);
+    }
     return *primitive;
   }
 };

@@ -10,7 +10,7 @@ namespace {
 
 using paddle::Tensor;
 
-convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers) {
+convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers, bool bfloat16) {
   const std::vector<int64_t> maps = x.shape(), kernel = weight.shape();
   const bool blocked = maps.size() == 5;
   PD_CHECK((maps.size() == 4 || blocked) && kernel.size() == 4 && numbers.size() == 7,
@@ -18,7 +18,7 @@ convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::ve
   const int64_t groups = numbers[6], lanes = blocked ? maps[4] : 0, in = blocked ? maps[1] * lanes : maps[1];
   PD_CHECK(!blocked || ((lanes == 8 || lanes == 16) && kernel[0] % lanes == 0), "convolution: blocks of 8 or 16 channels");
   const convolution::Shape shape = {maps[0], in, maps[2], maps[3], kernel[0], groups, {kernel[2], kernel[3]},
-                                    {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]}, lanes};
+                                    {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]}, lanes, bfloat16};
   for (const Tensor *tensor : {&x, &weight}) {
     PD_CHECK(tensor->is_cpu() && tensor->dtype() == paddle::DataType::FLOAT32, "convolution: float32 on a CPU");
   }
@@ -37,8 +37,8 @@ std::vector<int64_t> shape_of_result(const convolution::Shape &s) {
 
 Tensor empty(std::vector<int64_t> shape, const Tensor &like) { return paddle::empty(shape, like.dtype(), like.place()); }
 
-std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers, bool, bool) {
-  const convolution::Shape shape = shape_of(x, weight, numbers);
+std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers, bool, bool, bool bfloat16) {
+  const convolution::Shape shape = shape_of(x, weight, numbers, bfloat16);
   Tensor y = empty(shape_of_result(shape), x);
   PD_CHECK(convolution::forward(shape, x.data<float>(), weight.data<float>(), y.data<float>()), "convolution: oneDNN failed");
   return {y};
@@ -46,8 +46,8 @@ std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const std::ve
 
 // A gradient that nobody asks for is left as it is.
 std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor &dy, const std::vector<int> &numbers,
-                             bool of_x, bool of_weight) {
-  const convolution::Shape shape = shape_of(x, weight, numbers);
+                             bool of_x, bool of_weight, bool bfloat16) {
+  const convolution::Shape shape = shape_of(x, weight, numbers, bfloat16);
   PD_CHECK(dy.shape() == shape_of_result(shape), "convolution: the gradient has another shape");
   Tensor dx = empty(x.shape(), x), dweight = empty(weight.shape(), weight);
   const bool done = convolution::backward(shape, x.data<float>(), weight.data<float>(), dy.data<float>(),
@@ -92,13 +92,13 @@ std::vector<Tensor> channel_blocks_grad(const Tensor &dy, int lanes) { return {r
 PD_BUILD_OP(onednn_convolution)
     .Inputs({"X", "Weight"})
     .Outputs({"Y"})
-    .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool"})
+    .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool", "bfloat16: bool"})
     .SetKernelFn(PD_KERNEL(forward));
 
 PD_BUILD_GRAD_OP(onednn_convolution)
     .Inputs({"X", "Weight", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Weight")})
-    .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool"})
+    .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool", "bfloat16: bool"})
     .SetKernelFn(PD_KERNEL(backward));
 
 PD_BUILD_OP(channel_blocks).Inputs({"X"}).Outputs({"Y"}).Attrs({"lanes: int"}).SetKernelFn(PD_KERNEL(channel_blocks));
