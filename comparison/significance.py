@@ -1,32 +1,47 @@
 """Whether the data support that one network is better than another.
 
-Both networks classified the same photographs, each after trainings from several seeds. Two things make the difference of their
-mean accuracies uncertain: which photographs happen to be in the validation list, and which seeds the trainings happened to
-have. A paired bootstrap resamples both (B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993); as a laptop can
-afford only few seeds, Student's t replaces the normal distribution. Where chance differences from photograph to photograph are
-larger than those from seed to seed, both resamplings count them, and the intervals are wider than necessary.
+Both networks classified the same photographs, each after trainings from several seeds. Three things make the difference of their
+mean accuracies uncertain: which photographs happen to be on the list (``photographs``); how good a seed's training happened to be
+(``seeds``); and that two trainings of one network err on different photographs even where they are equally good (``residual``).
+Such crossed random effects are known from studies in which readers judge cases (N. Obuchowski, H. Rockette, Communications in
+Statistics 24, 1995). Photographs and residual are known well, because photographs are many; the spread of few seeds is not, so
+Student's t replaces the normal distribution for it alone. With estimates V of seeds and residual together, R of the residual,
+P of the photographs, each the variance of the difference that it causes, the interval is the difference plus and minus the root of
 
-With folds, each photograph is judged by the trainings of the one fold whose validation list it is on. Seeds are then resampled
-within each fold: trainings of different folds are no repetitions of each other, as they saw other photographs. With one seed
-the differences of the folds show how much trainings scatter, with the correction for training lists that overlap (C. Nadeau,
-Y. Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003).
+    z^2 (P + 0.8 R) + t^2 max(V - b R, 0)
+
+with t of the degrees of freedom by B. Welch (Biometrika 34, 1947). R is part of V, so what few seeds seem to agree in by chance
+is not taken for certainty; 0.8 and b are calibrated by simulation (benchmarks/verdict_errors.py, docs/verdict.md).
+
+Nearly equal photographs are no independent ones: given as clusters, they count as what they are (K.-Y. Liang, S. Zeger,
+Biometrika 73, 1986). With few photographs on which the networks differ, a normal distribution is too short: two more are added, of
+which each network is right on one (after A. Agresti, Y. Min, Statistics in Medicine 24, 2005).
+
+With folds, each photograph is judged by the trainings of the one fold whose validation list it is on. Trainings of different
+folds are no repetitions of each other, as they saw other photographs. With one seed the differences of the folds show how much
+trainings scatter, with the correction for training lists that overlap (C. Nadeau, Y. Bengio, "Inference for the Generalization
+Error", Machine Learning 52, 2003).
 """
 
-from collections.abc import Sequence
+import functools
+import math
+from statistics import NormalDist
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-REPLICATES = 2000
-T_DRAWS = 200_000
 CONFIDENCE = 0.95
+LEAST_SEEDS = 3
+"""With two, no interval is both right in all of the simulated comparisons and short enough to be of use."""
+RESIDUAL_KNOWN = 0.8
+ADDED = 2  # photographs
 
 
 class Difference(NamedTuple):
-    """Mean accuracy of the first network minus that of the second, its 95% interval ``low`` to ``high``, two-sided p-value.
+    """Mean accuracy of the first network minus that of the second, its interval ``low`` to ``high``, two-sided p-value.
 
-    ``seeds``: whether the interval accounts for other trainings, of other seeds or, with folds, on other lists; with one
-    training a network it applies to the two trained models only.
+    ``seeds``: whether it says something of other trainings too, of other seeds or, with folds, on other lists; with fewer than
+    LEAST_SEEDS seeds of a network it is about the trained models only.
     """
 
     mean: float
@@ -36,83 +51,154 @@ class Difference(NamedTuple):
     seeds: bool
 
 
+class Spread(NamedTuple):
+    """Variances of a difference: by ``photographs`` and by the ``residual``; ``seeds``, of both seeds and residual, estimated
+    with ``freedom`` degrees of freedom. ``seeds`` None: it is not known, and the residual is in ``photographs``."""
+
+    photographs: float
+    residual: float
+    seeds: Optional[float]
+    freedom: float
+
+    def half(self, level: float) -> float:
+        """Half the length of the interval that misses the truth in a share ``level`` of comparisons."""
+        z = NormalDist().inv_cdf(1 - level / 2)
+        if self.seeds is None:
+            return z * math.sqrt(self.photographs)
+        known = z**2 * (self.photographs + RESIDUAL_KNOWN * self.residual)
+        beyond = max(self.seeds - _share_of_residual(level) * self.residual, 0)
+        return math.sqrt(known + student_quantile(1 - level / 2, self.freedom) ** 2 * beyond)
+
+
+def _share_of_residual(level):
+    """b of the module's formula: 0.6 at 5%; less in the tails, where it is rarer that few seeds agree by chance."""
+    return min(max(0.6 + 0.286 * (math.log10(level) - math.log10(0.05)), 0), 0.6)
+
+
 def paired_difference(
-    first: np.ndarray, second: np.ndarray, confidence: float = CONFIDENCE, folds: Optional[np.ndarray] = None
+    first: np.ndarray,
+    second: np.ndarray,
+    level: float = 1 - CONFIDENCE,
+    folds: Optional[np.ndarray] = None,
+    clusters: Optional[np.ndarray] = None,
 ) -> Difference:
     """Compare two networks by their correct predictions.
 
     ``first``, ``second``: bool [seeds, photographs], with the same photographs in the same order, or shares of several
-    trainings; the numbers of seeds may differ. ``folds``: [photographs], the fold that each was predicted in; None: the
-    trainings of a seed are one. Raises ValueError where the numbers of photographs differ.
+    trainings; the numbers of seeds may differ. ``level``: how often the interval may miss. ``folds``: [photographs], the fold
+    that each was predicted in; None: the trainings of a seed are one. ``clusters``: [photographs] of int, equal for those that
+    are nearly equal; None: all differ. Raises ValueError where the numbers of photographs differ.
     """
     first, second = np.atleast_2d(first).astype(float), np.atleast_2d(second).astype(float)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"{first.shape[1]} and {second.shape[1]} photographs: a paired comparison needs the same ones")
     mean = float(first.mean() - second.mean())
-    parts = [np.ones(first.shape[1], bool)] if folds is None else [folds == fold for fold in np.unique(folds)]
-    rng = np.random.default_rng(0)
-    resampled = np.zeros(REPLICATES)
-    for hits in _resample_photographs(np.concatenate([first, second]), parts, rng):
-        resampled += _resample_seeds(hits[:, : len(first)], rng) - _resample_seeds(hits[:, len(first) :], rng)
-    error, freedom = float(resampled.std()), None
-    seeds = min(len(first), len(second)) > 1
-    if len(parts) > 1 and not seeds:
-        error, freedom, seeds = max(error, _error_over_folds(first, second, parts)), len(parts) - 1, True
-    if error == 0.0:
-        return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0, seeds)
-    drawn = np.abs(rng.standard_t(freedom or _degrees_of_freedom(error, first, second, parts), T_DRAWS))
-    half = float(np.quantile(drawn, confidence)) * error
-    p = float((np.count_nonzero(drawn >= abs(mean) / error) + 1) / (len(drawn) + 1))
-    return Difference(mean, mean - half, mean + half, p, seeds)
+    count = first.shape[1]
+    found = spread(first, second, folds, clusters)
+    middle = mean * count / (count + ADDED)
+    half = found.half(level)
+    of_seeds = min(len(first), len(second)) >= LEAST_SEEDS or (folds is not None and len(np.unique(folds)) > 1)
+    return Difference(mean, max(middle - half, -1.0), min(middle + half, 1.0), _p_value(abs(middle), found), of_seeds)
 
 
-def _resample_photographs(answers, parts, rng):
-    """[seeds, photographs] of 0 and 1 -> for each of the ``parts``, masks [photographs], what its photographs add to the
-    accuracies on resampled photographs, [replicates, seeds]; these are the same photographs for all seeds."""
-    photographs = answers.shape[1]
-    share = np.full(photographs, 1 / photographs)
-    found = []
-    for start in range(0, REPLICATES, 100):  # bounds the memory
-        drawn = rng.multinomial(photographs, share, min(100, REPLICATES - start))
-        found.append([drawn[:, part] @ answers[:, part].T / photographs for part in parts])
-    return [np.concatenate(chunks) for chunks in zip(*found)]
+def spread(
+    first: np.ndarray, second: np.ndarray, folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None
+) -> Spread:
+    """The variances of the difference of the accuracies; the arguments are those of ``paired_difference``, as floats."""
+    count = first.shape[1]
+    parts = [np.ones(count, bool)] if folds is None else [folds == fold for fold in np.unique(folds)]
+    groups = np.arange(count) if clusters is None else clusters
+    difference = first.mean(axis=0) - second.mean(axis=0)
+    total = _photographs(difference, groups)
+    if min(len(first), len(second)) == 1:
+        if len(parts) == 1:
+            return Spread(total, 0.0, None, math.inf)
+        return Spread(0.0, 0.0, max(total, _over_folds(first, second, parts)), len(parts) - 1)
+    seeds = residual = uncertain = 0.0
+    for answers in (first, second):
+        for part in parts:
+            own = answers[:, part]
+            of_seeds = float((own.sum(axis=1) / count).var(ddof=1)) / len(own)
+            seeds += of_seeds
+            uncertain += of_seeds**2 / (len(own) - 1)
+            residual += _residual(own, groups[part], count)
+    most = max(len(first), len(second)) * 2 * len(parts)
+    return Spread(max(total - residual, 0.0), residual, seeds, seeds**2 / uncertain if uncertain else most)
 
 
-def _error_over_folds(first, second, parts):
-    """The standard error of the difference by those of the folds, of which the trainings share photographs."""
+def _photographs(difference, groups):
+    """The variance of the mean of ``difference`` [photographs], with ADDED ones, each as large as those that are not zero."""
+    count = len(difference) + ADDED
+    centred = difference - difference.sum() / count
+    sums = np.bincount(np.unique(groups, return_inverse=True)[1].reshape(-1), centred)
+    size = np.abs(difference).sum()
+    added = ADDED * ((difference @ difference) / size) ** 2 if size else ADDED
+    number = len(sums) + ADDED
+    return float((sums @ sums + added) / count**2 * number / (number - 1))
+
+
+def _residual(answers, groups, count):
+    """What is in the variance of the mean over seeds because trainings err on different photographs; ``answers``: [seeds,
+    photographs] of a part of ``count`` photographs."""
+    left = answers - answers.mean(axis=1, keepdims=True)
+    left = left - left.mean(axis=0)
+    places = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    sums = np.stack([np.bincount(places, of_seed) for of_seed in left])
+    return float((sums**2).sum()) / (len(answers) - 1) / len(answers) / count**2
+
+
+def _over_folds(first, second, parts):
+    """The variance of the difference by those of the folds, of which the trainings share photographs."""
     found = [first[:, part].mean() - second[:, part].mean() for part in parts]
-    return float(np.std(found, ddof=1) * np.sqrt(1 / len(parts) + 1 / (len(parts) - 1)))
+    return float(np.var(found, ddof=1) * (1 / len(parts) + 1 / (len(parts) - 1)))
 
 
-def _resample_seeds(accuracies, rng):
-    """[replicates, seeds] accuracies -> [replicates] means over resampled seeds."""
-    replicates, seeds = accuracies.shape
-    mean = accuracies.mean(axis=1)
-    if seeds == 1:
-        return mean
-    drawn = np.take_along_axis(accuracies, rng.integers(0, seeds, (replicates, seeds)), axis=1).mean(axis=1)
-    # Resampling n seeds gives a variance that is too small by the factor (n - 1) / n
-    return mean + (drawn - mean) * np.sqrt(seeds / (seeds - 1))
+def _p_value(distance, found):
+    """The level at which the interval reaches zero."""
+    low, high = 1e-6, 1.0
+    if found.half(low) <= distance:
+        return low
+    for _ in range(40):
+        level = math.sqrt(low * high)
+        low, high = (level, high) if found.half(level) > distance else (low, level)
+    return high if distance else 1.0
 
 
-def _degrees_of_freedom(error, first, second, parts):
-    """By F. Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946.
+def student_quantile(share: float, freedom: float) -> float:
+    """The value that Student's t with ``freedom`` degrees of freedom stays below with the probability ``share``."""
+    if freedom > 1000:
+        return NormalDist().inv_cdf(share)
+    angles, shares = _student(round(float(freedom), 2))
+    return math.sqrt(freedom) * math.tan(float(np.interp(share, shares, angles)))
 
-    Only the seeds limit them: there are many photographs.
+
+@functools.lru_cache(maxsize=4096)
+def _student(freedom):
+    """Angles and probabilities: t is the root of ``freedom`` times the tangent of an angle of density cos^(freedom - 1)."""
+    # Denser towards the ends, where the quantiles are: there the density is close to a power of the distance to the end
+    angles = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 8001)) * np.pi / 2
+    density = np.cos(angles) ** (freedom - 1)
+    shares = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(angles))])
+    return angles, shares / shares[-1]
+
+
+@functools.cache
+def level_of_pairs(networks: int, level: float = 1 - CONFIDENCE) -> float:
+    """The level of each pair of so many ``networks`` with which all pairs together miss in a share ``level`` of comparisons.
+
+    By the range of normal variables (J. Tukey, "The Problem of Multiple Comparisons", 1953): two networks have ``level`` itself.
     """
-    hits = [a[:, part].sum(axis=1) / a.shape[1] for a in (first, second) if len(a) > 1 for part in parts]
-    spreads = [(found.var(ddof=1) / len(found), len(found) - 1) for found in hits]
-    uncertain = sum(variance**2 / freedom for variance, freedom in spreads)
-    return min(error**4 / uncertain, 1e6) if uncertain > 0 else 1e6
+    normal = NormalDist()
+    z = np.linspace(-8, 8, 2001)
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    below = np.array([normal.cdf(value) for value in z])
 
+    def misses(limit):
+        within = below - np.interp(z - limit, z, below, left=0.0)
+        return 1 - networks * float(density @ within ** (networks - 1)) * (z[1] - z[0])
 
-def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
-    """Which of several comparisons are significant together at ``level`` (S. Holm, "A Simple Sequentially Rejective Multiple
-    Test Procedure", 1979): bools in the order of ``p_values``."""
-    order = np.argsort(p_values)
-    significant = [False] * len(p_values)
-    for rank, index in enumerate(order):
-        if p_values[index] > level / (len(p_values) - rank):
-            break
-        significant[index] = True
-    return significant
+    low, high = 0.0, 12.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if misses(middle) > level else (low, middle)
+    return 2 * (1 - normal.cdf(high / math.sqrt(2)))

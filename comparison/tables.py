@@ -1,8 +1,9 @@
 """The files of a comparison: tables, pictures, the verdict, a page."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,8 @@ from comparison.verdict import (
     verdict,
 )
 from data.class_balance import is_unbalanced
+from data.lists import DataError
+from data.near_duplicates import clusters_of, difference_hash
 from evaluation.evaluation_lock import evaluations_read
 from evaluation.report import read_evaluation
 from evaluation.scores import balanced_accuracy
@@ -61,11 +64,14 @@ def write_comparison(
     rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
     rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
-    compared = differences(answers.correct, answers.folds) if len(groups) > 1 else []
+    clusters = clusters_of_photographs(answers.names, photograph) if len(groups) > 1 else None
+    compared = differences(answers.correct, answers.folds, clusters) if len(groups) > 1 else []
     list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
     origin = origin_of_accuracies(split, list_name, could_test)
     summary = verdict(compared, len(answers.names), failures, split, origin, answers.fold_count)
     notes = [*notes, balance_note(rows, counts, split)] if unbalanced else notes
+    if clusters is not None and (line := line_of_clusters(clusters)):
+        notes = [*notes, line]
     if written:
         notes = [*notes, f"Each photograph's prediction by the training that did not see it: {', '.join(written)}."]
 
@@ -91,6 +97,25 @@ def write_comparison(
     write_json(folder / "table.json", found)
     write_page(folder, rows, summary, notes, _alone(answers.correct), answers.names, photograph, NAMES[split])
     return text
+
+
+def clusters_of_photographs(names: Sequence[str], photograph: Callable[[str], Image.Image]) -> Optional[np.ndarray]:
+    """[photographs] of int, equal where photographs are nearly equal; None where they cannot be read."""
+    try:
+        return clusters_of([difference_hash(photograph(name)) for name in names])
+    except (DataError, OSError):
+        return None
+
+
+def line_of_clusters(clusters: np.ndarray) -> str:
+    """What is to be known where photographs are nearly equal; empty where none are."""
+    sizes = np.bincount(clusters)
+    if sizes.max() == 1:
+        return ""
+    return (
+        f"{sizes[sizes > 1].sum()} of the {len(clusters)} photographs are nearly equal to others of them, in "
+        f"{np.count_nonzero(sizes > 1)} groups. The verdict counts each group as one photograph of so much weight."
+    )
 
 
 def _read(run, split):

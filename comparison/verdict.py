@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from comparison.significance import CONFIDENCE, Difference, holm, paired_difference
+from comparison.significance import CONFIDENCE, LEAST_SEEDS, Difference, level_of_pairs, paired_difference
 from evaluation.scores import wilson_interval
 from messages.markdown import in_markdown
 from messages.quoting import named
@@ -96,19 +96,22 @@ def seconds_to_best(history: list[dict], best: dict) -> float:
     return sum(row["seconds"] for row in history if row["epoch"] <= best["epoch"])
 
 
-def differences(correct: dict[str, np.ndarray], folds: Optional[np.ndarray] = None) -> list[tuple[str, str, Difference, bool]]:
+def differences(
+    correct: dict[str, np.ndarray], folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None
+) -> list[tuple[str, str, Difference, bool]]:
     """The best network against each of the others: [(best, other, Difference, whether it is shown), ...].
 
-    ``correct``: {network: bool [seeds, photographs]}; ``folds``: [photographs], the fold that each was predicted in, or None. A
-    difference is shown if it is significant at 95% for all pairs of networks together (Holm; all pairs, because the best
-    network is chosen from the same data) and both networks have several trainings, of seeds or on folds.
+    ``correct``: {network: bool [seeds, photographs]}; ``folds``, ``clusters``: [photographs], the fold that each was predicted
+    in, and equal numbers for nearly equal photographs, or None. All intervals together hold with 95%, those of all pairs of
+    networks, because the best one is chosen from the same data. A difference is shown if its interval excludes zero and both
+    networks have several trainings, of seeds or on folds.
     """
     best = max(correct, key=lambda name: correct[name].mean())
-    others = [name for name in correct if name != best]
-    found = [paired_difference(correct[best], correct[other], folds=folds) for other in others]
-    # Factor 2 / k: the strictest of Holm's thresholds for k - 1 pairs is then 5% / (k (k - 1) / 2), the one for all pairs
-    significant = holm([difference.p for difference in found], (1 - CONFIDENCE) * 2 / len(correct))
-    return [(best, other, d, s and d.seeds) for other, d, s in zip(others, found, significant)]
+    level = level_of_pairs(len(correct))
+    found = {
+        other: paired_difference(correct[best], correct[other], level, folds, clusters) for other in correct if other != best
+    }
+    return [(best, other, d, d.low > 0 and d.seeds) for other, d in found.items()]
 
 
 def verdict(
@@ -128,14 +131,14 @@ def verdict(
     if not compared:
         return "One network alone: nothing to compare."
     best = compared[0][0]
-    of_one = [other for _, other, difference, _ in compared if not difference.seeds]
+    of_one = [other for _, other, difference, _ in compared if not difference.seeds]  # or of two
     beaten = [other for _, other, _, shown_to_differ in compared if shown_to_differ]
     if best in failed:
         claim = f"{best} has the highest accuracy, but a training of it failed: what is left may be the lucky ones."
     elif len(of_one) == len(compared):
         claim = (
-            f"The trained model of {best} has the highest accuracy. Whether the networks differ cannot be said from one "
-            f"training each: other seeds would give other accuracies. Three seeds (--seeds 3) are the least."
+            f"The trained model of {best} has the highest accuracy. Whether the networks differ cannot be said from so few "
+            f"trainings: other seeds would give other accuracies. Three seeds (--seeds {LEAST_SEEDS}) are the least."
         )
     elif len(beaten) == len(compared):
         claim = f"{best} is the best of these networks on this data."
@@ -145,16 +148,17 @@ def verdict(
     else:
         claim = f"No difference shown: {best} has the highest accuracy, but the data do not carry that it is better."
     if 0 < len(of_one) < len(compared):
-        claim += f" Of {best} or of {_listed(of_one)} there is one training only, which says nothing about other seeds."
+        claim += f" Of {best} or of {_listed(of_one)} there are fewer than {LEAST_SEEDS} trainings, too few to say more."
     details = "; ".join(
         f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
         for _, other, d, _ in compared
     )
     seeds = "" if len(of_one) == len(compared) else " and the trainings" if folds else " and the seeds"
     kind = f"out-of-fold predictions of {photographs} photographs" if folds else f"{photographs} {NAMES[split]} photographs"
+    together = "" if len(compared) == 1 else "s that hold together"
     return (
-        f"{claim} Differences in accuracy, each with its own {CONFIDENCE:.0%} interval, from a paired bootstrap over "
-        f"{kind}{seeds}: {details}. {origin or origin_of_accuracies(split)}"
+        f"{claim} Differences in accuracy on {kind}, with {CONFIDENCE:.0%} interval{together} over other photographs{seeds}: "
+        f"{details}. {origin or origin_of_accuracies(split)}"
     )
 
 

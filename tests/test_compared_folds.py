@@ -90,7 +90,10 @@ def test_each_network_is_trained_on_each_fold_and_predicts_every_photograph_once
         assert row["accuracy_of_folds"] == pytest.approx(of_folds)
         assert (row["seeds"], row["folds"]) == (1, 2)
     text = (folder / "table.md").read_text(encoding="utf-8")
-    assert "from a paired bootstrap over out-of-fold predictions of 24 photographs and the trainings" in text
+    assert (
+        "accuracy on out-of-fold predictions of 24 photographs, with 95% interval over other photographs and the trainings"
+        in text
+    )
     assert "The runs differ in fold" not in text
     assert "out_of_fold_resnet.csv" in text
 

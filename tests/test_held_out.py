@@ -187,7 +187,7 @@ def test_a_comparison_takes_everything_from_the_test_list(original, place, capsy
     assert {row["network"]: row["accuracy"] for row in found["networks"]} == {
         run.parent.name: metrics_of(run)["acc"] for run in runs(place)
     }
-    assert "from a paired bootstrap over 15 test photographs:" in printed
+    assert "Differences in accuracy on 15 test photographs, with" in printed
     listed = metrics_of(runs(place)[0])["list"]
     assert printed.count(listed) == 1
     assert f"best epoch on {listed}, which no training has read." in printed

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from comparison import significance
-from comparison.significance import holm, paired_difference
+from comparison.significance import level_of_pairs, paired_difference, spread, student_quantile
 from comparison.verdict import differences, verdict
-
-
-@pytest.fixture(autouse=True)
-def fewer_draws(monkeypatch):
-    monkeypatch.setattr(significance, "REPLICATES", 300)
-    monkeypatch.setattr(significance, "T_DRAWS", 20_000)
 
 
 def simulated(rng, accuracy, seeds, photographs, seed_spread):
@@ -25,7 +18,7 @@ def simulated(rng, accuracy, seeds, photographs, seed_spread):
 simulated.difficulty = np.random.default_rng(7).normal(0, 0.25, 1000)
 
 
-@pytest.mark.parametrize(("seeds", "seed_spread"), [(3, 0.0), (3, 0.03), (5, 0.03), (2, 0.02)])
+@pytest.mark.parametrize(("seeds", "seed_spread"), [(3, 0.0), (3, 0.03), (5, 0.03), (3, 0.01)])
 def test_equal_networks_are_rarely_called_different(seeds, seed_spread):
     rng = np.random.default_rng(0)
     trials = 100
@@ -62,7 +55,48 @@ def test_pairing_matters():
 
 def test_the_same_answers_differ_by_nothing():
     answers = np.random.default_rng(3).random((1, 50)) < 0.5
-    assert paired_difference(answers, answers) == (0.0, 0.0, 0.0, 1.0, False)
+    found = paired_difference(answers, answers)
+    assert (found.mean, found.p, found.seeds) == (0.0, 1.0, False)
+    assert -0.1 < found.low == -found.high < 0  # 50 photographs exclude no difference at all, but a large one
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_photograph_says_nothing(seeds):
+    found = paired_difference(np.ones((seeds, 1)), np.zeros((seeds, 1)))
+    assert found.mean == 1.0
+    assert found.low < -0.5
+    assert found.high == 1.0
+
+
+def test_photographs_that_are_nearly_equal_count_as_one():
+    rng = np.random.default_rng(4)
+    one, other = (np.repeat(rng.random((1, 60)) < 0.7, 10, axis=1) for _ in range(2))  # each photograph ten times
+    taken = paired_difference(one, other)
+    known = paired_difference(one, other, clusters=np.repeat(np.arange(60), 10))
+    single = paired_difference(one[:, ::10], other[:, ::10])
+    assert (taken.high - taken.low) * 2 < known.high - known.low
+    assert known.high - known.low == pytest.approx(single.high - single.low, rel=0.05)
+
+
+def test_where_seeds_differ_more_the_interval_is_longer_and_more_seeds_shorten_it():
+    rng = np.random.default_rng(6)
+
+    def length(seeds, seed_spread):
+        one, other = (simulated(rng, 0.7, seeds, 1000, seed_spread) for _ in range(2))
+        found = paired_difference(one, other)
+        return found.high - found.low
+
+    calm, wild, many = (np.mean([length(*kind) for _ in range(20)]) for kind in ((3, 0.0), (3, 0.04), (10, 0.04)))
+    assert wild > 1.5 * calm
+    assert many < 0.6 * wild
+
+
+def test_photographs_do_not_hide_that_trainings_err_on_different_ones():
+    """Two networks that are equally good on each photograph, and all by chance: the photographs themselves explain nothing."""
+    rng = np.random.default_rng(8)
+    found = spread(*(np.where(rng.random((8, 2000)) < 0.5, 1.0, 0.0) for _ in range(2)))
+    assert found.photographs < 0.3 * found.residual
+    assert found.seeds == pytest.approx(found.residual, rel=0.8)
 
 
 def test_other_photographs_are_refused():
@@ -70,11 +104,25 @@ def test_other_photographs_are_refused():
         paired_difference(np.ones((3, 300)), np.ones((3, 200)))
 
 
-def test_holm_stops_at_the_first_that_falls():
-    assert holm([0.001, 0.04, 0.02]) == [True, True, True]
-    assert holm([0.001, 0.06, 0.02]) == [True, False, True]
-    assert holm([0.03, 0.04, 0.02]) == [False, False, False]
-    assert holm([]) == []
+@pytest.mark.parametrize(
+    ("share", "freedom", "value"),
+    [
+        (0.975, 1, 12.7062),
+        (0.975, 2, 4.30265),
+        (0.975, 4, 2.77645),
+        (0.995, 3, 5.84091),
+        (0.9995, 2, 31.5991),
+        (0.975, 1e6, 1.95996),
+    ],
+)
+def test_quantiles_are_those_of_the_tables_of_student(share, freedom, value):
+    assert student_quantile(share, freedom) == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize(("networks", "studentized_range"), [(2, 2.7718), (3, 3.3145), (5, 3.8577), (10, 4.4741)])
+def test_levels_of_pairs_are_those_of_the_tables_of_tukey(networks, studentized_range):
+    quantile = student_quantile(1 - level_of_pairs(networks) / 2, 1e6)
+    assert quantile == pytest.approx(studentized_range / 2**0.5, rel=1e-4)
 
 
 def answers(rng, accuracy, seeds=3, photographs=400):
@@ -95,14 +143,22 @@ def test_a_winner_is_named_where_the_data_carry_it():
 def test_one_training_each_carries_no_winner():
     rng = np.random.default_rng(0)
     text = verdict(differences({"good": answers(rng, 0.9, 1), "bad": answers(rng, 0.5, 1)}), 400)
-    assert "cannot be said from one training each" in text
+    assert "cannot be said from so few trainings" in text
     assert "and the seeds" not in text
+
+
+def test_two_trainings_each_carry_no_winner():
+    rng = np.random.default_rng(0)
+    compared = differences({"good": answers(rng, 0.9, 2), "bad": answers(rng, 0.5, 2)})
+    assert compared[0][2].low > 0
+    assert not compared[0][3]
+    assert "Three seeds (--seeds 3) are the least" in verdict(compared, 400)
 
 
 def test_among_many_equal_networks_a_winner_is_as_rare_as_among_two():
     rng = np.random.default_rng(5)
     wrong = 0
     for _ in range(40):
-        compared = differences({str(i): answers(rng, 0.7, 2, 100) for i in range(6)})
+        compared = differences({str(i): answers(rng, 0.7, 3, 100) for i in range(6)})
         wrong += any(stands for _, _, _, stands in compared)
     assert wrong <= 5
