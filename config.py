@@ -154,7 +154,8 @@ class Config:
     split: str = setting(
         "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
                "training never reads",
-        choices=("val", "test"), group="data", part="evaluation", affects="nothing", scripts="eval compare")
+        choices=("val", "test"), default_text="val; test where compare.py trains and there is a test list",
+        group="data", part="evaluation", affects="nothing", scripts="eval compare")
     strangers: Optional[str] = setting(
         None, "folder of photographs that show none of the classes: how many of them are taken for one",
         metavar="FOLDER", default_text="none",
@@ -335,9 +336,19 @@ class Config:
     seeds: int = setting(
         1, "trainings of each network, from seed, seed + 1, ...",
         low=1, high=100, group="training", part="comparison", affects="nothing", scripts="compare")
+    until: Optional[str] = setting(
+        None, "decided: train one seed of each network after the other, of three to ten (or --seeds), until each difference "
+              "is decided or further seeds could not decide it",
+        choices=("decided",), default_text="as many as --seeds says",
+        group="training", part="comparison", affects="nothing", scripts="compare")
+    worth: float = setting(
+        1.0, "the least difference in accuracy that matters, in points: networks that are surely closer count as equal",
+        above=0.0, high=100.0, needs=("until", "decided"),
+        group="training", part="comparison", affects="nothing", scripts="compare")
     budget: float = setting(
-        60.0, "minutes that the search may take",
-        above=0.0, high=100_000.0, group="training", part="tuning", affects="nothing", scripts="tune")
+        60.0, "minutes that the search may take, or the trainings until all is decided",
+        default_text="60 for tune.py, any for compare.py",
+        above=0.0, high=100_000.0, group="training", part="tuning", affects="nothing", scripts="tune compare")
     parallel: str = setting(
         "auto", "trainings at the same time: auto is one on each GPU, and one on a processor; several on a processor share out "
                 "its threads",

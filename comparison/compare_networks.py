@@ -1,6 +1,7 @@
 """The work of compare.py: train and evaluate missing runs, measure the cost of each network, write the comparison."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Callable, Optional
@@ -18,9 +19,10 @@ from comparison.run_groups import (
     leave_out_incomplete_seeds,
     read_classes_of,
 )
-from comparison.run_plan import evaluate_missing, train_missing
+from comparison.run_plan import Plan, evaluate_missing, train_missing
 from comparison.side_by_side import places_for
 from comparison.tables import write_comparison
+from comparison.until_decided import check_until, train_until_decided
 from comparison.verdict import NAMES
 from config import Config, load_config
 from data.data_sets import find_data, open_side
@@ -46,12 +48,14 @@ def compare_networks(config: Config) -> int:
     """
     if config.runs:
         check_useful(config)
+    if config.until:
+        check_until(config)
     config = config.resolved()
     share_what_cannot_be_cached()
     device = select_device(config.device)
     config = config.over(count_processes(config.processes, config.device))
     places = places_for(config, device)
-    named = config.runs or config.nets
+    named, decision = config.runs or config.nets, None
     if len(set(named)) < 2 and not (config.nets and config.folds):  # of one network the out-of-fold predictions are wanted
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
     if config.runs:
@@ -61,9 +65,15 @@ def compare_networks(config: Config) -> int:
             source = permitted_source(load_config(Path(config.runs[0]) / "config.yaml"), config, Path(config.runs[0]))
             source = find_data(source)
     else:
+        source = find_data(config.data_source(), may_download="data" not in config.given)
+        if "split" not in config.given and not config.folds and has_test_list(source):
+            config = dataclasses.replace(config, split="test")
         if config.split == "test":  # now: training takes time
-            digests_of_test_list([], find_data(config.data_source(), may_download="data" not in config.given))
-        groups, failures, source = train_missing(config, places)
+            digests_of_test_list([], source)
+        if config.until:
+            decision, groups, failures, source = _until_decided(config, places)
+        else:
+            groups, failures, source = train_missing(config, places)
     runs = [run for group in groups.values() for run in group]
     check_comparable(runs)  # now: evaluating takes time
     folds = set(range(1, config.folds + 1)) if config.folds else folds_of(runs)
@@ -86,10 +96,17 @@ def compare_networks(config: Config) -> int:
     photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split, folds)
     could_test = bool(source) and config.split == "val" and has_test_list(source)
     with new_folder(config.runs_dir, "compare") as folder:
-        text = write_comparison(folder, groups, costs, failures, notes, photograph, config.split, could_test)
+        text = write_comparison(folder, groups, costs, failures, notes, photograph, config.split, could_test, decision)
     print(text, end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
+
+
+def _until_decided(config, places):
+    plan = Plan(config, places)
+    photograph = photograph_reader(config, plan.source, config.split)
+    test_list = digests_of_test_list([], plan.source, config) if config.split == "test" else None
+    return (*train_until_decided(plan, config, places, photograph, test_list), plan.source)
 
 
 def _source_to_show(run, config):

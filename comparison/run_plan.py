@@ -3,9 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
@@ -57,47 +56,65 @@ class Training(NamedTuple):
         return f"{self.net}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
 
 
-def train_missing(config: Config, places: Places) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
-    """Train every network of ``nets`` with every seed on every fold, unless there is such a run; continue interrupted runs.
+class Plan:
+    """The trainings of every network of ``nets``: ``train`` sees to those of some seeds, ``found`` tells their runs.
 
-    As many trainings run at the same time as there are ``places``.
-    Comparisons at the same time share the trainings: each is done by one process and serves all. Returns ({network: finished
-    runs}, {network: reasons why trainings failed}, the data that they were trained on). Raises DataError where the data cannot
-    be used, ComparisonError where they have other folds, FormatError where a newer version of the toolkit wrote a run,
-    NetworkError where a network does not have the layout, OSError where ``runs_dir`` cannot be made.
+    As many trainings run at the same time as there are ``places``. Comparisons at the same time share the trainings: each is
+    done by one process and serves all. ``source``: the data that they are trained on. Raises DataError where the data cannot be
+    used, ComparisonError where they have other folds, FormatError where a newer version of the toolkit wrote a run,
+    NetworkError where a network does not have the layout.
     """
-    for net in config.nets:
-        check_layout(net, config.layout)
-    source = find_data(config.data_source(), may_download="data" not in config.given)
-    seeds, nets = range(config.seed, config.seed + config.seeds), dict.fromkeys(config.nets)
-    folds = _folds_to_train_on(source, config.folds)
-    photographs = count_photographs(source._replace(fold=folds[0]))  # other folds may have one more or less
-    of_nets = {net: dataclasses.replace(config, net=net) for net in nets}  # each has its own options
-    lines: dict[Optional[str], list[str]] = {}
-    for net, of_net in of_nets.items():
-        lines.setdefault(of_net.line_of_defaults(photographs), []).append(net)
-    for line, whose in lines.items():
-        if line:
-            print(f"{', '.join(whose)}: {line}" if len(lines) > 1 else line, flush=True)
-    of_nets = {net: of_net.resolved_for(photographs) for net, of_net in of_nets.items()}
-    needed = [
-        Training(net, seed, fold, training_settings(dataclasses.replace(of_nets[net], fold=fold), net, seed))
-        for seed in seeds
-        for fold in folds
-        for net in nets
-    ]
-    of_folds = {fold: digests(source._replace(fold=fold)) for fold in folds}
-    trainings = Trainings(dataclasses.replace(config, data=source.data), of_folds, places)
-    trainings.complete(needed)
-    groups: dict[str, list[Path]] = {}
-    failures: dict[str, list[str]] = {}
-    for net, seed, fold in itertools.product(nets, seeds, folds):
-        outcome = trainings.outcomes[net, seed, fold]
-        if isinstance(outcome, Path):
-            groups.setdefault(net, []).append(outcome)
-        else:
-            failures.setdefault(net, []).append(f"seed {seed}{f', fold {fold}' if fold else ''}{outcome}")
-    return groups, failures, source
+
+    def __init__(self, config: Config, places: Places):
+        for net in config.nets:
+            check_layout(net, config.layout)
+        self.source = find_data(config.data_source(), may_download="data" not in config.given)
+        self.first_seed, self.nets = config.seed, list(dict.fromkeys(config.nets))
+        self.folds = _folds_to_train_on(self.source, config.folds)
+        photographs = count_photographs(self.source._replace(fold=self.folds[0]))  # other folds may have one more or less
+        of_nets = {net: dataclasses.replace(config, net=net) for net in self.nets}  # each has its own options
+        lines: dict[Optional[str], list[str]] = {}
+        for net, of_net in of_nets.items():
+            lines.setdefault(of_net.line_of_defaults(photographs), []).append(net)
+        for line, whose in lines.items():
+            if line:
+                print(f"{', '.join(whose)}: {line}" if len(lines) > 1 else line, flush=True)
+        self._of_nets = {net: of_net.resolved_for(photographs) for net, of_net in of_nets.items()}
+        of_folds = {fold: digests(self.source._replace(fold=fold)) for fold in self.folds}
+        self._trainings = Trainings(dataclasses.replace(config, data=self.source.data), of_folds, places)
+
+    def train(self, nets: Iterable[str], seeds: Iterable[int]) -> None:
+        """Train each of ``nets`` with the ``seeds``, counted from 0, on every fold, unless there is such a run; continue
+        interrupted runs. Raises FormatError, OSError where ``runs_dir`` cannot be made."""
+        nets = list(nets)
+        self._trainings.complete(
+            [
+                Training(net, seed, fold, training_settings(dataclasses.replace(self._of_nets[net], fold=fold), net, seed))
+                for seed in (self.first_seed + number for number in seeds)
+                for fold in self.folds
+                for net in nets
+            ]
+        )
+
+    def found(self) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
+        """({network: its finished runs}, {network: reasons why trainings failed}) of all that was to be trained."""
+        groups: dict[str, list[Path]] = {}
+        failures: dict[str, list[str]] = {}
+        order = {net: place for place, net in enumerate(self.nets)}
+        for net, seed, fold in sorted(self._trainings.outcomes, key=lambda one: (order[one[0]], *one[1:])):
+            outcome = self._trainings.outcomes[net, seed, fold]
+            if isinstance(outcome, Path):
+                groups.setdefault(net, []).append(outcome)
+            else:
+                failures.setdefault(net, []).append(f"seed {seed}{f', fold {fold}' if fold else ''}{outcome}")
+        return groups, failures
+
+
+def train_missing(config: Config, places: Places) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
+    """Train every network of ``nets`` with ``seeds`` seeds; what Plan.found tells, and the data. Raises what Plan raises."""
+    plan = Plan(config, places)
+    plan.train(plan.nets, range(config.seeds))
+    return (*plan.found(), plan.source)
 
 
 def _folds_to_train_on(source, count):
@@ -139,7 +156,7 @@ class Trainings:
         missing = [training for training in needed if training[:3] not in self.outcomes]
         if missing:
             Path(self.config.runs_dir).mkdir(parents=True, exist_ok=True)
-            self.missing, self.started = len(missing), time.monotonic()
+            self.missing, self.number, self.done, self.started = len(missing), 0, 0, time.monotonic()
             wait = TrainingElsewhere(self._find_begun).tell
             share(missing, self._claim, self._train, wait, self.places.count, self.places.end)
 

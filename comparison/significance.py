@@ -1,12 +1,14 @@
 """Whether the data support that one network is better than another.
 
-Both networks classified the same photographs, each after trainings from several seeds. Three things make the difference of their
-mean accuracies uncertain: which photographs happen to be on the list (``photographs``); how good a seed's training happened to be
-(``seeds``); and that two trainings of one network err on different photographs even where they are equally good (``residual``).
+Both networks classified the same photographs, each after trainings from several seeds. Three things make the difference of
+their mean accuracies uncertain: which photographs happen to be on the list (``photographs``); how good a seed's training
+happened to be (``seeds``); and that two trainings of one network err on different photographs even if they are equally good
+(``residual``).
 Such crossed random effects are known from studies in which readers judge cases (N. Obuchowski, H. Rockette, Communications in
 Statistics 24, 1995). Photographs and residual are known well, because photographs are many; the spread of few seeds is not, so
 Student's t replaces the normal distribution for it alone. With estimates V of seeds and residual together, R of the residual,
-P of the photographs, each the variance of the difference that it causes, the interval is the difference plus and minus the root of
+P of the photographs, each the variance of the difference that it causes, the interval is the difference and the root of this to
+both sides of it:
 
     z^2 (P + 0.8 R) + t^2 max(V - b R, 0)
 
@@ -14,8 +16,8 @@ with t of the degrees of freedom by B. Welch (Biometrika 34, 1947). R is part of
 is not taken for certainty; 0.8 and b are calibrated by simulation (benchmarks/verdict_errors.py, docs/verdict.md).
 
 Nearly equal photographs are no independent ones: given as clusters, they count as what they are (K.-Y. Liang, S. Zeger,
-Biometrika 73, 1986). With few photographs on which the networks differ, a normal distribution is too short: two more are added, of
-which each network is right on one (after A. Agresti, Y. Min, Statistics in Medicine 24, 2005).
+Biometrika 73, 1986). With few photographs on which the networks differ, a normal distribution is too short: two more are added,
+of which each network is right on one (after A. Agresti, Y. Min, Statistics in Medicine 24, 2005).
 
 With folds, each photograph is judged by the trainings of the one fold whose validation list it is on. Trainings of different
 folds are no repetitions of each other, as they saw other photographs. With one seed the differences of the folds show how much
@@ -186,7 +188,7 @@ def _student(freedom):
 def level_of_pairs(networks: int, level: float = 1 - CONFIDENCE) -> float:
     """The level of each pair of so many ``networks`` with which all pairs together miss in a share ``level`` of comparisons.
 
-    By the range of normal variables (J. Tukey, "The Problem of Multiple Comparisons", 1953): two networks have ``level`` itself.
+    By the range of normal variables (J. Tukey, "The Problem of Multiple Comparisons", 1953): two have ``level`` itself.
     """
     normal = NormalDist()
     z = np.linspace(-8, 8, 2001)

@@ -1,7 +1,6 @@
 """The files of a comparison: tables, pictures, the verdict, a page."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -9,9 +8,12 @@ import numpy as np
 from PIL import Image
 
 from comparison.answers import Answers, read_answers
+from comparison.decision import path_of
 from comparison.out_of_fold import write_out_of_fold
 from comparison.page import write_page
+from comparison.photographs_alike import clusters_of_photographs, line_of_clusters
 from comparison.run_groups import repetitions
+from comparison.until_decided import Decision, verdict_of
 from comparison.verdict import (
     COLUMNS,
     NAMES,
@@ -23,8 +25,6 @@ from comparison.verdict import (
     verdict,
 )
 from data.class_balance import is_unbalanced
-from data.lists import DataError
-from data.near_duplicates import clusters_of, difference_hash
 from evaluation.evaluation_lock import evaluations_read
 from evaluation.report import read_evaluation
 from evaluation.scores import balanced_accuracy
@@ -44,13 +44,15 @@ def write_comparison(
     photograph: Callable[[str], Image.Image],
     split: str = "val",
     could_test: bool = False,
+    decision: Optional[Decision] = None,
 ) -> str:
     """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
 
     With folds also out_of_fold_NETWORK.csv. ``groups``: {network: its evaluated runs, one a seed, or one a seed and fold};
     ``costs``: {network: see ``network_row``}; ``failures``: {network: reasons why trainings failed}; ``notes``: lines for the
     reader; ``photograph``: see ``write_page``; ``split``: which evaluations are compared; ``could_test``: see
-    origin_of_accuracies. Raises OSError, and what the readers of evaluation.report and trained.history raise.
+    origin_of_accuracies; ``decision``: of --until decided, from which the verdict then comes. Raises OSError, and what the
+    readers of evaluation.report and trained.history raise.
     """
     seeds = {name: repetitions(group) for name, group in groups.items()}
     with evaluations_read(run for group in groups.values() for run in group):
@@ -65,10 +67,12 @@ def write_comparison(
     rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
     clusters = clusters_of_photographs(answers.names, photograph) if len(groups) > 1 else None
-    compared = differences(answers.correct, answers.folds, clusters) if len(groups) > 1 else []
+    compared = differences(answers.correct, answers.folds, clusters) if len(groups) > 1 and decision is None else []
     list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
     origin = origin_of_accuracies(split, list_name, could_test)
     summary = verdict(compared, len(answers.names), failures, split, origin, answers.fold_count)
+    if decision is not None:
+        summary = verdict_of(decision, f"{len(answers.names)} {NAMES[split]} photographs", list(failures), origin)
     notes = [*notes, balance_note(rows, counts, split)] if unbalanced else notes
     if clusters is not None and (line := line_of_clusters(clusters)):
         notes = [*notes, line]
@@ -91,31 +95,13 @@ def write_comparison(
             for best, other, difference, stands in compared
         ],
         "split": split,
+        **({"path": path_of(decision.looks), "end": decision.end} if decision else {}),
         "verdict": summary,
         "notes": notes,
     }
     write_json(folder / "table.json", found)
     write_page(folder, rows, summary, notes, _alone(answers.correct), answers.names, photograph, NAMES[split])
     return text
-
-
-def clusters_of_photographs(names: Sequence[str], photograph: Callable[[str], Image.Image]) -> Optional[np.ndarray]:
-    """[photographs] of int, equal where photographs are nearly equal; None where they cannot be read."""
-    try:
-        return clusters_of([difference_hash(photograph(name)) for name in names])
-    except (DataError, OSError):
-        return None
-
-
-def line_of_clusters(clusters: np.ndarray) -> str:
-    """What is to be known where photographs are nearly equal; empty where none are."""
-    sizes = np.bincount(clusters)
-    if sizes.max() == 1:
-        return ""
-    return (
-        f"{sizes[sizes > 1].sum()} of the {len(clusters)} photographs are nearly equal to others of them, in "
-        f"{np.count_nonzero(sizes > 1)} groups. The verdict counts each group as one photograph of so much weight."
-    )
 
 
 def _read(run, split):

@@ -201,7 +201,7 @@ def test_a_comparison_takes_everything_from_the_test_list(original, place, capsy
 
 def test_a_comparison_on_the_validation_list_names_the_test_list_where_there_is_one(place, capsys):
     warning = "chosen on the same photographs: all are a little too high"
-    assert compare.main(settings(place, split="val")) == 0
+    assert compare.main(settings(place, split="val", given=frozenset({"split"}))) == 0
     assert f"{warning}; --split test compares on the test list, which chose nothing." in capsys.readouterr().out
     (place / "data" / "test_list.txt").unlink()
     assert compare.main(settings(place, split="val")) == 0

@@ -1,0 +1,154 @@
+"""compare.py --until decided: one seed of each network after the other, until what can be decided is."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from PIL import Image
+
+from comparison.answers import read_answers
+from comparison.decision import BETTER, CLOSE, FUTILE, MOST_SEEDS, OPEN, WORSE, Look, Pair, line_of_pair, look_at
+from comparison.held_out import ListDigests
+from comparison.photographs_alike import clusters_of_photographs
+from comparison.run_groups import ComparisonError, repetitions
+from comparison.run_plan import Plan, evaluate_missing
+from comparison.side_by_side import Places
+from comparison.significance import LEAST_SEEDS
+from config import Config
+from evaluation.evaluation_lock import evaluations_read
+
+
+class Decision(NamedTuple):
+    """The ``looks`` at a comparison, one after each seed from the third on; ``end``: why there is no further one.
+
+    ``worth``: the least difference that matters, a share.
+    """
+
+    looks: list[Look]
+    end: str
+    worth: float
+
+    def last_of_pairs(self) -> list[tuple[int, Pair]]:
+        """(number of seeds, Pair) for each pair of networks, as it was when both were looked at for the last time."""
+        found = {(pair.first, pair.second): (look.seeds, pair) for look in self.looks for pair in look.pairs}
+        return list(found.values())
+
+
+def check_until(config: Config) -> None:
+    """Raise ComparisonError where --until decided does not go with the other settings."""
+    if config.folds:
+        raise ComparisonError("until = decided: with --folds each photograph has one training; choose one of the two")
+    if "seeds" in config.given and not LEAST_SEEDS <= config.seeds <= MOST_SEEDS:
+        raise ComparisonError(
+            f"until = decided: seeds = {config.seeds}: {LEAST_SEEDS} to {MOST_SEEDS} are possible, {MOST_SEEDS} without --seeds"
+        )
+
+
+def train_until_decided(
+    plan: Plan,
+    config: Config,
+    places: Places,
+    photograph: Callable[[str], Image.Image],
+    test_list: Optional[ListDigests] = None,
+) -> tuple[Decision, dict[str, list[Path]], dict[str, list[str]]]:
+    """Train and evaluate seed after seed; returns the decision, and ({network: evaluated runs}, {network: failures}).
+
+    A network that is worse than another one, or of which a training failed, is trained no more. What was trained before is
+    looked at in the same order, so a comparison that was interrupted goes on to the same decision. ``photograph`` reads a
+    photograph of the list by its name. Raises what Plan.train and the readers of evaluations raise.
+    """
+    most = config.seeds if "seeds" in config.given else MOST_SEEDS
+    ends = time.monotonic() + config.budget * 60 if "budget" in config.given else None
+    live, looks, clusters, taken = list(plan.nets), [], None, 0.0
+    groups: dict[str, list[Path]] = {}
+    failures: dict[str, list[str]] = {}
+    end = f"{most} seeds are the most"
+    for seeds in range(LEAST_SEEDS, most + 1):
+        started = time.monotonic()
+        if ends is not None and looks and started + taken > ends:
+            end = f"the budget of {config.budget:g} min leaves no time for another seed"
+            break
+        plan.train(live, range(LEAST_SEEDS) if seeds == LEAST_SEEDS else [seeds - 1])
+        groups, failures = plan.found()
+        evaluate_missing(groups, failures, plan.source, config, places, test_list)
+        live = [net for net in live if net in groups and net not in failures]
+        if len(live) < 2:
+            end = "fewer than two networks could be trained"
+            break
+        of_live = {net: repetitions(groups[net]) for net in live}
+        with evaluations_read(run for net in live for run in groups[net]):
+            answers = read_answers(of_live, config.split)
+        if not looks:
+            clusters = clusters_of_photographs(answers.names, photograph)
+        looks.append(look_at(answers.correct, live, len(plan.nets), config.worth / 100, most, clusters))
+        for line in lines_of_look(looks[-1], config.worth):
+            print(line, flush=True)
+        live = [net for net in live if net not in looks[-1].out]
+        if len(live) < 2 or looks[-1].is_last:
+            end = "nothing is left that a further seed could decide"
+            break
+        taken = (time.monotonic() - started) / (LEAST_SEEDS if seeds == LEAST_SEEDS else 1)
+    return Decision(looks, end, config.worth / 100), groups, failures
+
+
+def lines_of_look(look: Look, worth: float) -> list[str]:
+    """What is known after a look, for people; ``worth`` in points."""
+    words = {
+        BETTER: "decided",
+        WORSE: "decided",
+        CLOSE: f"closer than {worth:g} points",
+        OPEN: "open",
+        FUTILE: "further seeds could hardly decide it",
+    }
+    lines = [f"{look.seeds} seeds: {line_of_pair(pair)}: {words[pair.status]}" for pair in look.pairs]
+    return lines + [f"{name} is out: it is trained no more" for name in look.out]
+
+
+def verdict_of(decision: Decision, photographs: str, failed: Sequence[str] = (), origin: str = "") -> str:
+    """One paragraph in plain words. ``photographs``: such as "545 test photographs"; ``origin``: the last sentence, see
+    comparison.verdict.origin_of_accuracies; ``failed``: networks with a failed training."""
+    pairs = [pair for _, pair in decision.last_of_pairs()]
+    worth = f"{100 * decision.worth:g} points"
+    beaten: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.status in (BETTER, WORSE):
+            better, worse = (pair.first, pair.second) if pair.status == BETTER else (pair.second, pair.first)
+            beaten.setdefault(better, []).append(worse)
+    networks = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
+    best = [name for name, worse in beaten.items() if len(worse) == len(networks) - 1 and not failed]
+    claims = [f"{best[0]} is the best of these networks on this data."] if best else []
+    if not best:
+        claims += [f"{better} is better than {_listed(worse)}." for better, worse in beaten.items()]
+        close = [f"{pair.first} and {pair.second}" for pair in pairs if pair.status == CLOSE]
+        if close:
+            claims.append(f"Closer than {worth}, so equal for what they are worth: {'; '.join(close)}.")
+        claims += [_undecided(pair, photographs) for pair in pairs if pair.status == FUTILE]
+        still = [f"{pair.first} and {pair.second}" for pair in pairs if pair.status == OPEN]
+        if still:
+            claims.append(f"Not decided between {'; '.join(still)}: {decision.end}.")
+    if not pairs:
+        claims = [f"Nothing could be decided: {decision.end}."]
+    if failed:
+        claims.append(f"A training failed of {_listed(list(failed))}: no further seeds of it were trained.")
+    details = "; ".join(f"{line_of_pair(pair)}, {seeds} seeds" for seeds, pair in decision.last_of_pairs())
+    if pairs:
+        held = "with intervals that hold together, after every seed, with 95%"
+        claims.append(f"Differences in accuracy on {photographs}, {held}: {details}.")
+    return " ".join([*claims, origin]).rstrip()
+
+
+def _undecided(pair, photographs):
+    most = f"{pair.first} and {pair.second} are not decided, and further seeds could hardly decide it on {photographs}"
+    if pair.photographs is None:
+        return f"{most}: trainings scatter too much."
+    return f"{most}: it would take about {_rounded(pair.photographs):,}."
+
+
+def _rounded(number):
+    """To two digits, as an estimate deserves."""
+    return int(float(f"{number:.1e}"))
+
+
+def _listed(names):
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
