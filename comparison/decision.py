@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from comparison.significance import LEAST_SEEDS, Difference, Spread, level_of_pairs, paired_difference, spread
+from comparison.significance import LEAST_SEEDS, Difference, Spread, difference_of, level_of_pairs, scatter, spread
 
 MOST_SEEDS = 10
 SHARE_OF_LOOK = 0.25
@@ -72,17 +72,17 @@ def look_at(
     if seeds < LEAST_SEEDS:
         raise ValueError(f"{seeds} seeds: at least {LEAST_SEEDS} are needed")
     level = level_of_look(networks)
+    scattered = {name: scatter(correct[name], clusters=clusters) for name in names}
     pairs = []
     for place, first in enumerate(names):
         for second in names[place + 1 :]:
-            one, other = correct[first].astype(float), correct[second].astype(float)
-            found = paired_difference(one, other, level, clusters=clusters)
+            variances = spread(scattered[first], scattered[second], clusters=clusters)
+            found = difference_of(scattered[first], scattered[second], variances, level)
             status, photographs = _status(found, worth), None
-            if status == OPEN:
-                variances = spread(one, other, clusters=clusters)
-                if chance_to_decide(found.mean, variances, worth, seeds, most_seeds, level) < HOPELESS:
-                    photographs = photographs_needed(found.mean, variances, worth, one.shape[1], seeds, most_seeds, level)
-                    status = FUTILE
+            if status == OPEN and chance_to_decide(found.mean, variances, worth, seeds, most_seeds, level) < HOPELESS:
+                count = correct[first].shape[1]
+                photographs = photographs_needed(found.mean, variances, worth, count, seeds, most_seeds, level)
+                status = FUTILE
             pairs.append(Pair(first, second, found, status, photographs))
     worse = {pair.second for pair in pairs if pair.status == BETTER} | {pair.first for pair in pairs if pair.status == WORSE}
     return Look(seeds, pairs, [name for name in names if name in worse])
@@ -136,11 +136,17 @@ def path_of(looks: Iterable[Look]) -> list[dict]:
     return [
         {
             "seeds": look.seeds,
-            "pairs": [{**pair._asdict(), "difference": pair.difference._asdict()} for pair in look.pairs],
+            "pairs": [_as_dict(pair) for pair in look.pairs],
             "out": look.out,
         }
         for look in looks
     ]
+
+
+def _as_dict(pair):
+    found = pair.difference._asdict()
+    del found["p"], found["seeds"]
+    return {**pair._asdict(), "difference": found}
 
 
 def line_of_pair(pair: Pair) -> str:

@@ -40,7 +40,8 @@ ADDED = 2  # photographs
 
 
 class Difference(NamedTuple):
-    """Mean accuracy of the first network minus that of the second, its interval ``low`` to ``high``, two-sided p-value.
+    """Mean accuracy of the first network minus that of the second, its interval ``low`` to ``high``, two-sided p-value (NaN:
+    not asked for).
 
     ``seeds``: whether it says something of other trainings too, of other seeds or, with folds, on other lists; with fewer than
     LEAST_SEEDS seeds of a network it is about the trained models only.
@@ -77,6 +78,19 @@ def _share_of_residual(level):
     return min(max(0.6 + 0.286 * (math.log10(level) - math.log10(0.05)), 0), 0.6)
 
 
+class Scatter(NamedTuple):
+    """What the answers of one network tell: ``shares`` [photographs], how many of its ``trainings`` were right on each.
+
+    The variances of its accuracy are ``residual`` and ``seeds``, see Spread; ``uncertain`` is the part of Welch's formula.
+    """
+
+    shares: np.ndarray
+    trainings: int
+    residual: float
+    seeds: float
+    uncertain: float
+
+
 def paired_difference(
     first: np.ndarray,
     second: np.ndarray,
@@ -91,67 +105,93 @@ def paired_difference(
     that each was predicted in; None: the trainings of a seed are one. ``clusters``: [photographs] of int, equal for those that
     are nearly equal; None: all differ. Raises ValueError where the numbers of photographs differ.
     """
-    first, second = np.atleast_2d(first).astype(float), np.atleast_2d(second).astype(float)
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"{first.shape[1]} and {second.shape[1]} photographs: a paired comparison needs the same ones")
-    mean = float(first.mean() - second.mean())
-    count = first.shape[1]
-    found = spread(first, second, folds, clusters)
-    middle = mean * count / (count + ADDED)
-    half = found.half(level)
-    of_seeds = min(len(first), len(second)) >= LEAST_SEEDS or (folds is not None and len(np.unique(folds)) > 1)
-    return Difference(mean, max(middle - half, -1.0), min(middle + half, 1.0), _p_value(abs(middle), found), of_seeds)
+    own, other = scatter(first, folds, clusters), scatter(second, folds, clusters)
+    variances = spread(own, other, folds, clusters)
+    found = difference_of(own, other, variances, level)
+    of_folds = folds is not None and len(np.unique(folds)) > 1
+    return found._replace(p=_p_value(abs(_middle(own, other)), variances), seeds=found.seeds or of_folds)
+
+
+def difference_of(first: Scatter, second: Scatter, variances: Spread, level: float) -> Difference:
+    """The difference with its interval, without a p-value; ``variances``: of ``spread``."""
+    middle, half = _middle(first, second), variances.half(level)
+    mean = float(first.shares.mean() - second.shares.mean())
+    enough = min(first.trainings, second.trainings) >= LEAST_SEEDS
+    return Difference(mean, max(middle - half, -1.0), min(middle + half, 1.0), math.nan, enough)
+
+
+def _middle(first, second):
+    """Of the interval: the difference with the photographs that are added."""
+    return float((first.shares - second.shares).sum()) / (len(first.shares) + ADDED)
+
+
+def scatter(answers: np.ndarray, folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None) -> Scatter:
+    """The Scatter of a network; the arguments are those of ``paired_difference``."""
+    answers = np.atleast_2d(answers).astype(float)
+    trainings, count = answers.shape
+    residual = seeds = uncertain = 0.0
+    for part in _parts(folds, count) if trainings > 1 else ():
+        own = answers[:, part]
+        of_seeds = float((own.sum(axis=1) / count).var(ddof=1)) / trainings
+        seeds += of_seeds
+        uncertain += of_seeds**2 / (trainings - 1)
+        residual += _residual(own, None if clusters is None else clusters[part], count)
+    return Scatter(answers.mean(axis=0), trainings, residual, seeds, uncertain)
 
 
 def spread(
-    first: np.ndarray, second: np.ndarray, folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None
+    first: Scatter, second: Scatter, folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None
 ) -> Spread:
-    """The variances of the difference of the accuracies; the arguments are those of ``paired_difference``, as floats."""
-    count = first.shape[1]
-    parts = [np.ones(count, bool)] if folds is None else [folds == fold for fold in np.unique(folds)]
-    groups = np.arange(count) if clusters is None else clusters
-    difference = first.mean(axis=0) - second.mean(axis=0)
-    total = _photographs(difference, groups)
-    if min(len(first), len(second)) == 1:
+    """The variances of the difference of the accuracies. Raises ValueError where the numbers of photographs differ."""
+    count = len(first.shares)
+    if len(second.shares) != count:
+        raise ValueError(f"{count} and {len(second.shares)} photographs: a paired comparison needs the same ones")
+    difference = first.shares - second.shares
+    total = _photographs(difference, clusters)
+    if min(first.trainings, second.trainings) == 1:
+        parts = _parts(folds, count)
         if len(parts) == 1:
             return Spread(total, 0.0, None, math.inf)
-        return Spread(0.0, 0.0, max(total, _over_folds(first, second, parts)), len(parts) - 1)
-    seeds = residual = uncertain = 0.0
-    for answers in (first, second):
-        for part in parts:
-            own = answers[:, part]
-            of_seeds = float((own.sum(axis=1) / count).var(ddof=1)) / len(own)
-            seeds += of_seeds
-            uncertain += of_seeds**2 / (len(own) - 1)
-            residual += _residual(own, groups[part], count)
-    most = max(len(first), len(second)) * 2 * len(parts)
-    return Spread(max(total - residual, 0.0), residual, seeds, seeds**2 / uncertain if uncertain else most)
+        return Spread(0.0, 0.0, max(total, _over_folds(difference, parts)), len(parts) - 1)
+    residual, seeds = first.residual + second.residual, first.seeds + second.seeds
+    uncertain = first.uncertain + second.uncertain
+    freedom = seeds**2 / uncertain if uncertain else min(first.trainings, second.trainings) - 1
+    return Spread(max(total - residual, 0.0), residual, seeds, freedom)
 
 
-def _photographs(difference, groups):
+def _parts(folds, count):
+    return [np.ones(count, bool)] if folds is None else [folds == fold for fold in np.unique(folds)]
+
+
+def _photographs(difference, clusters):
     """The variance of the mean of ``difference`` [photographs], with ADDED ones, each as large as those that are not zero."""
     count = len(difference) + ADDED
-    centred = difference - difference.sum() / count
-    sums = np.bincount(np.unique(groups, return_inverse=True)[1].reshape(-1), centred)
+    sums = _in_clusters(difference - difference.sum() / count, clusters)
     size = np.abs(difference).sum()
     added = ADDED * ((difference @ difference) / size) ** 2 if size else ADDED
     number = len(sums) + ADDED
     return float((sums @ sums + added) / count**2 * number / (number - 1))
 
 
-def _residual(answers, groups, count):
+def _residual(answers, clusters, count):
     """What is in the variance of the mean over seeds because trainings err on different photographs; ``answers``: [seeds,
     photographs] of a part of ``count`` photographs."""
     left = answers - answers.mean(axis=1, keepdims=True)
     left = left - left.mean(axis=0)
-    places = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    sums = np.stack([np.bincount(places, of_seed) for of_seed in left])
-    return float((sums**2).sum()) / (len(answers) - 1) / len(answers) / count**2
+    squares = sum(float(sums @ sums) for sums in (_in_clusters(of_seed, clusters) for of_seed in left))
+    return squares / (len(answers) - 1) / len(answers) / count**2
 
 
-def _over_folds(first, second, parts):
-    """The variance of the difference by those of the folds, of which the trainings share photographs."""
-    found = [first[:, part].mean() - second[:, part].mean() for part in parts]
+def _in_clusters(values, clusters):
+    """The sums of ``values`` [photographs] in each cluster."""
+    if clusters is None:
+        return values
+    return np.bincount(np.unique(clusters, return_inverse=True)[1].reshape(-1), values)
+
+
+def _over_folds(difference, parts):
+    """The variance of the mean of ``difference`` by those of the folds, of which the trainings share photographs."""
+    found = [difference[part].mean() for part in parts]
     return float(np.var(found, ddof=1) * (1 / len(parts) + 1 / (len(parts) - 1)))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from comparison.significance import level_of_pairs, paired_difference, spread, student_quantile
+from comparison.significance import level_of_pairs, paired_difference, scatter, spread, student_quantile
 from comparison.verdict import differences, verdict
 
 
@@ -94,7 +94,7 @@ def test_where_seeds_differ_more_the_interval_is_longer_and_more_seeds_shorten_i
 def test_photographs_do_not_hide_that_trainings_err_on_different_ones():
     """Two networks that are equally good on each photograph, and all by chance: the photographs themselves explain nothing."""
     rng = np.random.default_rng(8)
-    found = spread(*(np.where(rng.random((8, 2000)) < 0.5, 1.0, 0.0) for _ in range(2)))
+    found = spread(*(scatter(rng.random((8, 2000)) < 0.5) for _ in range(2)))
     assert found.photographs < 0.3 * found.residual
     assert found.seeds == pytest.approx(found.residual, rel=0.8)
 
