@@ -4,16 +4,16 @@
     python benchmarks/verdict_errors.py --until_decided [--repeats 10000] [--networks 2 3 4 5] [--worth 1]
                                         [--photographs 100 300 1000 3000] [--spreads 0.5 1 2 3] [--differences 0 1 3]
 
-A network is right on a photograph where the sum of these is above zero: a level, how easy the photograph is for every network,
-how easy for this network, the luck of the seed, and the luck of this seed with this photograph, all normal (a probit model). The
-accuracy is 80%; of the variance beside the seed's, 0.6 belongs to the photograph, 0.1 to photograph and network, 0.3 to photograph
-and seed: two trainings of one network then disagree on 15% of the photographs. --spreads: standard deviation of the accuracies
-of seeds, in points.
+A network is right on a photograph where the sum of these is above zero: a level, how easy the photograph is for all networks,
+how easy for this one, the luck of the seed, and the luck of this seed with this photograph, all normal (a probit model). The
+accuracy is 80%; of the variance beside the seed's, 0.6 belongs to the photograph, 0.1 to photograph and network, 0.3 to
+photograph and seed: two trainings of one network then disagree on 15% of the photographs. --spreads: standard deviation of the
+accuracies of seeds, in points.
 
-The first command prints, for two equal networks, how often the 95% interval of their difference holds the truth, and how often
-a difference of three points is found. The second one compares until decided, as compare.py does: the first network is better
-than all others by --differences points. Wrong is a comparison with at least one wrong statement: better or worse where it is not
-so, or closer than --worth where the truth is not. Seeds: trainings of a network on average, of ten.
+The first command prints, for two equal networks, how often the 95% interval of their difference holds the truth, and how
+often a difference of three points is found. The second one compares until decided, as compare.py does: the first network is better than
+all others by --differences points. Wrong is a comparison with at least one wrong statement: better or worse where it is not so,
+or closer than --worth where the truth is not. Seeds: trainings of a network on average, of ten.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """After each seed: which of the networks' differences are decided, and whether further seeds can decide the others.
 
-Each look at the results is a chance to be wrong, so each has a quarter of the level that a single one would have (after
+Each look at the results is a chance to be wrong, so each has three tenths of the level that a single one would have (after
 S. Pocock, Biometrika 64, 1977): with looks at 3 to 10 seeds, at most 5% of comparisons then end with a wrong statement
 (benchmarks/verdict_errors.py simulates them, docs/verdict.md has its table). The intervals hold together, at all looks and for
 all pairs (C. Jennison, B. Turnbull, Journal of the Royal Statistical Society B 51, 1989).
@@ -9,14 +9,14 @@ all pairs (C. Jennison, B. Turnbull, Journal of the Royal Statistical Society B 
 import math
 from collections.abc import Collection, Iterable
 from statistics import NormalDist
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
 from comparison.significance import LEAST_SEEDS, Difference, Spread, difference_of, level_of_pairs, scatter, spread
 
 MOST_SEEDS = 10
-SHARE_OF_LOOK = 0.25
+SHARE_OF_LOOK = 0.3
 HOPELESS = 0.1
 """Further seeds are not worth their time where the chance that they decide is below this."""
 MOST_PHOTOGRAPHS = 1_000_000
@@ -149,11 +149,11 @@ def _as_dict(pair):
     return {**pair._asdict(), "difference": found}
 
 
-def line_of_pair(pair: Pair) -> str:
-    """A pair in one line for people, the better network first."""
+def line_of_pair(pair: Pair, price_of: Callable[[str, str], str] = lambda first, second: "") -> str:
+    """A pair in one line for people, the better network first; ``price_of``: see comparison.verdict.price."""
     first, second, found = pair.first, pair.second, pair.difference
     if found.mean < 0:
         first, second = second, first
         found = found._replace(mean=-found.mean, low=-found.high, high=-found.low)
     numbers = f"{100 * found.mean:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    return f"{first} against {second}: {numbers}"
+    return f"{first} against {second}: {numbers}{price_of(first, second)}"

@@ -27,12 +27,14 @@ def write_page(
     names: list[str],
     photograph: Callable[[str], Image.Image],
     kind: str = "validation",
+    path: Sequence[str] = (),
 ) -> None:
     """Write ``folder/index.html``, with comparison.png and tradeoff.png from ``folder`` in it. Raises OSError.
 
     ``rows``: of comparison.verdict.network_row. ``names``: of the photographs of the list. ``alone``: {network: (indices into
     ``names`` of the photographs that this network alone got right, and alone got wrong)}. ``photograph(name)`` returns the
     image; where it raises DataError, the page shows the name alone. ``kind``: of the photographs, "validation" or "test".
+    ``path``: lines on what was known after each seed.
     """
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -47,6 +49,7 @@ def write_page(
         headings=[heading for _, heading in columns],
         rows=[[(_sort_value(row[key]), printable(shown(key, row[key]))) for key, _ in columns] for row in rows],
         notes=[printable(note) for note in notes],
+        path=[printable(line) for line in path],
         kind=kind,
         pictures=[(description, encoded((folder / name).read_bytes(), "png")) for name, description in PICTURES],
         shown=MAX_SHOWN,

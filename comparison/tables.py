@@ -13,7 +13,7 @@ from comparison.out_of_fold import write_out_of_fold
 from comparison.page import write_page
 from comparison.photographs_alike import clusters_of_photographs, line_of_clusters
 from comparison.run_groups import repetitions
-from comparison.until_decided import Decision, verdict_of
+from comparison.until_decided import Decision, lines_of_path, verdict_of
 from comparison.verdict import (
     COLUMNS,
     NAMES,
@@ -22,6 +22,7 @@ from comparison.verdict import (
     markdown_table,
     network_row,
     origin_of_accuracies,
+    price,
     verdict,
 )
 from data.class_balance import is_unbalanced
@@ -70,9 +71,16 @@ def write_comparison(
     compared = differences(answers.correct, answers.folds, clusters) if len(groups) > 1 and decision is None else []
     list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
     origin = origin_of_accuracies(split, list_name, could_test)
-    summary = verdict(compared, len(answers.names), failures, split, origin, answers.fold_count)
-    if decision is not None:
-        summary = verdict_of(decision, f"{len(answers.names)} {NAMES[split]} photographs", list(failures), origin)
+    of_name = {row["network"]: row for row in rows}
+
+    def price_of(first, second):
+        return price(of_name[first], of_name[second])
+
+    if decision is None:
+        summary = verdict(compared, len(answers.names), failures, split, origin, answers.fold_count, price_of)
+    else:
+        photographs = f"{len(answers.names)} {NAMES[split]} photographs"
+        summary = verdict_of(decision, photographs, list(failures), origin, price_of)
     notes = [*notes, balance_note(rows, counts, split)] if unbalanced else notes
     if clusters is not None and (line := line_of_clusters(clusters)):
         notes = [*notes, line]
@@ -100,7 +108,8 @@ def write_comparison(
         "notes": notes,
     }
     write_json(folder / "table.json", found)
-    write_page(folder, rows, summary, notes, _alone(answers.correct), answers.names, photograph, NAMES[split])
+    path = lines_of_path(decision) if decision else []
+    write_page(folder, rows, summary, notes, _alone(answers.correct), answers.names, photograph, NAMES[split], path)
     return text
 
 

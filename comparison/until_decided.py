@@ -105,9 +105,21 @@ def lines_of_look(look: Look, worth: float) -> list[str]:
     return lines + [f"{name} is out: it is trained no more" for name in look.out]
 
 
-def verdict_of(decision: Decision, photographs: str, failed: Sequence[str] = (), origin: str = "") -> str:
+def lines_of_path(decision: Decision) -> list[str]:
+    """All looks in lines for people, and why there was no further one."""
+    found = [line for look in decision.looks for line in lines_of_look(look, 100 * decision.worth)]
+    return [*found, f"The end: {decision.end}."]
+
+
+def verdict_of(
+    decision: Decision,
+    photographs: str,
+    failed: Sequence[str] = (),
+    origin: str = "",
+    price_of: Callable[[str, str], str] = lambda first, second: "",
+) -> str:
     """One paragraph in plain words. ``photographs``: such as "545 test photographs"; ``origin``: the last sentence, see
-    comparison.verdict.origin_of_accuracies; ``failed``: networks with a failed training."""
+    comparison.verdict.origin_of_accuracies; ``failed``: networks with a failed training; ``price_of``: see verdict.price."""
     pairs = [pair for _, pair in decision.last_of_pairs()]
     worth = f"{100 * decision.worth:g} points"
     beaten: dict[str, list[str]] = {}
@@ -131,7 +143,7 @@ def verdict_of(decision: Decision, photographs: str, failed: Sequence[str] = (),
         claims = [f"Nothing could be decided: {decision.end}."]
     if failed:
         claims.append(f"A training failed of {_listed(list(failed))}: no further seeds of it were trained.")
-    details = "; ".join(f"{line_of_pair(pair)}, {seeds} seeds" for seeds, pair in decision.last_of_pairs())
+    details = "; ".join(f"{line_of_pair(pair, price_of)}, {seeds} seeds" for seeds, pair in decision.last_of_pairs())
     if pairs:
         held = "with intervals that hold together, after every seed, with 95%"
         claims.append(f"Differences in accuracy on {photographs}, {held}: {details}.")

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Container
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -114,6 +114,18 @@ def differences(
     return [(best, other, d, d.low > 0 and d.seeds) for other, d in found.items()]
 
 
+def price(first: dict[str, Any], second: dict[str, Any]) -> str:
+    """What the first network costs more, or less, than the second, in words; of rows of ``network_row``. Empty if not known."""
+    found = []
+    rates = [row["training_images_per_second"] for row in (second, first)]
+    if all(rates):
+        found.append(f"{100 * (rates[0] / rates[1] - 1):+.0f}% training time")
+    for key, scale, unit in (("latency_ms", 1, "ms an image"), ("parameters", 4e-6, "MB of weights")):
+        if first[key] is not None and second[key] is not None:
+            found.append(f"{(first[key] - second[key]) * scale:+.1f} {unit}")
+    return f" for {', '.join(found)}" if found else ""
+
+
 def verdict(
     compared: list[tuple[str, str, Difference, bool]],
     photographs: int,
@@ -121,12 +133,14 @@ def verdict(
     split: str = "val",
     origin: str = "",
     folds: int = 0,
+    price_of: Callable[[str, str], str] = lambda first, second: "",
 ) -> str:
     """One paragraph in plain words; it names a winner only where the data support that.
 
     ``compared``: of ``differences``; ``photographs``: their number; ``failed``: networks with a failed training. They cannot
     win, because only their lucky trainings may be left. ``split``: where the photographs are from; ``origin``: of
     ``origin_of_accuracies``, the last sentence; ``folds``: how many the photographs were predicted in, 0 for none.
+    ``price_of(network, other)``: see ``price``.
     """
     if not compared:
         return "One network alone: nothing to compare."
@@ -150,7 +164,7 @@ def verdict(
     if 0 < len(of_one) < len(compared):
         claim += f" Of {best} or of {_listed(of_one)} there are fewer than {LEAST_SEEDS} trainings, too few to say more."
     details = "; ".join(
-        f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
+        f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f}){price_of(best, other)}"
         for _, other, d, _ in compared
     )
     seeds = "" if len(of_one) == len(compared) else " and the trainings" if folds else " and the seeds"

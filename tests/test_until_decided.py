@@ -1,6 +1,7 @@
 """compare.py --until decided: what a look decides, when it stops, and that an interruption changes nothing."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -147,6 +148,12 @@ def test_seed_after_seed_is_trained_until_the_last_one(pictures, tmp_path, monke
     assert runs == {"resnet": 4, "se_resnet50": 4}
     assert calls.count("train.py") == 8
     assert verdict.startswith("Not decided between resnet and se_resnet50: 4 seeds are the most.")
+    page = next((tmp_path / "runs" / "compare").glob("*/index.html")).read_text()
+    assert "The path to the decision" in page
+    assert "<li>The end: 4 seeds are the most.</li>" in page
+    assert re.search(
+        r"points \([^)]*\) for [-+]\d+% training time, [-+.0-9]+ ms an image, [-+.0-9]+ MB of weights, 4 seeds", verdict
+    )
     printed = capsys.readouterr().out
     assert printed.index("3 seeds: ") < printed.index("seed 3\n") < printed.index("4 seeds: ")
     assert "on 27 test photographs" in verdict, "the test list, because there is one"
@@ -155,7 +162,7 @@ def test_seed_after_seed_is_trained_until_the_last_one(pictures, tmp_path, monke
 def test_what_no_seed_could_decide_ends_it(pictures, tmp_path, monkeypatch):
     calls = replace_networks(monkeypatch)
     monkeypatch.setattr(decision, "HOPELESS", 1.1)
-    path, verdict, runs = compared(pictures, tmp_path / "runs")
+    path, verdict, _ = compared(pictures, tmp_path / "runs")
     assert len(path) == 1
     assert calls.count("train.py") == 6
     assert "further seeds could hardly decide it" in verdict
@@ -190,7 +197,10 @@ def test_interrupted_it_goes_on_to_the_same_decision(pictures, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(side_by_side, "run_script", interrupted)
         assert compared(pictures, tmp_path / "runs", "--seeds", "5") == INTERRUPTED
-    assert compared(pictures, tmp_path / "runs", "--seeds", "5") == whole
+    path, verdict, runs = compared(pictures, tmp_path / "runs", "--seeds", "5")
+    assert (path, runs) == (whole[0], whole[2])
+    prices = r" for [-+]\d+% training time, [-+.0-9]+ ms an image"
+    assert re.sub(prices, "", verdict) == re.sub(prices, "", whole[1])
 
 
 def test_the_budget_ends_it(pictures, tmp_path, monkeypatch, all_open):
