@@ -11,8 +11,8 @@ photograph and seed: two trainings of one network then disagree on 15% of the ph
 accuracies of seeds, in points.
 
 The first command prints, for two equal networks, how often the 95% interval of their difference holds the truth, and how
-often a difference of three points is found. The second one compares until decided, as compare.py does: the first network is better than
-all others by --differences points. Wrong is a comparison with at least one wrong statement: better or worse where it is not so,
+often three points are found. The second one compares until decided, as compare.py does: the first network is better than all
+others by --differences points. Wrong is a comparison with at least one wrong statement: better or worse where it is not so,
 or closer than --worth where the truth is not. Seeds: trainings of a network on average, of ten.
 """
 
