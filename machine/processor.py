@@ -86,7 +86,7 @@ def cpu_identity(cpuinfo: Union[str, Path] = "/proc/cpuinfo") -> tuple[Optional[
 def configure(threads: Optional[int] = None) -> None:
     """Import Paddle quietly, with the right MKL path and ``threads`` threads (default: default_threads()).
 
-    The user's environment variables MKL_DEBUG_CPU_TYPE and KMP_BLOCKTIME take precedence. Signal handlers stay as they were:
+    The user's environment variables MKL_DEBUG_CPU_TYPE, KMP_BLOCKTIME and OMP_WAIT_POLICY take precedence. Signal handlers stay as they were:
     Paddle's own, which print its stack, are removed. If Paddle is imported already, its threads, memory and warnings are
     still set.
     """
@@ -96,7 +96,8 @@ def configure(threads: Optional[int] = None) -> None:
         cpu_type = mkl_debug_cpu_type(*cpu_identity())
         if cpu_type:
             os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
-        os.environ.setdefault("KMP_BLOCKTIME", BLOCKTIME)
+        if "OMP_WAIT_POLICY" not in os.environ:  # which says the same in another way
+            os.environ.setdefault("KMP_BLOCKTIME", BLOCKTIME)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     # Before Paddle: version 2.6 for GPUs has its own zlib symbols, and Python's zlib crashes if it is loaded after them

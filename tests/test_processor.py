@@ -53,6 +53,7 @@ def test_cpu_identity_is_unknown_on_arm_and_without_cpuinfo(tmp_path, monkeypatc
         ("MKL_DEBUG_CPU_TYPE", "5", "5"),
         ("KMP_BLOCKTIME", None, "1"),
         ("KMP_BLOCKTIME", "200", "200"),
+        ("OMP_WAIT_POLICY", "active", "active"),
     ],
 )
 def test_the_users_own_setting_wins(variable, set_by_user, expected):
@@ -62,10 +63,10 @@ def test_the_users_own_setting_wins(variable, set_by_user, expected):
         "processor.cpu_identity = lambda: ('AuthenticAMD', processor.AVX512)\n"
         "del sys.modules['paddle']\n"
         "sys.meta_path.insert(0, type('Stop', (), {'find_spec': staticmethod(lambda n, *a: sys.exit("
-        f"os.environ.get('{variable}')) if n == 'paddle' else None)}})())\n"
+        f"os.environ.get('{variable}') + (os.environ.get('KMP_BLOCKTIME') or '') * ('{variable}' == 'OMP_WAIT_POLICY')) if n == 'paddle' else None)}})())\n"
         "processor.configure()\n"
     )
-    environment = {k: v for k, v in os.environ.items() if k != variable}
+    environment = {k: v for k, v in os.environ.items() if k not in (variable, "KMP_BLOCKTIME")}
     if set_by_user:
         environment[variable] = set_by_user
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -154,7 +154,8 @@ void normalise(const Shape &s, const Options &o, const Forward<float, float> &f,
       const float *of_plane = stats + (n * (s.channels / kLanes) + block) * 2 * kLanes;
       const Doubles delta = wide(load(of_plane)) - merged;
       merged += delta / double(n + 1);
-      squares += wide(load(of_plane + kLanes)) * double(s.plane) + delta * delta * (double(s.plane) * double(n) / double(n + 1));
+      squares += wide(load(of_plane + kLanes)) * double(s.plane);
+      squares += delta * delta * (double(s.plane) * double(n) / double(n + 1));
     }
     squares /= double(s.images) * double(s.plane);
     store(running_mean, narrow(o.momentum * mean + (1 - o.momentum) * merged));

@@ -182,9 +182,9 @@ class Primitive {
     const Handle first[] = {any(4, x, false), any(rank, weights, false), any(4, y, true)};
     const Handle now[] = {any(4, x, gradient[0]), any(rank, weights, gradient[1]), any(4, y, pass == kForward)};
     Handle forward = nullptr, chosen = nullptr;
-    good_ = dnnl.convolution_forward_primitive_desc_create(&forward, engine, onednn::kForwardTraining, onednn::kDirect, first[0],
-                                                           first[1], nullptr, first[2], s.stride, dilation, s.padding, after,
-                                                           nullptr) == onednn::kSuccess;
+    good_ = dnnl.convolution_forward_primitive_desc_create(&forward, engine, onednn::kForwardTraining, onednn::kDirect,
+                                                           first[0], first[1], nullptr, first[2], s.stride, dilation, s.padding,
+                                                           after, nullptr) == onednn::kSuccess;
     if (good_ && pass == kData) {
       good_ = dnnl.convolution_backward_data_primitive_desc_create(&chosen, engine, onednn::kDirect, now[0], now[1], now[2],
                                                                    s.stride, dilation, s.padding, after, forward,

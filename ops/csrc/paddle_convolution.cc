@@ -18,7 +18,8 @@ convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::ve
   const int64_t groups = numbers[6], lanes = blocked ? maps[4] : 0, in = blocked ? maps[1] * lanes : maps[1];
   PD_CHECK(!blocked || ((lanes == 8 || lanes == 16) && kernel[0] % lanes == 0), "convolution: blocks of 8 or 16 channels");
   const convolution::Shape shape = {maps[0], in, maps[2], maps[3], kernel[0], groups, {kernel[2], kernel[3]},
-                                    {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]}, lanes, bfloat16};
+                                    {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]},
+                                    lanes, bfloat16};
   for (const Tensor *tensor : {&x, &weight}) {
     PD_CHECK(tensor->is_cpu() && tensor->dtype() == paddle::DataType::FLOAT32, "convolution: float32 on a CPU");
   }

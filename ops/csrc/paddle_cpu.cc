@@ -199,8 +199,8 @@ std::vector<paddle::Tensor> backward(const Shape &shape, const Options &options,
                                    data<T>(results[7]), data<T>(results[8]), data<T>(results[9])};
   const Backward<T, T> f = {data<T>(t.x),           data<T>(t.out),         data<T>(t.dout),         data<T>(t.norm_weight),
                             data<T>(t.norm_bias),   attention,              data<T>(t.plane_stats),  data<T>(t.channel_stats),
-                            dx.data<T>(),           t.has_residual ? data<T>(dresidual) : nullptr, data<T>(results[2]),     data<T>(results[3]),
-                            dattention};
+                            dx.data<T>(),           t.has_residual ? data<T>(dresidual) : nullptr,
+                            data<T>(results[2]),    data<T>(results[3]),    dattention};
   std::vector<double> channel_sums(kChannelSums * shape.channels);
   if constexpr (std::is_same<T, float>::value) {
     if (t.x.shape().size() == 5) {
