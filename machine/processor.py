@@ -86,9 +86,9 @@ def cpu_identity(cpuinfo: Union[str, Path] = "/proc/cpuinfo") -> tuple[Optional[
 def configure(threads: Optional[int] = None) -> None:
     """Import Paddle quietly, with the right MKL path and ``threads`` threads (default: default_threads()).
 
-    The user's environment variables MKL_DEBUG_CPU_TYPE, KMP_BLOCKTIME and OMP_WAIT_POLICY take precedence. Signal handlers stay as they were:
-    Paddle's own, which print its stack, are removed. If Paddle is imported already, its threads, memory and warnings are
-    still set.
+    The user's environment variables MKL_DEBUG_CPU_TYPE, KMP_BLOCKTIME and OMP_WAIT_POLICY take precedence. Signal handlers stay
+    as they were: Paddle's own, which print its stack, are removed. If Paddle is imported already, its threads, memory and
+    warnings are still set.
     """
     first = "paddle" not in sys.modules
     sigterm = signal.getsignal(signal.SIGTERM)
