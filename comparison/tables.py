@@ -89,7 +89,8 @@ def write_comparison(
 
     histories = [(name, [run["history"] for of_seed in trainings[name] for run in of_seed]) for name in groups]
     draw_comparison(histories, folder / "comparison.png", unbalanced)
-    draw_tradeoff([row for row in rows if row["accuracy"] is not None], folder / "tradeoff.png", NAMES[split])
+    # In the order of the other picture, so that a network has one colour on both
+    draw_tradeoff([of_name[name] for name in groups], folder / "tradeoff.png", NAMES[split])
     lines = [markdown_table(rows), in_markdown(summary), *(f"Note: {in_markdown(note)}" for note in notes)]
     text = "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
     write_text(folder / "table.md", text)

@@ -22,7 +22,7 @@ import compare
 import eval as eval_script
 import networks
 import train
-from comparison import run_plan, side_by_side
+from comparison import run_plan, side_by_side, tables
 from comparison.compare_networks import photograph_reader
 from comparison.compared_settings import training_settings
 from comparison.page import write_page
@@ -119,6 +119,21 @@ def copied(compared, tmp_path):
 
 def table(folder):
     return json.loads((folder / "table.json").read_text())
+
+
+def test_a_network_has_the_same_colour_on_both_pictures(copied, tmp_path, monkeypatch):
+    """The table is sorted by accuracy, the networks are given in another order; colours go by the order of what is drawn."""
+    drawn = {}
+    monkeypatch.setattr(tables, "draw_comparison", lambda histories, *_: drawn.update(curves=[name for name, _ in histories]))
+    monkeypatch.setattr(tables, "draw_tradeoff", lambda rows, *_: drawn.update(costs=[row["network"] for row in rows]))
+    monkeypatch.setattr(tables, "write_page", lambda *_: None)
+    copied("resnet", "se_resnet50")
+    for order in (["resnet", "se_resnet50"], ["se_resnet50", "resnet"]):
+        assert (
+            compare.main(Config(runs=tuple(str(tmp_path / "runs" / net / "001") for net in order), runs_dir=str(tmp_path))) == 0
+        )
+        assert drawn["curves"] == drawn["costs"]
+        assert [name.split()[0] for name in drawn["costs"]] == order
 
 
 def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
