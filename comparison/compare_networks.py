@@ -48,8 +48,7 @@ def compare_networks(config: Config) -> int:
     """
     if config.runs:
         check_useful(config)
-    if config.until:
-        check_until(config)
+    check_until(config)
     config = config.resolved()
     share_what_cannot_be_cached()
     device = select_device(config.device)
@@ -66,8 +65,8 @@ def compare_networks(config: Config) -> int:
             source = find_data(source)
     else:
         source = find_data(config.data_source(), may_download="data" not in config.given)
-        if "split" not in config.given and not config.folds and has_test_list(source):
-            config = dataclasses.replace(config, split="test")
+        if "split" not in config.given and not config.folds:
+            config = dataclasses.replace(config, split=_list_to_judge_by(source))
         if config.split == "test":  # now: training takes time
             digests_of_test_list([], source)
         if config.until:
@@ -100,6 +99,18 @@ def compare_networks(config: Config) -> int:
     print(text, end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
+
+
+def _list_to_judge_by(source):
+    """ "test" where there is a test list that can be used, else "val"; says why it cannot."""
+    if not has_test_list(source):
+        return "val"
+    try:
+        digests_of_test_list([], source)
+    except (DataError, RunError) as error:
+        print_line(f"note: compared on the validation list, as the test list cannot be used: {printable(error)}")
+        return "val"
+    return "test"
 
 
 def _until_decided(config, places):

@@ -26,7 +26,8 @@ BETTER, WORSE, CLOSE, OPEN, FUTILE = "better", "worse", "close", "open", "futile
 
 class Pair(NamedTuple):
     """Where two networks stand: ``status`` BETTER (the first is), WORSE, CLOSE (they differ by less than is worth), OPEN, or
-    FUTILE: further seeds could hardly decide it. ``photographs``: about how many would, where it is FUTILE."""
+    FUTILE: further seeds could hardly decide it. ``photographs``: about how many would, where it is FUTILE, at most
+    MOST_PHOTOGRAPHS; None: no number of them."""
 
     first: str
     second: str
@@ -79,7 +80,10 @@ def look_at(
             variances = spread(scattered[first], scattered[second], clusters=clusters)
             found = difference_of(scattered[first], scattered[second], variances, level)
             status, photographs = _status(found, worth), None
-            if status == OPEN and chance_to_decide(found.mean, variances, worth, seeds, most_seeds, level) < HOPELESS:
+            chance = 1.0
+            if status == OPEN and seeds < most_seeds:
+                chance = chance_to_decide(found.mean, variances, worth, seeds, most_seeds, level)
+            if chance < HOPELESS:
                 count = correct[first].shape[1]
                 photographs = photographs_needed(found.mean, variances, worth, count, seeds, most_seeds, level)
                 status = FUTILE
@@ -98,8 +102,6 @@ def _status(found, worth):
 
 def chance_to_decide(difference: float, variances: Spread, worth: float, seeds: int, most_seeds: int, level: float) -> float:
     """How likely ``most_seeds`` decide what ``seeds`` have not, if trainings go on as they did so far."""
-    if seeds >= most_seeds:
-        return 0.0
     half = _with(variances, seeds, most_seeds).half(level)
     moves = math.sqrt((variances.seeds or 0.0) * (1 - seeds / most_seeds))
     normal = NormalDist(difference, max(moves, 1e-9))
@@ -123,12 +125,12 @@ def photographs_needed(
 ) -> Optional[int]:
     """About how many photographs would decide a difference such as this one, with ``most_seeds``; None: no number of them."""
     target = max(abs(difference), worth - abs(difference))
-    times = 1.0
-    while times * photographs <= MOST_PHOTOGRAPHS:
-        if _with(variances, seeds, max(most_seeds, seeds), times).half(level) < target:
-            return round(times * photographs)
+    if _with(variances, seeds, most_seeds, math.inf).half(level) >= target:
+        return None
+    times = 1.1
+    while times * photographs <= MOST_PHOTOGRAPHS and _with(variances, seeds, most_seeds, times).half(level) >= target:
         times *= 1.1
-    return None
+    return round(min(times * photographs, MOST_PHOTOGRAPHS))
 
 
 def path_of(looks: Iterable[Look]) -> list[dict]:

@@ -166,11 +166,14 @@ def _parts(folds, count):
 def _photographs(difference, clusters):
     """The variance of the mean of ``difference`` [photographs], with ADDED ones, each as large as those that are not zero."""
     count = len(difference) + ADDED
-    sums = _in_clusters(difference - difference.sum() / count, clusters)
+    centred = difference - difference.sum() / count
+    sums = _in_clusters(centred, clusters)
     size = np.abs(difference).sum()
     added = ADDED * ((difference @ difference) / size) ** 2 if size else ADDED
     number = len(sums) + ADDED
-    return float((sums @ sums + added) / count**2 * number / (number - 1))
+    # No less than of photographs that all differ: of few large clusters the deviations nearly cancel
+    squares = max((sums @ sums) * number / (number - 1), centred @ centred)
+    return float((squares + added) / count**2)
 
 
 def _residual(answers, clusters, count):

@@ -11,7 +11,7 @@ from comparison.answers import Answers, read_answers
 from comparison.decision import path_of
 from comparison.out_of_fold import write_out_of_fold
 from comparison.page import write_page
-from comparison.photographs_alike import clusters_of_photographs, line_of_clusters
+from comparison.photographs_alike import Alike, find_alike
 from comparison.run_groups import repetitions
 from comparison.until_decided import Decision, lines_of_path, verdict_of
 from comparison.verdict import (
@@ -23,6 +23,7 @@ from comparison.verdict import (
     network_row,
     origin_of_accuracies,
     price,
+    rate_note,
     verdict,
 )
 from data.class_balance import is_unbalanced
@@ -67,8 +68,10 @@ def write_comparison(
     rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
     rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
-    clusters = clusters_of_photographs(answers.names, photograph) if len(groups) > 1 else None
-    compared = differences(answers.correct, answers.folds, clusters) if len(groups) > 1 and decision is None else []
+    compared, alike = [], decision.alike if decision else Alike()
+    if decision is None and len(groups) > 1:
+        alike = find_alike(answers.names, photograph)
+        compared = differences(answers.correct, answers.folds, alike.clusters)
     list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
     origin = origin_of_accuracies(split, list_name, could_test)
     of_name = {row["network"]: row for row in rows}
@@ -82,8 +85,10 @@ def write_comparison(
         photographs = f"{len(answers.names)} {NAMES[split]} photographs"
         summary = verdict_of(decision, photographs, list(failures), origin, price_of)
     notes = [*notes, balance_note(rows, counts, split)] if unbalanced else notes
-    if clusters is not None and (line := line_of_clusters(clusters)):
+    losses = {name: loss for name, own in trainings.items() if (loss := own[0][0]["history"][-1]["train_loss"]) is not None}
+    if len(losses) > 1 and (line := rate_note(losses)):
         notes = [*notes, line]
+    notes = [*notes, alike.note] if alike.note else notes
     if written:
         notes = [*notes, f"Each photograph's prediction by the training that did not see it: {', '.join(written)}."]
 

@@ -8,26 +8,41 @@ from typing import NamedTuple, Optional
 from PIL import Image
 
 from comparison.answers import read_answers
-from comparison.decision import BETTER, CLOSE, FUTILE, MOST_SEEDS, OPEN, WORSE, Look, Pair, line_of_pair, look_at
+from comparison.decision import (
+    BETTER,
+    CLOSE,
+    FUTILE,
+    MOST_PHOTOGRAPHS,
+    MOST_SEEDS,
+    OPEN,
+    WORSE,
+    Look,
+    Pair,
+    line_of_pair,
+    look_at,
+)
 from comparison.held_out import ListDigests
-from comparison.photographs_alike import clusters_of_photographs
+from comparison.photographs_alike import Alike, find_alike
 from comparison.run_groups import ComparisonError, repetitions
 from comparison.run_plan import Plan, evaluate_missing
 from comparison.side_by_side import Places
 from comparison.significance import LEAST_SEEDS
 from config import Config
 from evaluation.evaluation_lock import evaluations_read
+from messages.terminal import print_line
+from trained.result import read_result
 
 
 class Decision(NamedTuple):
     """The ``looks`` at a comparison, one after each seed from the third on; ``end``: why there is no further one.
 
-    ``worth``: the least difference that matters, a share.
+    ``worth``: the least difference that matters, a share; ``alike``: which photographs are nearly equal.
     """
 
     looks: list[Look]
     end: str
     worth: float
+    alike: Alike = Alike()
 
     def last_of_pairs(self) -> list[tuple[int, Pair]]:
         """(number of seeds, Pair) for each pair of networks, as it was when both were looked at for the last time."""
@@ -36,7 +51,13 @@ class Decision(NamedTuple):
 
 
 def check_until(config: Config) -> None:
-    """Raise ComparisonError where --until decided does not go with the other settings."""
+    """Raise ComparisonError where --until decided does not go with the other settings, or they have no effect without it."""
+    if not config.until:
+        if "worth" in config.given:
+            raise ComparisonError(f"worth = {config.worth:g} has an effect with --until decided only")
+        if "budget" in config.given:  # perhaps by a recipe, for tune.py
+            print_line(f"note: budget = {config.budget:g} limits a comparison with --until decided only")
+        return
     if config.folds:
         raise ComparisonError("until = decided: with --folds each photograph has one training; choose one of the two")
     if "seeds" in config.given and not LEAST_SEEDS <= config.seeds <= MOST_SEEDS:
@@ -60,19 +81,21 @@ def train_until_decided(
     """
     most = config.seeds if "seeds" in config.given else MOST_SEEDS
     ends = time.monotonic() + config.budget * 60 if "budget" in config.given else None
-    live, looks, clusters, taken = list(plan.nets), [], None, 0.0
+    live, looks, alike = list(plan.nets), [], Alike()
     groups: dict[str, list[Path]] = {}
     failures: dict[str, list[str]] = {}
     end = f"{most} seeds are the most"
     for seeds in range(LEAST_SEEDS, most + 1):
-        started = time.monotonic()
-        if ends is not None and looks and started + taken > ends:
+        if ends is not None and looks and time.monotonic() + _seconds_of_seed(groups, live, places) > ends:
             end = f"the budget of {config.budget:g} min leaves no time for another seed"
             break
         plan.train(live, range(LEAST_SEEDS) if seeds == LEAST_SEEDS else [seeds - 1])
-        groups, failures = plan.found()
-        evaluate_missing(groups, failures, plan.source, config, places, test_list)
-        live = [net for net in live if net in groups and net not in failures]
+        found, failed = plan.found()
+        evaluated = {net: found[net] for net in live if net in found}
+        evaluate_missing(evaluated, failed, plan.source, config, places, test_list)
+        groups.update(evaluated)
+        failures.update({net: why for net, why in failed.items() if net in live})
+        live = [net for net in live if net in evaluated and net not in failures]
         if len(live) < 2:
             end = "fewer than two networks could be trained"
             break
@@ -80,16 +103,20 @@ def train_until_decided(
         with evaluations_read(run for net in live for run in groups[net]):
             answers = read_answers(of_live, config.split)
         if not looks:
-            clusters = clusters_of_photographs(answers.names, photograph)
-        looks.append(look_at(answers.correct, live, len(plan.nets), config.worth / 100, most, clusters))
+            alike = find_alike(answers.names, photograph)
+        looks.append(look_at(answers.correct, live, len(plan.nets), config.worth / 100, most, alike.clusters))
         for line in lines_of_look(looks[-1], config.worth):
             print(line, flush=True)
         live = [net for net in live if net not in looks[-1].out]
         if len(live) < 2 or looks[-1].is_last:
             end = "nothing is left that a further seed could decide"
             break
-        taken = (time.monotonic() - started) / (LEAST_SEEDS if seeds == LEAST_SEEDS else 1)
-    return Decision(looks, end, config.worth / 100), groups, failures
+    return Decision(looks, end, config.worth / 100, alike), groups, failures
+
+
+def _seconds_of_seed(groups, live, places):
+    """What a further seed of the ``live`` networks will take, by their last trainings."""
+    return sum(read_result(groups[net][-1]).get("seconds") or 0.0 for net in live) / places.count
 
 
 def lines_of_look(look: Look, worth: float) -> list[str]:
@@ -122,21 +149,21 @@ def verdict_of(
     comparison.verdict.origin_of_accuracies; ``failed``: networks with a failed training; ``price_of``: see verdict.price."""
     pairs = [pair for _, pair in decision.last_of_pairs()]
     worth = f"{100 * decision.worth:g} points"
-    beaten: dict[str, list[str]] = {}
-    for pair in pairs:
-        if pair.status in (BETTER, WORSE):
-            better, worse = (pair.first, pair.second) if pair.status == BETTER else (pair.second, pair.first)
-            beaten.setdefault(better, []).append(worse)
+    out = {name for look in decision.looks for name in look.out}
     networks = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
-    best = [name for name, worse in beaten.items() if len(worse) == len(networks) - 1 and not failed]
-    claims = [f"{best[0]} is the best of these networks on this data."] if best else []
-    if not best:
-        claims += [f"{better} is better than {_listed(worse)}." for better, worse in beaten.items()]
+    left = [name for name in networks if name not in out]
+    claims = []
+    if len(left) == 1 and not failed:  # each of the others is worse than one that is worse, or than this one
+        claims.append(f"{left[0]} is the best of these networks on this data.")
+    else:
+        claims += [f"{better} is better than {_listed(worse)}." for better, worse in _beaten(pairs).items()]
         close = [f"{pair.first} and {pair.second}" for pair in pairs if pair.status == CLOSE]
         if close:
             claims.append(f"Closer than {worth}, so equal for what they are worth: {'; '.join(close)}.")
-        claims += [_undecided(pair, photographs) for pair in pairs if pair.status == FUTILE]
-        still = [f"{pair.first} and {pair.second}" for pair in pairs if pair.status == OPEN]
+        # Of networks that are out, or failed, nothing further was to be decided
+        open_still = [pair for pair in pairs if not {pair.first, pair.second} & {*out, *failed}]
+        claims += [_undecided(pair, photographs) for pair in open_still if pair.status == FUTILE]
+        still = [f"{pair.first} and {pair.second}" for pair in open_still if pair.status == OPEN]
         if still:
             claims.append(f"Not decided between {'; '.join(still)}: {decision.end}.")
     if not pairs:
@@ -150,11 +177,25 @@ def verdict_of(
     return " ".join([*claims, origin]).rstrip()
 
 
+def _beaten(pairs):
+    """{network: those that it is better than}, also through others between them."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.status in (BETTER, WORSE):
+            better, worse = (pair.first, pair.second) if pair.status == BETTER else (pair.second, pair.first)
+            found.setdefault(better, []).append(worse)
+    for _ in found:
+        for better, worse in found.items():
+            worse += [further for name in list(worse) for further in found.get(name, ()) if further not in (*worse, better)]
+    return found
+
+
 def _undecided(pair, photographs):
     most = f"{pair.first} and {pair.second} are not decided, and further seeds could hardly decide it on {photographs}"
     if pair.photographs is None:
         return f"{most}: trainings scatter too much."
-    return f"{most}: it would take about {_rounded(pair.photographs):,}."
+    number = "more than a million" if pair.photographs >= MOST_PHOTOGRAPHS else f"about {_rounded(pair.photographs):,}"
+    return f"{most}: it would take {number}."
 
 
 def _rounded(number):

@@ -13,6 +13,8 @@ from messages.quoting import named
 
 NAMES = {"val": "validation", "test": "test"}
 """What the list of a split is called."""
+UNEQUAL = 1.5
+"""Times by which training losses differ at the end where a warning is due."""
 COLUMNS = (
     ("network", "network"),
     ("seeds", "seeds"),
@@ -197,6 +199,20 @@ def balance_note(rows: list[dict[str, Any]], counts: dict[str, int], split: str)
     return (
         f"The classes are unbalanced: {sizes}. The verdict is about accuracy, which the large classes decide. "
         f"Balanced accuracy, the mean recall of the classes, is highest for {_listed(names)}: {best:.4f}."
+    )
+
+
+def rate_note(losses: dict[str, float]) -> str:
+    """A warning where the shared settings seem to suit the networks unequally; empty where they do not.
+
+    ``losses``: {network: training loss at the end of its first training}.
+    """
+    worst, best = max(losses, key=lambda name: losses[name]), min(losses, key=lambda name: losses[name])
+    if losses[worst] <= UNEQUAL * losses[best] + 0.05:
+        return ""
+    return (
+        f"At the end of its first training {worst} has a training loss of {losses[worst]:.2f}, {best} {losses[best]:.2f}. The "
+        f"learning rate that all share may suit {worst} less: python tune.py --net {worst} looks for its own."
     )
 
 

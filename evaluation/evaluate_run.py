@@ -48,7 +48,7 @@ def _evaluate(config, device):
     config = config.inherit(run.settings, names_of(inherited_by="eval")).resolved()
     run.layout = config.layout
     fused.set_mode(config.fused)
-    precision = precision_of(config.precision, device)
+    precision = precision_of(config.precision, device, config.layout)
     dataset, same_list = _open_list(run, config)
 
     unknown = stranger_paths(config.strangers) if config.strangers else []

@@ -1,6 +1,7 @@
 """The convolution of all networks here: Paddle's, which on a CPU oneDNN computes, over the whole batch at once."""
 
 import contextlib
+import contextvars
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ from paddle import Tensor, nn
 
 from ops import fused
 
-_bfloat16 = False
+_bfloat16 = contextvars.ContextVar("bfloat16", default=False)  # each thread has its own
 
 
 @contextlib.contextmanager
@@ -17,12 +18,11 @@ def in_bfloat16() -> Iterator[None]:
 
     The backward pass of what is computed within does the same. Weights and feature maps stay in float32.
     """
-    global _bfloat16
-    before, _bfloat16 = _bfloat16, True
+    token = _bfloat16.set(True)
     try:
         yield
     finally:
-        _bfloat16 = before
+        _bfloat16.reset(token)
 
 
 class Conv2D(nn.Conv2D):
@@ -46,7 +46,7 @@ class Conv2D(nn.Conv2D):
 
     def _by_onednn(self, x):
         gradients = (not x.stop_gradient, not self.weight.stop_gradient)
-        y = fused.run("onednn_convolution", fused.dense(x), self.weight, self._numbers, *gradients, _bfloat16)
+        y = fused.run("onednn_convolution", fused.dense(x), self.weight, self._numbers, *gradients, _bfloat16.get())
         if self.bias is None:
             return y
         return y + self.bias.reshape([1, -1, 1, 1] if len(x.shape) == 4 else [1, -1, 1, 1, x.shape[4]])

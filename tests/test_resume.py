@@ -165,7 +165,7 @@ def test_the_average_is_validated_and_kept_and_training_goes_on_with_its_own_wei
 
 def test_the_scale_of_the_loss_goes_on_where_it_was(data, tmp_path, monkeypatch):
     """In float16, which a CPU lacks: the network computes in float32 here, and the loss is scaled all the same."""
-    monkeypatch.setattr(session, "precision_of", lambda asked, device: "float16")
+    monkeypatch.setattr(session, "precision_of", lambda *_: "float16")
     monkeypatch.setattr(paddle.amp, "auto_cast", lambda **options: contextlib.nullcontext())
     monkeypatch.setattr(LossScaling, "PATIENCE", 4)
     assert train.main(settings(data, tmp_path / "whole", epochs=2)) == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from comparison.significance import level_of_pairs, paired_difference, scatter, spread, student_quantile
-from comparison.verdict import differences, verdict
+from comparison.verdict import differences, rate_note, verdict
 
 
 def simulated(rng, accuracy, seeds, photographs, seed_spread):
@@ -153,6 +153,14 @@ def test_two_trainings_each_carry_no_winner():
     assert compared[0][2].low > 0
     assert not compared[0][3]
     assert "Three seeds (--seeds 3) are the least" in verdict(compared, 400)
+
+
+def test_where_one_network_has_learnt_less_its_learning_rate_is_doubted():
+    line = rate_note({"quick": 0.30, "slow": 0.90, "middle": 0.40})
+    assert "slow has a training loss of 0.90, quick 0.30." in line
+    assert "python tune.py --net slow" in line
+    assert rate_note({"one": 0.30, "other": 0.45}) == ""
+    assert rate_note({"one": 0.001, "other": 0.04}) == ""  # both know their photographs by heart
 
 
 def test_among_many_equal_networks_a_winner_is_as_rare_as_among_two():

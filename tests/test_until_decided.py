@@ -12,8 +12,9 @@ import compare
 import networks
 from comparison import decision, side_by_side, until_decided
 from comparison.decision import BETTER, CLOSE, FUTILE, OPEN, WORSE, Look, Pair, line_of_pair, look_at
+from comparison.run_groups import ComparisonError
 from comparison.significance import Difference
-from comparison.until_decided import Decision, verdict_of
+from comparison.until_decided import Decision, check_until, verdict_of
 from config import parse_config
 from machine.interruption import INTERRUPTED
 from messages.user_error import UserError
@@ -70,7 +71,7 @@ def test_what_scattered_seeds_leave_open_is_open_until_the_last_seed():
     look = look_at(correct, list(correct), 2, worth=0.01)
     assert statuses(look) == {("one", "other"): OPEN}
     assert not look.is_last
-    assert look_at(correct, list(correct), 2, worth=0.01, most_seeds=3).is_last
+    assert statuses(look_at(correct, list(correct), 2, worth=0.01, most_seeds=3)) == {("one", "other"): OPEN}
 
 
 def test_looking_after_every_seed_does_not_make_winners_of_equal_networks():
@@ -112,6 +113,26 @@ def test_the_verdict_says_what_was_decided_and_what_was_not():
     assert "A training failed of a" in failed
 
 
+def test_what_is_better_through_another_one_is_better():
+    looks = [
+        Look(3, [pair("a", "b", BETTER), pair("a", "c", OPEN), pair("b", "c", OPEN)], ["b"]),
+        Look(4, [pair("a", "c", WORSE, -0.05)], ["a"]),
+    ]
+    assert verdict_of(Decision(looks, "the end", 0.01), "500 photographs").startswith("c is the best of these networks")
+    with_d = [looks[0]._replace(pairs=[*looks[0].pairs, pair("c", "d", OPEN)]), looks[1]]
+    text = verdict_of(Decision(with_d, "the end", 0.01), "500 photographs")
+    assert text.startswith("a is better than b. c is better than a and b. Not decided between c and d: the end. Differences")
+
+
+def test_how_many_photographs_it_would_take_is_rounded_and_has_an_end():
+    def text(number):
+        return verdict_of(Decision([Look(4, [pair("a", "b", FUTILE, photographs=number)], [])], "", 0.01), "500 photographs")
+
+    assert "on 500 photographs: it would take about 3,800." in text(3789)
+    assert "it would take more than a million." in text(1_000_000)
+    assert "trainings scatter too much." in text(None)
+
+
 def test_a_pair_is_told_with_the_better_network_first():
     assert line_of_pair(pair("a", "b", WORSE, -0.05)) == "b against a: +5.0 points (+3.0 to +7.0)"
 
@@ -139,6 +160,12 @@ def compared(pictures, folder, *words):
 def all_open(monkeypatch):
     """No chance is hopeless: the seeds go on to the last one."""
     monkeypatch.setattr(decision, "HOPELESS", -1.0)
+
+
+def test_at_the_last_seed_what_is_open_is_open(pictures, tmp_path, monkeypatch):
+    replace_networks(monkeypatch)
+    _, verdict, _ = compared(pictures, tmp_path / "runs", "--seeds", "3")
+    assert verdict.startswith("Not decided between resnet and se_resnet50: 3 seeds are the most.")
 
 
 def test_seed_after_seed_is_trained_until_the_last_one(pictures, tmp_path, monkeypatch, all_open, capsys):
@@ -221,3 +248,20 @@ def test_the_budget_ends_it(pictures, tmp_path, monkeypatch, all_open):
 def test_folds_and_too_few_or_too_many_seeds_are_refused(words, message, pictures, tmp_path, capsys):
     assert compared(pictures, tmp_path, *words) == UserError.exit_code
     assert message in capsys.readouterr().err
+
+
+def test_without_until_what_is_for_it_is_refused_or_said(pictures, tmp_path, capsys):
+    words = ["--nets", "resnet", "vgg19", "--data", str(pictures), "--runs_dir", str(tmp_path)]
+    with pytest.raises(ComparisonError, match="worth = 2 has an effect with --until decided only"):
+        check_until(parse_config([*words, "--worth", "2"], "compare"))
+    check_until(parse_config([*words, "--budget", "5"], "compare"))
+    assert "note: budget = 5 limits a comparison with --until decided only" in "".join(capsys.readouterr())
+
+
+def test_a_test_list_that_cannot_be_used_is_said_and_the_other_one_judges(tmp_path, monkeypatch, capsys):
+    replace_networks(monkeypatch)
+    root = write_pictures(tmp_path / "data", train=(5, 5, 5), val=(3, 3, 3), test=(4, 4, 4))
+    (root / "test_list.txt").write_text((root / "test_list.txt").read_text() + "cat/train_0.png 0\n")
+    _, verdict, _ = compared(root, tmp_path / "runs", "--seeds", "3")
+    assert "on 9 validation photographs" in verdict
+    assert "note: compared on the validation list, as the test list cannot be used: " in "".join(capsys.readouterr())

@@ -63,20 +63,27 @@ def _choose_on_cpu(asked, flags):
     return Choice(FLOAT32, f"note: precision = 'bfloat16': this processor has neither {lacks}: it computes in float32")
 
 
-def precision_of(asked: str, device: str) -> str:
+def precision_of(asked: str, device: str, layout: str = "nchw") -> str:
     """The precision that ``asked`` means on ``device``, which Paddle has been set to; says in one line if it is another one.
 
-    Call ``ops.fused.set_mode`` before: on a CPU the fused operators bring the convolutions in bfloat16.
+    ``layout``: of the network. Call ``ops.fused.set_mode`` before: on a CPU the fused operators bring the convolutions in
+    bfloat16.
     """
     if device == "gpu":
         choice = choose(asked, device, paddle.device.cuda.get_device_capability())
     else:
         choice = choose(asked, device, flags=cpu_identity()[1])
-        if choice.precision == BFLOAT16 and (obstacle := fused.obstacle_of_bfloat16()):
+        if choice.precision == BFLOAT16 and (obstacle := _obstacle_on_cpu(layout)):
             choice = Choice(FLOAT32, f"note: precision = '{asked}': {obstacle}: the processor computes in float32")
     if choice.note:
         print_line(choice.note)
     return choice.precision
+
+
+def _obstacle_on_cpu(layout):
+    if layout != "nchw":
+        return f"not with --layout {layout}, in which Paddle itself convolves"
+    return fused.obstacle_of_bfloat16()
 
 
 def logits_of(network: nn.Layer, images: Tensor, precision: str = FLOAT32) -> Tensor:
@@ -87,7 +94,7 @@ def logits_of(network: nn.Layer, images: Tensor, precision: str = FLOAT32) -> Te
     """
     if precision == FLOAT32:
         return network(images)
-    if _is_on_cpu(images):
+    if precision == BFLOAT16 and _is_on_cpu(images):
         with in_bfloat16():
             return network(images)
     with paddle.amp.auto_cast(dtype=precision, level="O1"):

@@ -178,7 +178,7 @@ def _model_and_state(config, train_loader, weights, device, resumed) -> tuple[Tr
     metrics = [metric() for metric in EPOCH_METRICS]
     if config.sync_bn and config.processes > 1:
         synchronise(classifier)
-    model = TrainingModel(classifier, precision_of(config.precision, device), config.clip_norm)
+    model = TrainingModel(classifier, precision_of(config.precision, device, config.layout), config.clip_norm)
     model.mixing = Mixing(classes, config.seed, **config.part("mixing"))
     model.prepare(optimizer, TrainingLoss(**config.part("loss"), class_weights=weights), metrics)
     average = WeightAverage(classifier, config.ema_epochs, len(train_loader)) if config.ema_epochs else None
