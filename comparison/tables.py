@@ -7,8 +7,10 @@ from typing import Any, Callable, Optional
 import numpy as np
 from PIL import Image
 
+from comparison import until_decided
 from comparison.answers import Answers, read_answers
 from comparison.decision import path_of
+from comparison.front import lines_of_front
 from comparison.out_of_fold import write_out_of_fold
 from comparison.page import write_page
 from comparison.photographs_alike import Alike, find_alike
@@ -18,6 +20,7 @@ from comparison.verdict import (
     COLUMNS,
     NAMES,
     balance_note,
+    better_of,
     differences,
     markdown_table,
     network_row,
@@ -68,10 +71,13 @@ def write_comparison(
     rows = [network_row(name, runs[name], costs[name], reasons.get(name, "")) for name in groups]
     rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in groups]
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
-    compared, alike = [], decision.alike if decision else Alike()
-    if decision is None and len(groups) > 1:
+    compared, alike, better = [], Alike(), set()
+    if decision is not None:
+        alike, better = decision.alike, until_decided.better_of(decision)
+    elif len(groups) > 1:
         alike = find_alike(answers.names, photograph)
         compared = differences(answers.correct, answers.folds, alike.clusters)
+        better = better_of(answers.correct, answers.folds, alike.clusters)
     list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
     origin = origin_of_accuracies(split, list_name, could_test)
     of_name = {row["network"]: row for row in rows}
@@ -89,6 +95,8 @@ def write_comparison(
     if len(losses) > 1 and (line := rate_note(losses)):
         notes = [*notes, line]
     notes = [*notes, alike.note] if alike.note else notes
+    if better:
+        notes = [*notes, *lines_of_front([of_name[name] for name in groups], better)]
     if written:
         notes = [*notes, f"Each photograph's prediction by the training that did not see it: {', '.join(written)}."]
 

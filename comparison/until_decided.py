@@ -177,6 +177,12 @@ def verdict_of(
     return " ".join([*claims, origin]).rstrip()
 
 
+def better_of(decision: Decision) -> set[tuple[str, str]]:
+    """(network, other) for each pair of which the network is better."""
+    beaten = _beaten([pair for _, pair in decision.last_of_pairs()])
+    return {(better, worse) for better, all_worse in beaten.items() for worse in all_worse}
+
+
 def _beaten(pairs):
     """{network: those that it is better than}, also through others between them."""
     found: dict[str, list[str]] = {}

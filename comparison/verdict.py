@@ -1,5 +1,6 @@
 """The results of a comparison: one row a network over its seeds, and a verdict on the differences."""
 
+import itertools
 import statistics
 from collections.abc import Container
 from typing import Any, Callable, Optional
@@ -114,6 +115,19 @@ def differences(
         other: paired_difference(correct[best], correct[other], level, folds, clusters) for other in correct if other != best
     }
     return [(best, other, d, d.low > 0 and d.seeds) for other, d in found.items()]
+
+
+def better_of(
+    correct: dict[str, np.ndarray], folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None
+) -> set[tuple[str, str]]:
+    """(network, other) for each pair of which the data carry that the network is better; arguments as of ``differences``."""
+    level = level_of_pairs(len(correct))
+    found = set()
+    for first, second in itertools.combinations(correct, 2):
+        difference = paired_difference(correct[first], correct[second], level, folds, clusters)
+        if difference.seeds and not difference.low <= 0 <= difference.high:
+            found.add((first, second) if difference.low > 0 else (second, first))
+    return found
 
 
 def price(first: dict[str, Any], second: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from comparison.significance import level_of_pairs, paired_difference, scatter, spread, student_quantile
-from comparison.verdict import differences, rate_note, verdict
+from comparison.verdict import better_of, differences, rate_note, verdict
 
 
 def simulated(rng, accuracy, seeds, photographs, seed_spread):
@@ -145,6 +145,13 @@ def test_one_training_each_carries_no_winner():
     text = verdict(differences({"good": answers(rng, 0.9, 1), "bad": answers(rng, 0.5, 1)}), 400)
     assert "cannot be said from so few trainings" in text
     assert "and the seeds" not in text
+
+
+def test_all_pairs_are_judged_for_the_front():
+    rng = np.random.default_rng(0)
+    correct = {"bad": answers(rng, 0.5), "good": answers(rng, 0.9), "as good": answers(rng, 0.9)}
+    assert better_of(correct) == {("good", "bad"), ("as good", "bad")}
+    assert better_of({name: own[:2] for name, own in correct.items()}) == set()
 
 
 def test_two_trainings_each_carry_no_winner():
