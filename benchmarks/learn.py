@@ -11,7 +11,7 @@ a difference of less than a tenth counts as none.
 
 The table has the accuracy of each training's best epoch on the test list, which chose nothing (without one, on the validation
 list, which chose the epoch), its 95% interval (Wilson), and the seconds of training and validation; below it the cost of an
-epoch and the differences with their 95% intervals, from the paired bootstrap that compare.py uses.
+epoch and the differences with their 95% intervals, as compare.py computes them (docs/verdict.md).
 
 A folder without lists is split first, three tenths for the test. The runs stay in --runs_dir; what is trained there is not
 trained again.
