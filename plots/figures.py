@@ -152,13 +152,15 @@ def draw_tradeoff(rows: list[dict], path: Path, kind: str = "validation") -> Non
                 colour = COLOURS[index % len(COLOURS)]
                 axes.errorbar(row[key], row[measure], yerr=row[f"{measure}_sd"] or None, fmt="osD^vP*X"[index % 8],
                               color=colour, capsize=4, markersize=8, label=row["network"])  # fmt: skip
+                if measure == "accuracy" and row["seeds"] > 1:
+                    axes.plot([row[key]] * row["seeds"], row["accuracy_of_seeds"], ".", color=colour, markersize=9, mec="white")
             axes.set_xlabel(label if measure == measures[-1] else "")
             axes.margins(0.15)
             axes.grid(True, color="0.9")
         line[0].set_ylabel(f"{kind} {measure.replace('_', ' ')}")
     figure.axes[1].legend(fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     several = any(row["seeds"] > 1 for row in rows)
-    figure.suptitle("Accuracy and its cost" + (" (bars: standard deviation over seeds)" if several else ""))
+    figure.suptitle("Accuracy and its cost" + (" (dots: each seed; bars: their standard deviation)" if several else ""))
     save_figure(figure, path)
 
 

@@ -116,3 +116,17 @@ def test_pictures_are_drawn_where_a_notebook_of_another_python_started_the_scrip
     picture = tmp_path / "grid.png"
     subprocess.run([sys.executable, "-c", code, picture], env=environment, cwd=Path(__file__).parent.parent, check=True)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_of_costs_shows_each_seed(tmp_path, drawn):
+    rows = [
+        {
+            "network": name, "seeds": len(accuracies), "accuracy": np.mean(accuracies), "accuracy_sd": 0.01,
+            "accuracy_of_seeds": accuracies, "balanced_accuracy": None, "training_images_per_second": speed, "latency_ms": 5.0,
+        }
+        for name, accuracies, speed in (("one", [0.5, 0.6, 0.7], 10.0), ("single", [0.8], 20.0))
+    ]  # fmt: skip
+    figures.draw_tradeoff(rows, tmp_path / "tradeoff.png")
+    axes = drawn[0].axes[0]
+    dots = [line for line in axes.get_lines() if line.get_marker() == "."]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dots] == [([10.0] * 3, [0.5, 0.6, 0.7])]
