@@ -1,4 +1,4 @@
-"""Which photographs of a comparison are nearly equal: they are no independent evidence."""
+"""What the photographs of a comparison look like: which are nearly equal, and so no independent evidence; dark, or blurred."""
 
 from collections.abc import Sequence
 from typing import Callable, NamedTuple, Optional
@@ -12,13 +12,18 @@ from data.near_duplicates import clusters_of, traits_of
 MOST = 20_000
 """Of more photographs the search takes minutes, and near duplicates matter little for the verdict."""
 MANY = 2000
+SIDE = 128
 
 
 class Alike(NamedTuple):
-    """``clusters``: [photographs] of int, equal where photographs are nearly equal, or None; ``note``: what is to be known."""
+    """``clusters``: [photographs] of int, equal where photographs are nearly equal, or None; ``note``: what is to be known.
+
+    ``traits``: {"brightness", "sharpness"}: [photographs] each; empty where they cannot be read.
+    """
 
     clusters: Optional[np.ndarray] = None
     note: str = ""
+    traits: Optional[dict[str, np.ndarray]] = None
 
 
 def find_alike(names: Sequence[str], photograph: Callable[[str], Image.Image]) -> Alike:
@@ -27,15 +32,28 @@ def find_alike(names: Sequence[str], photograph: Callable[[str], Image.Image]) -
         return Alike(note=f"Nearly equal photographs were not looked for among {len(names)}.")
     if len(names) > MANY:
         print(f"looking for nearly equal photographs among {len(names)}", flush=True)
+    looks, outer = [], []
     try:
-        clusters = clusters_of([traits_of(photograph(name)) for name in names])
+        for name in names:
+            image = photograph(name)
+            looks.append(traits_of(image))
+            outer.append(_brightness_and_sharpness(image))
+        clusters = clusters_of(looks)
     except (DataError, OSError):
         return Alike(note="Nearly equal photographs were not looked for, because not all can be read any more.")
     sizes = np.bincount(clusters)
+    traits = dict(zip(("brightness", "sharpness"), np.array(outer).T))
     if sizes.max() == 1:
-        return Alike(clusters)
+        return Alike(clusters, traits=traits)
     note = (
         f"{sizes[sizes > 1].sum()} of the {len(clusters)} photographs are nearly equal to others of them, in "
         f"{np.count_nonzero(sizes > 1)} groups. The verdict counts each group as one photograph of so much weight."
     )
-    return Alike(clusters, note)
+    return Alike(clusters, note, traits)
+
+
+def _brightness_and_sharpness(image):
+    """Mean grey value; mean difference of neighbours, in contrasts, at one size for all photographs."""
+    grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.float32)
+    edges = (np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / max(float(grey.std()), 1.0)
+    return float(grey.mean()), float(edges)

@@ -9,12 +9,14 @@ from PIL import Image
 
 from comparison import until_decided
 from comparison.answers import Answers, read_answers
-from comparison.decision import path_of
+from comparison.decision import SHARE_OF_LOOK, path_of
 from comparison.front import lines_of_front
 from comparison.out_of_fold import write_out_of_fold
 from comparison.page import write_page
 from comparison.photographs_alike import Alike, find_alike
 from comparison.run_groups import repetitions
+from comparison.significance import CONFIDENCE
+from comparison.slices import lines_of_parts, parts_of
 from comparison.until_decided import Decision, lines_of_path, verdict_of
 from comparison.verdict import (
     COLUMNS,
@@ -95,6 +97,10 @@ def write_comparison(
     if len(losses) > 1 and (line := rate_note(losses)):
         notes = [*notes, line]
     notes = [*notes, alike.note] if alike.note else notes
+    if len(groups) > 1:
+        parts = parts_of(answers.labels, alike.traits or {})
+        level = (1 - CONFIDENCE) * (SHARE_OF_LOOK if decision else 1)
+        notes = [*notes, *lines_of_parts(answers.correct, parts, answers.folds, alike.clusters, level)]
     if better:
         notes = [*notes, *lines_of_front([of_name[name] for name in groups], better)]
     if written:

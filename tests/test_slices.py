@@ -1,0 +1,50 @@
+"""Kinds of photographs on which one network is better, and none where chance alone makes them differ."""
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from comparison.photographs_alike import find_alike
+from comparison.slices import lines_of_parts, parts_of
+
+
+def test_the_class_in_which_a_network_is_better_is_named_and_no_other():
+    rng = np.random.default_rng(0)
+    labels = [("cat", "dog", "cow")[number % 3] for number in range(600)]
+    chance = np.where(np.array(labels) == "dog", 0.9, 0.6)
+    correct = {"one": rng.random((4, 600)) < chance, "other": rng.random((4, 600)) < 0.6}
+    (line,) = lines_of_parts(correct, parts_of(labels, {}))
+    assert line.startswith("On class dog (200 photographs) one is better than other: +")
+    (line,) = lines_of_parts({"other": correct["other"], "one": correct["one"]}, parts_of(labels, {}))
+    assert line.startswith("On class dog (200 photographs) one is better than other: +")
+
+
+def test_equal_networks_differ_in_no_part():
+    rng = np.random.default_rng(1)
+    labels = [str(number % 20) for number in range(400)]
+    traits = {"brightness": rng.random(400), "sharpness": rng.random(400)}
+    wrong = 0
+    for _ in range(30):
+        difficulty = rng.random(400)
+        correct = {name: rng.random((3, 400)) < difficulty for name in "abc"}
+        wrong += bool(lines_of_parts(correct, parts_of(labels, traits)))
+    assert wrong <= 5  # 5% promised; 30 trials of 5% exceed 5 once in 300
+
+
+def test_few_photographs_and_all_of_them_are_no_part():
+    assert list(parts_of(["cat"] * 30 + ["dog"] * 5, {})) == ["class cat"]
+    assert parts_of(["cat"] * 30, {}) == {}
+
+
+def test_dark_and_blurred_photographs_are_told_from_bright_and_sharp_ones():
+    rng = np.random.default_rng(2)
+    pictures = {}
+    for number in range(12):
+        noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        dark, blurred = number % 2, number // 2 % 2
+        picture = noise.filter(ImageFilter.GaussianBlur(4)) if blurred else noise
+        pictures[str(number)] = picture.point(lambda value: value // 3) if dark else picture
+    found = find_alike(list(pictures), pictures.__getitem__).traits
+    dark = np.array([number % 2 for number in range(12)], bool)
+    blurred = np.array([number // 2 % 2 for number in range(12)], bool)
+    assert found["brightness"][dark].max() < found["brightness"][~dark].min()
+    assert found["sharpness"][blurred].max() < found["sharpness"][~blurred].min()
