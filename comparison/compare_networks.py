@@ -65,7 +65,7 @@ def compare_networks(config: Config) -> int:
             source = find_data(source)
     else:
         source = find_data(config.data_source(), may_download="data" not in config.given)
-        if "split" not in config.given and not config.folds:
+        if config.split == "val" and "split" not in config.given and not config.folds:
             config = dataclasses.replace(config, split=_list_to_judge_by(source))
         if config.split == "test":  # now: training takes time
             digests_of_test_list([], source)

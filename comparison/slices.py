@@ -1,7 +1,7 @@
 """Where networks differ: kinds of photographs on which one is better, of which the data carry that.
 
-A difference on a part of the photographs is sought in many parts, so each has its share of the 5% (C. Bonferroni): in at most 5%
-of comparisons anything is said that is not so.
+A difference on a part of the photographs is sought in many parts, so each has its share of the 5% (C. Bonferroni): in at most
+5% of comparisons anything is said that is not so.
 """
 
 import itertools
@@ -40,8 +40,11 @@ def lines_of_parts(
     clusters: Optional[np.ndarray] = None,
     level: float = 1 - CONFIDENCE,
 ) -> list[str]:
-    """A line for each part of the photographs and pair of networks of which one is better there; ``correct``: {network: bool
-    [seeds, photographs]}; ``parts``: of ``parts_of``; ``folds``, ``clusters``: see ``paired_difference``. ``level``: of all together."""
+    """A line for each part of the photographs and pair of networks of which one is better there.
+
+    ``correct``: {network: bool [seeds, photographs]}; ``parts``: of ``parts_of``; ``folds``, ``clusters``: see
+    ``paired_difference``; ``level``: of all lines together.
+    """
     pairs = list(itertools.combinations(correct, 2))
     lines = []
     for name, mask in parts.items():
