@@ -20,10 +20,10 @@ from pathlib import Path
 
 from PIL import Image
 from processes_started import processes_of
+from tiny_comparisons import MEASURED, without_prices
 
 ROOT = Path(__file__).resolve().parent.parent
 NETS = ("resnet18", "resnet34")
-MEASURED = ("latency_ms", "training_images_per_second", "peak_memory_mb", "seconds_to_best")
 KEPT = {".lock", ".eval.lock"}  # hidden files of a run that stay
 
 
@@ -56,6 +56,7 @@ def report(folder: Path, measured: bool) -> dict:
     for row in found["networks"]:
         for name in MEASURED[:1] if measured else MEASURED:
             row.pop(name)
+    found["verdict"] = without_prices(found["verdict"])
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,11 +29,17 @@ def start_comparison(data: Path, runs: Path, *options: str) -> subprocess.Popen:
     )
 
 
+def without_prices(verdict: str) -> str:
+    """The verdict without the times that a difference costs, which are measured."""
+    return re.sub(r" for [-+]\d+% training time, [-+.0-9]+ ms an image", "", verdict)
+
+
 def table_of(runs: Path) -> dict:
     """table.json of the first comparison in ``runs``, without what was measured, how many ran at a time, and the folder."""
     table = json.loads((runs / "compare" / "001" / "table.json").read_text(encoding="utf-8"))
     for row in table["networks"]:
         for measured in MEASURED:
             row.pop(measured)
+    table["verdict"] = without_prices(table["verdict"])
     table["notes"] = [note for note in table["notes"] if "at a time" not in note]
     return json.loads(json.dumps(table).replace(str(runs), "RUNS"))
