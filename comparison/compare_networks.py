@@ -67,7 +67,7 @@ def compare_networks(config: Config) -> int:
         source = find_data(config.data_source(), may_download="data" not in config.given)
         if config.split == "val" and "split" not in config.given and not config.folds:
             config = dataclasses.replace(config, split=_list_to_judge_by(source))
-        if config.split == "test":  # now: training takes time
+        elif config.split == "test":  # now: training takes time
             digests_of_test_list([], source)
         if config.until:
             decision, groups, failures, source = _until_decided(config, places)
@@ -102,7 +102,7 @@ def compare_networks(config: Config) -> int:
 
 
 def _list_to_judge_by(source):
-    """ "test" where there is a test list that can be used, else "val"; says why it cannot."""
+    """The list "test" where there is one that can be used, else "val"; says why it cannot."""
     if not has_test_list(source):
         return "val"
     try:

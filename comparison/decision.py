@@ -155,7 +155,5 @@ def line_of_pair(pair: Pair, price_of: Callable[[str, str], str] = lambda first,
     """A pair in one line for people, the better network first; ``price_of``: see comparison.verdict.price."""
     first, second, found = pair.first, pair.second, pair.difference
     if found.mean < 0:
-        first, second = second, first
-        found = found._replace(mean=-found.mean, low=-found.high, high=-found.low)
-    numbers = f"{100 * found.mean:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    return f"{first} against {second}: {numbers}{price_of(first, second)}"
+        first, second, found = second, first, found.turned()
+    return f"{first} against {second}: {found.in_points()}{price_of(first, second)}"

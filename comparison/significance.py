@@ -53,6 +53,14 @@ class Difference(NamedTuple):
     p: float
     seeds: bool
 
+    def turned(self) -> "Difference":
+        """That of the second network against the first."""
+        return self._replace(mean=-self.mean, low=-self.high, high=-self.low)
+
+    def in_points(self) -> str:
+        """The difference and its interval, for people."""
+        return f"{100 * self.mean:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
 
 class Spread(NamedTuple):
     """Variances of a difference: by ``photographs`` and by the ``residual``; ``seeds``, of both seeds and residual, estimated

@@ -57,12 +57,11 @@ def lines_of_parts(
                 None if clusters is None else clusters[mask],
             )
             if found.seeds and found.low > 0:
-                lines.append(_line(name, mask, first, second, found.mean, found.low, found.high))
+                lines.append(_line(name, mask, first, second, found))
             elif found.seeds and found.high < 0:
-                lines.append(_line(name, mask, second, first, -found.mean, -found.high, -found.low))
+                lines.append(_line(name, mask, second, first, found.turned()))
     return lines
 
 
-def _line(name, mask, better, worse, mean, low, high):
-    numbers = f"{100 * mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"On {name} ({mask.sum()} photographs) {better} is better than {worse}: {numbers}."
+def _line(name, mask, better, worse, found):
+    return f"On {name} ({mask.sum()} photographs) {better} is better than {worse}: {found.in_points()}."

@@ -7,7 +7,6 @@ from typing import Any, Callable, Optional
 import numpy as np
 from PIL import Image
 
-from comparison import until_decided
 from comparison.answers import Answers, read_answers
 from comparison.decision import SHARE_OF_LOOK, path_of
 from comparison.front import lines_of_front
@@ -75,7 +74,7 @@ def write_comparison(
     rows.sort(key=lambda row: -(row["accuracy"] or 0))
     compared, alike, better = [], Alike(), set()
     if decision is not None:
-        alike, better = decision.alike, until_decided.better_of(decision)
+        alike, better = decision.alike, decision.better()
     elif len(groups) > 1:
         alike = find_alike(answers.names, photograph)
         compared = differences(answers.correct, answers.folds, alike.clusters)

@@ -27,6 +27,7 @@ from comparison.run_groups import ComparisonError, repetitions
 from comparison.run_plan import Plan, evaluate_missing
 from comparison.side_by_side import Places
 from comparison.significance import LEAST_SEEDS
+from comparison.verdict import listed
 from config import Config
 from evaluation.evaluation_lock import evaluations_read
 from messages.terminal import print_line
@@ -48,6 +49,11 @@ class Decision(NamedTuple):
         """(number of seeds, Pair) for each pair of networks, as it was when both were looked at for the last time."""
         found = {(pair.first, pair.second): (look.seeds, pair) for look in self.looks for pair in look.pairs}
         return list(found.values())
+
+    def better(self) -> set[tuple[str, str]]:
+        """(network, other) for each pair of which the network is better."""
+        beaten = _beaten([pair for _, pair in self.last_of_pairs()])
+        return {(better, worse) for better, all_worse in beaten.items() for worse in all_worse}
 
 
 def check_until(config: Config) -> None:
@@ -156,7 +162,7 @@ def verdict_of(
     if len(left) == 1 and not failed:  # each of the others is worse than one that is worse, or than this one
         claims.append(f"{left[0]} is the best of these networks on this data.")
     else:
-        claims += [f"{better} is better than {_listed(worse)}." for better, worse in _beaten(pairs).items()]
+        claims += [f"{better} is better than {listed(worse)}." for better, worse in _beaten(pairs).items()]
         close = [f"{pair.first} and {pair.second}" for pair in pairs if pair.status == CLOSE]
         if close:
             claims.append(f"Closer than {worth}, so equal for what they are worth: {'; '.join(close)}.")
@@ -169,18 +175,12 @@ def verdict_of(
     if not pairs:
         claims = [f"Nothing could be decided: {decision.end}."]
     if failed:
-        claims.append(f"A training failed of {_listed(list(failed))}: no further seeds of it were trained.")
+        claims.append(f"A training failed of {listed(list(failed))}: no further seeds of it were trained.")
     details = "; ".join(f"{line_of_pair(pair, price_of)}, {seeds} seeds" for seeds, pair in decision.last_of_pairs())
     if pairs:
         held = "with intervals that hold together, after every seed, with 95%"
         claims.append(f"Differences in accuracy on {photographs}, {held}: {details}.")
     return " ".join([*claims, origin]).rstrip()
-
-
-def better_of(decision: Decision) -> set[tuple[str, str]]:
-    """(network, other) for each pair of which the network is better."""
-    beaten = _beaten([pair for _, pair in decision.last_of_pairs()])
-    return {(better, worse) for better, all_worse in beaten.items() for worse in all_worse}
 
 
 def _beaten(pairs):
@@ -207,7 +207,3 @@ def _undecided(pair, photographs):
 def _rounded(number):
     """To two digits, as an estimate deserves."""
     return int(float(f"{number:.1e}"))
-
-
-def _listed(names):
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

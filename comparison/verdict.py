@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -174,14 +174,13 @@ def verdict(
         claim = f"{best} is the best of these networks on this data."
     elif beaten:
         rest = [other for _, other, _, shown_to_differ in compared if not shown_to_differ]
-        claim = f"{best} is better than {_listed(beaten)}; between it and {_listed(rest)} no difference is shown."
+        claim = f"{best} is better than {listed(beaten)}; between it and {listed(rest)} no difference is shown."
     else:
         claim = f"No difference shown: {best} has the highest accuracy, but the data do not carry that it is better."
     if 0 < len(of_one) < len(compared):
-        claim += f" Of {best} or of {_listed(of_one)} there are fewer than {LEAST_SEEDS} trainings, too few to say more."
+        claim += f" Of {best} or of {listed(of_one)} there are fewer than {LEAST_SEEDS} trainings, too few to say more."
     details = "; ".join(
-        f"{best} against {other}: {100 * d.mean:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f}){price_of(best, other)}"
-        for _, other, d, _ in compared
+        f"{best} against {other}: {difference.in_points()}{price_of(best, other)}" for _, other, difference, _ in compared
     )
     seeds = "" if len(of_one) == len(compared) else " and the trainings" if folds else " and the seeds"
     kind = f"out-of-fold predictions of {photographs} photographs" if folds else f"{photographs} {NAMES[split]} photographs"
@@ -212,7 +211,7 @@ def balance_note(rows: list[dict[str, Any]], counts: dict[str, int], split: str)
     sizes = f"{named(largest)} has {counts[largest]} {NAMES[split]} photographs, {named(smallest)} {counts[smallest]}"
     return (
         f"The classes are unbalanced: {sizes}. The verdict is about accuracy, which the large classes decide. "
-        f"Balanced accuracy, the mean recall of the classes, is highest for {_listed(names)}: {best:.4f}."
+        f"Balanced accuracy, the mean recall of the classes, is highest for {listed(names)}: {best:.4f}."
     )
 
 
@@ -230,7 +229,8 @@ def rate_note(losses: dict[str, float]) -> str:
     )
 
 
-def _listed(names):
+def listed(names: Sequence[str]) -> str:
+    """The names in a sentence: "a", "a and b", "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
