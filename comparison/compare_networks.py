@@ -9,6 +9,7 @@ from typing import Callable, Optional
 from PIL import Image
 
 from comparison.compared_settings import check_useful, differing_settings
+from comparison.findings import Compared
 from comparison.held_out import digests_of_test_list, has_test_list
 from comparison.run_groups import (
     ComparisonError,
@@ -95,7 +96,8 @@ def compare_networks(config: Config) -> int:
     photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split, folds)
     could_test = bool(source) and config.split == "val" and has_test_list(source)
     with new_folder(config.runs_dir, "compare") as folder:
-        text = write_comparison(folder, groups, costs, failures, notes, photograph, config.split, could_test, decision)
+        compared = Compared(groups, costs, failures, config.split, could_test, decision)
+        text = write_comparison(folder, compared, notes, photograph)
     print(text, end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0

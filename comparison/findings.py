@@ -1,0 +1,146 @@
+"""What a comparison found, before anything is written: rows, verdict, notes."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from PIL import Image
+
+from comparison.answers import Answers, read_answers
+from comparison.decision import SHARE_OF_LOOK
+from comparison.front import lines_of_front
+from comparison.photographs_alike import Alike, find_alike
+from comparison.run_groups import repetitions
+from comparison.significance import CONFIDENCE, Difference
+from comparison.slices import lines_of_parts, parts_of
+from comparison.until_decided import Decision, verdict_of
+from comparison.verdict import (
+    NAMES,
+    balance_note,
+    better_of,
+    differences,
+    network_row,
+    origin_of_accuracies,
+    price,
+    rate_note,
+    verdict,
+)
+from data.class_balance import is_unbalanced
+from evaluation.evaluation_lock import evaluations_read
+from evaluation.report import read_evaluation
+from evaluation.scores import balanced_accuracy
+from trained.history import read_history
+from trained.result import read_result
+
+
+class Compared(NamedTuple):
+    """What is compared. ``groups``: {network: its evaluated runs, one a seed, or one a seed and fold}; ``costs``: {network: see
+    ``network_row``}; ``failures``: {network: reasons why trainings failed}; ``split``: which evaluations are compared;
+    ``could_test``: see origin_of_accuracies; ``decision``: of --until decided, from which the verdict then comes."""
+
+    groups: dict[str, list[Path]]
+    costs: dict[str, dict[str, Any]]
+    failures: dict[str, list[str]]
+    split: str = "val"
+    could_test: bool = False
+    decision: Optional[Decision] = None
+
+
+class Findings(NamedTuple):
+    """What a comparison found.
+
+    ``answers``: of all networks; ``trainings``: {network: of each seed its trainings, {"metrics", "result", "history"} each};
+    ``rows``: of ``network_row``, the best first; ``differences``: of verdict.differences, empty with a decision; ``summary``:
+    the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are.
+    """
+
+    answers: Answers
+    trainings: dict[str, list[list[dict[str, Any]]]]
+    rows: list[dict[str, Any]]
+    differences: list[tuple[str, str, Difference, bool]]
+    summary: str
+    notes: list[str]
+    unbalanced: bool
+
+
+def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findings:
+    """Judge what is compared; ``photograph(name)`` returns an image of the list or raises DataError.
+
+    Raises OSError, and what the readers of evaluation.report and trained.history raise.
+    """
+    groups, split = compared.groups, compared.split
+    seeds = {name: repetitions(group) for name, group in groups.items()}
+    with evaluations_read(run for group in groups.values() for run in group):
+        answers = read_answers(seeds, split)
+        trainings = {name: [[_read(run, split) for run in of_seed.values()] for of_seed in own] for name, own in seeds.items()}
+    unbalanced = is_unbalanced(Counter(answers.labels).values())
+    rows = _rows(compared, answers, trainings, unbalanced)
+    of_name = {row["network"]: row for row in rows}
+
+    def price_of(first, second):
+        return price(of_name[first], of_name[second])
+
+    list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
+    origin = origin_of_accuracies(split, list_name, compared.could_test)
+    found, alike, better = [], Alike(), set()
+    if compared.decision is not None:
+        alike, better = compared.decision.alike, compared.decision.better()
+        photographs = f"{len(answers.names)} {NAMES[split]} photographs"
+        summary = verdict_of(compared.decision, photographs, list(compared.failures), origin, price_of)
+    else:
+        if len(groups) > 1:
+            alike = find_alike(answers.names, photograph)
+            found = differences(answers.correct, answers.folds, alike.clusters)
+            better = better_of(answers.correct, answers.folds, alike.clusters)
+        summary = verdict(found, len(answers.names), compared.failures, split, origin, answers.fold_count, price_of)
+    notes = [balance_note(rows, Counter(answers.labels), split)] if unbalanced else []
+    notes += _notes_on_rates(trainings)
+    notes += [alike.note] if alike.note else []
+    if len(groups) > 1:
+        parts = parts_of(answers.labels, alike.traits or {})
+        level = (1 - CONFIDENCE) * (SHARE_OF_LOOK if compared.decision else 1)
+        notes += lines_of_parts(answers.correct, parts, answers.folds, alike.clusters, level)
+    if better:
+        notes += lines_of_front([of_name[name] for name in groups], better)
+    return Findings(answers, trainings, rows, found, summary, notes, unbalanced)
+
+
+def _read(run, split):
+    return {"metrics": read_evaluation(run, split)[0], "result": read_result(run), "history": read_history(run)}
+
+
+def _rows(compared, answers, trainings, unbalanced):
+    """The row of each network, the best first; of those that failed the last."""
+    reasons = {name: "; ".join(why) for name, why in compared.failures.items()}
+    rows = [
+        network_row(
+            name,
+            _of_seeds(trainings[name], answers.correct[name], answers, unbalanced),
+            compared.costs[name],
+            reasons.get(name, ""),
+        )
+        for name in compared.groups
+    ]
+    rows += [network_row(name, [], {}, reason) for name, reason in reasons.items() if name not in compared.groups]
+    return sorted(rows, key=lambda row: -(row["accuracy"] or 0))
+
+
+def _of_seeds(trainings, correct, answers, unbalanced):
+    """The ``runs`` of network_row, from the same answers as the verdict: table and verdict cannot disagree."""
+    return [
+        {
+            "acc": float(own.mean()),
+            "photographs": len(own),
+            "balanced_acc": balanced_accuracy(own, answers.labels) if unbalanced else None,
+            "acc_of_folds": answers.accuracies_of_folds(own),
+            "trainings": of_seed,
+        }
+        for of_seed, own in zip(trainings, correct)
+    ]
+
+
+def _notes_on_rates(trainings):
+    losses = {name: loss for name, own in trainings.items() if (loss := own[0][0]["history"][-1]["train_loss"]) is not None}
+    line = rate_note(losses) if len(losses) > 1 else ""
+    return [line] if line else []
