@@ -18,7 +18,7 @@ from data import DATASETS
 from data.data_source import DataSource
 from data.paddlex import LIST_FORMATS
 from machine.processor import available_cores, default_threads
-from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS, depth_of, options_of
+from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS, WITHOUT_NORM, depth_of, options_of
 from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
 from settings.recipe import read_run_settings
@@ -345,6 +345,14 @@ class Config:
         1.0, "the least difference in accuracy that matters, in points: networks that are surely closer count as equal",
         above=0.0, high=100.0, needs=("until", "decided"),
         group="training", part="comparison", affects="nothing", scripts="compare")
+    tune: Optional[float] = setting(
+        None, "minutes of tune.py for each network, which find its learning rate and weight decay before its trainings begin",
+        above=0.0, high=100_000.0, metavar="MINUTES", default_text="one rule for all networks",
+        group="training", part="comparison", affects="nothing", scripts="compare")
+    baseline: Optional[str] = setting(
+        None, "network that the gains and costs of the others are counted from",
+        choices=tuple(NETWORKS), default_text="the one that trains fastest",
+        group="training", part="comparison", affects="nothing", scripts="compare")
     budget: float = setting(
         60.0, "minutes that the search may take, or the trainings until all is decided",
         default_text="60 for tune.py, any for compare.py",
@@ -599,7 +607,8 @@ class Config:
         from_weights = self.pretrained or self.init_from is not None
         optimizer = self.optimizer or ("momentum" if "momentum" in self.given else None)
         depth = depth_of(self.net)
-        return Situation(photographs, self.epochs, self.batch_size * self.accumulate, from_weights, optimizer, depth)
+        has_norm = self.net not in WITHOUT_NORM
+        return Situation(photographs, self.epochs, self.batch_size * self.accumulate, from_weights, optimizer, depth, has_norm)
 
     def by_rule(self) -> tuple[str, ...]:
         """The names of the settings that the user left to the rule of the defaults, without options that the network lacks."""

@@ -9,6 +9,7 @@ from typing import Callable, Optional
 from PIL import Image
 
 from comparison.compared_settings import check_useful, differing_settings
+from comparison.costs import measure_costs
 from comparison.findings import Compared
 from comparison.held_out import digests_of_test_list, has_test_list
 from comparison.run_groups import (
@@ -18,11 +19,11 @@ from comparison.run_groups import (
     group_runs,
     grown_runs,
     leave_out_incomplete_seeds,
-    read_classes_of,
 )
 from comparison.run_plan import Plan, evaluate_missing, train_missing
 from comparison.side_by_side import places_for
 from comparison.tables import write_comparison
+from comparison.tuned_rates import SOUGHT, check_tune, note_of_rates, tuned_rates
 from comparison.until_decided import check_until, train_until_decided
 from comparison.verdict import NAMES
 from config import Config, load_config
@@ -32,9 +33,6 @@ from data.lists import DataError
 from machine.device import select_device
 from machine.temporary_folder import share_what_cannot_be_cached
 from messages.terminal import print_line, printable
-from networks import build_network
-from networks.classifier import Classifier
-from networks.summary import latencies, multiply_adds, parameter_counts
 from ops import fused
 from processes.launcher import count_processes
 from trained.known_data import permitted_source
@@ -50,30 +48,34 @@ def compare_networks(config: Config) -> int:
     if config.runs:
         check_useful(config)
     check_until(config)
+    check_tune(config)
     config = config.resolved()
     share_what_cannot_be_cached()
     device = select_device(config.device)
     config = config.over(count_processes(config.processes, config.device))
     places = places_for(config, device)
-    named, decision = config.runs or config.nets, None
+    named, decision, rates = config.runs or config.nets, None, {}
     if len(set(named)) < 2 and not (config.nets and config.folds):  # of one network the out-of-fold predictions are wanted
         raise ComparisonError(f"{' '.join(named)}: a comparison needs at least two")
     if config.runs:
         groups, failures = group_runs([Path(run) for run in config.runs]), {}
+        _check_baseline(config, groups)
         source = None  # the data of each run, where the user may have them read: see trained.known_data
         if "data" in config.given:
             source = permitted_source(load_config(Path(config.runs[0]) / "config.yaml"), config, Path(config.runs[0]))
             source = find_data(source)
     else:
+        _check_baseline(config, config.nets)
         source = find_data(config.data_source(), may_download="data" not in config.given)
         if config.split == "val" and "split" not in config.given and not config.folds:
             config = dataclasses.replace(config, split=_list_to_judge_by(source))
         elif config.split == "test":  # now: training takes time
             digests_of_test_list([], source)
+        rates = tuned_rates(config)
         if config.until:
-            decision, groups, failures, source = _until_decided(config, places)
+            decision, groups, failures, source = _until_decided(config, places, rates)
         else:
-            groups, failures, source = train_missing(config, places)
+            groups, failures, source = train_missing(config, places, rates)
     runs = [run for group in groups.values() for run in group]
     check_comparable(runs)  # now: evaluating takes time
     folds = set(range(1, config.folds + 1)) if config.folds else folds_of(runs)
@@ -85,7 +87,9 @@ def compare_networks(config: Config) -> int:
         raise ComparisonError("no training can be compared: " + "; ".join(f"{n}: {'; '.join(w)}" for n, w in failures.items()))
     fused.set_mode(config.fused)
     costs = measure_costs({name: group[0] for name, group in groups.items()})
-    notes = differing_settings([load_config(run / "config.yaml") for run in runs])
+    notes = differing_settings([load_config(run / "config.yaml") for run in runs], SOUGHT if rates else ())
+    if rates and config.tune:
+        notes.append(note_of_rates(rates, config.tune))
     notes += grown_runs(runs)
     if places.count > 1 and not config.runs:
         notes.append(
@@ -96,7 +100,7 @@ def compare_networks(config: Config) -> int:
     photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split, folds)
     could_test = bool(source) and config.split == "val" and has_test_list(source)
     with new_folder(config.runs_dir, "compare") as folder:
-        compared = Compared(groups, costs, failures, config.split, could_test, decision)
+        compared = Compared(groups, costs, failures, config.split, could_test, decision, config.baseline, bool(rates))
         text = write_comparison(folder, compared, notes, photograph)
     print(text, end="")
     print(f"comparison: {printable(folder)}")
@@ -115,8 +119,13 @@ def _list_to_judge_by(source):
     return "test"
 
 
-def _until_decided(config, places):
-    plan = Plan(config, places)
+def _check_baseline(config, names):
+    if config.baseline is not None and config.baseline not in names:
+        raise ComparisonError(f"baseline = {config.baseline!r}: compared are {', '.join(names)}; name one of them")
+
+
+def _until_decided(config, places, rates):
+    plan = Plan(config, places, rates)
     photograph = photograph_reader(config, plan.source, config.split)
     test_list = digests_of_test_list([], plan.source, config) if config.split == "test" else None
     return (*train_until_decided(plan, config, places, photograph, test_list), plan.source)
@@ -151,26 +160,3 @@ def photograph_reader(
         return listed.photograph(place)
 
     return photograph
-
-
-def measure_costs(runs: dict[str, Path]) -> dict[str, dict]:
-    """{name: {"parameters", "multiply_adds", "latency_ms"}} of the networks of runs that all saw images of the same size.
-
-    Costs do not depend on the weights, so the networks are built anew. "latency_ms": milliseconds for one image on Paddle's
-    current device. Raises ConfigError, NetworkError, OSError.
-    """
-    settings = {name: load_config(run / "config.yaml") for name, run in runs.items()}
-    networks = {
-        name: build_network(settings[name].net, len(read_classes_of(run)), **settings[name].network_options())
-        for name, run in runs.items()
-    }
-    size = next(iter(settings.values())).image_size
-    milliseconds = latencies({name: Classifier(network) for name, network in networks.items()}, size)
-    return {
-        name: {
-            "parameters": parameter_counts(network)[0],
-            "multiply_adds": multiply_adds(network, size),
-            "latency_ms": milliseconds[name],
-        }
-        for name, network in networks.items()
-    }

@@ -1,7 +1,7 @@
 """Which settings a comparison passes to its trainings, which must be equal, and which differ, by their declarations."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ USED_WITH_RUNS = {
     *names_of("compare eval", affects="speed"),
     "parallel",
     "ray",
+    "baseline",
 }
 """The settings that have an effect with --runs, on finished runs."""
 
@@ -63,9 +64,9 @@ def has_settings(run: Path, chosen: dict[str, Any]) -> bool:
     return all(found[name] == value for name, value in chosen.items())
 
 
-def differing_settings(configs: list[Config]) -> list[str]:
-    """A line for each setting in which the runs differ, except network options, seed, fold and folders."""
-    ignored = {"net", "seed", "fold"} | (
+def differing_settings(configs: list[Config], besides: Sequence[str] = ()) -> list[str]:
+    """A line for each setting in which the runs differ, except network options, seed, fold, folders, and ``besides``."""
+    ignored = {"net", "seed", "fold", *besides} | (
         set(names_of(part="network")) if len({config.net for config in configs}) > 1 else set()
     )
     lines = []

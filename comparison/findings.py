@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Optional
 from PIL import Image
 
 from comparison.answers import Answers, read_answers
-from comparison.decision import SHARE_OF_LOOK
-from comparison.front import lines_of_front
+from comparison.decision import share_of_look
+from comparison.front import fronts, lines_of_fronts
 from comparison.photographs_alike import Alike, find_alike
 from comparison.run_groups import repetitions
 from comparison.significance import CONFIDENCE, Difference
@@ -18,14 +18,15 @@ from comparison.until_decided import Decision, verdict_of
 from comparison.verdict import (
     NAMES,
     balance_note,
+    best_against_others,
     better_of,
     differences,
     network_row,
     origin_of_accuracies,
-    price,
     rate_note,
     verdict,
 )
+from comparison.worth import Gain, baseline_of, gains_of, price
 from data.class_balance import is_unbalanced
 from evaluation.evaluation_lock import evaluations_read
 from evaluation.report import read_evaluation
@@ -37,7 +38,8 @@ from trained.result import read_result
 class Compared(NamedTuple):
     """What is compared. ``groups``: {network: its evaluated runs, one a seed, or one a seed and fold}; ``costs``: {network: see
     ``network_row``}; ``failures``: {network: reasons why trainings failed}; ``split``: which evaluations are compared;
-    ``could_test``: see origin_of_accuracies; ``decision``: of --until decided, from which the verdict then comes."""
+    ``could_test``: see origin_of_accuracies; ``decision``: of --until decided, from which the verdict then comes; ``baseline``:
+    the network that gains are counted from, None: see ``baseline_of``; ``tuned``: whether each network has rates of its own."""
 
     groups: dict[str, list[Path]]
     costs: dict[str, dict[str, Any]]
@@ -45,20 +47,26 @@ class Compared(NamedTuple):
     split: str = "val"
     could_test: bool = False
     decision: Optional[Decision] = None
+    baseline: Optional[str] = None
+    tuned: bool = False
 
 
 class Findings(NamedTuple):
     """What a comparison found.
 
     ``answers``: of all networks; ``trainings``: {network: of each seed its trainings, {"metrics", "result", "history"} each};
-    ``rows``: of ``network_row``, the best first; ``differences``: of verdict.differences, empty with a decision; ``summary``:
-    the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are.
+    ``rows``: of ``network_row``, the best first; ``differences``: of best_against_others, empty with a decision; ``baseline``,
+    ``gains``: of each other network against it; ``fronts``: of comparison.front.fronts, empty where no network is known to be
+    better; ``summary``: the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are.
     """
 
     answers: Answers
     trainings: dict[str, list[list[dict[str, Any]]]]
     rows: list[dict[str, Any]]
     differences: list[tuple[str, str, Difference, bool]]
+    baseline: Optional[str]
+    gains: list[Gain]
+    fronts: dict[str, dict[str, str]]
     summary: str
     notes: list[str]
     unbalanced: bool
@@ -83,27 +91,33 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
 
     list_name = next(iter(trainings.values()))[0][0]["metrics"].get("list", "the test list")
     origin = origin_of_accuracies(split, list_name, compared.could_test)
-    found, alike, better = [], Alike(), set()
+    if compared.tuned:
+        origin += " Each network was trained with a learning rate and weight decay of its own."
+    of_best, alike = [], Alike()
+    pairs: dict[tuple[str, str], Difference] = {}
     if compared.decision is not None:
-        alike, better = compared.decision.alike, compared.decision.better()
+        alike, pairs, better = compared.decision.alike, compared.decision.differences(), compared.decision.better()
         photographs = f"{len(answers.names)} {NAMES[split]} photographs"
         summary = verdict_of(compared.decision, photographs, list(compared.failures), origin, price_of)
     else:
         if len(groups) > 1:
             alike = find_alike(answers.names, photograph)
-            found = differences(answers.correct, answers.folds, alike.clusters)
-            better = better_of(answers.correct, answers.folds, alike.clusters)
-        summary = verdict(found, len(answers.names), compared.failures, split, origin, answers.fold_count, price_of)
+            pairs = differences(answers.correct, answers.folds, alike.clusters)
+            of_best = best_against_others(answers.correct, pairs)
+        better = better_of(pairs)
+        summary = verdict(of_best, len(answers.names), compared.failures, split, origin, answers.fold_count, price_of)
+    baseline = baseline_of(rows, compared.baseline)
+    found_fronts = fronts([of_name[name] for name in groups], better) if better else {}
     notes = [balance_note(rows, Counter(answers.labels), split)] if unbalanced else []
-    notes += _notes_on_rates(trainings)
+    notes += [] if compared.tuned else _notes_on_rates(trainings)
     notes += [alike.note] if alike.note else []
     if len(groups) > 1:
         parts = parts_of(answers.labels, alike.traits or {})
-        level = (1 - CONFIDENCE) * (SHARE_OF_LOOK if compared.decision else 1)
+        level = (1 - CONFIDENCE) * (share_of_look(len(groups)) if compared.decision else 1)
         notes += lines_of_parts(answers.correct, parts, answers.folds, alike.clusters, level)
-    if better:
-        notes += lines_of_front([of_name[name] for name in groups], better)
-    return Findings(answers, trainings, rows, found, summary, notes, unbalanced)
+    notes += lines_of_fronts(found_fronts)
+    gains = gains_of(rows, baseline, pairs) if baseline else []
+    return Findings(answers, trainings, rows, of_best, baseline, gains, found_fronts, summary, notes, unbalanced)
 
 
 def _read(run, split):

@@ -1,46 +1,75 @@
-"""Which networks no other one beats at no more cost (V. Pareto's front), as far as the data carry it."""
+"""Which networks no other one beats at no more cost (V. Pareto's front), as far as accuracies and costs are known."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Optional
+
+from comparison.worth import ratio
 
 CERTAIN, PERHAPS, NOT = "certain", "perhaps", "not"
+WORDS = {CERTAIN: "for certain", PERHAPS: "perhaps", NOT: "not"}
 ALIKE = 0.05
-"""Costs that differ by less than this part count as equal: measured again, they might be the other way round."""
-COSTS = (
-    ("training_images_per_second", "training time", True),
-    ("latency_ms", "evaluation time", False),
-    ("parameters", "size", False),
-)
-"""(key of comparison.verdict.network_row, what it is called, whether more of it costs less)."""
+"""Costs that differ by less than this part count as equal: on another day they might be the other way round."""
+COSTS = {
+    "training_time": "training time",
+    "latency_ms": "evaluation time",
+    "peak_memory_mb": "memory in training",
+    "weights_mb": "size",
+    "energy_wh": "energy",
+}
+"""{key of comparison.worth.COSTS: what the front of accuracy against it is called}."""
 
 
-def front(costs: Mapping[str, float], better: Collection[tuple[str, str]]) -> dict[str, str]:
-    """{network: CERTAIN, PERHAPS or NOT on the front}; ``costs``: {network: the less the better}.
+def front(
+    networks: Sequence[str], ratios: Mapping[tuple[str, str], tuple[float, float]], better: Collection[tuple[str, str]]
+) -> dict[str, str]:
+    """{network: CERTAIN, PERHAPS or NOT on the front}.
 
-    ``better``: (network, other) of which the data carry that the network is more accurate. Certain is one that is better than
-    all that cost no more; not on the front is one of which another one is better at no more cost.
+    ``ratios``: {(network, other): between which the network's cost is, as a multiple of the other's}; ``better``: (network,
+    other) of which the data carry that the network is more accurate. Certain is one that is better than all that perhaps cost
+    no more; not on the front is one of which another one is better that surely costs no more.
     """
     found = {}
-    for name, cost in costs.items():
-        others = [other for other in costs if other != name and costs[other] <= cost * (1 + ALIKE)]
-        if any((other, name) in better for other in others):
+    for name in networks:
+        others = [other for other in networks if other != name]
+        perhaps_cheaper = [other for other in others if ratios[other, name][0] <= 1 + ALIKE]
+        surely_cheaper = [other for other in others if ratios[other, name][1] <= 1 + ALIKE]
+        if any((other, name) in better for other in surely_cheaper):
             found[name] = NOT
         else:
-            found[name] = CERTAIN if all((name, other) in better for other in others) else PERHAPS
+            found[name] = CERTAIN if all((name, other) in better for other in perhaps_cheaper) else PERHAPS
     return found
 
 
-def lines_of_front(rows: Collection[Mapping], better: Collection[tuple[str, str]]) -> list[str]:
-    """A line for each cost that all ``rows``, of comparison.verdict.network_row, have."""
+def fronts(rows: Collection[Mapping[str, Any]], better: Collection[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """{key of COSTS: of ``front``}, for each cost that is known of all ``rows``, of comparison.verdict.network_row."""
+    found = {}
+    for key in COSTS if len(rows) > 1 else ():
+        ratios = _ratios(rows, key)
+        if ratios:
+            found[key] = front([row["network"] for row in rows], ratios, better)
+    return found
+
+
+def _ratios(rows, key) -> Optional[dict[tuple[str, str], tuple[float, float]]]:
+    found = {}
+    for row in rows:
+        for other in rows:
+            if row is not other:
+                of_pair = ratio(row, other, key)
+                if of_pair is None:
+                    return None
+                found[row["network"], other["network"]] = of_pair
+    return found
+
+
+def lines_of_fronts(found: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """A line for each of ``fronts``."""
     lines = []
-    for key, name, is_rate in COSTS:
-        values = {row["network"]: row[key] for row in rows}
-        if len(values) < 2 or not all(values.values()):
-            continue
-        found = front({network: 1 / value if is_rate else value for network, value in values.items()}, better)
+    for key, states in found.items():
         parts = [
-            f"{words} {', '.join(network for network, state in found.items() if state == kind)}"
-            for kind, words in ((CERTAIN, "for certain"), (PERHAPS, "perhaps"), (NOT, "not"))
-            if kind in found.values()
+            f"{words} {', '.join(network for network, state in states.items() if state == kind)}"
+            for kind, words in WORDS.items()
+            if kind in states.values()
         ]
-        lines.append(f"On the front of accuracy against {name}: {'; '.join(parts)}.")
+        lines.append(f"On the front of accuracy against {COSTS[key]}: {'; '.join(parts)}.")
     return lines

@@ -60,19 +60,21 @@ class Plan:
     """The trainings of every network of ``nets``: ``train`` sees to those of some seeds, ``found`` tells their runs.
 
     As many trainings run at the same time as there are ``places``. Comparisons at the same time share the trainings: each is
-    done by one process and serves all. ``source``: the data that they are trained on. Raises DataError where the data cannot be
+    done by one process and serves all. ``source``: the data that they are trained on. ``rates``: {network: {setting: value}}
+    that a network has of its own. Raises DataError where the data cannot be
     used, ComparisonError where they have other folds, FormatError where a newer version of the toolkit wrote a run,
     NetworkError where a network does not have the layout.
     """
 
-    def __init__(self, config: Config, places: Places):
+    def __init__(self, config: Config, places: Places, rates: Optional[dict[str, dict[str, Any]]] = None):
         for net in config.nets:
             check_layout(net, config.layout)
         self.source = find_data(config.data_source(), may_download="data" not in config.given)
         self.first_seed, self.nets = config.seed, list(dict.fromkeys(config.nets))
         self.folds = _folds_to_train_on(self.source, config.folds)
         photographs = count_photographs(self.source._replace(fold=self.folds[0]))  # other folds may have one more or less
-        of_nets = {net: dataclasses.replace(config, net=net) for net in self.nets}  # each has its own options
+        own = rates or {}
+        of_nets = {net: dataclasses.replace(config, net=net, **own.get(net, {})) for net in self.nets}  # each has its options
         lines: dict[Optional[str], list[str]] = {}
         for net, of_net in of_nets.items():
             lines.setdefault(of_net.line_of_defaults(photographs), []).append(net)
@@ -110,9 +112,11 @@ class Plan:
         return groups, failures
 
 
-def train_missing(config: Config, places: Places) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
+def train_missing(
+    config: Config, places: Places, rates: Optional[dict[str, dict[str, Any]]] = None
+) -> tuple[dict[str, list[Path]], dict[str, list[str]], DataSource]:
     """Train every network of ``nets`` with ``seeds`` seeds; what Plan.found tells, and the data. Raises what Plan raises."""
-    plan = Plan(config, places)
+    plan = Plan(config, places, rates)
     plan.train(plan.nets, range(config.seeds))
     return (*plan.found(), plan.source)
 

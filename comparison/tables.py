@@ -13,6 +13,7 @@ from comparison.page import write_page
 from comparison.run_groups import repetitions
 from comparison.until_decided import lines_of_path
 from comparison.verdict import COLUMNS, NAMES, markdown_table
+from comparison.worth import table_of_gains
 from evaluation.evaluation_lock import evaluations_read
 from machine.whole_file import write_csv, write_json, write_text
 from messages.markdown import in_markdown
@@ -32,8 +33,9 @@ def write_comparison(folder: Path, compared: Compared, notes: list[str], photogr
             written = write_out_of_fold(folder, {name: repetitions(group) for name, group in compared.groups.items()})
         notes.append(f"Each photograph's prediction by the training that did not see it: {', '.join(written)}.")
     _draw(folder, compared, found)
-    lines = [markdown_table(found.rows), in_markdown(found.summary), *(f"Note: {in_markdown(note)}" for note in notes)]
-    text = "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
+    gains = table_of_gains(found.gains, found.baseline or "")
+    lines = [markdown_table(found.rows), in_markdown(found.summary), gains, *(f"Note: {in_markdown(note)}" for note in notes)]
+    text = "\n\n".join(line.rstrip("\n") for line in lines if line) + "\n"
     write_text(folder / "table.md", text)
     flat = [[" ".join(map(str, v)) if isinstance(v := row[key], list) else v for key, _ in COLUMNS] for row in found.rows]
     write_csv(folder / "table.csv", [key for key, _ in COLUMNS], flat)
@@ -62,11 +64,19 @@ def _as_json(compared, found: Findings, notes):
             {"best": best, "other": other, "stands": stands, **difference._asdict()}
             for best, other, difference, stands in found.differences
         ],
+        "baseline": found.baseline,
+        "gains": [_gain_as_dict(gain) for gain in found.gains],
+        "fronts": found.fronts,
         "split": compared.split,
         **({"path": path_of(decision.looks), "end": decision.end} if decision else {}),
         "verdict": found.summary,
         "notes": notes,
     }
+
+
+def _gain_as_dict(gain):
+    costs = {key: change and change._asdict() for key, change in gain.costs.items()}
+    return {"network": gain.network, "difference": gain.difference and gain.difference._asdict(), "costs": costs}
 
 
 def _alone(correct):

@@ -26,7 +26,7 @@ from comparison.photographs_alike import Alike, find_alike
 from comparison.run_groups import ComparisonError, repetitions
 from comparison.run_plan import Plan, evaluate_missing
 from comparison.side_by_side import Places
-from comparison.significance import LEAST_SEEDS
+from comparison.significance import LEAST_SEEDS, Difference
 from comparison.verdict import listed
 from config import Config
 from evaluation.evaluation_lock import evaluations_read
@@ -49,6 +49,11 @@ class Decision(NamedTuple):
         """(number of seeds, Pair) for each pair of networks, as it was when both were looked at for the last time."""
         found = {(pair.first, pair.second): (look.seeds, pair) for look in self.looks for pair in look.pairs}
         return list(found.values())
+
+    def differences(self) -> dict[tuple[str, str], Difference]:
+        """{(network, other): Difference}, each pair in both orders, as it was when both were looked at for the last time."""
+        found = {(pair.first, pair.second): pair.difference for _, pair in self.last_of_pairs()}
+        return found | {(second, first): difference.turned() for (first, second), difference in found.items()}
 
     def better(self) -> set[tuple[str, str]]:
         """(network, other) for each pair of which the network is better."""
@@ -152,7 +157,8 @@ def verdict_of(
     price_of: Callable[[str, str], str] = lambda first, second: "",
 ) -> str:
     """One paragraph in plain words. ``photographs``: such as "545 test photographs"; ``origin``: the last sentence, see
-    comparison.verdict.origin_of_accuracies; ``failed``: networks with a failed training; ``price_of``: see verdict.price."""
+    comparison.verdict.origin_of_accuracies; ``failed``: networks with a failed training; ``price_of``: see
+    comparison.worth.price."""
     pairs = [pair for _, pair in decision.last_of_pairs()]
     worth = f"{100 * decision.worth:g} points"
     out = {name for look in decision.looks for name in look.out}

@@ -2,14 +2,14 @@
 
 import itertools
 import statistics
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import numpy as np
 
 from comparison.significance import CONFIDENCE, LEAST_SEEDS, Difference, level_of_pairs, paired_difference
 from evaluation.scores import wilson_interval
-from messages.markdown import in_markdown
+from messages.markdown import in_markdown, table
 from messages.quoting import named
 
 NAMES = {"val": "validation", "test": "test"}
@@ -35,6 +35,7 @@ COLUMNS = (
     ("training_images_per_second", "training images/s"),
     ("latency_ms", "evaluation ms/image"),
     ("peak_memory_mb", "peak memory (MB)"),
+    ("energy_wh", "energy of a training (Wh)"),
     ("seconds_to_best", "seconds to best epoch"),
     ("note", "note"),
 )
@@ -47,7 +48,7 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
     ``runs``: of each seed a dict with "acc" and "photographs" (of its predictions), "balanced_acc" (None where classes are
     balanced: it would say what the accuracy says), "acc_of_folds" (empty without folds) and "trainings", one or one a fold,
     each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of trained.result.read_result) and "history";
-    ``cost``: {"parameters", "multiply_adds", "latency_ms"}. The interval of the accuracy is Wilson's for the photographs alone,
+    ``cost``: of comparison.costs.measure_costs. The interval of the accuracy is Wilson's for the photographs alone,
     at the mean of the seeds; the calibration error is that after the temperature, where a run has one. It, the loss, and what a
     training costs are means over all trainings.
     """
@@ -57,10 +58,6 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
     trainings = [training for run in runs for training in run["trainings"]]
     of_folds = [statistics.fmean(of_fold) for of_fold in zip(*(run["acc_of_folds"] for run in runs))]
 
-    def mean(values):
-        values = list(values)
-        return None if None in values else statistics.fmean(values)
-
     def deviation(values):
         return None if None in values or len(values) < 2 else statistics.stdev(values)
 
@@ -68,22 +65,38 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
         "network": name,
         "seeds": len(runs),
         "folds": len(of_folds) or None,
-        "accuracy": mean(accuracies),
-        "accuracy_interval": _interval(mean(accuracies), runs[0]["photographs"]),
+        "accuracy": _mean(accuracies),
+        "accuracy_interval": _interval(_mean(accuracies), runs[0]["photographs"]),
         "accuracy_sd": deviation(accuracies),
         "accuracy_of_seeds": accuracies,
         "accuracy_of_folds": of_folds or None,
-        "balanced_accuracy": mean(balanced),
+        "balanced_accuracy": _mean(balanced),
         "balanced_accuracy_sd": deviation(balanced),
-        "top5": mean(run["metrics"].get("acc_top5") for run in trainings),
-        "loss": mean(run["metrics"]["loss"] for run in trainings),
-        "calibration_error": mean(_calibration_error(run["metrics"]) for run in trainings),
+        "top5": _mean(run["metrics"].get("acc_top5") for run in trainings),
+        "loss": _mean(run["metrics"]["loss"] for run in trainings),
+        "calibration_error": _mean(_calibration_error(run["metrics"]) for run in trainings),
         **cost,
-        "training_images_per_second": mean(run["result"]["images_per_second"] for run in trainings),
-        "peak_memory_mb": mean(run["result"].get("peak_memory_mb") for run in trainings),
-        "seconds_to_best": mean(seconds_to_best(run["history"], run["result"]["best"]) for run in trainings),
+        **_costs_of_training(runs),
+        "seconds_to_best": _mean(seconds_to_best(run["history"], run["result"]["best"]) for run in trainings),
         "note": note,
     }
+
+
+def _costs_of_training(runs):
+    """What a training costs, the mean over all, and of each seed."""
+    found = {}
+    for key, name in (("training_images_per_second", "images_per_second"), ("peak_memory_mb", "peak_memory_mb")):
+        of_seeds = [_mean(training["result"].get(name) for training in run["trainings"]) for run in runs]
+        found |= {key: _mean(of_seeds), f"{key}_of_seeds": of_seeds}
+    joules = [_mean(training["result"].get("energy_joules") for training in run["trainings"]) for run in runs]
+    watt_hours = [None if value is None else value / 3600 for value in joules]
+    return {**found, "energy_wh": _mean(watt_hours), "energy_wh_of_seeds": watt_hours}
+
+
+def _mean(values):
+    """None where one of the values is."""
+    values = list(values)
+    return None if None in values else statistics.fmean(values)
 
 
 def _interval(accuracy, photographs):
@@ -101,45 +114,36 @@ def seconds_to_best(history: list[dict], best: dict) -> float:
 
 def differences(
     correct: dict[str, np.ndarray], folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None
-) -> list[tuple[str, str, Difference, bool]]:
-    """The best network against each of the others: [(best, other, Difference, whether it is shown), ...].
+) -> dict[tuple[str, str], Difference]:
+    """{(network, other): Difference} of all networks, each pair in both orders; their intervals hold together with 95%.
 
     ``correct``: {network: bool [seeds, photographs]}; ``folds``, ``clusters``: [photographs], the fold that each was predicted
-    in, and equal numbers for nearly equal photographs, or None. All intervals together hold with 95%, those of all pairs of
-    networks, because the best one is chosen from the same data. A difference is shown if its interval excludes zero and both
-    networks have several trainings, of seeds or on folds.
+    in, and equal numbers for nearly equal photographs, or None.
     """
-    best = max(correct, key=lambda name: correct[name].mean())
     level = level_of_pairs(len(correct))
-    found = {
-        other: paired_difference(correct[best], correct[other], level, folds, clusters) for other in correct if other != best
-    }
-    return [(best, other, d, d.low > 0 and d.seeds) for other, d in found.items()]
-
-
-def better_of(
-    correct: dict[str, np.ndarray], folds: Optional[np.ndarray] = None, clusters: Optional[np.ndarray] = None
-) -> set[tuple[str, str]]:
-    """(network, other) for each pair of which the data carry that the network is better; arguments as of ``differences``."""
-    level = level_of_pairs(len(correct))
-    found = set()
+    found = {}
     for first, second in itertools.combinations(correct, 2):
-        difference = paired_difference(correct[first], correct[second], level, folds, clusters)
-        if difference.seeds and not difference.low <= 0 <= difference.high:
-            found.add((first, second) if difference.low > 0 else (second, first))
+        found[first, second] = paired_difference(correct[first], correct[second], level, folds, clusters)
+        found[second, first] = found[first, second].turned()
     return found
 
 
-def price(first: dict[str, Any], second: dict[str, Any]) -> str:
-    """What the first network costs more, or less, than the second, in words; of rows of ``network_row``. Empty if not known."""
-    found = []
-    rates = [row["training_images_per_second"] for row in (second, first)]
-    if all(rates):
-        found.append(f"{100 * (rates[0] / rates[1] - 1):+.0f}% training time")
-    for key, scale, unit in (("latency_ms", 1, "ms an image"), ("parameters", 4e-6, "MB of weights")):
-        if first[key] is not None and second[key] is not None:
-            found.append(f"{(first[key] - second[key]) * scale:+.1f} {unit}")
-    return f" for {', '.join(found)}" if found else ""
+def best_against_others(
+    correct: dict[str, np.ndarray], pairs: Mapping[tuple[str, str], Difference]
+) -> list[tuple[str, str, Difference, bool]]:
+    """The best network against each of the others: [(best, other, Difference, whether it is shown), ...].
+
+    ``pairs``: of ``differences``. A difference is shown if its interval excludes zero and both networks have several
+    trainings, of seeds or on folds.
+    """
+    best = max(correct, key=lambda name: correct[name].mean())
+    of_best = [(other, pairs[best, other]) for other in correct if other != best]
+    return [(best, other, found, found.low > 0 and found.seeds) for other, found in of_best]
+
+
+def better_of(pairs: Mapping[tuple[str, str], Difference]) -> set[tuple[str, str]]:
+    """(network, other) for each pair, of ``differences``, of which the data carry that the network is better."""
+    return {pair for pair, found in pairs.items() if found.seeds and found.low > 0}
 
 
 def verdict(
@@ -153,10 +157,10 @@ def verdict(
 ) -> str:
     """One paragraph in plain words; it names a winner only where the data support that.
 
-    ``compared``: of ``differences``; ``photographs``: their number; ``failed``: networks with a failed training. They cannot
-    win, because only their lucky trainings may be left. ``split``: where the photographs are from; ``origin``: of
+    ``compared``: of ``best_against_others``; ``photographs``: their number; ``failed``: networks with a failed training. They
+    cannot win, because only their lucky trainings may be left. ``split``: where the photographs are from; ``origin``: of
     ``origin_of_accuracies``, the last sentence; ``folds``: how many the photographs were predicted in, 0 for none.
-    ``price_of(network, other)``: see ``price``.
+    ``price_of(network, other)``: see comparison.worth.price.
     """
     if not compared:
         return "One network alone: nothing to compare."
@@ -242,10 +246,7 @@ def used_columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table in Markdown, without the columns for which no row has a value."""
     used = used_columns(rows)
-    lines = ["| " + " | ".join(heading for _, heading in used) + " |", "|" + "---|" * len(used)]
-    cells = [[_cell(shown(key, row[key])) for key, _ in used] for row in rows]
-    lines += ["| " + " | ".join(row) + " |" for row in cells]
-    return "\n".join(lines) + "\n"
+    return table([heading for _, heading in used], [[_cell(shown(key, row[key])) for key, _ in used] for row in rows])
 
 
 def _cell(text):
@@ -265,7 +266,7 @@ def shown(key: str, value: Any) -> str:
     if key in ("parameters", "multiply_adds"):
         scale, digits = (1e6, 2) if key == "parameters" else (1e9, 3 if value < 1e9 else 2)
         return f"{value / scale:.{digits}f}"
-    if key in ("training_images_per_second", "latency_ms"):
+    if key in ("training_images_per_second", "latency_ms", "energy_wh"):
         return f"{value:.1f}"
     if key in ("peak_memory_mb", "seconds_to_best"):
         return f"{value:.0f}"

@@ -8,6 +8,7 @@ from typing import Optional
 
 import paddle
 
+from machine.energy import EnergyMeter, energy_meter
 from messages.terminal import print_line
 from messages.user_error import UserError
 
@@ -49,6 +50,12 @@ def peak_memory() -> Optional[float]:
     if resource is None:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def meter_of_device() -> EnergyMeter:
+    """Of the energy that this process's device uses from now on, and the processors with it."""
+    device = paddle.get_device()
+    return energy_meter(int(device.partition(":")[2] or 0) if device.startswith("gpu") else None)
 
 
 def _gpu_obstacle() -> Optional[str]:

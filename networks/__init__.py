@@ -78,6 +78,9 @@ NETWORKS: dict[str, Callable[..., paddle.nn.Layer]] = {
     "mobilenet_v2": Lazy("networks.vision_baselines", "mobilenet_v2"),
 }
 
+WITHOUT_NORM = frozenset({"vgg19"})
+"""The networks without normalisation layers: the rates at which the others learn leave them at chance."""
+
 
 def build_network(name: str, num_classes: int, layout: str = "nchw", **options: Any) -> paddle.nn.Layer:
     """Build the network ``name`` with random weights: float32 [N, 3, H, W] -> logits [N, num_classes].

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import statistics
 import time
 
 import numpy as np
@@ -35,8 +34,8 @@ def multiply_adds(network: nn.Layer, image_size: int) -> int:
     return int(total)
 
 
-def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9) -> dict[str, float]:
-    """{name: milliseconds that the classifier takes for one image, the median over the rounds}, after one warm-up round.
+def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9) -> dict[str, list[float]]:
+    """{name: milliseconds that the classifier takes for one image, in each of the rounds}, after one warm-up round.
 
     Every round measures all classifiers in turn, so that other load on the machine affects all alike. They are left in
     evaluation mode.
@@ -51,7 +50,7 @@ def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9
                 started = time.perf_counter()
                 classifier(image).numpy()  # waits for the device
                 seconds[name].append(time.perf_counter() - started)
-    return {name: 1000 * statistics.median(values[1:]) for name, values in seconds.items()}
+    return {name: [1000 * value for value in values[1:]] for name, values in seconds.items()}
 
 
 def _count_batch_norm(layer, inputs, output):

@@ -11,7 +11,8 @@ class Situation(NamedTuple):
 
     ``photographs``: on the training list; ``epochs``: passes over it; ``batch_size``: photographs in an update of the weights;
     ``from_weights``: whether it starts from the weights of another training; ``optimizer``: the user's choice, or None;
-    ``depth``: the network's number of layers, where it has one to choose, else None.
+    ``depth``: the network's number of layers, where it has one to choose, else None; ``has_norm``: whether it has normalisation
+    layers.
     """
 
     photographs: int
@@ -20,6 +21,7 @@ class Situation(NamedTuple):
     from_weights: bool = False
     optimizer: Optional[str] = None
     depth: Optional[int] = None
+    has_norm: bool = True
 
     def __str__(self) -> str:
         start = "from given weights" if self.from_weights else "from random weights"
@@ -29,6 +31,8 @@ class Situation(NamedTuple):
 
 SHALLOW = 18
 """Layers up to which a ResNet learns more if its blocks do not start as the identity; with 50 it is the other way round."""
+WITHOUT_NORM = 0.1
+"""Share of the usual rate at which a network without normalisation learns from random weights."""
 SHORT = 1_000_000
 """Photographs shown in a training, all epochs together, below which it sees too few of them to learn from small crops."""
 
@@ -38,10 +42,11 @@ def training_defaults(situation: Situation) -> dict[str, Any]:
     scratch = not situation.from_weights
     optimizer = situation.optimizer or ("adamw" if scratch else "momentum")
     with_adam = 1e-3 if scratch else 1e-4
+    rate = 0.1 * situation.batch_size / 256 if optimizer == "momentum" else with_adam
     shown = situation.photographs * situation.epochs
     return {
         "optimizer": optimizer,
-        "learning_rate": 0.1 * situation.batch_size / 256 if optimizer == "momentum" else with_adam,
+        "learning_rate": rate if situation.has_norm or not scratch else rate * WITHOUT_NORM,
         "weight_decay": 0.05 if optimizer == "adamw" else 1e-4,  # decoupled, and so multiplied by the rate
         "warmup_epochs": min(5.0, situation.epochs / 10),
         "crop_min_area": 0.35 if shown < SHORT else 0.08,

@@ -190,9 +190,9 @@ VALUES = {
     "deep": [[[[[[[[1]]]]]]]], "2**40": 2**40, "half": 0.5, "surrogate": "\ud800",
 }  # fmt: skip
 OF_RESULT = (
-    "status", "net", "epochs", "best", "seconds", "images_per_second", "peak_memory_mb", "photographs", "list_sha256",
-    "best_not_saved", "epochs_before", "stopped_early", "diverged", "init_from_sha256", "class_weights", "class_weights_sha256",
-    "format",
+    "status", "net", "epochs", "best", "seconds", "images_per_second", "peak_memory_mb", "energy_joules", "photographs",
+    "list_sha256", "best_not_saved", "epochs_before", "stopped_early", "diverged", "init_from_sha256", "class_weights",
+    "class_weights_sha256", "format",
 )  # fmt: skip
 OF_METRICS = (
     "loss", "acc", "acc_interval", "acc_top5", "temperature", "calibration_error", "calibration_error_after", "photographs",

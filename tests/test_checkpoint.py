@@ -222,6 +222,7 @@ WRONG = {
                    None, [1, 2], [[1.0, 2.0]], [[1.0, 2.0], [1.0]], [[1.0, "x"], [1.0, 2.0]]))),
     "seconds": (None, -1, "x", float("nan")),
     "peak_memory_mb": ("x", -1, [3]),
+    "energy_joules": ("x", -1, [3]),
     "loss_scaling": (3, {}, {"scale": 2.0}, {"scale": 2.0, "good_steps": -1},
                      *({"scale": scale, "good_steps": 0} for scale in (0, -2.0, 3.0, "x", None, 10**400))),
 }  # fmt: skip
@@ -287,8 +288,8 @@ def test_good_headers_are_read(tmp_path, changes):
     path = tmp_path / "last.safetensors"
     header = {**HEADER, **POSITION, **changes}
     save_file({"a": np.zeros(2)}, str(path), metadata={"header": json.dumps(header)})
-    added = {"versions": {}, "temperature": None, "photographs_sha256": None, "loss_scaling": None, "class_weights": None}
-    assert read_header(path) == {"format": 1, **added, **header}
+    without = ("temperature", "photographs_sha256", "loss_scaling", "class_weights", "energy_joules")
+    assert read_header(path) == {"format": 1, "versions": {}, **dict.fromkeys(without), **header}
 
 
 def test_a_header_gets_what_was_added_since_it_was_written(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import compare
 import suspects
 from comparison import run_plan, side_by_side
 from comparison.significance import paired_difference
-from comparison.verdict import differences, verdict
+from comparison.verdict import best_against_others, differences, verdict
 from config import Config, load_config, parse_config
 from data.data_folder import DataFolder
 from data.splitting import split_folder
@@ -149,7 +149,8 @@ def test_differences_on_folds_count_how_much_trainings_scatter():
     assert steady.mean() == lucky.mean()
     assert paired_difference(steady, base, folds=folds).low > 0
     assert paired_difference(lucky, base, folds=folds).low < 0
-    compared = differences({"steady": steady, "base": base}, folds)
+    correct = {"steady": steady, "base": base}
+    compared = best_against_others(correct, differences(correct, folds))
     assert verdict(compared, 1000, folds=5).startswith("steady is the best of these networks on this data.")
 
 

@@ -134,6 +134,15 @@ def test_blocks_start_as_the_identity_in_deep_networks_alone():
     assert starts == {"resnet18": False, "resnet34": True, "sa_resnet50": True}
 
 
+def test_a_network_without_normalisation_learns_at_a_lower_rate():
+    vgg, other = (Config(net=net).resolved_for(500) for net in ("vgg19", "mobilenet_v2"))
+    assert vgg.learning_rate == pytest.approx(0.1 * other.learning_rate)
+    assert (
+        Config(net="vgg19", pretrained=True).resolved_for(500).learning_rate
+        == Config(pretrained=True).resolved_for(500).learning_rate
+    )
+
+
 def test_from_given_weights_the_training_begins_more_gently():
     scratch, fine = Config().resolved_for(500), Config(pretrained=True).resolved_for(500)
     assert (scratch.optimizer, scratch.zero_init_residual) == ("adamw", True)

@@ -11,7 +11,7 @@ from attention import ATTENTIONS, attention_layer
 from attention.cbam import CBAM
 from attention.spatial_group import SpatialGroupEnhance
 from config import Config, config_of_checkpoint, load_config
-from networks import NETWORKS, NetworkError, build_network
+from networks import NETWORKS, WITHOUT_NORM, NetworkError, build_network
 from networks.classifier import Classifier
 from training.losses import TrainingLoss
 from training.model import TrainingModel
@@ -38,6 +38,8 @@ def test_every_network_learns_saves_and_repeats(name, tmp_path):
     generator = np.random.default_rng(0)
     images, labels = paddle.to_tensor(generator.normal(size=(5, 3, smallest, smallest)).astype("float32")), paddle.arange(5)
     network, again = build_seeded(name), build_seeded(name)
+    norms = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+    assert (name in WITHOUT_NORM) == (not norms), "the default learning rate goes by it"
     network.eval()
     assert network(paddle.randn([1, 3, smallest + 32, smallest + 5])).shape == [1, 5]
     before = network(images).numpy()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from comparison.significance import level_of_pairs, paired_difference, scatter, spread, student_quantile
-from comparison.verdict import better_of, differences, rate_note, verdict
+from comparison.verdict import best_against_others, better_of, differences, rate_note, verdict
 
 
 def simulated(rng, accuracy, seeds, photographs, seed_spread):
@@ -129,20 +129,24 @@ def answers(rng, accuracy, seeds=3, photographs=400):
     return rng.random((seeds, photographs)) < accuracy
 
 
+def of_best(correct):
+    return best_against_others(correct, differences(correct))
+
+
 def test_a_winner_is_named_where_the_data_carry_it():
     rng = np.random.default_rng(0)
-    compared = differences({"good": answers(rng, 0.9), "bad": answers(rng, 0.5), "worse": answers(rng, 0.4)})
+    compared = of_best({"good": answers(rng, 0.9), "bad": answers(rng, 0.5), "worse": answers(rng, 0.4)})
     assert verdict(compared, 400).startswith("good is the best of these networks on this data.")
     assert "a training of it failed" in verdict(compared, 400, failed=["good"])
-    equal = differences({"one": answers(rng, 0.70), "other": answers(rng, 0.70)})
+    equal = of_best({"one": answers(rng, 0.70), "other": answers(rng, 0.70)})
     assert verdict(equal, 400).startswith("No difference shown")
-    mixed = verdict(differences({"good": answers(rng, 0.9), "near": answers(rng, 0.895), "bad": answers(rng, 0.5)}), 400)
+    mixed = verdict(of_best({"good": answers(rng, 0.9), "near": answers(rng, 0.895), "bad": answers(rng, 0.5)}), 400)
     assert "is better than bad; between it and" in mixed
 
 
 def test_one_training_each_carries_no_winner():
     rng = np.random.default_rng(0)
-    text = verdict(differences({"good": answers(rng, 0.9, 1), "bad": answers(rng, 0.5, 1)}), 400)
+    text = verdict(of_best({"good": answers(rng, 0.9, 1), "bad": answers(rng, 0.5, 1)}), 400)
     assert "cannot be said from so few trainings" in text
     assert "and the seeds" not in text
 
@@ -150,13 +154,15 @@ def test_one_training_each_carries_no_winner():
 def test_all_pairs_are_judged_for_the_front():
     rng = np.random.default_rng(0)
     correct = {"bad": answers(rng, 0.5), "good": answers(rng, 0.9), "as good": answers(rng, 0.9)}
-    assert better_of(correct) == {("good", "bad"), ("as good", "bad")}
-    assert better_of({name: own[:2] for name, own in correct.items()}) == set()
+    pairs = differences(correct)
+    assert pairs["bad", "good"] == pairs["good", "bad"].turned()
+    assert better_of(pairs) == {("good", "bad"), ("as good", "bad")}
+    assert better_of(differences({name: own[:2] for name, own in correct.items()})) == set()
 
 
 def test_two_trainings_each_carry_no_winner():
     rng = np.random.default_rng(0)
-    compared = differences({"good": answers(rng, 0.9, 2), "bad": answers(rng, 0.5, 2)})
+    compared = of_best({"good": answers(rng, 0.9, 2), "bad": answers(rng, 0.5, 2)})
     assert compared[0][2].low > 0
     assert not compared[0][3]
     assert "Three seeds (--seeds 3) are the least" in verdict(compared, 400)
@@ -174,6 +180,6 @@ def test_among_many_equal_networks_a_winner_is_as_rare_as_among_two():
     rng = np.random.default_rng(5)
     wrong = 0
     for _ in range(40):
-        compared = differences({str(i): answers(rng, 0.7, 3, 100) for i in range(6)})
+        compared = of_best({str(i): answers(rng, 0.7, 3, 100) for i in range(6)})
         wrong += any(stands for _, _, _, stands in compared)
     assert wrong <= 5

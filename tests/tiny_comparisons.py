@@ -12,7 +12,10 @@ from processes_started import heed_interruption
 ROOT = Path(__file__).resolve().parent.parent
 TINY = str(ROOT / "tests" / "tiny_networks_everywhere")
 """In PYTHONPATH it makes the networks tiny."""
-MEASURED = ("latency_ms", "training_images_per_second", "peak_memory_mb", "seconds_to_best")
+MEASURED = (
+    "latency_ms", "latency_ms_of_rounds", "training_images_per_second", "training_images_per_second_of_seeds", "peak_memory_mb",
+    "peak_memory_mb_of_seeds", "energy_wh", "energy_wh_of_seeds", "seconds_to_best",
+)  # fmt: skip
 
 
 def start_comparison(data: Path, runs: Path, *options: str) -> subprocess.Popen:
@@ -31,7 +34,7 @@ def start_comparison(data: Path, runs: Path, *options: str) -> subprocess.Popen:
 
 def without_prices(verdict: str) -> str:
     """The verdict without the times that a difference costs, which are measured."""
-    return re.sub(r" for [-+]\d+% training time, [-+.0-9]+ ms an image", "", verdict)
+    return re.sub(r" for [-+]\d+%( \([^)]*\))? training time, [-+.0-9]+( \([^)]*\))? ms an image", "", verdict)
 
 
 def table_of(runs: Path) -> dict:
@@ -40,6 +43,8 @@ def table_of(runs: Path) -> dict:
     for row in table["networks"]:
         for measured in MEASURED:
             row.pop(measured)
+    for measured in ("baseline", "gains", "fronts"):
+        table.pop(measured)
     table["verdict"] = without_prices(table["verdict"])
-    table["notes"] = [note for note in table["notes"] if "at a time" not in note]
+    table["notes"] = [note for note in table["notes"] if "at a time" not in note and not note.startswith("On the front")]
     return json.loads(json.dumps(table).replace(str(runs), "RUNS"))

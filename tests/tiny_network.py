@@ -12,7 +12,7 @@ from trained.checkpoint import read_header
 from trained.history import read_history
 from trained.result import read_result
 
-TIMES = ("seconds", "images_per_second", "peak_memory_mb")
+TIMES = ("seconds", "images_per_second", "peak_memory_mb", "energy_joules")
 
 
 class TinyNetwork(nn.Layer):

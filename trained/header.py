@@ -200,6 +200,7 @@ KEYS = {
     "so_far": _of_position(_is_part_of_epoch, "nothing, or a dict of seconds and metrics", fill=_filled_part_of_epoch),
     "seconds": _of_position(is_positive_or_zero, "a number, at least 0"),
     "peak_memory_mb": _of_position(_is_memory, "nothing, or a number, at least 0"),
+    "energy_joules": _of_position(_is_memory, "nothing, or a number, at least 0", default=None),
     "loss_scaling": _of_position(_is_loss_scaling, "nothing, or a dict of scale, a power of two, and good_steps", default=None),
 }
 """The keys of a header. To add one, add one line here, with a default."""

@@ -34,6 +34,7 @@ RULES: dict[str, Rule] = {
     "seconds": is_positive_or_zero,
     "images_per_second": lambda value: value is None or is_positive_or_zero(value),
     "peak_memory_mb": lambda value: value is None or is_positive_or_zero(value),
+    "energy_joules": lambda value: value is None or is_positive_or_zero(value),
     "photographs": is_dict_of_counts,
     "list_sha256": is_pair_of_digests,
     "photographs_sha256": is_pair_of_digests,

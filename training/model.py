@@ -187,6 +187,7 @@ class TrainingModel(paddle.Model):
             if state.average:
                 state.average.update(epoch, step)
             bar.update(step + 1, self.figures)
+            state.energy.sample()
             if config.save_every_steps and (step + 1) % config.save_every_steps == 0 and step + 1 < steps:
                 join_sums(self._metrics)
                 share_statistics(self.network, state.average)

@@ -123,6 +123,7 @@ class RunRecorder:
             "seconds": self.state.run_clock.seconds,
             "images_per_second": _mean_speed(position.history),
             "peak_memory_mb": self.state.peak_memory_mb,
+            "energy_joules": self.state.energy.joules,
             **{name: value for name, value in self.facts.items() if value is not None},
         }
         threshold = self.settings["save_best_above"]

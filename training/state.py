@@ -10,8 +10,10 @@ from typing import Any, Callable, Optional
 import numpy as np
 import paddle
 
-from machine.device import peak_memory
+from machine.device import meter_of_device, peak_memory
+from machine.energy import EnergyMeter
 from messages.user_error import UserError
+from processes.environment import here
 from trained.history import best_epoch
 from training.averaging import WeightAverage
 from training.epoch_metrics import keep_in_first
@@ -86,8 +88,9 @@ class TrainingState:
 
     ``classifier`` and ``optimizer``: a checkpoint holds their tensors; ``metrics``: of training.epoch_metrics, a checkpoint
     within an epoch holds their sums. ``position``: see Position. ``run_clock`` and ``epoch_clock``: seconds of the whole
-    training and of the current epoch. ``average``: of the weights, None without --ema_epochs; ``loss_scaling``: of float16,
-    None with other precisions. Random generators need no state: see seed_generators.
+    training and of the current epoch; ``energy``: of the whole training. ``average``: of the weights, None without
+    --ema_epochs; ``loss_scaling``: of float16, None with other precisions. Random generators need no state: see
+    seed_generators.
     """
 
     def __init__(
@@ -99,6 +102,8 @@ class TrainingState:
         self.position = Position()
         self.run_clock, self.epoch_clock = Stopwatch(), Stopwatch()
         self.peak_before: Optional[float] = None
+        # The other processes' cards are counted by nobody
+        self.energy = meter_of_device() if here().count == 1 else EnergyMeter()
 
     @property
     def peak_memory_mb(self) -> Optional[float]:
@@ -136,6 +141,7 @@ class TrainingState:
             "so_far": position.so_far,
             "seconds": self.run_clock.seconds,
             "peak_memory_mb": self.peak_memory_mb,
+            "energy_joules": self.energy.joules,
             "loss_scaling": self.loss_scaling and self.loss_scaling.state(),
         }
 
@@ -143,6 +149,7 @@ class TrainingState:
         """Continue from the ``header`` of a last.safetensors."""
         self.position = Position(header["history"], header["best"], header["step"], header["so_far"], header["temperature"])
         self.run_clock, self.peak_before = Stopwatch(header["seconds"]), header["peak_memory_mb"]
+        self.energy = self.energy.continued(header["energy_joules"])
         if self.loss_scaling and header["loss_scaling"]:
             self.loss_scaling.restore(header["loss_scaling"])
 

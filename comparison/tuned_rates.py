@@ -1,0 +1,61 @@
+"""compare.py --tune: learning rate and weight decay of each network, found by tune.py in equal time before the seeds begin."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from comparison.compared_settings import as_options
+from comparison.run_groups import ComparisonError
+from comparison.script_process import ProcessFailed, run_script
+from config import Config, load_config, names_of, options_of_others
+
+SOUGHT = ("learning_rate", "weight_decay")
+
+
+def check_tune(config: Config) -> None:
+    """Raise ComparisonError where --tune does not go with the other settings."""
+    if config.tune is None:
+        return
+    if config.folds:
+        raise ComparisonError(
+            f"tune = {config.tune:g}: with --folds a search on the training list would see photographs of the folds; choose "
+            f"one of the two"
+        )
+    for name in SOUGHT:
+        if name in config.given:
+            raise ComparisonError(f"tune = {config.tune:g} chooses {name}, which is given as well; choose one of the two")
+
+
+def tuned_rates(config: Config) -> dict[str, dict[str, Any]]:
+    """{network: {"learning_rate", "weight_decay"}}, each from a search of ``config.tune`` minutes; empty without --tune.
+
+    A search that was made before is not made again, and one that was interrupted goes on. Raises ComparisonError where one
+    fails.
+    """
+    if config.tune is None:
+        return {}
+    return {net: _search(config, net) for net in dict.fromkeys(config.nets)}
+
+
+def _search(config, net):
+    values = config.as_dict()
+    names = set(names_of("compare")) & set(names_of("tune")) & config.given - {"budget"} - options_of_others(net)
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(folder) / "recipe.yaml"
+        own = {**{name: values[name] for name in names}, "net": net, "budget": config.tune, "recipe": str(recipe)}
+        print(f"{net}: learning rate and weight decay, by tune.py in {config.tune:g} min", flush=True)
+        try:
+            run_script("tune.py", as_options(own, "tune"))
+        except ProcessFailed as error:
+            raise ComparisonError(f"tune = {config.tune:g}, which is the budget of tune.py: {net}: {error}") from None
+        found = load_config(recipe)
+    return {name: getattr(found, name) for name in SOUGHT}
+
+
+def note_of_rates(rates: dict[str, dict[str, Any]], minutes: float) -> str:
+    """What was found, for the reader; ``rates``: of ``tuned_rates``."""
+    found = "; ".join(f"{net} {own['learning_rate']:g} and {own['weight_decay']:g}" for net, own in rates.items())
+    return (
+        f"Each network has its own learning rate and weight decay, found by tune.py within {minutes:g} min each on the "
+        f"training list alone: {found}."
+    )

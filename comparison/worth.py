@@ -1,0 +1,177 @@
+"""What a network gains and costs against another one, in points, time, memory and energy, each with its own spread.
+
+Costs are measured in turn: of each seed all networks are trained one after the other, and in each round of the evaluation time
+all are measured. So what a network costs more is found pair by pair, and other load on the machine, which both had, falls out.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+from comparison.significance import CONFIDENCE, Difference
+from messages.markdown import in_markdown, table
+
+BYTES_OF_WEIGHT = 4
+Row = Mapping[str, Any]
+"""Of comparison.verdict.network_row."""
+
+
+class Change(NamedTuple):
+    """What something costs more: the median over pairs of measurements, and its interval. ``known``: of how many pairs."""
+
+    middle: float
+    low: float
+    high: float
+    known: int
+
+    def text(self, digits: int = 1, unit: str = "") -> str:
+        """For people; the interval where it was measured more than once and has a length in so many digits."""
+        low, middle, high = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in (self.low, self.middle, self.high))
+        return f"{middle}{unit}" + (f" ({low} to {high})" if low != high else "")
+
+
+class Gain(NamedTuple):
+    """A network against the baseline. ``difference``: of their accuracies, None where it is not known; ``costs``: of
+    ``costs_of``."""
+
+    network: str
+    difference: Optional[Difference]
+    costs: dict[str, Optional[Change]]
+
+
+class Cost(NamedTuple):
+    """A cost that a comparison knows: what it is called, of a row its measurements in turn, and how two of them compare.
+
+    ``relative``: as a share of the other network's cost, in percent.
+    """
+
+    heading: str
+    measured: Callable[[Row], Sequence[Optional[float]]]
+    relative: bool = False
+    digits: int = 1
+    unit: str = ""
+
+
+def _seconds(row):
+    return [1 / rate if rate else None for rate in row.get("training_images_per_second_of_seeds") or ()]
+
+
+def _megabytes(row):
+    return [] if row["parameters"] is None else [row["parameters"] * BYTES_OF_WEIGHT / 1e6]
+
+
+COSTS = {
+    "training_time": Cost("training time", _seconds, relative=True, digits=0, unit="%"),
+    "latency_ms": Cost("ms an image", lambda row: row.get("latency_ms_of_rounds") or ()),
+    "weights_mb": Cost("MB of weights", _megabytes),
+    "peak_memory_mb": Cost("MB of memory in training", lambda row: row.get("peak_memory_mb_of_seeds") or (), digits=0),
+    "energy_wh": Cost("Wh a training", lambda row: row.get("energy_wh_of_seeds") or ()),
+}
+"""What a network may cost more. The first three are in the sentences of the verdict."""
+IN_VERDICT = ("training_time", "latency_ms", "weights_mb")
+
+
+def costs_of(first: Row, second: Row) -> dict[str, Optional[Change]]:
+    """{key of COSTS: what the first network costs more than the second; None where that is not known of both}."""
+    return {key: _change(cost, first, second) for key, cost in COSTS.items()}
+
+
+def _change(cost, first, second):
+    pairs = _pairs(cost, first, second)
+    if not pairs:
+        return None
+    if cost.relative:
+        return change_of([100 * (own / other - 1) for own, other in pairs])
+    return change_of([own - other for own, other in pairs])
+
+
+def _pairs(cost, first, second) -> list[tuple[float, float]]:
+    measured = zip(cost.measured(first), cost.measured(second))
+    return [(own, other) for own, other in measured if own is not None and other is not None]
+
+
+def change_of(values: Sequence[float]) -> Change:
+    """The median of ``values`` with its interval by order statistics: of fewer than six the whole range, which holds it less
+    often than in 95% of cases."""
+    ordered = sorted(values)
+    cut = _cut(len(ordered))
+    return Change(statistics.median(ordered), ordered[cut], ordered[-1 - cut], len(ordered))
+
+
+def _cut(count):
+    """How many of the lowest, and of the highest, of ``count`` values lie outside the interval of the median."""
+    outside, cut = 2 * 0.5**count, 0
+    while True:
+        further = outside + 2 * math.comb(count, cut + 1) * 0.5**count
+        if further > 1 - CONFIDENCE or 2 * (cut + 1) >= count:
+            return cut
+        outside, cut = further, cut + 1
+
+
+def ratio(first: Row, second: Row, key: str) -> Optional[tuple[float, float]]:
+    """Between which the first network's cost is, as a multiple of the second's; None where it is not known of both."""
+    pairs = _pairs(COSTS[key], first, second)
+    if not pairs or not all(other for _, other in pairs):
+        return None
+    found = change_of([own / other for own, other in pairs])
+    return found.low, found.high
+
+
+def price(first: Row, second: Row) -> str:
+    """What the first network costs more, or less, than the second, in words. Empty where it is not known."""
+    changes = costs_of(first, second)
+    found = [
+        f"{change.text(cost.digits, cost.unit)} {cost.heading}"
+        for key in IN_VERDICT
+        if (cost := COSTS[key]) and (change := changes[key]) is not None
+    ]
+    return f" for {', '.join(found)}" if found else ""
+
+
+def baseline_of(rows: Sequence[Row], chosen: Optional[str] = None) -> Optional[str]:
+    """The network that gains and costs are counted from: the ``chosen`` one, else the one that trains fastest.
+
+    None where no row has an accuracy, or the chosen one's training failed.
+    """
+    trained = [row for row in rows if row["accuracy"] is not None]
+    if chosen is not None:
+        return chosen if any(row["network"] == chosen for row in trained) else None
+    fastest = max(trained, key=lambda row: row["training_images_per_second"] or 0.0, default=None)
+    return None if fastest is None else fastest["network"]
+
+
+def gains_of(rows: Sequence[Row], baseline: str, pairs: Mapping[tuple[str, str], Difference]) -> list[Gain]:
+    """The Gain of each other network with an accuracy, in the order of the ``rows``. ``pairs``: {(network, other): of the
+    network's accuracy minus the other's}."""
+    of_name = {row["network"]: row for row in rows}
+    return [
+        Gain(name, pairs.get((name, baseline)), costs_of(row, of_name[baseline]))
+        for name, row in of_name.items()
+        if name != baseline and row["accuracy"] is not None
+    ]
+
+
+def gain_cells(gains: Sequence[Gain]) -> tuple[list[str], list[list[str]]]:
+    """The table of gains for people: its headings, and the cells of each row; costs that no network is known to have are left
+    out."""
+    keys = [key for key in COSTS if any(gain.costs[key] for gain in gains)]
+    headings = ["network", "accuracy", *(COSTS[key].heading for key in keys)]
+    return headings, [[gain.network, _accuracy(gain.difference), *(_cost(gain, key) for key in keys)] for gain in gains]
+
+
+def _accuracy(difference):
+    return "-" if difference is None else difference.in_points()
+
+
+def _cost(gain, key):
+    change = gain.costs[key]
+    return "-" if change is None else change.text(COSTS[key].digits, COSTS[key].unit)
+
+
+def table_of_gains(gains: Sequence[Gain], baseline: str) -> str:
+    """The table of gains in Markdown, under a line that names the baseline; empty where there is none."""
+    if not gains:
+        return ""
+    headings, rows = gain_cells(gains)
+    return f"Against {in_markdown(baseline)}:\n\n" + table(headings, [[in_markdown(name), *cells] for name, *cells in rows])
