@@ -3,9 +3,10 @@ split command.
 
     python benchmarks/input_pipeline.py [FOLDER]
 
-FOLDER contains class folders; its lists are not changed. Without it, 400 pictures are drawn. Each number is the median of five
-rounds over all photographs. Those of one core count the seconds of this process alone, and take turns: what else the machine
-does disturbs them little, and their ratios less.
+FOLDER contains class folders; its lists are not changed. Without it, 400 pictures are drawn. Paddle's own transforms, and
+those of torchvision where it is installed, do the same in the same turns. Each number is the median of five rounds over all
+photographs. Those of one core count the seconds of this process alone, and take turns: what else the machine does disturbs
+them little, and their ratios less.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -41,6 +43,45 @@ FROM_CACHE = {
     "  from the cache, with TrivialAugment": (True, {"augment": "trivialaugment"}),
     "  from the cache, with random erasing": (True, {"erasing": 0.25}),
 }
+
+
+class OfAnother:
+    """A data set by the transforms of another library: uint8 [3, size, size], by Pillow as usual there.
+
+    ``transforms``: a module with the names that Paddle and torchvision share; ``last``: its transform to channels first.
+    """
+
+    def __init__(self, samples, root, transforms, last, size, train, crop_min_area):
+        self.paths = [root / sample.name for sample in samples]
+        if train:
+            views = [transforms.RandomResizedCrop(size, scale=(crop_min_area, 1.0)), transforms.RandomHorizontalFlip()]
+        else:
+            views = [transforms.Resize(round(size * 256 / 224)), transforms.CenterCrop(size)]
+        self.transform = transforms.Compose([*views, last])
+
+    def __getitem__(self, index):
+        with Image.open(self.paths[index]) as image:
+            return np.asarray(self.transform(image.convert("RGB")))
+
+
+def of_other_libraries(dataset, size, crop_min_area):
+    """{name: OfAnother} for the photographs of ``dataset``."""
+    from paddle.vision import transforms
+
+    libraries = {"Paddle's transforms": (transforms, transforms.Transpose())}
+    try:
+        from torchvision import transforms as of_torchvision
+
+        libraries["torchvision's transforms"] = (of_torchvision, of_torchvision.PILToTensor())
+    except ImportError:
+        print("torchvision is not installed: without its transforms")
+    return {
+        f"  {name}, {'training' if train else 'evaluation'}": OfAnother(
+            dataset.samples, dataset.folder.root, *library, size, train, crop_min_area
+        )
+        for name, library in libraries.items()
+        for train in (True, False)
+    }
 
 
 def rate(photographs, work, rounds=5):
@@ -121,18 +162,19 @@ def measure(folder, size):
         if name in list(FROM_CACHE)[:2]:
             pace = len(datasets[name]) / (time.perf_counter() - started)
             print(f"{name + ': making it, all cores':<50} {pace:7.0f} /s")
-    figures = rates_in_turns(datasets)
+    bare = datasets[BARE]
+    figures = rates_in_turns({**datasets, **of_other_libraries(bare, size, bare.crop_min_area)})
     for name, figure in figures.items():
         compared = f"  ({figure / figures[BARE]:.2f} of the {BARE})" if name.startswith(" ") else ""
         print(f"{name + ', one core':<50} {figure:7.0f} /s{compared}")
-    bare = rate(len(datasets[BARE]), lambda: list(datasets[BARE]))
+    of_bare = rate(len(bare), lambda: list(bare))
     cached = datasets["training crops, from the cache"]
-    for dataset, words in ((datasets[BARE], ""), (cached, "from the cache, ")):
+    for dataset, words in ((bare, ""), (cached, "from the cache, ")):
         for workers in (0, 1):
             loader = PhotographLoader(dataset, 32, workers, shuffle=True)
             figure = rate(len(dataset), lambda loader=loader: [None for _ in loader])
             name = f"training batches through the loader, {words}{workers} workers"
-            print(f"{name:<50} {figure:7.0f} /s  ({figure / bare:.2f} of the bare transform)")
+            print(f"{name:<50} {figure:7.0f} /s  ({figure / of_bare:.2f} of the bare transform)")
 
 
 if __name__ == "__main__":

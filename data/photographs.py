@@ -124,7 +124,7 @@ def _whole(image, orientation):
     if halved > 1:
         image.draft(None, (image.width // halved, image.height // halved))
     pixels, transform = _colors(image)
-    return _upright(_to_srgb(pixels, transform), orientation)
+    return _upright(_to_srgb(pixels.copy() if pixels is image else pixels, transform), orientation)  # its file will be closed
 
 
 def _crop(image, orientation, choose_box, image_size, flip):
@@ -305,7 +305,11 @@ def _colors(image):
         image = Image.alpha_composite(white, image).convert("RGB")
     mode = "L" if grey else "CMYK" if image.mode == "CMYK" else "RGB"
     transform = transform_to_srgb(profile, mode)
-    return image.convert(mode if transform else "RGB"), transform
+    wanted = mode if transform else "RGB"
+    if image.mode != wanted:
+        return image.convert(wanted), transform
+    image.load()  # convert would copy all its pixels
+    return image, transform
 
 
 def _to_srgb(pixels, transform):
