@@ -13,7 +13,7 @@ from comparison.front import lines_of_front
 from comparison.photographs_alike import Alike, find_alike
 from comparison.run_groups import repetitions
 from comparison.significance import CONFIDENCE, Difference
-from comparison.slices import lines_of_parts, parts_of
+from comparison.slices import differing_slices, parts_of
 from comparison.until_decided import Decision, verdict_of
 from comparison.verdict import (
     NAMES,
@@ -100,7 +100,8 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
     if len(groups) > 1:
         parts = parts_of(answers.labels, alike.traits or {})
         level = (1 - CONFIDENCE) * (SHARE_OF_LOOK if compared.decision else 1)
-        notes += lines_of_parts(answers.correct, parts, answers.folds, alike.clusters, level)
+        standing = differing_slices(answers.correct, parts, answers.folds, alike.clusters, level)
+        notes += [found.line() for found in standing]
     if better:
         notes += lines_of_front([of_name[name] for name in groups], better)
     return Findings(answers, trainings, rows, found, summary, notes, unbalanced)
