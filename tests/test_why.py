@@ -86,7 +86,7 @@ def write_predictions(folder, names, labels, guesses, confidences):
     write_csv(folder / "eval_test" / "predictions.csv", ["path", "label", "prediction", "confidence"], rows)
 
 
-def evaluated(folder, accuracy, spoilt, count=300, classes=5):
+def evaluated(folder, accuracy, spoilt, sure=0.99, count=300, classes=5):
     """(Answers, runs) of two networks with three seeds that are right on a share ``accuracy`` of the true classes."""
     rng = np.random.default_rng(0)
     true = np.arange(count) % classes
@@ -100,7 +100,7 @@ def evaluated(folder, accuracy, spoilt, count=300, classes=5):
             right = rng.random(count) < accuracy
             guess = np.where(right, true, (true + rng.integers(1, classes, count)) % classes)
             run = folder / net / str(seed)
-            write_predictions(run, names, words[labels], words[guess], np.where(right, 0.9, 0.5))
+            write_predictions(run, names, words[labels], words[guess], np.where(right, sure, 0.5))
             seeds[net].append({0: run})
             rights.append(guess == labels)
         correct[net] = np.array(rights)
@@ -116,13 +116,30 @@ def test_spoilt_labels_are_contested_and_others_are_not(tmp_path):
     assert all(found[place] == f"kind {place % 5}" for place in found)
 
 
+def test_with_folds_the_trainings_of_a_fold_answer_for_its_photographs(tmp_path):
+    answers, seeds = evaluated(tmp_path, 1.0, np.arange(10, 250, 19))
+    whole = contested_labels(answers, seeds, "test")
+    halves = {}
+    for net, own in seeds.items():
+        halves[net] = []
+        for seed, of_seed in enumerate(own):
+            rows = list(csv.DictReader((of_seed[0] / "eval_test" / "predictions.csv").open()))
+            of_folds = {fold: tmp_path / f"{net}_{seed}_{fold}" for fold in (1, 2)}
+            for fold, run in of_folds.items():
+                part = rows[fold - 1 :: 2]
+                columns = ([row[name] for row in part] for name in ("path", "label", "prediction"))
+                write_predictions(run, *columns, [float(row["confidence"]) for row in part])
+            halves[net].append(of_folds)
+    assert len(whole) == 13
+    assert contested_labels(answers, halves, "test") == whole
+
+
 def test_where_nothing_is_spoilt_nothing_is_contested(tmp_path):
     assert contested_labels(*evaluated(tmp_path, 0.9, []), "test") == {}
 
 
-def test_networks_that_err_together_on_many_photographs_contest_no_labels(tmp_path):
-    answers, seeds = evaluated(tmp_path, 0.97, np.arange(0, 300, 6))
-    assert contested_labels(answers, seeds, "test") is None
+def test_networks_that_are_not_sure_contest_no_labels(tmp_path):
+    assert contested_labels(*evaluated(tmp_path, 0.97, np.arange(10, 250, 19), sure=0.8), "test") == {}
 
 
 def test_one_network_that_says_the_label_is_enough_to_leave_it_alone(tmp_path):
