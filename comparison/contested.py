@@ -6,8 +6,8 @@ In simulations that finds the photographs that all probabilities find.
 
 Weak networks contest many right labels, those among them on which only the better network is right: without these it would look
 better than it is. So a label is contested only where each network, by its trainings together, says the class that confident
-learning suggests, and all on average are sure of it: their confidences are calibrated. docs/verdict.md says how often they are
-wrong.
+learning suggests, and all on average are sure of it: their confidences are calibrated. benchmarks/contested_labels.py and
+docs/verdict.md say how often they are wrong.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,19 +38,24 @@ def contested_labels(
         return None
     number = {name: place for place, name in enumerate(classes)}
     row = {name: place for place, name in enumerate(answers.names)}
-    together = np.zeros((len(answers.names), len(classes)))
-    said = []
+    of_networks = []
     for own in predictions.values():
-        votes, trainings = np.zeros_like(together), np.zeros(len(answers.names))
+        votes, trainings = np.zeros((len(answers.names), len(classes))), np.zeros(len(answers.names))
         for one in own:
             places = [row[path] for path in one.paths]
             np.add.at(votes, (places, [number[guess] for guess in one.guesses]), one.confidences)
             np.add.at(trainings, places, 1)  # with folds, not all trainings predicted it
-        said.append(votes.argmax(axis=1))
-        together += votes / np.maximum(trainings, 1)[:, None]  # each network weighs the same
-    together /= len(predictions)
-    labels = np.array([number[label] for label in answers.labels])
+        of_networks.append(votes / np.maximum(trainings, 1)[:, None])
+    found = other_classes(np.array([number[label] for label in answers.labels]), of_networks)
+    return {int(place): classes[found[place]] for place in np.flatnonzero(found >= 0)}
+
+
+def other_classes(labels: np.ndarray, votes: Sequence[np.ndarray]) -> np.ndarray:
+    """int [N]: the class that contests each of the ``labels`` [N], -1 where none does.
+
+    ``votes``: of each network [N, C], of each class the mean confidence of its trainings, 0 from those that say another one.
+    """
+    together = np.mean(votes, axis=0)  # each network weighs the same
     errors = find_label_errors(labels, together)
-    agreed = errors.contested & np.all([own == errors.suggested for own in said], axis=0)
-    agreed &= together.max(axis=1) >= SURE
-    return {int(place): classes[errors.suggested[place]] for place in np.flatnonzero(agreed)}
+    agreed = np.all([own.argmax(axis=1) == errors.suggested for own in votes], axis=0)
+    return np.where(errors.contested & agreed & (together.max(axis=1) >= SURE), errors.suggested, -1)

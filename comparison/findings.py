@@ -108,7 +108,8 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
     notes += _notes_on_rates(trainings)
     notes += [alike.note] if alike.note else []
     if len(groups) > 1:
-        traits = traits_of_photographs(answers, alike, contested, seeds, split, compared.source)
+        work = {name: compared.costs[name]["multiply_adds"] for name in groups}
+        traits = traits_of_photographs(answers, alike, contested, seeds, split, compared.source, work)
         level = (1 - CONFIDENCE) * (SHARE_OF_LOOK if compared.decision else 1)
         said = said_of(found, compared.decision, len({*groups, *compared.failures}))
         notes += lines_of_why(answers, alike, traits, said, level)

@@ -18,7 +18,7 @@ LEAST = 10  # photographs of a part
 THIRDS = (
     ("brightness", "the darkest third", "the brightest third"),
     ("sharpness", "the most blurred third", "the sharpest third"),
-    ("object_share", "the third with the smallest objects", "the third with the largest objects"),
+    ("object_share", "the third with the smallest objects by Grad-CAM", "the third with the largest objects by Grad-CAM"),
 )
 """(key of the traits, what its lowest third is called, what its highest is called)."""
 

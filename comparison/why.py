@@ -44,15 +44,16 @@ def traits_of_photographs(
     seeds: Mapping[str, Sequence[Mapping[int, Path]]],
     split: str,
     source: Optional[DataSource],
+    multiply_adds: Mapping[str, float],
 ) -> Traits:
     """The Traits of the photographs of ``answers``.
 
     ``alike``, ``contested``: of them; ``seeds``: {network: {fold: evaluated run} of each seed}; ``source``: the place of the
-    photographs, None where they may not be read.
+    photographs, None where they may not be read; ``multiply_adds``: {network: for one image}.
     """
     best = max(seeds, key=lambda name: float(answers.correct[name].mean()))
     remembered = find_remembered(answers, alike, source, seeds[best][0])
-    objects = measure_objects(answers.names, source, split, seeds[best][0])
+    objects = measure_objects(answers.names, source, split, seeds[best][0], multiply_adds[best])
     measured = dict(alike.traits or {})
     if objects.shares is not None:
         measured["object_share"] = objects.shares

@@ -245,7 +245,8 @@ def test_photographs_of_unknown_size_are_in_neither_third():
     shares = np.r_[np.linspace(0.1, 0.9, 60), np.full(30, np.nan)]
     parts = parts_of(["cat"] * 90, {"object_share": shares})
     assert {name: mask.sum() for name, mask in parts.items()} == {
-        "the third with the smallest objects": 20, "the third with the largest objects": 20
-    }  # fmt: skip
+        "the third with the smallest objects by Grad-CAM": 20,
+        "the third with the largest objects by Grad-CAM": 20,
+    }
     assert not any(mask[60:].any() for mask in parts.values())
     assert parts_of(["cat"] * 90, {"object_share": np.full(90, np.nan)}) == {}
