@@ -22,7 +22,7 @@ from evaluation.report import read_predictions
 
 SURE = 0.9
 """The least mean confidence in another class that contests a label."""
-MAX_VOTES = 2**26  # photographs times classes: half a gigabyte
+MAX_VOTES = 2**26  # photographs times classes times networks: half a gigabyte
 
 
 def contested_labels(
@@ -34,7 +34,7 @@ def contested_labels(
     """
     predictions = {name: [read_predictions(run, split) for one in own for run in one.values()] for name, own in seeds.items()}
     classes = sorted({*answers.labels, *(guess for own in predictions.values() for one in own for guess in one.guesses)})
-    if len(answers.names) * len(classes) > MAX_VOTES:
+    if len(answers.names) * len(classes) * len(seeds) > MAX_VOTES:
         return None
     number = {name: place for place, name in enumerate(classes)}
     row = {name: place for place, name in enumerate(answers.names)}
