@@ -69,7 +69,7 @@ def lines_of_why(answers: Answers, alike: Alike, traits: Traits, said: list[Said
     standing = differing_slices(answers.correct, parts, answers.folds, alike.clusters, level)
     lines = [*traits.notes, *(found.line() for found in standing)]
     if traits.wrong.any():
-        lines.append(f"{_count(traits.wrong)} are wrong for every network: {_some(answers.names, traits.wrong)}.")
+        lines.append(f"{_count(traits.wrong, 'is', 'are')} wrong for every network: {_some(answers.names, traits.wrong)}.")
     if like.any():
         lines.append(_without_remembered(answers, alike, like, said))
     if traits.contested:
@@ -78,7 +78,7 @@ def lines_of_why(answers: Answers, alike: Alike, traits: Traits, said: list[Said
 
 
 def _without_remembered(answers, alike, like, said):
-    line = f"{_count(like)} have a nearly equal one among those of the training, so a network may remember them ({FILE})."
+    line = f"{_count(like, 'has', 'have')} a nearly equal one among those of the training and may be remembered ({FILE})."
     found = restated(said, answers, like, alike.clusters)
     if found is None:
         return line
@@ -88,13 +88,13 @@ def _without_remembered(answers, alike, like, said):
 
 def _without_contested(answers, alike, contested, said):
     mask = np.isin(np.arange(len(answers.names)), list(contested))
-    line = f"{_count(mask)} have a label that every network contests, so it may be wrong ({FILE} has their suggestions)."
+    line = f"{_count(mask, 'has', 'have')} a label that every network contests, which may be wrong ({FILE} has theirs)."
     found = restated(said, answers, mask, alike.clusters)
     return line if found is None else f"{line} Without them, which the networks themselves chose, {found.words()}."
 
 
-def _count(mask):
-    return f"{mask.sum():,} of the {len(mask):,} photographs"
+def _count(mask, verb_of_one, verb):
+    return f"{mask.sum():,} of the {len(mask):,} photographs {verb_of_one if mask.sum() == 1 else verb}"
 
 
 def _some(names, mask):

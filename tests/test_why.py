@@ -206,7 +206,7 @@ def test_the_notes_name_what_the_verdict_hangs_on_and_nothing_else(tmp_path):
     assert remembered.startswith("60 of the 400 photographs have a nearly equal one among those of the training")
     assert "the verdict would be another one: one against other +0.0" in remembered
     (contested,) = (line for line in lines if "contests" in line)
-    assert contested.startswith("1 of the 400 photographs ")
+    assert contested.startswith("1 of the 400 photographs has a label ")
     assert "which the networks themselves chose, the verdict stays: one against other +" in contested
     write_photographs(tmp_path, answers, Traits({"brightness": np.arange(400.0)}, like, {3: "dog"}, wrong, []))
     with (tmp_path / "photographs.csv").open() as file:
