@@ -3,6 +3,7 @@
     python benchmarks/verdict_errors.py [--repeats 1000] [--jobs 2]
     python benchmarks/verdict_errors.py --until_decided [--repeats 10000] [--networks 2 3 4 5] [--worth 1]
                                         [--photographs 100 300 1000 3000] [--spreads 0.5 1 2 3] [--differences 0 1 3]
+    python benchmarks/verdict_errors.py --slices [--repeats 1000] [--networks 2 3 4 5] [--photographs 100 300 1000 3000]
 
 A network is right on a photograph where the sum of these is above zero: a level, how easy the photograph is for all networks,
 how easy for this one, the luck of the seed, and the luck of this seed with this photograph, all normal (a probit model). The
@@ -14,6 +15,9 @@ The first command prints, for two equal networks, how often the 95% interval of 
 often three points are found. The second one compares until decided, as compare.py does: the first network is better than all
 others by --differences points. Wrong is a comparison with at least one wrong statement: better or worse where it is not so,
 or closer than --worth where the truth is not. Seeds: trainings of a network on average, of ten.
+
+The third one compares equal networks with three seeds each on ten classes and the thirds of three traits: it prints in how many
+comparisons a difference is claimed on any of them.
 """
 
 import argparse
@@ -28,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from comparison.decision import BETTER, CLOSE, FUTILE, MOST_SEEDS, OPEN, WORSE, look_at
 from comparison.significance import LEAST_SEEDS, paired_difference
+from comparison.slices import THIRDS, differing_slices, parts_of
 
 ACCURACY = 0.8
 EASY, EASY_FOR_ONE, LUCK = 0.6, 0.1, 0.3
@@ -84,6 +89,18 @@ def until_decided(networks, photographs, spread, difference, worth, repeats):
     return {name: count / repeats for name, count in counts.items()}
 
 
+def sliced(networks, photographs, spread, repeats):
+    """In which share of comparisons of equal networks anything is said of a slice."""
+    rng = np.random.default_rng(0)
+    labels = [str(number % 10) for number in range(photographs)]
+    said = 0
+    for _ in range(repeats):
+        answers = simulated(rng, [ACCURACY] * networks, LEAST_SEEDS, photographs, spread)
+        traits = {key: rng.random(photographs) for key, _, _ in THIRDS}
+        said += bool(differing_slices(dict(zip(map(str, range(networks)), answers)), parts_of(labels, traits)))
+    return said / repeats
+
+
 def is_wrong(status, truth, worth):
     if status == CLOSE:
         return abs(truth) >= worth - 1e-12
@@ -93,6 +110,7 @@ def is_wrong(status, truth, worth):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--until_decided", action="store_true")
+    parser.add_argument("--slices", action="store_true")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--networks", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--photographs", type=int, nargs="+", default=[100, 300, 1000, 3000])
@@ -104,6 +122,8 @@ def main():
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs) as pool:
         if arguments.until_decided:
             print_decisions(arguments, pool)
+        elif arguments.slices:
+            print_slices(arguments, pool)
         else:
             print_single(arguments, pool)
 
@@ -115,6 +135,14 @@ def print_single(arguments, pool):
     for (seeds, n, s), task in zip(cells, tasks):
         held, detected, length = task.result()
         print(f"| {seeds} | {n} | {s:g} | {held:.1%} | {detected:.0%} | {length:.1f} |", flush=True)
+
+
+def print_slices(arguments, pool):
+    cells = [(k, n, s) for k in arguments.networks for n in arguments.photographs for s in arguments.spreads]
+    tasks = [pool.submit(sliced, k, n, s / 100, arguments.repeats or 1000) for k, n, s in cells]
+    print("| networks | photographs | spread | says something of a slice |\n|---|---|---|---|")
+    for (k, n, s), task in zip(cells, tasks):
+        print(f"| {k} | {n} | {s:g} | {task.result():.1%} |", flush=True)
 
 
 def print_decisions(arguments, pool):

@@ -100,7 +100,7 @@ def compare_networks(config: Config) -> int:
     photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split, folds)
     could_test = bool(source) and config.split == "val" and has_test_list(source)
     with new_folder(config.runs_dir, "compare") as folder:
-        compared = Compared(groups, costs, failures, config.split, could_test, decision, config.baseline, bool(rates))
+        compared = Compared(groups, costs, failures, config.split, could_test, decision, source, config.baseline, bool(rates))
         text = write_comparison(folder, compared, notes, photograph)
     print(text, end="")
     print(f"comparison: {printable(folder)}")

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Optional
 from PIL import Image
 
 from comparison.answers import Answers, read_answers
+from comparison.contested import contested_labels
 from comparison.decision import share_of_look
 from comparison.front import fronts, lines_of_fronts
 from comparison.photographs_alike import Alike, find_alike
 from comparison.run_groups import repetitions
 from comparison.significance import CONFIDENCE, Difference
-from comparison.slices import lines_of_parts, parts_of
 from comparison.until_decided import Decision, verdict_of
 from comparison.verdict import (
     NAMES,
@@ -26,8 +26,11 @@ from comparison.verdict import (
     rate_note,
     verdict,
 )
+from comparison.why import Traits, lines_of_why, traits_of_photographs
+from comparison.without import said_of
 from comparison.worth import Gain, baseline_of, gains_of, price
 from data.class_balance import is_unbalanced
+from data.data_source import DataSource
 from evaluation.evaluation_lock import evaluations_read
 from evaluation.report import read_evaluation
 from evaluation.scores import balanced_accuracy
@@ -38,8 +41,9 @@ from trained.result import read_result
 class Compared(NamedTuple):
     """What is compared. ``groups``: {network: its evaluated runs, one a seed, or one a seed and fold}; ``costs``: {network: see
     ``network_row``}; ``failures``: {network: reasons why trainings failed}; ``split``: which evaluations are compared;
-    ``could_test``: see origin_of_accuracies; ``decision``: of --until decided, from which the verdict then comes; ``baseline``:
-    the network that gains are counted from, None: see ``baseline_of``; ``tuned``: whether each network has rates of its own."""
+    ``could_test``: see origin_of_accuracies; ``decision``: of --until decided, from which the verdict then comes; ``source``:
+    the place of the photographs, None where they may not be read; ``baseline``: the network that gains are counted from, None:
+    see ``baseline_of``; ``tuned``: whether each network has rates of its own."""
 
     groups: dict[str, list[Path]]
     costs: dict[str, dict[str, Any]]
@@ -47,6 +51,7 @@ class Compared(NamedTuple):
     split: str = "val"
     could_test: bool = False
     decision: Optional[Decision] = None
+    source: Optional[DataSource] = None
     baseline: Optional[str] = None
     tuned: bool = False
 
@@ -57,7 +62,8 @@ class Findings(NamedTuple):
     ``answers``: of all networks; ``trainings``: {network: of each seed its trainings, {"metrics", "result", "history"} each};
     ``rows``: of ``network_row``, the best first; ``differences``: of best_against_others, empty with a decision; ``baseline``,
     ``gains``: of each other network against it; ``fronts``: of comparison.front.fronts, empty where no network is known to be
-    better; ``summary``: the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are.
+    better; ``summary``: the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are; ``traits``:
+    of the photographs, None of one network alone.
     """
 
     answers: Answers
@@ -70,6 +76,7 @@ class Findings(NamedTuple):
     summary: str
     notes: list[str]
     unbalanced: bool
+    traits: Optional[Traits] = None
 
 
 def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findings:
@@ -79,9 +86,12 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
     """
     groups, split = compared.groups, compared.split
     seeds = {name: repetitions(group) for name, group in groups.items()}
+    contested, traits = None, None
     with evaluations_read(run for group in groups.values() for run in group):
         answers = read_answers(seeds, split)
         trainings = {name: [[_read(run, split) for run in of_seed.values()] for of_seed in own] for name, own in seeds.items()}
+        if len(groups) > 1:
+            contested = contested_labels(answers, seeds, split)
     unbalanced = is_unbalanced(Counter(answers.labels).values())
     rows = _rows(compared, answers, trainings, unbalanced)
     of_name = {row["network"]: row for row in rows}
@@ -112,12 +122,14 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
     notes += [] if compared.tuned else _notes_on_rates(trainings)
     notes += [alike.note] if alike.note else []
     if len(groups) > 1:
-        parts = parts_of(answers.labels, alike.traits or {})
+        work = {name: compared.costs[name]["multiply_adds"] for name in groups}
+        traits = traits_of_photographs(answers, alike, contested, seeds, split, compared.source, work)
         level = (1 - CONFIDENCE) * (share_of_look(len(groups)) if compared.decision else 1)
-        notes += lines_of_parts(answers.correct, parts, answers.folds, alike.clusters, level)
+        said = said_of(of_best, compared.decision, len({*groups, *compared.failures}))
+        notes += lines_of_why(answers, alike, traits, said, level)
     notes += lines_of_fronts(found_fronts)
     gains = gains_of(rows, baseline, pairs) if baseline else []
-    return Findings(answers, trainings, rows, of_best, baseline, gains, found_fronts, summary, notes, unbalanced)
+    return Findings(answers, trainings, rows, of_best, baseline, gains, found_fronts, summary, notes, unbalanced, traits)
 
 
 def _read(run, split):

@@ -1,13 +1,17 @@
 """What the photographs of a comparison look like: which are nearly equal, and so no independent evidence; dark, or blurred."""
 
+import concurrent.futures
 from collections.abc import Sequence
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from data.lists import DataError
-from data.near_duplicates import clusters_of, traits_of
+from data.near_duplicates import Traits, clusters_of, traits_of
+from machine.processor import available_cores
+
+Found = TypeVar("Found")
 
 MOST = 20_000
 """Of more photographs the search takes minutes, and near duplicates matter little for the verdict."""
@@ -18,12 +22,14 @@ SIDE = 128
 class Alike(NamedTuple):
     """``clusters``: [photographs] of int, equal where photographs are nearly equal, or None; ``note``: what is to be known.
 
-    ``traits``: {"brightness", "sharpness"}: [photographs] each; empty where they cannot be read.
+    ``traits``: {"brightness", "sharpness"}: [photographs] each; ``looks``: what is compared to find nearly equal ones; both
+    None where they cannot be read.
     """
 
     clusters: Optional[np.ndarray] = None
     note: str = ""
     traits: Optional[dict[str, np.ndarray]] = None
+    looks: Optional[list[Traits]] = None
 
 
 def find_alike(names: Sequence[str], photograph: Callable[[str], Image.Image]) -> Alike:
@@ -32,24 +38,31 @@ def find_alike(names: Sequence[str], photograph: Callable[[str], Image.Image]) -
         return Alike(note=f"Nearly equal photographs were not looked for among {len(names)}.")
     if len(names) > MANY:
         print(f"looking for nearly equal photographs among {len(names)}", flush=True)
-    looks, outer = [], []
     try:
-        for name in names:
-            image = photograph(name)
-            looks.append(traits_of(image))
-            outer.append(_brightness_and_sharpness(image))
-        clusters = clusters_of(looks)
+        seen = of_each(names, lambda name: _look(photograph(name)))
     except (DataError, OSError):
         return Alike(note="Nearly equal photographs were not looked for, because not all can be read any more.")
+    looks = [look for look, _, _ in seen]
+    clusters = clusters_of(looks)
     sizes = np.bincount(clusters)
-    traits = dict(zip(("brightness", "sharpness"), np.array(outer).T))
+    traits = {"brightness": np.array([light for _, light, _ in seen]), "sharpness": np.array([sharp for _, _, sharp in seen])}
     if sizes.max() == 1:
-        return Alike(clusters, traits=traits)
+        return Alike(clusters, traits=traits, looks=looks)
     note = (
         f"{sizes[sizes > 1].sum()} of the {len(clusters)} photographs are nearly equal to others of them, in "
         f"{np.count_nonzero(sizes > 1)} groups. The verdict counts each group as one photograph of so much weight."
     )
-    return Alike(clusters, note, traits)
+    return Alike(clusters, note, traits, looks)
+
+
+def of_each(names: Sequence[str], found: Callable[[str], Found]) -> list[Found]:
+    """``found(name)`` of each name, in their order, on all cores: decoding lets other threads work. Raises what it raises."""
+    with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:
+        return list(pool.map(found, names))
+
+
+def _look(image):
+    return traits_of(image), *_brightness_and_sharpness(image)
 
 
 def _brightness_and_sharpness(image):

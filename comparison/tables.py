@@ -13,6 +13,7 @@ from comparison.page import write_page
 from comparison.run_groups import repetitions
 from comparison.until_decided import lines_of_path
 from comparison.verdict import COLUMNS, NAMES, markdown_table
+from comparison.why import write_photographs
 from comparison.worth import table_of_gains
 from evaluation.evaluation_lock import evaluations_read
 from machine.whole_file import write_csv, write_json, write_text
@@ -21,10 +22,12 @@ from plots.figures import draw_comparison, draw_tradeoff
 
 
 def write_comparison(folder: Path, compared: Compared, notes: list[str], photograph: Callable[[str], Image.Image]) -> str:
-    """Write table.md, table.csv, table.json, comparison.png, tradeoff.png and index.html; return the text of table.md.
+    """Write table.md, table.csv, table.json, photographs.csv, comparison.png, tradeoff.png and index.html; return the text of
+    table.md.
 
-    With folds also out_of_fold_NETWORK.csv. ``notes``: lines for the reader, beside those of the findings; ``photograph``: see
-    ``write_page``. Raises OSError, and what the readers of evaluation.report and trained.history raise.
+    Of one network alone there is no photographs.csv. With folds there is out_of_fold_NETWORK.csv too. ``notes``: lines for the
+    reader, beside those of the findings; ``photograph``: see ``write_page``. Raises OSError, and what the readers of
+    evaluation.report and trained.history raise.
     """
     found = find(compared, photograph)
     notes = [*notes, *found.notes]
@@ -32,6 +35,8 @@ def write_comparison(folder: Path, compared: Compared, notes: list[str], photogr
         with evaluations_read(run for group in compared.groups.values() for run in group):
             written = write_out_of_fold(folder, {name: repetitions(group) for name, group in compared.groups.items()})
         notes.append(f"Each photograph's prediction by the training that did not see it: {', '.join(written)}.")
+    if found.traits:
+        write_photographs(folder, found.answers, found.traits)
     _draw(folder, compared, found)
     gains = table_of_gains(found.gains, found.baseline or "")
     lines = [markdown_table(found.rows), in_markdown(found.summary), gains, *(f"Note: {in_markdown(note)}" for note in notes)]

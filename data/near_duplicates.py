@@ -56,3 +56,19 @@ def clusters_of(traits: Sequence[Traits]) -> np.ndarray:
             bits[len(heads)] = own.bits
             heads.append(place)
     return found
+
+
+def nearest_of(traits: Sequence[Traits], others: Sequence[Traits]) -> np.ndarray:
+    """[n] of int: the index in ``others`` of the photograph that each of ``traits`` is nearly equal to, of several the one with
+    the most similar grey values; -1 where there is none."""
+    found = np.full(len(traits), -1)
+    if not others:
+        return found
+    bits = np.stack([other.bits for other in others])
+    for place, own in enumerate(traits):
+        near = np.flatnonzero(_BITS[bits ^ own.bits].sum(axis=1, dtype=np.int16) <= LIMIT)
+        if len(near):
+            alike = np.array([others[one].grey @ own.grey for one in near])
+            if alike.max() >= CORRELATION:
+                found[place] = near[alike.argmax()]
+    return found

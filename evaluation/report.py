@@ -147,32 +147,40 @@ def read_metrics(run: Path, split: str = "val") -> dict[str, Any]:
 
 
 class Predictions(NamedTuple):
-    """Of an evaluation: ``paths`` of the photographs, ``labels``, names of their classes, ``correct``, bool [photographs]."""
+    """Of an evaluation: ``paths`` of the photographs, ``labels``, names of their classes, ``correct``, bool [photographs].
+
+    ``guesses``: names of the classes that the network says; ``confidences``: float [photographs], its probabilities of them, 1
+    where an older version did not write them.
+    """
 
     paths: list[str]
     labels: list[str]
     correct: np.ndarray
+    guesses: list[str]
+    confidences: np.ndarray
 
 
 def read_predictions(run: Path, split: str = "val") -> Predictions:
     """The predictions.csv of a run's evaluation on ``split``. Raises EvaluationError."""
     path = Path(run) / FOLDERS[split] / "predictions.csv"
-    paths, labels, correct = [], [], []
+    paths, labels, guesses, confidences = [], [], [], []
     try:
         for line, row in read_rows(path, ("path", "label", "prediction"), MAX_BYTES):
             for column in ("path", "label", "prediction"):
                 check_cell(bool(row[column].strip()), line, column, row[column], "a name")
-            confidence = row.get("confidence", "0")
+            confidence = row.get("confidence", "1")
             check_cell(_is_share(confidence), line, "confidence", confidence, "a number from 0 to 1")
             paths.append(row["path"])
             labels.append(sys.intern(row["label"]))
-            correct.append(row["label"] == row["prediction"])
+            guesses.append(sys.intern(row["prediction"]))
+            confidences.append(float(confidence))
         if not paths:
             raise ValueError("it names no photographs")
     except (OSError, ValueError, csv.Error) as error:
         reason = reason_of(error, path)
         raise EvaluationError(f"{path} cannot be read: {reason}; {_command(run, split)} writes it anew") from None
-    return Predictions(paths, labels, np.array(correct))
+    correct = np.array([guess == label for guess, label in zip(guesses, labels)])
+    return Predictions(paths, labels, correct, guesses, np.array(confidences))
 
 
 def _is_share(text):

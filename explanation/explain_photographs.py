@@ -9,12 +9,12 @@ import numpy as np
 import paddle
 
 from config import Config, ConfigError, names_of
-from explanation.class_activation import grad_cam
 from explanation.photograph_choice import given_photographs, read_photographs, validation_photographs
 from explanation.pictures import ClassMap, Explanation, draw_gradcam, draw_shuffle_gates
 from explanation.shuffle_gates import stage_gates
 from machine.device import select_device
 from messages.terminal import printable
+from networks.class_activation import grad_cam
 from ops import fused
 from trained.run_folder import create_run
 from trained.trained_run import TrainedRun

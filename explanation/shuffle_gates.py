@@ -7,7 +7,7 @@ import paddle
 import paddle.nn.functional as F
 
 from attention.shuffle_attention import ShuffleAttention
-from explanation.class_activation import evaluation_mode, hooks
+from networks.class_activation import evaluation_mode, hooks
 from sa_resnet import ResidualBlock
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from config import Config, names_of
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
+from evaluation.confident_learning import LabelErrors, find_label_errors
 from evaluation.evaluate_run import answers_on
-from label_errors.confident_learning import LabelErrors, find_label_errors
 from label_errors.fold_runs import FoldRuns, chosen_runs
 from machine.device import select_device
 from machine.temporary_folder import share_what_cannot_be_cached

@@ -11,9 +11,9 @@ from PIL import Image
 from config import Config
 from data.photograph_dataset import PhotographDataset
 from data.photographs import PhotographBytes, read_crop
-from explanation.class_activation import grad_cam
 from explanation.pictures import HEAT
 from inference.predictor import open_predictor
+from networks.class_activation import grad_cam
 from trained.trained_run import TrainedRun
 
 HEAT_BATCH = 4  # photographs: a backward pass keeps all their feature maps in memory, and strangers choose how many wait

@@ -22,7 +22,7 @@ import compare
 import eval as eval_script
 import networks
 import train
-from comparison import run_plan, side_by_side, tables
+from comparison import object_size, run_plan, side_by_side, tables
 from comparison.compare_networks import photograph_reader
 from comparison.compared_settings import training_settings
 from comparison.page import write_page
@@ -35,6 +35,7 @@ from machine.interruption import INTERRUPTED
 from plots import figures
 from trained.result import read_result, write_result
 from trained.run_folder import write_config
+from trained.trained_run import TrainedRun
 from training.recorder import RunRecorder
 from training.state import TrainingState
 
@@ -139,7 +140,7 @@ def test_a_network_has_the_same_colour_on_both_pictures(copied, tmp_path, monkey
 def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
     folder = compared / "runs" / "compare" / "001"
     names = {entry.name for entry in folder.iterdir()}
-    assert names == {"table.md", "table.csv", "table.json", "comparison.png", "tradeoff.png", "index.html"}
+    assert names == {"table.md", "table.csv", "table.json", "photographs.csv", "comparison.png", "tradeoff.png", "index.html"}
     found = table(folder)
     assert {row["network"] for row in found["networks"]} == {"resnet", "se_resnet50"}
     for row in found["networks"]:
@@ -158,6 +159,40 @@ def test_a_comparison_leaves_tables_pictures_and_a_page(compared):
     assert found["verdict"] in text
     with open(folder / "table.csv", newline="") as file:
         assert [row["network"] for row in csv.DictReader(file)] == [row["network"] for row in found["networks"]]
+
+
+def rows_of_photographs(folder):
+    with open(folder / "photographs.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_photograph_has_a_row_with_what_is_known_of_it(compared, data):
+    folder = compared / "runs" / "compare" / "001"
+    rows = rows_of_photographs(folder)
+    listed = (data / "val_list.txt").read_text().splitlines()
+    assert [row["path"] for row in rows] == [line.rsplit(" ", 1)[0] for line in listed]
+    for network in table(folder)["networks"]:
+        shares = [float(row[f"right_{network['network']}"]) for row in rows]
+        assert np.mean(shares) == pytest.approx(network["accuracy"], abs=1e-4)
+    for row in rows:
+        with Image.open(data / row["path"]) as image:
+            assert float(row["brightness"]) == pytest.approx(np.asarray(image.convert("L")).mean(), abs=3)
+        assert row["like_in_training"] == ""
+        assert (row["all_wrong"] == "yes") == (float(row["right_resnet"]) <= 0.5 and float(row["right_se_resnet50"]) <= 0.5)
+    assert "object_share" not in rows[0], "images of 32 pixels tell no sizes"
+
+
+def test_objects_are_measured_by_the_most_accurate_network(compared, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(object_size, "LEAST_SIDE", 1)
+    runs = tuple(str(compared / "runs" / net / number) for net in ("resnet", "se_resnet50") for number in ("001", "002"))
+    assert compare.main(Config(runs=runs, runs_dir=str(tmp_path))) == 0
+    folder = tmp_path / "compare" / "001"
+    best = TrainedRun.open(table(folder)["runs"][table(folder)["networks"][0]["network"]][0])
+    images, classes = zip(*best.open_validation_set())
+    expected = object_size.object_shares(best.classifier(), np.stack(images), np.array(classes))
+    shares = [float(row["object_share"] or "nan") for row in rows_of_photographs(folder)]
+    assert shares == pytest.approx(expected, nan_ok=True)
+    assert len(set(shares)) > 1
 
 
 def test_its_pictures_are_drawn(compared, tmp_path, monkeypatch, calls, quick_pictures):

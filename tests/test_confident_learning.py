@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from label_errors.confident_learning import confident_classes, expected_errors, find_label_errors
+from evaluation.confident_learning import confident_classes, expected_errors, find_label_errors
 
 pytestmark = pytest.mark.version_independent
 

@@ -25,10 +25,10 @@ from data.data_source import DataSource
 from data.lists import write_lists
 from data.splitting import split_folder
 from explanation import explain_photographs
-from explanation.class_activation import grad_cam
 from explanation.photograph_choice import true_classes
 from explanation.shuffle_gates import shuffle_gates, stage_gates
 from networks import NETWORKS, NetworkError, build_network
+from networks.class_activation import grad_cam
 from networks.classifier import Classifier
 from ops.fused import plain_operators
 from sa_resnet import BlockAttention, ResNet

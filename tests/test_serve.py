@@ -30,9 +30,9 @@ from machine import cache_folder
 from config import Config, ConfigError, parse_config
 from data.boxes import central_box
 from data.photographs import PhotographBytes, PhotographError, claimed_pixels, read_crop
-from explanation.class_activation import grad_cam
 from inference import program_cache
 from inference.predictor import EngineError
+from networks.class_activation import grad_cam
 from serving import connections, decoding, serve_networks, served_network
 from serving.application import Service, create_application
 from serving.chinese_reasons import REASONS

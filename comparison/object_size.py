@@ -1,0 +1,92 @@
+"""How large the object on a photograph is, as far as Grad-CAM of a network tells.
+
+The share of the image where the map of the photograph's class exceeds half its maximum stands for the size of the object.
+Another network would give other shares, so they rank photographs, and are no sizes to rely on.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from data.data_sets import open_side
+from data.data_source import DataSource
+from messages.reason import reason_of
+from messages.user_error import UserError
+from networks.class_activation import grad_cam
+from trained.trained_run import TrainedRun
+
+MOST = 20_000
+"""Photographs."""
+MOST_ON_CPU = 10**12
+"""Multiply-adds of the network over all photographs: the maps take 1.7 times as long as the evaluation of one training, with so
+many half a minute to two minutes on two cores (ResNet18 at 224 pixels: 550 photographs)."""
+MANY = 200
+LEAST_SIDE = 96
+"""Pixels of the image. Of photographs of caltech101_16 that were shown at half their size, the share of a ResNet18 shrank in
+85% with 112 pixels, in 76% with 96, and in 48% with 64, where the last stage has two by two positions: that tells nothing."""
+HALF = 0.5  # of the map's maximum
+BATCH = 16
+DIGITS = 4  # that are kept: so that the last bits of a device's sums do not decide which third a photograph is in
+
+
+class ObjectSizes(NamedTuple):
+    """``shares``: [photographs] from 0 to 1, NaN where nothing speaks for the class; None: not measured, and ``note`` says why
+    where that is not plain."""
+
+    shares: Optional[np.ndarray] = None
+    note: str = ""
+
+
+def measure_objects(
+    names: Sequence[str],
+    source: Optional[DataSource],
+    split: str,
+    trainings: Mapping[int, Path],
+    multiply_adds: float,
+) -> ObjectSizes:
+    """The ObjectSizes of the photographs ``names``, on Paddle's current device.
+
+    ``source``: their place, None where they may not be read; ``trainings``: {fold: run} of one network and seed; with folds,
+    each measures those of its fold on the list "val", and the first one all of the list "test". ``multiply_adds``: of the
+    network for one image.
+    """
+    if source is None:
+        return ObjectSizes()
+    shares: dict[str, float] = {}
+    wanted = set(names)
+    try:
+        for fold, folder in trainings.items():
+            run = TrainedRun.open(folder)
+            if run.settings.image_size < LEAST_SIDE:
+                return ObjectSizes()
+            if len(names) > MOST or (paddle.get_device() == "cpu" and len(names) * multiply_adds > MOST_ON_CPU):
+                return ObjectSizes(note=f"Sizes of objects were not measured: {len(names):,} photographs would take too long.")
+            if len(names) > MANY and not shares:
+                print(f"measuring the objects on {len(names):,} photographs by Grad-CAM of {run.name}", flush=True)
+            listed = open_side(source._replace(fold=fold), split, **run.view)
+            run.check_classes(listed)
+            places = [place for place, sample in enumerate(listed.samples) if sample.name in wanted]
+            for start in range(0, len(places), BATCH):
+                batch = places[start : start + BATCH]
+                images, classes = zip(*(listed[place] for place in batch))
+                found = object_shares(run.classifier(), np.stack(images), np.array(classes))
+                shares.update(zip((listed.samples[place].name for place in batch), found.tolist()))
+            if split == "test":
+                break
+    except (UserError, OSError) as error:
+        return ObjectSizes(note=f"The sizes of objects were not measured: {reason_of(error)}.")
+    return ObjectSizes(np.array([shares.get(name, np.nan) for name in names]))
+
+
+def object_shares(classifier: nn.Layer, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """[N] for images uint8 [N, 3, H, W]: where the map of each one's class, of ``classes`` [N], exceeds half its maximum.
+
+    NaN where nothing speaks for the class. Raises what ``grad_cam`` raises.
+    """
+    maps, _ = grad_cam(classifier, images, classes)  # [N, H, W]
+    found = (maps > HALF).mean(axis=(1, 2)).round(DIGITS)
+    return np.where(maps.max(axis=(1, 2)) > 0, found, np.nan)
