@@ -1,7 +1,7 @@
 """What a comparison found, before anything is written: rows, verdict, notes."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -63,7 +63,8 @@ class Findings(NamedTuple):
     ``rows``: of ``network_row``, the best first; ``differences``: of best_against_others, empty with a decision; ``baseline``,
     ``gains``: of each other network against it; ``fronts``: of comparison.front.fronts, empty where no network is known to be
     better; ``summary``: the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are; ``traits``:
-    of the photographs, None of one network alone.
+    of the photographs, None of one network alone; ``better``: the pairs (network, other) of which the data carry that the
+    network is better.
     """
 
     answers: Answers
@@ -77,6 +78,7 @@ class Findings(NamedTuple):
     notes: list[str]
     unbalanced: bool
     traits: Optional[Traits] = None
+    better: Collection[tuple[str, str]] = ()
 
 
 def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findings:
@@ -129,7 +131,9 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
         notes += lines_of_why(answers, alike, traits, said, level)
     notes += lines_of_fronts(found_fronts)
     gains = gains_of(rows, baseline, pairs) if baseline else []
-    return Findings(answers, trainings, rows, of_best, baseline, gains, found_fronts, summary, notes, unbalanced, traits)
+    return Findings(
+        answers, trainings, rows, of_best, baseline, gains, found_fronts, summary, notes, unbalanced, traits, better
+    )
 
 
 def _read(run, split):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from comparison.decision import path_of
@@ -11,7 +10,6 @@ from comparison.findings import Compared, Findings, find
 from comparison.out_of_fold import write_out_of_fold
 from comparison.page import write_page
 from comparison.run_groups import repetitions
-from comparison.until_decided import lines_of_path
 from comparison.verdict import COLUMNS, NAMES, markdown_table
 from comparison.why import write_photographs
 from comparison.worth import table_of_gains
@@ -45,10 +43,7 @@ def write_comparison(folder: Path, compared: Compared, notes: list[str], photogr
     flat = [[" ".join(map(str, v)) if isinstance(v := row[key], list) else v for key, _ in COLUMNS] for row in found.rows]
     write_csv(folder / "table.csv", [key for key, _ in COLUMNS], flat)
     write_json(folder / "table.json", _as_json(compared, found, notes))
-    decision, kind = compared.decision, NAMES[compared.split]
-    path = lines_of_path(decision) if decision else []
-    alone = _alone(found.answers.correct)
-    write_page(folder, found.rows, found.summary, notes, alone, found.answers.names, photograph, kind, path)
+    write_page(folder, compared, found, notes, photograph)
     return text
 
 
@@ -56,7 +51,7 @@ def _draw(folder, compared, found):
     histories = [(name, [run["history"] for of_seed in found.trainings[name] for run in of_seed]) for name in compared.groups]
     draw_comparison(histories, folder / "comparison.png", found.unbalanced)
     of_name = {row["network"]: row for row in found.rows}
-    # In the order of the other picture, so that a network has one colour on both
+    # In the order of the other picture, so that a network has one colour on both and on the page
     draw_tradeoff([of_name[name] for name in compared.groups], folder / "tradeoff.png", NAMES[compared.split])
 
 
@@ -82,13 +77,3 @@ def _as_json(compared, found: Findings, notes):
 def _gain_as_dict(gain):
     costs = {key: change and change._asdict() for key, change in gain.costs.items()}
     return {"network": gain.network, "difference": gain.difference and gain.difference._asdict(), "costs": costs}
-
-
-def _alone(correct):
-    """{network: (indices of the photographs that it alone got right, and alone got wrong)}, by the majority of its seeds."""
-    majority = {name: of_seeds.mean(axis=0) > 0.5 for name, of_seeds in correct.items()}
-    alone = {}
-    for name, own in majority.items():
-        others = np.stack([right for other, right in majority.items() if other != name] or [own])
-        alone[name] = (np.flatnonzero(own & ~others.any(axis=0)), np.flatnonzero(~own & others.all(axis=0)))
-    return alone

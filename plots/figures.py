@@ -41,6 +41,7 @@ from trained.history import best_epoch  # noqa: E402
 # Okabe and Ito's palette without yellow, which is too light for a line on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":")
+MARKERS = "osD^vP*X"
 MAX_NAME_LENGTH = 30  # letters of a class name that are shown
 CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
                  "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS")  # fmt: skip
@@ -150,7 +151,7 @@ def draw_tradeoff(rows: list[dict], path: Path, kind: str = "validation") -> Non
         for axes, (key, label) in zip(line, costs):
             for index, row in enumerate(rows):
                 colour = COLOURS[index % len(COLOURS)]
-                axes.errorbar(row[key], row[measure], yerr=row[f"{measure}_sd"] or None, fmt="osD^vP*X"[index % 8],
+                axes.errorbar(row[key], row[measure], yerr=row[f"{measure}_sd"] or None, fmt=MARKERS[index % len(MARKERS)],
                               color=colour, capsize=4, markersize=8, label=row["network"])  # fmt: skip
                 if measure == "accuracy" and row["seeds"] > 1:
                     axes.plot([row[key]] * row["seeds"], row["accuracy_of_seeds"], ".", color=colour, markersize=9, mec="white")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from plots.embedded import digest_for_policy
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -33,8 +33,6 @@ def page_and_policy(served: dict[str, Any]) -> tuple[str, str]:
 
 
 def _digest(page, tag):
-    """The digest of the page's own script or style: with it the browser runs no other, wherever one may come from."""
     content = re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
     assert content, f"page.html has no {tag}"
-    digest = hashlib.sha256(content[1].encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
+    return digest_for_policy(content[1])
