@@ -52,7 +52,7 @@ help:
 	@echo 'make fuzz    try the readers of lists, recipes, checkpoints, weights, archives with 100,000 damaged inputs each; on Linux'
 	@echo 'make hostile run every script on hostile data folders, damaged photographs and runs of strangers: an hour and a half'
 	@echo 'make hostile-serve  send serve.py 2,000 hostile uploads: a few minutes; on Linux'
-	@echo 'make browser use the page of serve.py in a headless Chromium, where there is one; screenshots go to work/browser'
+	@echo 'make browser use the pages of serve.py and compare.py in a headless Chromium, where there is one; screenshots go to work/browser'
 	@echo 'make torture kill trainings 200 times, single ones of several processes 50 times, and train every network twice: an hour; on Linux'
 	@echo 'make notebook  run docs/ai_studio.ipynb, the notebook in Chinese, in a temporary copy: less than ten minutes'
 	@echo 'make lint    check style with ruff, the order of imports with import-linter, types with mypy'
@@ -109,6 +109,7 @@ hostile-serve: setup-dev
 
 browser: setup-dev
 	$(VENV_PYTHON) tests/browser_runs.py
+	$(VENV_PYTHON) tests/browser_comparison.py
 
 torture: setup-dev
 	$(VENV_PYTHON) tests/torture/torture.py --kills 200

@@ -137,7 +137,7 @@ class Chromium:
 
     def press(self, key, code=None, text=None):
         """Press a key, such as Tab."""
-        number = {"Tab": 9, "Enter": 13, " ": 32}[key]
+        number = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39}[key]
         named = {"key": key, "code": code or key, "windowsVirtualKeyCode": number}
         self.call("Input.dispatchKeyEvent", type="keyDown", **named, **({"text": text} if text else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **named)
