@@ -17,7 +17,7 @@ from comparison.object_size import object_shares
 from comparison.photographs_alike import Alike, find_alike
 from comparison.slices import parts_of
 from comparison.until_decided import Decision
-from comparison.verdict import differences
+from comparison.verdict import best_against_others, differences
 from comparison.why import IN_TRAINING, Traits, lines_of_why, write_photographs
 from comparison.without import restated, said_of
 from data.data_sets import open_side
@@ -25,6 +25,10 @@ from data.data_source import DataSource
 from data.lists import write_lists
 from machine.whole_file import write_csv
 from trained.result import write_result
+
+
+def of_best(correct):
+    return best_against_others(correct, differences(correct))
 
 
 @pytest.fixture
@@ -167,7 +171,7 @@ def wrong_without(rng, photographs=400):
 
 def test_the_verdict_changes_where_it_hangs_on_the_photographs_left_out():
     answers, first = wrong_without(np.random.default_rng(1))
-    said = said_of(differences(answers.correct), None, 2)
+    said = said_of(of_best(answers.correct), None, 2)
     assert said[0].claim(said[0].difference) == "one"
     found = restated(said, answers, first, None)
     assert found.changed() == [0]
@@ -194,10 +198,10 @@ def test_a_decision_is_restated_with_the_seeds_and_the_level_it_was_made_with():
 
 def test_the_notes_name_what_the_verdict_hangs_on_and_nothing_else(tmp_path):
     answers, first = wrong_without(np.random.default_rng(3))
-    said = said_of(differences(answers.correct), None, 2)
+    said = said_of(of_best(answers.correct), None, 2)
     nothing = Traits({}, [""] * 400, {}, np.zeros(400, bool), [])
     quiet = answers._replace(correct={"one": answers.correct["other"], "other": answers.correct["other"]})
-    assert lines_of_why(quiet, Alike(), nothing, said_of(differences(quiet.correct), None, 2), 0.05) == []
+    assert lines_of_why(quiet, Alike(), nothing, said_of(of_best(quiet.correct), None, 2), 0.05) == []
     wrong = ~(answers.correct["one"].mean(axis=0) > 0.5)
     like = ["cat/1.png" if own else "" for own in first]
     lines = lines_of_why(answers, Alike(), Traits({}, like, {3: "dog"}, wrong, []), said, 0.05)
