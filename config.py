@@ -183,6 +183,9 @@ class Config:
         None, "attention layer in every block of a resnet or of tower_net",
         choices=("none", *ATTENTIONS), default_text="the network's own",
         group="network", part="network", affects="result", scripts="train tune")
+    attention_stages: Optional[tuple[int, ...]] = setting(
+        None, "only the blocks of these of a ResNet's four stages have the attention layer, as in 3 4",
+        low=1, high=4, default_text="all", group="network", part="network", affects="result", scripts="train tune")
     sa_groups: Optional[int] = setting(
         None, "groups of Shuffle Attention",
         low=1, default_text="64, as published", group="network", part="network", affects="result", scripts="train tune")
