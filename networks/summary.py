@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import math
 import statistics
 import time
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -41,6 +43,35 @@ def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9
     Every round measures all classifiers in turn, so that other load on the machine affects all alike. They are left in
     evaluation mode.
     """
+    measured = _milliseconds(classifiers, image_size, rounds)
+    return {name: statistics.median(values) for name, values in measured.items()}
+
+
+class AddedLatency(NamedTuple):
+    """Milliseconds more for one image: the ``median`` over rounds, with its 95% interval ``low`` to ``high``."""
+
+    median: float
+    low: float
+    high: float
+
+
+def added_latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 25) -> dict[str, AddedLatency]:
+    """{name: how much longer the classifier takes than the first of them, of the same round}, for all others.
+
+    Measured as by ``latencies``. The interval is that of the sign test, between two of the sorted differences.
+    """
+    measured = _milliseconds(classifiers, image_size, rounds)
+    first, *others = measured
+    found = {}
+    for name in others:
+        differences = sorted(own - base for own, base in zip(measured[name], measured[first]))
+        place = max(0, math.floor(rounds / 2 - 0.98 * math.sqrt(rounds)))  # 1.96 deviations of a binomial number of halves
+        found[name] = AddedLatency(statistics.median(differences), differences[place], differences[-1 - place])
+    return found
+
+
+def _milliseconds(classifiers, image_size, rounds):
+    """{name: what each round took}."""
     image = paddle.randint(0, 256, [1, 3, image_size, image_size]).astype("uint8")
     seconds = {name: [] for name in classifiers}
     for classifier in classifiers.values():
@@ -51,7 +82,7 @@ def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9
                 started = time.perf_counter()
                 classifier(image).numpy()  # waits for the device
                 seconds[name].append(time.perf_counter() - started)
-    return {name: 1000 * statistics.median(values[1:]) for name, values in seconds.items()}
+    return {name: [1000 * value for value in values[1:]] for name, values in seconds.items()}
 
 
 def _count_batch_norm(layer, inputs, output):
