@@ -18,7 +18,7 @@ import numpy as np
 from comparison.significance import CONFIDENCE, student_quantile
 from trained.calibration import cross_fitted, probabilities_of
 
-RESAMPLES = 4000
+RESAMPLES = 2000
 AT_ONCE = 2**22  # numbers of a resampling in memory
 LEAST = 1e-4
 """A gain below this is not worth a layer; rounding alone makes some of 1e-7."""

@@ -5,7 +5,7 @@ import io
 import math
 import statistics
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import paddle
@@ -47,6 +47,10 @@ def latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 9
     return {name: statistics.median(values) for name, values in measured.items()}
 
 
+ROUNDS = 25
+"""That a difference of latencies is measured in: its interval then lies between the eighth and the eighteenth of them."""
+
+
 class AddedLatency(NamedTuple):
     """Milliseconds more for one image: the ``median`` over rounds, with its 95% interval ``low`` to ``high``."""
 
@@ -55,11 +59,13 @@ class AddedLatency(NamedTuple):
     high: float
 
 
-def added_latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: int = 25) -> dict[str, AddedLatency]:
+def added_latencies(classifiers: dict[str, nn.Layer], image_size: int, rounds: Optional[int] = None) -> dict[str, AddedLatency]:
     """{name: how much longer the classifier takes than the first of them, of the same round}, for all others.
 
-    Measured as by ``latencies``. The interval is that of the sign test, between two of the sorted differences.
+    Measured as by ``latencies``, in so many ``rounds``, by default ROUNDS. The interval is that of the sign test, between two
+    of the sorted differences.
     """
+    rounds = rounds or ROUNDS
     measured = _milliseconds(classifiers, image_size, rounds)
     first, *others = measured
     found = {}

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 
 import numpy as np
 import paddle
@@ -11,17 +12,20 @@ from PIL import Image
 
 import eval as eval_script
 import networks
+import sa_resnet
 import surgery
 import train
 from config import Config, parse_config
 from data.data_sets import open_side
 from data.lists import write_lists
+from insertion import try_attention
 from insertion.combination import judge, kept
 from insertion.gain import LEAST, calibrated_losses, gains_of
 from insertion.gate_training import logits_of, train_gates
 from insertion.operation import NORM, Operated, Operation, check_operable, exact_blocks, operate
 from insertion.stage_inputs import Photographs, StageInputs, read_photographs
 from insertion.tried import Tried
+from networks import summary
 from networks.summary import added_latencies
 from sa_resnet import STAGES, BasicBlock, ResNet, block_attention
 from trained.checkpoint import save_checkpoint
@@ -43,9 +47,16 @@ def register(patch):
     patch.setitem(networks.NETWORKS, "resnet18", small)
 
 
+def register_operated(patch):
+    """Also for what takes its weights from a run: drawing others before, and measuring times, takes longer than all else."""
+    register(patch)
+    patch.setattr(sa_resnet, "KaimingNormal", lambda **options: paddle.nn.initializer.Constant(0.0))
+    patch.setattr(summary, "ROUNDS", 2)
+
+
 @pytest.fixture
 def small_resnet(monkeypatch):
-    register(monkeypatch)
+    register_operated(monkeypatch)
 
 
 def write_colours(root, of_each):
@@ -83,7 +94,7 @@ def spoilt(place, tmp_path_factory):
     folder = tmp_path_factory.mktemp("spoilt")
     shutil.copytree(place / "runs", folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
-        register(patch)
+        register_operated(patch)
         run = TrainedRun.open(folder / "runs" / "resnet" / "001")
         classifier = run.load_classifier()
         order = block_attention("shuffle", sa_groups=32)(512).initial_map(512).order
@@ -101,7 +112,7 @@ def random_run(place, tmp_path_factory):
     folder = tmp_path_factory.mktemp("random")
     shutil.copytree(place / "runs", folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
-        register(patch)
+        register_operated(patch)
         run = TrainedRun.open(folder / "runs" / "resnet" / "001")
         classifier = run.load_classifier()
         paddle.seed(3)
@@ -163,12 +174,6 @@ def test_training_changes_the_gates_and_not_a_bit_of_anything_else(random_run, p
         assert changed == {f"network.layer{stage}.0.bn2.weight", f"network.layer{stage}.0.bn2.bias"}
     else:
         assert all(f"layer{operation.stages[0]}." in name for name in changed)
-    assert (
-        values(base).keys()
-        == {name for name in before if not name.removeprefix("network.") in operated.gates}
-        | {name for name in values(base) if name.removeprefix("network.") in operated.gates}
-        or operation.block == "cbam"
-    )
 
 
 def test_what_a_stage_sees_is_the_same_kept_or_computed_anew(random_run, photographs):
@@ -205,7 +210,7 @@ def test_the_layers_with_an_exact_start_are_those_that_the_help_names():
 
 
 def test_of_insertions_that_do_nothing_few_surgeries_keep_one():
-    rng, claims, surgeries = np.random.default_rng(0), 0, 150
+    rng, claims, surgeries = np.random.default_rng(0), 0, 100
     for number in range(surgeries):
         common = rng.standard_t(4, 200) * 0.1  # heavy tails, as losses have, and insertions that are alike
         differences = [common + rng.standard_t(4, 200) * 0.1 for _ in range(8)]
@@ -267,7 +272,7 @@ def test_training_that_diverged_is_left_out_of_the_intervals():
 def helped(place, spoilt):
     """table.json of a surgery on the spoilt run."""
     with pytest.MonkeyPatch.context() as patch:
-        register(patch)
+        register_operated(patch)
         words = ("--blocks", "shuffle", "se", "--gate_epochs", "6", "--batch_size", "6")
         code, table = operated_on(place, spoilt / "runs", *words)
     assert code == 0
@@ -322,7 +327,8 @@ def test_without_training_nothing_is_gained_and_the_tables_say_so(place, spoilt,
     assert {path.name for path in folder.iterdir()} == {"table.md", "table.csv", "table.json", "gains.png"}
 
 
-def test_the_same_seed_gives_the_same_figures(place, spoilt):
+def test_the_same_seed_gives_the_same_figures(place, spoilt, monkeypatch):
+    monkeypatch.setattr(try_attention, "STAGES", (4,))
     times = {"seconds", "latency_ms", "latency_ms_low", "latency_ms_high"}
     tables = []
     for seed in (5, 5, 6):
@@ -362,12 +368,10 @@ def test_groups_that_do_not_fit_and_a_missing_run_are_refused(place, spoilt, tmp
 def test_added_latencies_are_those_against_the_first():
     class Slow(paddle.nn.Layer):
         def forward(self, images):
-            import time
-
             time.sleep(0.005)
             return images
 
-    found = added_latencies({"": paddle.nn.Identity(), "slow": Slow(), "same": paddle.nn.Identity()}, 8)
+    found = added_latencies({"": paddle.nn.Identity(), "slow": Slow(), "same": paddle.nn.Identity()}, 8, 25)
     assert set(found) == {"slow", "same"}
     assert 4 < found["slow"].median < 50
     assert found["slow"].low <= found["slow"].median <= found["slow"].high
