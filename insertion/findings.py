@@ -29,13 +29,13 @@ class Findings(NamedTuple):
     """What a surgery on ``run`` found: ``base``, the network as it was; ``tried``, what each insertion made of it.
 
     ``costs``: by how much longer an image takes; ``split``: the list that judged; ``clusters``: of its nearly equal
-    photographs; ``note``: on these; ``device``: what computed.
+    photographs; ``notes``: on the lists; ``device``: what computed.
     """
 
     run: TrainedRun
     config: Config
     split: str
-    note: str
+    notes: list[str]
     base: Tried
     tried: list[Tried]
     costs: dict[Operation, AddedLatency]
@@ -85,7 +85,10 @@ def write_findings(folder: Path, found: Findings, combination: Optional[Combinat
     flat = [_flat(row) for row in rows]
     write_csv(folder / "table.csv", list(flat[0]), [list(row.values()) for row in flat])
     write_json(folder / "table.json", _as_json(found, flat, combination, place, summary, notes))
-    bars = [Bar(row.tried.name, row.tried.operation.stages[0], row.gain, row.kept) for row in rows]
+    bars = [
+        Bar(row.tried.name, row.tried.operation.stages[0], row.gain, row.kept, is_exact(row.tried.operation.block))
+        for row in rows
+    ]
     title = f"Insertions into {found.run.name}: what they take off the {LISTS[found.split]} loss"
     draw_gains(bars, folder / "gains.png", title)
     return text
@@ -158,7 +161,7 @@ def _notes(found, rows, combination):
             f"On the validation list, which had no part in that choice, it gains {combination.validation_gain.text()}."
         )
     notes.append(f"Milliseconds are medians over rounds that measure the networks in turn, on this machine's {found.device}.")
-    return [*notes, found.note] if found.note else notes
+    return [*notes, *found.notes]
 
 
 def _table(rows):

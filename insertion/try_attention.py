@@ -43,14 +43,14 @@ from trained.trained_run import TrainedRun
 class Lists(NamedTuple):
     """``training``: the photographs that gates train on; ``judged``: those that decide, of the list ``split``.
 
-    ``clusters``: int [N] of nearly equal ones among these, None: not known; ``note``: what is to be said of them.
+    ``clusters``: int [N] of nearly equal ones among these, None: not known; ``notes``: what is to be said of them.
     """
 
     training: Photographs
     judged: Photographs
     split: str
     clusters: Optional[np.ndarray]
-    note: str
+    notes: list[str]
 
 
 def try_attention(config: Config) -> Path:
@@ -76,7 +76,7 @@ def try_attention(config: Config) -> Path:
     base, tried = _try_all(run, operations, lists, config)
     costs = _latencies(run, operations, config.seed)
     combination = combine(run, base, tried, lists.judged, lists.clusters, lists.split, config)
-    findings = Findings(run, config, lists.split, lists.note, base, tried, costs, lists.clusters, device)
+    findings = Findings(run, config, lists.split, lists.notes, base, tried, costs, lists.clusters, device)
     with new_folder(config.runs_dir, "surgery") as folder:
         text = write_findings(folder, findings, combination)
     report(folder, text)
@@ -109,7 +109,15 @@ def _open_lists(run: TrainedRun, config: Config) -> Lists:
     alike = find_alike(names, lambda name: dataset.photograph(places[name]))
     views = min(MAX_VIEWS, max(config.gate_epochs, 1))
     shown = read_photographs(training, config.batch_size, workers, views, config.seed)
-    return Lists(shown, judged, config.split, alike.clusters, alike.note)
+    notes = [_part(shown, len(training), "trained on"), _part(judged, len(dataset), "judged by"), alike.note]
+    return Lists(shown, judged, config.split, alike.clusters, [note for note in notes if note])
+
+
+def _part(photographs: Photographs, listed: int, use: str) -> str:
+    """A line where memory did not suffice for all photographs of a list; else empty."""
+    if len(photographs) == listed:
+        return ""
+    return f"Of the {listed:,} photographs {len(photographs):,}, drawn at random, were {use}: more would take too much memory."
 
 
 def _try_all(run: TrainedRun, operations: list[Operation], lists: Lists, config: Config) -> tuple[Tried, list[Tried]]:
