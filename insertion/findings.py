@@ -113,23 +113,22 @@ def verdict(found: Findings, rows: list[Row], combination: Optional[Combination]
             f"of {gain.text()}."
         )
     operation = combination.operation
-    stages = " and ".join(map(str, operation.stages))
-    of_parts = [row for row in rows if row.kept and row.tried.operation.block == operation.block]
-    gain = combination.gain
-    if len(operation.stages) == 1:
-        gain = next(row.gain for row in of_parts if row.tried.operation == operation) or gain
-    sentences = [
-        f"Attention helps this finished network: {operation.block} in stage{'s' * (len(operation.stages) > 1)} {stages} lowers "
-        f"the {loss} of {name} by {gain.mean:.4f} ({gain.low:.4f} to {gain.high:.4f}) for "
-        f"{_milliseconds(combination.latency)} ms an image."
-    ]
-    used = [row for row in of_parts if row.tried.operation.stages[0] in operation.stages]
-    if not all(row.beyond is not None and row.beyond.is_sure for row in used):
-        sentences.append(
-            "It is not shown that the attention is what helps: in the same stage, training the last batch norms alone, which "
-            "costs nothing at work, does as well within chance."
-        )
-    return " ".join(sentences)
+    used = [row for row in rows if row.tried.operation in [operation._replace(stages=(one,)) for one in operation.stages]]
+    gain = used[0].gain if len(used) == 1 and used[0].gain else combination.gain
+    where = " and ".join(map(str, operation.stages))
+    lowers = (
+        f"{operation.block} in stage{'s' * (len(used) > 1)} {where} lowers the {loss} of {name} by {gain.mean:.4f} "
+        f"({gain.low:.4f} to {gain.high:.4f}) for {_milliseconds(combination.latency)} ms an image"
+    )
+    if all(row.beyond is not None and row.beyond.is_sure for row in used):
+        return f"Attention helps this finished network: {lowers}."
+    alone = {row.tried.operation.stages: row.gain for row in rows if row.tried.operation.block == NORM}
+    controls = [(stage, control) for stage in operation.stages if (control := alone.get((stage,)))]
+    of_stages = ", ".join(f"{control.text()} in stage {stage}" for stage, control in controls) or "not known, it diverged"
+    return (
+        f"{lowers}. But attention need not be the reason: training the last batch norms of a stage alone, which costs nothing "
+        f"at work, has a gain of {of_stages}."
+    )
 
 
 def _where(tried):

@@ -20,8 +20,8 @@ from trained.calibration import cross_fitted, probabilities_of
 
 RESAMPLES = 2000
 AT_ONCE = 2**22  # numbers of a resampling in memory
-LEAST = 1e-4
-"""A gain below this is not worth a layer; rounding alone makes some of 1e-7."""
+LEAST = 0.001
+"""A gain below this is not worth a layer, however sure."""
 
 
 class Gain(NamedTuple):

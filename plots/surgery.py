@@ -1,5 +1,6 @@
 """The picture of a surgery: for each stage, what each inserted layer takes off the loss, with its interval."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -40,13 +41,13 @@ def draw_gains(bars: Sequence[Bar], path: Path, title: str) -> None:
             place = stages.index(bar.stage) + (index - (len(names) - 1) / 2) * 0.7 / len(names)
             mean, low, high = bar.gain or (0.0, 0.0, 0.0)
             fill = colour if bar.kept else "white"
-            axes.errorbar(place, mean, yerr=[[mean - low], [high - mean]], fmt=marker, color=colour, capsize=4, markersize=8,
-                          markerfacecolor=fill, markeredgewidth=1.5, label=label)  # fmt: skip
+            below = mean < bottom
+            axes.errorbar(place, math.nan if below else mean, yerr=[[mean - low], [high - mean]], fmt=marker, color=colour,
+                          capsize=4, markersize=8, markerfacecolor=fill, markeredgewidth=1.5, label=label)  # fmt: skip
             label = "_"  # the legend has it once
-            if mean < bottom:
-                text = f"{mean:+.3f}"
-                axes.annotate(text, (place, bottom), xytext=(0, 4), textcoords="offset points", ha="center", va="bottom",
-                              rotation=90, fontsize=8, color=colour)  # fmt: skip
+            if below:
+                axes.annotate(f"{mean:+.3f}", (place, bottom), xytext=(0, 4), textcoords="offset points", ha="center",
+                              va="bottom", rotation=90, fontsize=8, color=colour)  # fmt: skip
     axes.set_xticks(range(len(stages)), [f"stage {stage}" for stage in stages])
     axes.set_xlim(-0.6, len(stages) - 0.4)
     axes.set_ylabel("gain in loss (95%, all together)")
