@@ -145,6 +145,9 @@ def _notes(found, rows, combination):
         f"Gates were trained for {epochs} {'epoch' if epochs == 1 else 'epochs'} on the training list, as the training shows "
         f"it; all other weights and the statistics of batch norm are those of {found.run.folder}.",
     ]
+    groups = {one.operation.sa_groups for one in found.tried if one.operation.block == "shuffle"}
+    if groups:
+        notes.append(f"shuffle has {groups.pop()} groups; --sa_groups gives it another number.")
     if found.split == "val":
         notes.append("The validation list also chose the epoch of the network as it was, which favours it a little.")
     for row in rows:
