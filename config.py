@@ -27,7 +27,7 @@ from settings.training_defaults import Situation, training_defaults
 
 SCRIPTS = (
     "sample_animals", "train_val_split", "show_photographs", "train", "tune", "eval", "compare", "gradcam", "predict", "export",
-    "serve", "suspects",
+    "serve", "suspects", "surgery",
 )  # fmt: skip
 FORMAT = 2  # of a run's config.yaml; format 1 lacks the number and is otherwise the same
 MAX_SEED = 2**31 - 1
@@ -50,17 +50,17 @@ class Config:
                         "CIFAR-10 cifar-10-python.tar.gz or its folder, which Paddle downloads by default",
         metavar="PATH",
         group="data", part="data", affects="place",
-        scripts="sample_animals train_val_split show_photographs train eval compare gradcam export suspects",
+        scripts="sample_animals train_val_split show_photographs train eval compare gradcam export suspects surgery",
         inherited_by="eval gradcam export")
     follow_links: bool = setting(
         False, "also use photographs outside the data folder if links or lists lead to them",
         group="data", part="data", affects="place",
-        scripts="train_val_split show_photographs train eval compare gradcam export suspects", is_permission=True)
+        scripts="train_val_split show_photographs train eval compare gradcam export suspects surgery", is_permission=True)
     lists_dir: Optional[str] = setting(
         None, "folder of the lists, where they do not lie in the data folder, such as one that cannot be written",
         metavar="FOLDER", default_text="the data folder",
         group="data", part="data", affects="place",
-        scripts="train_val_split show_photographs train eval compare gradcam export suspects",
+        scripts="train_val_split show_photographs train eval compare gradcam export suspects surgery",
         inherited_by="eval gradcam export", belongs_to="data")
     fold: int = setting(
         0, "train on the lists of this fold of train_val_split.py --folds, from 1; a run remembers it (0: the plain lists)",
@@ -154,8 +154,9 @@ class Config:
     split: str = setting(
         "val", "list to evaluate on: the validation list, by which training chose the best epoch, or the test list, which "
                "training never reads",
-        choices=("val", "test"), default_text="val; test where compare.py trains and there is a test list",
-        group="data", part="evaluation", affects="nothing", scripts="eval compare")
+        choices=("val", "test"),
+        default_text="val; test where compare.py trains, or surgery.py judges, and there is a test list",
+        group="data", part="evaluation", affects="nothing", scripts="eval compare surgery")
     strangers: Optional[str] = setting(
         None, "folder of photographs that show none of the classes: how many of them are taken for one",
         metavar="FOLDER", default_text="none",
@@ -173,8 +174,8 @@ class Config:
 
     net: str = setting(
         "sa_resnet", "network",
-        choices=tuple(NETWORKS), group="network", part="start", affects="result",
-        scripts="train tune eval gradcam predict export serve suspects")
+        default_text="sa_resnet; surgery.py: resnet", choices=tuple(NETWORKS), group="network", part="start", affects="result",
+        scripts="train tune eval gradcam predict export serve suspects surgery")
     nets: tuple[str, ...] = setting(
         ("sa_resnet", "resnet"), "networks to compare; compare.py trains those that are not trained yet",
         default_text="sa_resnet resnet; one network with gradcam.py and serve.py", choices=tuple(NETWORKS),
@@ -183,9 +184,17 @@ class Config:
         None, "attention layer in every block of a resnet or of tower_net",
         choices=("none", *ATTENTIONS), default_text="the network's own",
         group="network", part="network", affects="result", scripts="train tune")
+    blocks: Optional[tuple[str, ...]] = setting(
+        None, "attention layers to insert into a trained ResNet, each into each of its stages",
+        choices=tuple(ATTENTIONS), default_text="those with an exact start: shuffle sge",
+        group="network", part="surgery", affects="nothing", scripts="surgery")
+    attention_stages: Optional[tuple[int, ...]] = setting(
+        None, "only the blocks of these of a ResNet's four stages have the attention layer, as in 3 4",
+        low=1, high=4, default_text="all", group="network", part="network", affects="result", scripts="train tune")
     sa_groups: Optional[int] = setting(
         None, "groups of Shuffle Attention",
-        low=1, default_text="64, as published", group="network", part="network", affects="result", scripts="train tune")
+        low=1, default_text="64, as published; surgery.py: 32 where 64 does not fit",
+        group="network", part="network", affects="result", scripts="train tune surgery")
     sa_gate: Optional[str] = setting(
         None, "gate of Shuffle Attention: one weight and one bias per channel, as published, or a 1x1 convolution over the "
               "channels of a group",
@@ -228,10 +237,13 @@ class Config:
     epochs: int = setting(
         100, "passes over the training list",
         low=1, may_grow=True, group="training", part="training", affects="result", scripts="train compare")
+    gate_epochs: int = setting(
+        4, "passes over the training list to train the gates of an inserted layer, everything else being frozen",
+        low=0, high=10_000, group="training", part="surgery", affects="nothing", scripts="surgery")
     batch_size: int = setting(
         32, "photographs in a batch",
-        low=1, group="training", part="training", affects="result", scripts="train eval compare predict serve suspects",
-        inherited_by="eval predict suspects")
+        low=1, group="training", part="training", affects="result", scripts="train eval compare predict serve suspects surgery",
+        inherited_by="eval predict suspects surgery")
     accumulate: int = setting(
         1, "add up the gradients of so many batches before each update of the weights, as if the batch were so much larger; a "
            "step of the learning rate is such an update",
@@ -325,7 +337,7 @@ class Config:
         0, "seed of the split, the initial weights, shuffling, augmentation and all other random choices",
         low=0, high=MAX_SEED,
         group="training", part="training", affects="result",
-        scripts="sample_animals train_val_split show_photographs train compare gradcam")
+        scripts="sample_animals train_val_split show_photographs train compare gradcam surgery")
     resume: Optional[str] = setting(
         None, "continue an interrupted training: its run folder, or latest for the run trained last (with --net, of that "
               "network); its settings stay, except that --epochs and --early_stop may grow",
@@ -381,11 +393,11 @@ class Config:
     runs_dir: str = setting(
         "runs", "folder of all runs",
         metavar="FOLDER", group="output", part="run", affects="place",
-        scripts="train eval compare gradcam predict export serve suspects")
+        scripts="train eval compare gradcam predict export serve suspects surgery")
     run: Optional[str] = setting(
         None, "run folder of the network",
         default_text="newest finished run of --net", metavar="FOLDER",
-        group="output", part="run", affects="place", scripts="eval gradcam predict export serve")
+        group="output", part="run", affects="place", scripts="eval gradcam predict export serve surgery")
     runs: Optional[tuple[str, ...]] = setting(
         None, "finished run folders to compare as they are, instead of --nets; suspects.py: one or more of each fold",
         metavar="FOLDER", group="output", part="run", affects="place", scripts="compare gradcam serve suspects")
@@ -443,11 +455,13 @@ class Config:
     device: str = setting(
         "auto", "device to compute on; auto uses the GPU if Paddle can",
         choices=("auto", "cpu", "gpu"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict serve suspects")
+        group="machine", part="arithmetic", affects="speed",
+        scripts="train eval compare gradcam predict serve suspects surgery")
     threads: Optional[int] = setting(
         None, "CPU threads for the network's arithmetic",
         low=1, default_text="all cores", high=1024,
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve suspects")
+        group="machine", part="arithmetic", affects="speed",
+        scripts="train eval compare gradcam predict export serve suspects surgery")
     processes: int = setting(
         1, "processes that train, evaluate or predict together, one for each GPU, or on a CPU sharing its cores; 0: one for "
            "each GPU that there is; started by paddle.distributed.launch",
@@ -460,7 +474,8 @@ class Config:
     fused: str = setting(
         "auto", "fused operators: auto uses them where they can be built, on requires them, off never uses them",
         choices=("auto", "on", "off"),
-        group="machine", part="arithmetic", affects="speed", scripts="train eval compare gradcam predict export serve suspects")
+        group="machine", part="arithmetic", affects="speed",
+        scripts="train eval compare gradcam predict export serve suspects surgery")
     precision: str = setting(
         "auto", "numbers to compute with: float32, or bfloat16 or float16 where they are exact enough; auto takes bfloat16 "
                 "where a GPU has it, float32 elsewhere; a CPU has no float16, and bfloat16 for convolutions alone, if its "
@@ -485,7 +500,7 @@ class Config:
     num_workers: Optional[int] = setting(
         None, "processes that read photographs; 0 reads in the main process",
         default_text="cores - 1, at most 8, on Linux; 0 elsewhere", low=0, high=256,
-        group="machine", part="loading", affects="speed", scripts="train eval compare predict suspects")
+        group="machine", part="loading", affects="speed", scripts="train eval compare predict suspects surgery")
     cache: Optional[str] = setting(
         None, "keep the photographs decoded in this folder, for all trainings that name it: made at first use, read many times "
               "faster than the files",

@@ -62,13 +62,14 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1, data_format: s
 class BlockAttention:
     """An attention layer for every block of a network: its name in the block, its place, and how to build it.
 
-    ``name``: one of attention.ATTENTIONS; ``options`` are passed to the layer; a tuple has one value for each stage of the
-    network, see ``in_stage``. Raises ValueError for an option that the layer does not have.
+    ``name``: one of attention.ATTENTIONS; ``stages``: those of the network that have it, from 1, None: all; ``options`` are
+    passed to the layer; a tuple has one value for each stage of the network, see ``in_stage``. Raises ValueError for an option
+    that the layer does not have.
     """
 
-    def __init__(self, name: str, **options: Any):
+    def __init__(self, name: str, stages: Optional[Sequence[int]] = None, **options: Any):
         self.layer: Any = attention_layer(name)  # whose options are its own
-        self.options = options
+        self.options, self.stages = options, stages
         self.place = self.layer.place
         self.name = "sa" if name == "shuffle" else name  # as in the authors' checkpoints
         known = list(inspect.signature(self.layer).parameters)[1:]  # without ``channels``
@@ -87,8 +88,13 @@ class BlockAttention:
             raise ValueError(f"layout = 'nhwc': {layer} has NCHW maps only; leave --layout out, or give --layout nchw")
         return self.layer(channels, **self.options, data_format=data_format)
 
-    def in_stage(self, stage: int) -> "BlockAttention":
-        """The same for the blocks of ``stage``, from 1: an option with a value for each stage has that of this one."""
+    def in_stage(self, stage: int) -> Optional["BlockAttention"]:
+        """The same for the blocks of ``stage``, from 1: an option with a value for each stage has that of this one.
+
+        None where the blocks of this stage have no attention.
+        """
+        if self.stages is not None and stage not in self.stages:
+            return None
         chosen = copy.copy(self)
         chosen.options = {
             option: value[stage - 1] if isinstance(value, tuple) else value for option, value in self.options.items()
@@ -100,21 +106,28 @@ OPTION_OF = {"sa_groups": "groups", "sa_gate": "gate", "eca_kernel_sizes": "kern
 """Network option -> the layer's option, where the two have different names."""
 
 
-def block_attention(name: str, **options: Any) -> Optional[BlockAttention]:
+STAGES = (1, 2, 3, 4)
+
+
+def block_attention(name: str, stages: Optional[Sequence[int]] = None, **options: Any) -> Optional[BlockAttention]:
     """The ``BlockAttention`` of ``name`` with those network ``options`` that are set; None where ``name`` is "none".
 
-    None and False leave an option at the layer's own default. Raises ValueError for an option that the layer does not have.
+    ``stages``: the network option attention_stages. None and False leave an option at the layer's own default. Raises
+    ValueError for an option that the layer does not have, and for stages that are not some of STAGES, each once.
     """
     chosen = {option: value for option, value in options.items() if value not in (None, False)}
     if name == "none":
-        if chosen:
-            raise ValueError(f"without attention there is no option {', '.join(chosen)}")
+        if chosen or stages:
+            named = ", ".join([*chosen, *["attention_stages"] * bool(stages)])
+            raise ValueError(f"without attention there is no option {named}")
         return None
+    if stages is not None and (not set(stages) <= set(STAGES) or len(set(stages)) < len(stages)):
+        raise ValueError(f"attention_stages = {' '.join(map(str, stages))}: expected some of 1 2 3 4, each once")
     known = inspect.signature(attention_layer(name)).parameters
     for option in chosen:
         if OPTION_OF.get(option, option) not in known:
             raise ValueError(f"{name} has no option {option!r}: leave it out")
-    return BlockAttention(name, **{OPTION_OF.get(option, option): value for option, value in chosen.items()})
+    return BlockAttention(name, stages or None, **{OPTION_OF.get(option, option): value for option, value in chosen.items()})
 
 
 class ResidualBlock(nn.Layer):
@@ -335,6 +348,34 @@ class ResNet(nn.Layer):
         x = channel_blocks.join(x)
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] or [N, 1, 1, C] -> [N, C]
 
+    def input_of_stage(self, stage: int, x: Tensor) -> Tensor:
+        """What the first block of ``stage``, from 1, sees of the images ``x`` [N, 3, H, W]: [N, C, H', W'], or [N, H', W', C].
+
+        ``from_stage`` gives the logits of it. The two are ``forward`` in two parts; that is spelt out because Paddle 2.6 turns
+        it into a program line by line.
+        """
+        if self.data_format == "NHWC":
+            x = x.transpose([0, 2, 3, 1])  # [N, 3, H, W] -> [N, H, W, 3]
+        x = self.maxpool(apply_norm(self.bn1, self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
+        return self._through(self._stages_of_blocks()[: stage - 1], x)
+
+    def from_stage(self, stage: int, x: Tensor) -> Tensor:
+        """The logits [N, num_classes] from what ``input_of_stage`` returned for the same ``stage``."""
+        x = self._through(self._stages_of_blocks()[stage - 1 :], x)  # [N, 512 * expansion, H / 32, W / 32]
+        return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] or [N, 1, 1, C] -> [N, C]
+
+    def _stages_of_blocks(self):
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
+    def _through(self, stages, x):
+        """``x`` [N, C, H, W] after ``stages``, of the same form; in between it may be in blocks of channels."""
+        if not stages:
+            return x
+        x = channel_blocks.split(x, stages)
+        for stage in stages:
+            x = stage(x)
+        return channel_blocks.join(x)
+
     def stages(self) -> list[list[nn.Layer]]:
         """The four of the paper, the first one with the stem."""
         return [[self.conv1, self.bn1, self.layer1], [self.layer2], [self.layer3], [self.layer4]]
@@ -368,10 +409,12 @@ def resnet(
     e_lambda: Optional[float] = None,
     eca_kernel_sizes: Optional[Sequence[int]] = None,
     earlier_attention: bool = False,
+    attention_stages: Optional[Sequence[int]] = None,
     layout: str = "nchw",
 ) -> ResNet:
     """ResNet of ``depth`` 18, 34, 50, 101 or 152 with the attention layer ``attention`` in every block.
 
+    ``attention_stages``: only in the blocks of these of the four stages, from 1; None: of all.
     ``sa_groups``, ``sa_gate``: options of "shuffle"; ``e_lambda``: of "simam"; ``eca_kernel_sizes``: of "eca", one for each of
     the four stages; None leaves the layer's own default. ``earlier_attention``: the option ``earlier`` of "sge" and "cbam".
     ``layout``: of the feature maps, "nchw" or "nhwc". Raises ValueError for an option of another layer, or one that does not
@@ -379,6 +422,7 @@ def resnet(
     """
     layer = block_attention(
         attention,
+        tuple(attention_stages) if attention_stages else None,
         sa_groups=sa_groups,
         sa_gate=sa_gate,
         e_lambda=e_lambda,

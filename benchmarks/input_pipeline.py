@@ -61,7 +61,7 @@ class OfAnother:
 
     def __getitem__(self, index):
         with Image.open(self.paths[index]) as image:
-            return np.asarray(self.transform(image.convert("RGB")))
+            return np.ascontiguousarray(self.transform(image.convert("RGB")))
 
 
 def of_other_libraries(dataset, size, crop_min_area):

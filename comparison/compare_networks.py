@@ -11,7 +11,7 @@ from PIL import Image
 from comparison.compared_settings import check_useful, differing_settings
 from comparison.costs import measure_costs
 from comparison.findings import Compared
-from comparison.held_out import digests_of_test_list, has_test_list
+from comparison.held_out import digests_of_test_list, has_test_list, list_to_judge_by
 from comparison.run_groups import (
     ComparisonError,
     check_comparable,
@@ -68,7 +68,7 @@ def compare_networks(config: Config) -> int:
         _check_baseline(config, config.nets)
         source = find_data(config.data_source(), may_download="data" not in config.given)
         if config.split == "val" and "split" not in config.given and not config.folds:
-            config = dataclasses.replace(config, split=_list_to_judge_by(source))
+            config = dataclasses.replace(config, split=list_to_judge_by(source))
         elif config.split == "test":  # now: training takes time
             digests_of_test_list([], source)
         rates = tuned_rates(config)
@@ -105,18 +105,6 @@ def compare_networks(config: Config) -> int:
     print(text, end="")
     print(f"comparison: {printable(folder)}")
     return 1 if failures else 0
-
-
-def _list_to_judge_by(source):
-    """The list "test" where there is one that can be used, else "val"; says why it cannot."""
-    if not has_test_list(source):
-        return "val"
-    try:
-        digests_of_test_list([], source)
-    except (DataError, RunError) as error:
-        print_line(f"note: compared on the validation list, as the test list cannot be used: {printable(error)}")
-        return "val"
-    return "test"
 
 
 def _check_baseline(config, names):

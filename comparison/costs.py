@@ -1,10 +1,14 @@
 """What the networks of a comparison cost on this machine, measured in turn."""
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paddle import nn
+
 from comparison.run_groups import read_classes_of
+from comparison.worth import Change, change_of
 from config import load_config
 from networks import build_network
 from networks.classifier import Classifier
@@ -34,3 +38,14 @@ def measure_costs(runs: dict[str, Path]) -> dict[str, dict[str, Any]]:
         }
         for name, network in networks.items()
     }
+
+
+ROUNDS = 25
+"""For a small difference of evaluation times: its interval lies between the eighth and the eighteenth of them."""
+
+
+def added_latencies(classifiers: Mapping[str, nn.Layer], image_size: int, rounds: int = 0) -> dict[str, Change]:
+    """{name: how many milliseconds longer an image takes than with the first of the ``classifiers``}, of all others; pair by
+    pair in so many ``rounds``, by default ROUNDS."""
+    first, *others = (measured := latencies(dict(classifiers), image_size, rounds or ROUNDS))
+    return {name: change_of([own - base for own, base in zip(measured[name], measured[first])]) for name in others}

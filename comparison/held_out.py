@@ -10,6 +10,7 @@ from data.data_sets import open_side, open_test_set
 from data.data_source import DataSource
 from data.lists import DataError
 from evaluation.report import is_evaluated, read_metrics
+from messages.terminal import print_line, printable
 from trained.known_data import permitted_source
 from trained.run_error import RunError
 
@@ -72,3 +73,15 @@ def has_test_list(source: DataSource) -> bool:
         return len(open_side(source, "test", image_size=1)) > 0
     except DataError:
         return False
+
+
+def list_to_judge_by(source: DataSource) -> str:
+    """The list "test" where ``source`` has one that can be used, else "val"; says why it cannot."""
+    if not has_test_list(source):
+        return "val"
+    try:
+        digests_of_test_list([], source)
+    except (DataError, RunError) as error:
+        print_line(f"note: compared on the validation list, as the test list cannot be used: {printable(error)}")
+        return "val"
+    return "test"

@@ -49,7 +49,7 @@ def _evaluate(config, device):
     run.layout = config.layout
     fused.set_mode(config.fused)
     precision = precision_of(config.precision, device, config.layout)
-    dataset, same_list = _open_list(run, config)
+    dataset, same_list = open_list(run, config)
 
     unknown = stranger_paths(config.strangers) if config.strangers else []
 
@@ -118,7 +118,7 @@ def answers_on(run: TrainedRun, dataset: PhotographDataset, config: Config, prec
     return Answers(means["mean_loss"], means["acc"], logits, labels)
 
 
-def _open_list(run: TrainedRun, config: Config) -> tuple[PhotographDataset, bool]:
+def open_list(run: TrainedRun, config: Config) -> tuple[PhotographDataset, bool]:
     """The photographs to evaluate on, and whether the run's training had the same lists; raises a UserError."""
     source, asked_for = run.source(config), run.are_lists_named(config)
     if config.split == "test":

@@ -45,7 +45,11 @@ class Classifier(nn.Layer):
                 part.training = False  # not by ``eval``, which switches Paddle itself as well
         return result
 
-    def forward(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the network sees of uint8 ``images``: float32 [N, 3, H, W]."""
         # (pixel / 255 - mean) / std as one multiply and one add over the images
         scale = 1.0 / (255.0 * self.std)
-        return self.network(images.astype("float32") * scale - self.mean / self.std)
+        return images.astype("float32") * scale - self.mean / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(self.normalised(images))

@@ -642,7 +642,7 @@ def test_even_kernel_sizes_and_a_part_of_no_file_are_refused(capsys):
 def test_compare_takes_every_setting_that_decides_what_all_its_networks_learn():
     of_train, of_compare = ({item.name for item in settings(script)} for script in ("train", "compare"))
     of_one_training = {"net", "fold", "summary", "resume", "attention", "sa_groups", "sa_gate", "e_lambda", "eca_kernel_sizes",
-                       "earlier_attention"}  # fmt: skip
+                       "earlier_attention", "attention_stages"}  # fmt: skip
     assert of_train - of_compare == of_one_training
 
 

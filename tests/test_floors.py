@@ -9,11 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = (
     "train", "tune", "eval", "compare", "gradcam", "predict", "export", "serve",
-    "train_val_split", "show_photographs", "sample_animals", "suspects",
+    "train_val_split", "show_photographs", "sample_animals", "suspects", "surgery",
 )  # fmt: skip
 FLOORS = (  # rooms of one floor do not import each other
     SCRIPTS,
-    ("serving", "tuning"),
+    ("serving", "tuning", "insertion"),
     ("comparison", "explanation", "prediction", "exported", "label_errors"),
     ("evaluation",),
     ("training",),

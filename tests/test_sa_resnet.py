@@ -145,6 +145,39 @@ def test_epsanet_starts_as_its_authors_code_with_the_biases_of_pytorch():
     is_normal([layer.fc2.weight.numpy() for layer in more], math.sqrt(2 / 128))
 
 
+@pytest.mark.usefixtures("weights_not_drawn")
+def test_only_the_blocks_of_attention_stages_have_attention():
+    network = build_network("eca_resnet50", 10, attention_stages=(2, 4), eca_kernel_sizes=(3, 5, 7, 9))
+    found = {name.rpartition(".")[0]: layer for name, layer in network.named_sublayers() if name.endswith(".eca")}
+    assert set(found) == {f"layer{stage}.{index}" for stage, count in ((2, 4), (4, 3)) for index in range(count)}
+    assert {path[:6]: layer.conv.weight.shape[2] for path, layer in found.items()} == {"layer2": 5, "layer4": 9}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"attention_stages": (3, 5)}, "attention_stages = 3 5: expected some of 1 2 3 4, each once"),
+        ({"attention_stages": (3, 3)}, "attention_stages = 3 3: expected some of 1 2 3 4, each once"),
+        ({"attention": "none", "attention_stages": (3,)}, "without attention there is no option attention_stages"),
+    ],
+)
+def test_stages_that_cannot_have_attention_are_refused(options, reason):
+    with pytest.raises(NetworkError) as error:
+        build_network("resnet18", 3, **{"attention": "se", **options})
+    assert str(error.value) == f"resnet18: {reason}"
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+def test_the_network_in_two_parts_is_the_network(stage, data_format):
+    paddle.seed(0)
+    network = ResNet((1, 1, 1, 1), 5, BlockAttention("sge", stages=(3,)), block=BasicBlock, data_format=data_format)
+    network.eval()
+    images = paddle.randn([2, 3, 40, 40])
+    whole, parts = network(images), network.from_stage(stage, network.input_of_stage(stage, images))
+    np.testing.assert_allclose(parts.numpy(), whole.numpy(), rtol=1e-5, atol=1e-5)
+
+
 ATTENTIVE = [None, BlockAttention("shuffle", groups=8), *map(BlockAttention, ("se", "cbam", "eca", "sge", "simam"))]
 
 

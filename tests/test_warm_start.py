@@ -398,6 +398,15 @@ def test_a_network_with_attention_starts_as_the_plain_one(tmp_path, block, atten
     assert error_of(logits(network), logits(source)) <= 1e-5, "with the statistics of the batch as well"
 
 
+@pytest.mark.parametrize(("attention", "options"), [("shuffle", {"groups": 8}), ("sge", {})])
+def test_attention_in_some_stages_starts_as_the_plain_network(tmp_path, attention, options):
+    source = trained(ResNet((1, 2, 1, 1), CLASSES, block=BasicBlock))
+    layer = BlockAttention(attention, stages=(2, 4), **options)
+    network = trained(ResNet((1, 2, 1, 1), CLASSES, layer, block=BasicBlock))
+    assert "exact warm start" in start_from(write_zip(tmp_path / "w", as_pytorch(source)), network)[-1]
+    assert error_of(logits(network), logits(source)) <= 1e-5
+
+
 def test_the_drawn_head_and_zero_init_residual_do_not_touch_the_exact_start(tmp_path):
     source = trained(ResNet((1, 1, 1, 1), 9))
     network = ResNet((1, 1, 1, 1), CLASSES, BlockAttention("shuffle"), zero_init_residual=True)

@@ -230,6 +230,8 @@ def _absorb_in_block(path, block, loaded) -> bool:
         for last in (block.last_conv, block.last_norm)
     )
     names = [f"{conv}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "_mean", "_variance"))]
+    if not any(isinstance(layer, Attention) for layer in block.sublayers()):
+        return True  # one of a stage without attention
     if block.at_end is None or not all(name in loaded for name in names):
         return False
     initial = getattr(block, block.at_end).initial_map(block.last_conv.weight.shape[0])
