@@ -363,7 +363,7 @@ class Config:
         group="training", part="comparison", affects="nothing", scripts="compare")
     baseline: Optional[str] = setting(
         None, "network that the gains and costs of the others are counted from",
-        choices=tuple(NETWORKS), default_text="the one that trains fastest",
+        default_text="the one that trains fastest", metavar="NETWORK",
         group="training", part="comparison", affects="nothing", scripts="compare")
     budget: float = setting(
         60.0, "minutes that the search may take, or the trainings until all is decided",
@@ -546,6 +546,8 @@ class Config:
             raise ConfigError(
                 f"eca_kernel_sizes = {even[0]}: must be odd, so that each channel is in the middle; try {even[0] + 1}"
             )
+        if self.attention_stages and list(self.attention_stages) != sorted(self.attention_stages):
+            object.__setattr__(self, "attention_stages", tuple(sorted(self.attention_stages)))  # the same network, one name
         if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
             raise ConfigError(f"warmup_epochs = {self.warmup_epochs:g}: the warm-up cannot outlast epochs = {self.epochs}")
         if self.parallel != "auto" and not (self.parallel.isdecimal() and 1 <= int(self.parallel) <= MOST_PARALLEL):

@@ -36,7 +36,7 @@ VIEWS = {  # name: (whether in training, arguments of the data set)
     "  with rotation": (True, {"rotation": 10.0}),
     "  with TrivialAugment and random erasing": (True, {"augment": "trivialaugment", "erasing": 0.25}),
 }
-BARE = "training transform"
+BARE, EVALUATION = "training transform", "evaluation transform"
 FROM_CACHE = {
     "evaluation, from the cache": (False, {}),
     "training crops, from the cache": (True, {}),
@@ -165,7 +165,8 @@ def measure(folder, size):
     bare = datasets[BARE]
     figures = rates_in_turns({**datasets, **of_other_libraries(bare, size, bare.crop_min_area)})
     for name, figure in figures.items():
-        compared = f"  ({figure / figures[BARE]:.2f} of the {BARE})" if name.startswith(" ") else ""
+        against = EVALUATION if name.endswith("evaluation") else BARE
+        compared = f"  ({figure / figures[against]:.2f} of the {against})" if name.startswith(" ") else ""
         print(f"{name + ', one core':<50} {figure:7.0f} /s{compared}")
     of_bare = rate(len(bare), lambda: list(bare))
     cached = datasets["training crops, from the cache"]

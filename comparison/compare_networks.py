@@ -88,7 +88,7 @@ def compare_networks(config: Config) -> int:
     fused.set_mode(config.fused)
     costs = measure_costs({name: group[0] for name, group in groups.items()})
     notes = differing_settings([load_config(run / "config.yaml") for run in runs], SOUGHT if rates else ())
-    if rates and config.tune:
+    if config.tune and rates:
         notes.append(note_of_rates(rates, config.tune))
     notes += grown_runs(runs)
     if places.count > 1 and not config.runs:

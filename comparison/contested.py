@@ -28,13 +28,15 @@ MAX_VOTES = 2**26  # photographs times classes times networks: half a gigabyte
 def contested_labels(
     answers: Answers, seeds: Mapping[str, Sequence[Mapping[int, Path]]], split: str
 ) -> Optional[dict[int, str]]:
-    """{index of a photograph: the class that all networks say} where the label is contested; None: too many to tell.
+    """{index of a photograph: the class that all networks say} where the label is contested; None: too many to tell, or
+    some confidences are not known.
 
     ``seeds``: {network: {fold: evaluated run} of each seed}, those of ``answers``. Raises EvaluationError.
     """
     predictions = {name: [read_predictions(run, split) for one in own for run in one.values()] for name, own in seeds.items()}
     classes = sorted({*answers.labels, *(guess for own in predictions.values() for one in own for guess in one.guesses)})
-    if len(answers.names) * len(classes) * len(seeds) > MAX_VOTES:
+    unknown = any(np.isnan(one.confidences).any() for own in predictions.values() for one in own)
+    if unknown or len(answers.names) * len(classes) * len(seeds) > MAX_VOTES:
         return None
     number = {name: place for place, name in enumerate(classes)}
     row = {name: place for place, name in enumerate(answers.names)}

@@ -29,6 +29,7 @@ from comparison.verdict import (
 from comparison.why import Traits, lines_of_why, traits_of_photographs
 from comparison.without import said_of
 from comparison.worth import Gain, baseline_of, gains_of, price
+from config import load_config
 from data.class_balance import is_unbalanced
 from data.data_source import DataSource
 from evaluation.evaluation_lock import evaluations_read
@@ -59,12 +60,12 @@ class Compared(NamedTuple):
 class Findings(NamedTuple):
     """What a comparison found.
 
-    ``answers``: of all networks; ``trainings``: {network: of each seed its trainings, {"metrics", "result", "history"} each};
-    ``rows``: of ``network_row``, the best first; ``differences``: of best_against_others, empty with a decision; ``baseline``,
-    ``gains``: of each other network against it; ``fronts``: of comparison.front.fronts, empty where no network is known to be
-    better; ``summary``: the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are; ``traits``:
-    of the photographs, None of one network alone; ``better``: the pairs (network, other) of which the data carry that the
-    network is better.
+    ``answers``: of all networks; ``trainings``: {network: of each seed its trainings, {"metrics", "result", "history",
+    "seed"}}; ``rows``: of ``network_row``, the best first; ``differences``: of best_against_others, empty with a decision;
+    ``baseline``, ``gains``: of each other network against it; ``fronts``: of comparison.front.fronts, empty where no network is
+    known to be better; ``summary``: the verdict; ``notes``: what else is to be known; ``unbalanced``: whether the classes are;
+    ``traits``: of the photographs, None of one network alone; ``better``: the pairs (network, other) of which the data carry
+    that the network is better.
     """
 
     answers: Answers
@@ -92,7 +93,7 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
     with evaluations_read(run for group in groups.values() for run in group):
         answers = read_answers(seeds, split)
         trainings = {name: [[_read(run, split) for run in of_seed.values()] for of_seed in own] for name, own in seeds.items()}
-        if len(groups) > 1:
+        if len(groups) > 1 and _are_calibrated(trainings):
             contested = contested_labels(answers, seeds, split)
     unbalanced = is_unbalanced(Counter(answers.labels).values())
     rows = _rows(compared, answers, trainings, unbalanced)
@@ -116,19 +117,22 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
             alike = find_alike(answers.names, photograph)
             pairs = differences(answers.correct, answers.folds, alike.clusters)
             of_best = best_against_others(answers.correct, pairs)
-        better = better_of(pairs)
+        better = {(first, second) for first, second in better_of(pairs) if first not in compared.failures}
         summary = verdict(of_best, len(answers.names), compared.failures, split, origin, answers.fold_count, price_of)
     baseline = baseline_of(rows, compared.baseline)
     found_fronts = fronts([of_name[name] for name in groups], better) if better else {}
     notes = [balance_note(rows, Counter(answers.labels), split)] if unbalanced else []
+    if compared.baseline not in (None, baseline):
+        notes.append(f"Of {compared.baseline}, the baseline that was asked for, no training can be compared.")
     notes += [] if compared.tuned else _notes_on_rates(trainings)
     notes += [alike.note] if alike.note else []
     if len(groups) > 1:
         work = {name: compared.costs[name]["multiply_adds"] for name in groups}
         traits = traits_of_photographs(answers, alike, contested, seeds, split, compared.source, work)
-        level = (1 - CONFIDENCE) * (share_of_look(len(groups)) if compared.decision else 1)
-        said = said_of(of_best, compared.decision, len({*groups, *compared.failures}))
-        notes += lines_of_why(answers, alike, traits, said, level)
+        networks = len({*groups, *compared.failures})
+        level = (1 - CONFIDENCE) * (share_of_look(networks) if compared.decision else 1)
+        said = said_of(of_best, compared.decision, networks)
+        notes += lines_of_why(_of_whole(compared, answers), alike, traits, said, level)
     notes += lines_of_fronts(found_fronts)
     gains = gains_of(rows, baseline, pairs) if baseline else []
     return Findings(
@@ -137,7 +141,25 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
 
 
 def _read(run, split):
-    return {"metrics": read_evaluation(run, split)[0], "result": read_result(run), "history": read_history(run)}
+    return {
+        "metrics": read_evaluation(run, split)[0],
+        "result": read_result(run),
+        "history": read_history(run),
+        "seed": load_config(run / "config.yaml").seed,
+    }
+
+
+def _are_calibrated(trainings):
+    """Whether the confidences of all are those after a temperature."""
+    return all(run["metrics"].get("temperature") for own in trainings.values() for of_seed in own for run in of_seed)
+
+
+def _of_whole(compared, answers):
+    """The answers of the networks of which something may be claimed: of one with a failed training the lucky ones may be
+    left."""
+    none_looked_at = compared.decision is not None and not compared.decision.looks
+    whole = {} if none_looked_at else {net: own for net, own in answers.correct.items() if net not in compared.failures}
+    return answers._replace(correct=whole)
 
 
 def _rows(compared, answers, trainings, unbalanced):
@@ -160,6 +182,7 @@ def _of_seeds(trainings, correct, answers, unbalanced):
     """The ``runs`` of network_row, from the same answers as the verdict: table and verdict cannot disagree."""
     return [
         {
+            "seed": of_seed[0]["seed"],
             "acc": float(own.mean()),
             "photographs": len(own),
             "balanced_acc": balanced_accuracy(own, answers.labels) if unbalanced else None,

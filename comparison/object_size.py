@@ -1,7 +1,8 @@
 """How large the object on a photograph is, as far as Grad-CAM of a network tells.
 
-The share of the image where the map of the photograph's class exceeds half its maximum stands for the size of the object.
-Another network would give other shares, so they rank photographs, and are no sizes to rely on.
+The share of the image where the map of the photograph's class exceeds half its maximum stands for the size of the object. A map
+depends on its network, also on whether that is right; the mean over all networks that are compared favours none of them. The
+shares rank photographs, and are no sizes to rely on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,17 +46,29 @@ def measure_objects(
     names: Sequence[str],
     source: Optional[DataSource],
     split: str,
-    trainings: Mapping[int, Path],
+    networks: Sequence[Mapping[int, Path]],
     multiply_adds: float,
 ) -> ObjectSizes:
-    """The ObjectSizes of the photographs ``names``, on Paddle's current device.
+    """The ObjectSizes of the photographs ``names``, on Paddle's current device: the mean over the ``networks``.
 
-    ``source``: their place, None where they may not be read; ``trainings``: {fold: run} of one network and seed; with folds,
-    each measures those of its fold on the list "val", and the first one all of the list "test". ``multiply_adds``: of the
-    network for one image.
+    ``source``: their place, None where they may not be read; ``networks``: {fold: run} of one seed of each; with folds, each
+    run measures those of its fold on the list "val", and the first one all of the list "test". ``multiply_adds``: of all
+    networks for one image.
     """
     if source is None:
         return ObjectSizes()
+    found = []
+    for trainings in networks:
+        of_one = _by_one(names, source, split, trainings, multiply_adds)
+        if of_one.shares is None:
+            return of_one
+        found.append(of_one.shares)
+    mean = np.mean(found, axis=0).round(DIGITS)  # NaN where nothing speaks for the class in one of them
+    return ObjectSizes() if np.isnan(mean).all() else ObjectSizes(mean)
+
+
+def _by_one(names, source, split, trainings, multiply_adds) -> ObjectSizes:
+    """By the runs of one network."""
     shares: dict[str, float] = {}
     wanted = set(names)
     try:

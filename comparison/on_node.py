@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from comparison.script_process import ROOT, ProcessFailed, TookTooLong, end_scripts, run_script
+from machine.energy import SHARED
 
 SAID, ENDED, FAILED, LATE, INTERRUPTED = "said", "ended", "failed", "late", "interrupted"
 """What a message is: a line of the script, or how it ended."""
@@ -19,6 +20,7 @@ class Runner:
 
     def __init__(self, folder: str):
         os.chdir(folder)
+        os.environ[SHARED] = "1"
 
     def run(self, script: str, arguments: Sequence[str], quiet: bool, seconds: Optional[float]) -> Iterator[Message]:
         """Run ``script`` and yield its lines as they come, with ``quiet`` none, and at last how it ended."""

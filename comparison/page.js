@@ -52,9 +52,9 @@ const chosen = document.querySelector("input[name=cost]:checked"); // a browser 
 if (chosen) chosen.dispatchEvent(new Event("change"));
 
 for (const element of document.querySelectorAll(".scripted, #language")) element.hidden = false;
-const named = () => location.hash.slice(1) in LANGUAGES ? location.hash.slice(1) : null; // index.html#zh
+const named = () => Object.hasOwn(LANGUAGES, location.hash.slice(1)) ? location.hash.slice(1) : null; // index.html#zh
 addEventListener("hashchange", () => { if (named()) setLanguage(named()); });
 let stored = null;
 try { stored = localStorage.getItem("language"); } catch (error) { /* storage is switched off */ }
 const preferred = (navigator.languages && navigator.languages[0]) || navigator.language || "en";
-setLanguage(named() || (stored in LANGUAGES ? stored : preferred.toLowerCase().startsWith("zh") ? "zh" : "en"));
+setLanguage(named() || (Object.hasOwn(LANGUAGES, stored) ? stored : preferred.toLowerCase().startsWith("zh") ? "zh" : "en"));

@@ -15,7 +15,7 @@ from PIL import Image
 from comparison.findings import Compared, Findings
 from comparison.front_chart import front_charts, legend
 from comparison.network_marks import swatch
-from comparison.page_words import COLUMNS, Words, parts_of_range
+from comparison.page_words import COLUMNS, Words
 from comparison.page_words import COSTS as CHINESE
 from comparison.path_chart import path_chart
 from comparison.significance import LEAST_SEEDS
@@ -112,7 +112,7 @@ def _points(gain):
 
 def _change(gain, key):
     change = gain.costs[key]
-    return [] if change is None else parts_of_range(change.text(COSTS[key].digits, COSTS[key].unit))
+    return [] if change is None else change.parts(COSTS[key].digits, COSTS[key].unit)
 
 
 def _sort_value(value):

@@ -117,11 +117,6 @@ COSTS = {
 """Key of comparison.worth.COSTS and comparison.front.COSTS -> its words."""
 
 
-def parts_of_range(text: str) -> list[str]:
-    """Of a text such as "+1.0 (+0.5 to +1.5)" the three values; of one without an interval the one."""
-    return [part for part in re.split(r" \(| to |\)$", text) if part]
-
-
 class Words:
     """The texts of one page. ``used``: {key: (English, Chinese)} of those that are on it, for its script."""
 

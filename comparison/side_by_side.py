@@ -11,6 +11,7 @@ import paddle
 from comparison.run_groups import ComparisonError
 from comparison.script_process import ProcessFailed, end_scripts, run_script
 from config import Config
+from machine.energy import SHARED
 from machine.processor import available_cores, default_threads
 
 TRIES = 5  # of a training whose places are lost one after the other
@@ -90,10 +91,10 @@ def places_for(config: Config, device: str) -> Places:
             raise ComparisonError(
                 f"parallel = {count}: there are {len(gpus)} GPUs, one for each training at a time; --parallel auto takes all"
             )
-        variables = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:count]]
+        variables = [{"CUDA_VISIBLE_DEVICES": gpu, SHARED: "1"} for gpu in gpus[:count]]
     else:
         count = 1 if config.parallel == "auto" else int(config.parallel)
-        variables = [{}] * count
+        variables = [{SHARED: "1"}] * count
     if count == 1:
         return one_at_a_time()
     shares = {"threads": max(default_threads() // count, 1), "num_workers": max(available_cores() // count - 1, 0)}

@@ -7,6 +7,7 @@ from typing import Any
 from comparison.compared_settings import as_options
 from comparison.run_groups import ComparisonError
 from comparison.script_process import ProcessFailed, run_script
+from comparison.shared_work import share
 from config import Config, load_config, names_of, options_of_others
 
 SOUGHT = ("learning_rate", "weight_decay")
@@ -29,12 +30,27 @@ def check_tune(config: Config) -> None:
 def tuned_rates(config: Config) -> dict[str, dict[str, Any]]:
     """{network: {"learning_rate", "weight_decay"}}, each from a search of ``config.tune`` minutes; empty without --tune.
 
-    A search that was made before is not made again, and one that was interrupted goes on. Raises ComparisonError where one
-    fails.
+    A search that was made before is not made again, and one that was interrupted goes on; comparisons at the same time wait for
+    each other's. Raises ComparisonError where one fails: without its rates the network could not be compared fairly. Raises
+    OSError where ``runs_dir`` cannot be made.
     """
     if config.tune is None:
         return {}
-    return {net: _search(config, net) for net in dict.fromkeys(config.nets)}
+    found: dict[str, dict[str, Any]] = {}
+    told = set()
+
+    def search(net, begun):
+        found[net] = _search(config, net)
+        return True
+
+    def wait(net):
+        if net not in told:
+            told.add(net)
+            print(f"{net}: another process searches for its learning rate; this comparison goes on when that ends", flush=True)
+
+    Path(config.runs_dir).mkdir(parents=True, exist_ok=True)
+    share(list(dict.fromkeys(config.nets)), lambda net: Path(config.runs_dir) / f".tune-{net}", search, wait)
+    return {net: found[net] for net in dict.fromkeys(config.nets)}
 
 
 def _search(config, net):

@@ -45,12 +45,12 @@ COLUMNS = (
 def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], note: str = "") -> dict[str, Any]:
     """The row of one network, with the keys of COLUMNS.
 
-    ``runs``: of each seed a dict with "acc" and "photographs" (of its predictions), "balanced_acc" (None where classes are
-    balanced: it would say what the accuracy says), "acc_of_folds" (empty without folds) and "trainings", one or one a fold,
+    ``runs``: of each seed a dict with "seed", "acc" and "photographs" (of its predictions), "balanced_acc" (None where classes
+    are balanced: it would say what the accuracy says), "acc_of_folds" (empty without folds) and "trainings", one or one a fold,
     each a dict with "metrics" (of evaluation.report.read_metrics), "result" (of trained.result.read_result) and "history";
-    ``cost``: of comparison.costs.measure_costs. The interval of the accuracy is Wilson's for the photographs alone,
-    at the mean of the seeds; the calibration error is that after the temperature, where a run has one. It, the loss, and what a
-    training costs are means over all trainings.
+    ``cost``: of comparison.costs.measure_costs. The interval of the accuracy is Wilson's for the photographs alone, at the mean
+    of the seeds; the calibration error is that after the temperature, where a run has one. It, the loss, and what a training
+    costs are means over all trainings.
     """
     if not runs:
         return {key: None for key, _ in COLUMNS} | {"network": name, "seeds": 0, "note": note}
@@ -69,6 +69,7 @@ def network_row(name: str, runs: list[dict[str, Any]], cost: dict[str, Any], not
         "accuracy_interval": _interval(_mean(accuracies), runs[0]["photographs"]),
         "accuracy_sd": deviation(accuracies),
         "accuracy_of_seeds": accuracies,
+        "numbers_of_seeds": [run["seed"] for run in runs],
         "accuracy_of_folds": of_folds or None,
         "balanced_accuracy": _mean(balanced),
         "balanced_accuracy_sd": deviation(balanced),
@@ -229,7 +230,7 @@ def rate_note(losses: dict[str, float]) -> str:
         return ""
     return (
         f"At the end of its first training {worst} has a training loss of {losses[worst]:.2f}, {best} {losses[best]:.2f}. The "
-        f"learning rate that all share may suit {worst} less: python tune.py --net {worst} looks for its own."
+        f"learning rate by rule may suit {worst} less: python tune.py --net {worst} looks for its own."
     )
 
 

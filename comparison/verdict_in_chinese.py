@@ -7,7 +7,6 @@ from typing import Any
 from comparison.decision import BETTER, CLOSE, FUTILE, MOST_PHOTOGRAPHS, WORSE
 from comparison.findings import Compared, Findings
 from comparison.page_words import COSTS as CHINESE
-from comparison.page_words import parts_of_range
 from comparison.significance import LEAST_SEEDS
 from comparison.until_decided import Decision
 from comparison.worth import COSTS, IN_VERDICT, costs_of
@@ -33,7 +32,7 @@ def verdict_in_chinese(compared: Compared, found: Findings) -> str:
         lines = ["只有一个网络，没有可比较的对象。"]
     if compared.failures:
         lines.append(f"{'、'.join(compared.failures)} 有训练失败。")
-    if compared.decision or found.differences:
+    if found.differences or (compared.decision and compared.decision.looks):
         lines.append(_basis(compared, found))
     if compared.tuned:
         lines.append("每个网络都用各自的学习率和权重衰减训练。")
@@ -103,7 +102,9 @@ def _lines_of_differences(differences, failures, rows):
     for _, other, difference, stands in differences:
         if not difference.seeds:
             claim = f"{best} 与 {other}（只就训练好的模型而言）"
-        elif stands and best not in failures:
+        elif best in failures:
+            claim = f"{best} 与 {other} 相比（{best} 有训练失败，剩下的可能只是运气好的）"
+        elif stands:
             claim = f"{best} 优于 {other}"
         else:
             claim = f"{best} 与 {other} 未显出差别"
@@ -121,7 +122,7 @@ def _price(rows: Mapping[str, Mapping[str, Any]], first, second):
     found = []
     for key, change in costs_of(rows[first], rows[second]).items():
         if key in IN_VERDICT and change is not None:
-            middle, *interval = parts_of_range(change.text(COSTS[key].digits, COSTS[key].unit))
+            middle, *interval = change.parts(COSTS[key].digits, COSTS[key].unit)
             found.append(CHINESE[key].in_sentence.format(middle) + (f"（{' 至 '.join(interval)}）" if interval else ""))
     return f"；代价：{'，'.join(found)}" if found else ""
 

@@ -53,11 +53,11 @@ def traits_of_photographs(
     """
     best = max(seeds, key=lambda name: float(answers.correct[name].mean()))
     remembered = find_remembered(answers, alike, source, seeds[best][0])
-    objects = measure_objects(answers.names, source, split, seeds[best][0], multiply_adds[best])
+    objects = measure_objects(answers.names, source, split, [own[0] for own in seeds.values()], sum(multiply_adds.values()))
     measured = dict(alike.traits or {})
     if objects.shares is not None:
         measured["object_share"] = objects.shares
-    wrong = np.asarray(np.all([own.mean(axis=0) <= 0.5 for own in answers.correct.values()], axis=0))
+    wrong = np.asarray(np.all([own.mean(axis=0) < 0.5 for own in answers.correct.values()], axis=0))
     notes = [note for note in (remembered.note, objects.note) if note]
     return Traits(measured, remembered.like, contested, wrong, notes)
 

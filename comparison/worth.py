@@ -1,7 +1,8 @@
 """What a network gains and costs against another one, in points, time, memory and energy, each with its own spread.
 
-Costs are measured in turn: of each seed all networks are trained one after the other, and in each round of the evaluation time
-all are measured. So what a network costs more is found pair by pair, and other load on the machine, which both had, falls out.
+Costs are measured in turn: where one command trains them, all networks train with a seed before the next seed begins, and in
+each round of the evaluation time all are measured. So what a network costs more is found pair by pair, of the same seed or
+round, and other load on the machine, which both had, falls out.
 """
 
 import math
@@ -25,10 +26,15 @@ class Change(NamedTuple):
     high: float
     known: int
 
+    def parts(self, digits: int = 1, unit: str = "") -> list[str]:
+        """For people: the median and, where the interval has a length in so many digits, its bounds."""
+        middle, low, high = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in self[:3])
+        return [f"{middle}{unit}"] if low == high else [f"{middle}{unit}", low, high]
+
     def text(self, digits: int = 1, unit: str = "") -> str:
-        """For people; the interval where it was measured more than once and has a length in so many digits."""
-        low, middle, high = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in (self.low, self.middle, self.high))
-        return f"{middle}{unit}" + (f" ({low} to {high})" if low != high else "")
+        """The ``parts`` in one."""
+        middle, *bounds = self.parts(digits, unit)
+        return f"{middle} ({' to '.join(bounds)})" if bounds else middle
 
 
 class Gain(NamedTuple):
@@ -41,32 +47,42 @@ class Gain(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """A cost that a comparison knows: what it is called, of a row its measurements in turn, and how two of them compare.
+    """A cost that a comparison knows: what it is called, of a row its measurements by seed or round, and how two of them
+    compare.
 
     ``relative``: as a share of the other network's cost, in percent.
     """
 
     heading: str
-    measured: Callable[[Row], Sequence[Optional[float]]]
+    measured: Callable[[Row], Mapping[int, Optional[float]]]
     relative: bool = False
     digits: int = 1
     unit: str = ""
 
 
+def _by_seed(row, key):
+    return dict(zip(row.get("numbers_of_seeds") or (), row.get(f"{key}_of_seeds") or ()))
+
+
 def _seconds(row):
-    return [1 / rate if rate else None for rate in row.get("training_images_per_second_of_seeds") or ()]
+    rates = _by_seed(row, "training_images_per_second")
+    return {seed: 1 / rate if rate else None for seed, rate in rates.items()}
+
+
+def _milliseconds(row):
+    return dict(enumerate(row.get("latency_ms_of_rounds") or ()))
 
 
 def _megabytes(row):
-    return [] if row["parameters"] is None else [row["parameters"] * BYTES_OF_WEIGHT / 1e6]
+    return {} if row["parameters"] is None else {0: row["parameters"] * BYTES_OF_WEIGHT / 1e6}
 
 
 COSTS = {
     "training_time": Cost("training time", _seconds, relative=True, digits=0, unit="%"),
-    "latency_ms": Cost("ms an image", lambda row: row.get("latency_ms_of_rounds") or ()),
+    "latency_ms": Cost("ms an image", _milliseconds),
     "weights_mb": Cost("MB of weights", _megabytes),
-    "peak_memory_mb": Cost("MB of memory in training", lambda row: row.get("peak_memory_mb_of_seeds") or (), digits=0),
-    "energy_wh": Cost("Wh a training", lambda row: row.get("energy_wh_of_seeds") or ()),
+    "peak_memory_mb": Cost("MB of memory in training", lambda row: _by_seed(row, "peak_memory_mb"), digits=0),
+    "energy_wh": Cost("Wh a training", lambda row: _by_seed(row, "energy_wh")),
 }
 """What a network may cost more. The first three are in the sentences of the verdict."""
 IN_VERDICT = ("training_time", "latency_ms", "weights_mb")
@@ -87,8 +103,9 @@ def _change(cost, first, second):
 
 
 def _pairs(cost, first, second) -> list[tuple[float, float]]:
-    measured = zip(cost.measured(first), cost.measured(second))
-    return [(own, other) for own, other in measured if own is not None and other is not None]
+    own, other = cost.measured(first), cost.measured(second)
+    pairs = [(own[key], other[key]) for key in own if key in other]
+    return [pair for pair in pairs if None not in pair]
 
 
 def change_of(values: Sequence[float]) -> Change:
@@ -130,13 +147,11 @@ def price(first: Row, second: Row) -> str:
 
 
 def baseline_of(rows: Sequence[Row], chosen: Optional[str] = None) -> Optional[str]:
-    """The network that gains and costs are counted from: the ``chosen`` one, else the one that trains fastest.
-
-    None where no row has an accuracy, or the chosen one's training failed.
-    """
+    """The network that gains and costs are counted from: the ``chosen`` one, else, or where its training failed, the one that
+    trains fastest. None where no row has an accuracy."""
     trained = [row for row in rows if row["accuracy"] is not None]
-    if chosen is not None:
-        return chosen if any(row["network"] == chosen for row in trained) else None
+    if any(row["network"] == chosen for row in trained):
+        return chosen
     fastest = max(trained, key=lambda row: row["training_images_per_second"] or 0.0, default=None)
     return None if fastest is None else fastest["network"]
 

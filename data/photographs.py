@@ -124,7 +124,7 @@ def _whole(image, orientation):
     if halved > 1:
         image.draft(None, (image.width // halved, image.height // halved))
     pixels, transform = _colors(image)
-    return _upright(_to_srgb(pixels.copy() if pixels is image else pixels, transform), orientation)  # its file will be closed
+    return _upright(_to_srgb(pixels, transform) if transform or pixels is not image else pixels.copy(), orientation)
 
 
 def _crop(image, orientation, choose_box, image_size, flip):

@@ -149,8 +149,8 @@ def read_metrics(run: Path, split: str = "val") -> dict[str, Any]:
 class Predictions(NamedTuple):
     """Of an evaluation: ``paths`` of the photographs, ``labels``, names of their classes, ``correct``, bool [photographs].
 
-    ``guesses``: names of the classes that the network says; ``confidences``: float [photographs], its probabilities of them, 1
-    where an older version did not write them.
+    ``guesses``: names of the classes that the network says; ``confidences``: float [photographs], its probabilities of them,
+    NaN where an older version did not write them.
     """
 
     paths: list[str]
@@ -168,8 +168,8 @@ def read_predictions(run: Path, split: str = "val") -> Predictions:
         for line, row in read_rows(path, ("path", "label", "prediction"), MAX_BYTES):
             for column in ("path", "label", "prediction"):
                 check_cell(bool(row[column].strip()), line, column, row[column], "a name")
-            confidence = row.get("confidence", "1")
-            check_cell(_is_share(confidence), line, "confidence", confidence, "a number from 0 to 1")
+            confidence = row.get("confidence", "nan")
+            check_cell("confidence" not in row or _is_share(confidence), line, "confidence", confidence, "a number from 0 to 1")
             paths.append(row["path"])
             labels.append(sys.intern(row["label"]))
             guesses.append(sys.intern(row["prediction"]))

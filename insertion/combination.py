@@ -27,6 +27,8 @@ from trained.trained_run import TrainedRun
 from weights.weight_files import digest_of
 
 NETWORK = "network"  # the folder of the run
+COSTS_OF_TRAINING = ("images_per_second", "peak_memory_mb", "energy_joules")
+"""In result.json; those of the run that a network was made from are not its own."""
 
 
 class Combination(NamedTuple):
@@ -126,8 +128,9 @@ def write_run(folder: Path, run: TrainedRun, combination: Combination) -> Path:
     write_classes(place, run.classes)
     with contextlib.suppress(RunError):
         write_history(place, read_history(run.folder))
+    of_run = {name: value for name, value in read_result(run.folder).items() if name not in COSTS_OF_TRAINING}
     result: Mapping[str, Any] = {
-        **read_result(run.folder), "best": best, "status": "finished", "init_from_sha256": digest_of(str(run.checkpoint))
+        **of_run, "best": best, "status": "finished", "init_from_sha256": digest_of(str(run.checkpoint))
     }  # fmt: skip
     write_result(place, result)
     write_config(place, settings)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from comparison.significance import CONFIDENCE, Difference, paired_difference
+from comparison.verdict import NAMES
 from comparison.worth import Change
 from config import Config
 from insertion.combination import Combination, judge, kept, write_run
@@ -13,12 +14,11 @@ from insertion.gain import Gain, gains_of
 from insertion.operation import NORM, Operation, is_exact
 from insertion.tried import Tried
 from machine.whole_file import write_csv, write_json, write_text
-from messages.markdown import in_markdown
+from messages.markdown import in_markdown, table
 from messages.terminal import printable
 from plots.surgery import Bar, draw_gains
 from trained.trained_run import TrainedRun
 
-LISTS = {"val": "validation", "test": "test"}
 HEADINGS = (
     "stage", "block", "loss", "gain in loss (95% interval)", "more than batch norm alone", "accuracy, points", "parameters",
     "ms an image (95% interval)", "kept",
@@ -89,7 +89,7 @@ def write_findings(folder: Path, found: Findings, combination: Optional[Combinat
         Bar(row.tried.name, row.tried.operation.stages[0], row.gain, row.kept, is_exact(row.tried.operation.block))
         for row in rows
     ]
-    title = f"Insertions into {found.run.name}: what they take off the {LISTS[found.split]} loss"
+    title = f"Insertions into {found.run.name}: what they take off the {NAMES[found.split]} loss"
     draw_gains(bars, folder / "gains.png", title)
     return text
 
@@ -102,7 +102,7 @@ def report(folder: Path, text: str) -> None:
 
 def verdict(found: Findings, rows: list[Row], combination: Optional[Combination]) -> str:
     """What was found, in a few sentences."""
-    loss, name = f"{LISTS[found.split]} loss", found.run.name
+    loss, name = f"{NAMES[found.split]} loss", found.run.name
     if combination is None:
         known = [row for row in rows if row.gain is not None and row.tried.operation.block != NORM]
         if not known:
@@ -138,7 +138,7 @@ def _where(tried):
 def _notes(found, rows, combination):
     loss, epochs = found.base.losses.mean(), found.config.gate_epochs
     notes = [
-        f"{len(rows)} insertions, judged on {len(found.base.losses):,} photographs of the {LISTS[found.split]} list, on which "
+        f"{len(rows)} insertions, judged on {len(found.base.losses):,} photographs of the {NAMES[found.split]} list, on which "
         f"the network as it was has a loss of {loss:.4f}. Losses are after each network's own temperature, so a mere change of "
         f"confidence is no gain. All intervals of a column hold together with 95%, over photographs; gates that saw them in "
         f"another order would differ a little, which the intervals do not know.",
@@ -167,9 +167,8 @@ def _notes(found, rows, combination):
 
 
 def _table(rows):
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
-    for row in rows:
-        cells = (
+    cells = [
+        (
             str(row.tried.operation.stages[0]),
             in_markdown(row.tried.name) + ("" if row.tried.start_loss is None else " (start not exact)"),
             "diverged" if row.tried.diverged else f"{row.tried.losses.mean():.4f}",
@@ -180,8 +179,9 @@ def _table(rows):
             "0" if row.tried.operation.block == NORM else _milliseconds(row.latency),
             "yes" if row.kept else "no",
         )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for row in rows
+    ]
+    return table(HEADINGS, cells).rstrip("\n")
 
 
 def _points(difference):

@@ -22,6 +22,7 @@ from insertion.operation import (
     NORM,
     Operated,
     Operation,
+    SurgeryError,
     check_buildable,
     check_operable,
     exact_blocks,
@@ -39,6 +40,9 @@ from ops import fused
 from sa_resnet import STAGES
 from trained.run_folder import new_folder
 from trained.trained_run import TrainedRun
+
+LEAST_JUDGED = 20
+"""Photographs: the intervals of fewer are so long that nothing follows."""
 
 
 class Lists(NamedTuple):
@@ -90,6 +94,8 @@ def _operations(run: TrainedRun, config: Config) -> list[Operation]:
     channels = [getattr(network, f"layer{stage}")[-1].last_norm.weight.shape[0] for stage in STAGES]
     blocks = list(dict.fromkeys(config.blocks or exact_blocks()))
     groups = config.sa_groups or (fitting_groups(channels) if "shuffle" in blocks else None)
+    if config.sa_groups and "shuffle" not in blocks:
+        raise SurgeryError(f"sa_groups = {config.sa_groups} is for shuffle, and blocks = {' '.join(blocks)}: leave it out")
     for block in blocks:
         check_buildable(block, channels, groups)
     return [Operation(block, (stage,), groups) for stage in STAGES for block in (*blocks, NORM)]
@@ -108,6 +114,12 @@ def _open_lists(run: TrainedRun, config: Config) -> Lists:
     names = [dataset.samples[row].name for row in judged.rows]
     places = {name: int(row) for name, row in zip(names, judged.rows)}
     alike = find_alike(names, lambda name: dataset.photograph(places[name]))
+    different = len(names) if alike.clusters is None else len(np.unique(alike.clusters))
+    if different < LEAST_JUDGED:
+        raise SurgeryError(
+            f"the {config.split} list of {run.folder} has {different} different photographs: at least {LEAST_JUDGED} are "
+            f"needed to judge by; --split names the other list"
+        )
     views = min(MAX_VIEWS, max(config.gate_epochs, 1))
     shown = read_photographs(training, config.batch_size, workers, views, config.seed)
     notes = [_part(shown, len(training), "trained on"), _part(judged, len(dataset), "judged by"), alike.note]

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from plots.figures import COLOURS, Figure, save_figure, shortened
+from plots.figures import COLOURS, MARKERS, Figure, save_figure, shortened
 
 MAX_TITLE = 90  # letters
-MARKERS = "osD^vP*X"
 
 
 class Bar(NamedTuple):

@@ -163,7 +163,7 @@ class TrainingModel(paddle.Model):
                 if row["train_size"] != config.image_size:
                     batches = photographs_for_statistics(train_data.dataset, config, state.position.epoch)
                     estimate_statistics(self.network, batches)
-                row.update(self._validate(eval_data, state.position.epoch))
+                row.update(self._validate(eval_data, state.position.epoch, state.energy.sample))
             row.update(seconds=state.epoch_clock.seconds)
             recorder.record(state.position.after_epoch(row, config.save_best_above, self._temperature))
         if state.position.has_stopped_early(config.early_stop):
@@ -228,11 +228,16 @@ class TrainingModel(paddle.Model):
             return images, labels
         return images[start : start + own], [part[start : start + own] for part in labels]
 
-    def _validate(self, loader, epoch) -> dict:
-        """The validation columns of the row of ``epoch``."""
+    def _validate(self, loader, epoch, sample) -> dict:
+        """The validation columns of the row of ``epoch``; ``sample()`` is called after each batch."""
+
+        def on_batch(step):
+            bar.update(step + 1, self.figures)
+            sample()
+
         bar = ProgressBar(loader.batches_here(), "validation")
         self._validated = LogitRecorder(MAX_LOGITS, loader.starts())
-        values = self.evaluate(loader, lambda step: bar.update(step + 1, self.figures), self._validated)
+        values = self.evaluate(loader, on_batch, self._validated)
         bar.close()
         if not math.isfinite(values["mean_loss"]):
             raise TrainingDiverged(
