@@ -93,7 +93,7 @@ def _cost(row, key):
         return 1000 / row["training_images_per_second"] if row["training_images_per_second"] else None
     if key in row:
         return row[key]
-    measured = [value for value in MEASURED[key].measured(row) if value is not None]
+    measured = [value for value in MEASURED[key].measured(row).values() if value is not None]
     return statistics.median(measured) if measured else None
 
 

@@ -11,7 +11,7 @@ from comparison.significance import Difference, level_of_pairs, paired_differenc
 from comparison.slices import LEAST
 from comparison.until_decided import Decision
 
-MOST_NAMED = 3  # differences in a line where nothing changes
+MOST_NAMED = 1  # differences in a line where nothing changes
 
 
 class Said(NamedTuple):

@@ -27,6 +27,7 @@ def row_of(network, accuracies=(0.7, 0.72, 0.74), rate=50.0, latency=20.0, param
         **row, "seeds": seeds, "accuracy": mean, "accuracy_of_seeds": list(accuracies), "loss": 1.0, "parameters": parameters,
         "accuracy_interval": list(wilson_interval(round(mean * PHOTOGRAPHS), PHOTOGRAPHS)),
         "training_images_per_second": rate, "training_images_per_second_of_seeds": [rate] * seeds,
+        "numbers_of_seeds": list(range(seeds)),
         "latency_ms": latency, "latency_ms_of_rounds": [] if latency is None else [latency] * 9,
         "peak_memory_mb": memory, "peak_memory_mb_of_seeds": [memory] * seeds,
     }  # fmt: skip

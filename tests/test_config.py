@@ -134,6 +134,10 @@ def test_blocks_start_as_the_identity_in_deep_networks_alone():
     assert starts == {"resnet18": False, "resnet34": True, "sa_resnet50": True}
 
 
+def test_the_order_in_which_stages_are_named_makes_no_other_network():
+    assert Config(attention_stages=(4, 3)) == Config(attention_stages=(3, 4))
+
+
 def test_a_network_without_normalisation_learns_at_a_lower_rate():
     vgg, other = (Config(net=net).resolved_for(500) for net in ("vgg19", "mobilenet_v2"))
     assert vgg.learning_rate == pytest.approx(0.1 * other.learning_rate)

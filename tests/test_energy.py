@@ -1,8 +1,12 @@
 """The energy that a training uses, by counters of the system: here files, and a library, of the tests' own."""
 
+import contextlib
+
 import pytest
 
 from machine import energy
+from comparison.side_by_side import places_for
+from config import Config
 from machine.energy import Counter, EnergyMeter, card_counter, energy_meter
 
 
@@ -133,3 +137,16 @@ def test_a_card_is_counted_where_it_is_known_which_one_it_is(monkeypatch, cards,
 
 def test_without_a_driver_no_card_is_counted():
     assert card_counter(0, object()) is None
+
+
+def test_trainings_beside_others_count_nothing(powercap, monkeypatch):
+    monkeypatch.setenv(energy.SHARED, "1")
+    assert energy_meter().joules is None
+    assert {place.environment.get(energy.SHARED) for place in _places("2")} == {"1"}
+    assert {place.environment.get(energy.SHARED) for place in _places("1")} == {None}
+
+
+def _places(count):
+    places = places_for(Config(parallel=count), "cpu")
+    with contextlib.ExitStack() as stack:
+        return [stack.enter_context(places.one()) for _ in range(places.count)]

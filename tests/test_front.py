@@ -32,9 +32,11 @@ def test_where_the_order_of_costs_is_not_sure_the_front_is_not_either():
 
 def test_the_lines_say_it_for_each_cost_that_is_known():
     rows = [
-        {"network": "small", "training_images_per_second_of_seeds": [50.0, 48.0], "latency_ms_of_rounds": [20.0, 21.0],
+        {"network": "small", "numbers_of_seeds": [0, 1], "training_images_per_second_of_seeds": [50.0, 48.0],
+         "latency_ms_of_rounds": [20.0, 21.0],
          "parameters": None},
-        {"network": "large", "training_images_per_second_of_seeds": [20.0, 21.0], "latency_ms_of_rounds": [50.0, 52.0],
+        {"network": "large", "numbers_of_seeds": [0, 1], "training_images_per_second_of_seeds": [20.0, 21.0],
+         "latency_ms_of_rounds": [50.0, 52.0],
          "parameters": 10},
     ]  # fmt: skip
     assert lines_of_fronts(fronts(rows, {("large", "small")})) == [

@@ -9,7 +9,8 @@ from comparison.worth import baseline_of, change_of, gain_cells, gains_of, price
 def row(name, rates=(10.0, 11.0, 9.0), latencies=(5.0,) * 9, parameters=1_000_000, accuracy=0.8, **more):
     return {
         "network": name, "accuracy": accuracy, "training_images_per_second": sum(rates) / len(rates),
-        "training_images_per_second_of_seeds": list(rates), "latency_ms_of_rounds": list(latencies), "parameters": parameters,
+        "training_images_per_second_of_seeds": list(rates), "numbers_of_seeds": list(range(len(rates))),
+        "latency_ms_of_rounds": list(latencies), "parameters": parameters,
         **more,
     }  # fmt: skip
 
@@ -19,6 +20,12 @@ def test_a_cost_is_compared_pair_by_pair_so_a_slow_hour_that_both_had_falls_out(
     assert price(slow, quick) == " for +25% training time, +0.0 ms an image, +0.0 MB of weights"
     assert price(quick, slow).startswith(" for -20% training time")
     assert ratio(slow, quick, "training_time") == pytest.approx((1.25, 1.25))
+
+
+def test_only_trainings_with_the_same_seed_are_a_pair():
+    quick, slow = row("quick", (10.0, 5.0, 10.0)), row("slow", (4.0, 8.0), numbers_of_seeds=[1, 2])  # that of seed 0 failed
+    assert price(slow, quick).startswith(" for +25% training time")
+    assert ratio(slow, row("other", (1.0,), numbers_of_seeds=[7]), "training_time") is None
 
 
 def test_a_cost_has_an_interval_where_its_measurements_differ():
@@ -44,7 +51,7 @@ def test_without_a_choice_the_baseline_is_the_network_that_trains_fastest():
     rows = [row("best", (5.0,)), row("fast", (20.0,), accuracy=0.5), row("failed", (90.0,), accuracy=None)]
     assert baseline_of(rows) == "fast"
     assert baseline_of(rows, "best") == "best"
-    assert baseline_of(rows, "failed") is None
+    assert baseline_of(rows, "failed") == "fast"
     assert baseline_of([]) is None
 
 
