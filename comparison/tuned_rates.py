@@ -1,5 +1,6 @@
 """compare.py --tune: learning rate and weight decay of each network, found by tune.py in equal time before the seeds begin."""
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,16 @@ def tuned_rates(config: Config) -> dict[str, dict[str, Any]]:
     if config.tune is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
+    options = {net: _options(config, net) for net in dict.fromkeys(config.nets)}
     told = set()
 
     def search(net, begun):
-        found[net] = _search(config, net)
+        found[net] = _search(options[net])
         return True
+
+    def claim_of(net):
+        digest = hashlib.sha256(repr(sorted(options[net].items())).encode("utf-8", "backslashreplace")).hexdigest()
+        return Path(config.runs_dir) / f".tune-{net}-{digest[:16]}"
 
     def wait(net):
         if net not in told:
@@ -49,21 +55,26 @@ def tuned_rates(config: Config) -> dict[str, dict[str, Any]]:
             print(f"{net}: another process searches for its learning rate; this comparison goes on when that ends", flush=True)
 
     Path(config.runs_dir).mkdir(parents=True, exist_ok=True)
-    share(list(dict.fromkeys(config.nets)), lambda net: Path(config.runs_dir) / f".tune-{net}", search, wait)
-    return {net: found[net] for net in dict.fromkeys(config.nets)}
+    share(list(options), claim_of, search, wait)
+    return {net: found[net] for net in options}
 
 
-def _search(config, net):
+def _options(config, net):
+    """What tune.py is to search by, by name: what the user set, as far as it concerns this network."""
     values = config.as_dict()
     names = set(names_of("compare")) & set(names_of("tune")) & config.given - {"budget"} - options_of_others(net)
+    return {**{name: values[name] for name in names}, "net": net, "budget": config.tune}
+
+
+def _search(options):
+    net, minutes = options["net"], options["budget"]
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "recipe.yaml"
-        own = {**{name: values[name] for name in names}, "net": net, "budget": config.tune, "recipe": str(recipe)}
-        print(f"{net}: learning rate and weight decay, by tune.py in {config.tune:g} min", flush=True)
+        print(f"{net}: learning rate and weight decay, by tune.py in {minutes:g} min", flush=True)
         try:
-            run_script("tune.py", as_options(own, "tune"))
+            run_script("tune.py", as_options({**options, "recipe": str(recipe)}, "tune"))
         except ProcessFailed as error:
-            raise ComparisonError(f"tune = {config.tune:g}, which is the budget of tune.py: {net}: {error}") from None
+            raise ComparisonError(f"tune = {minutes:g}, which is the budget of tune.py: {net}: {error}") from None
         found = load_config(recipe)
     return {name: getattr(found, name) for name in SOUGHT}
 
