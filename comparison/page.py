@@ -107,7 +107,7 @@ def _gains(found, names, words):
 def _points(gain):
     if gain.difference is None:
         return []
-    return [f"{100 * value:+.1f}" for value in (gain.difference.mean, gain.difference.low, gain.difference.high)]
+    return gain.difference.points()
 
 
 def _change(gain, key):

@@ -62,8 +62,7 @@ def path_chart(decision: Decision, indices: Mapping[str, int]) -> Path:
                 pairs[key] = PairPath((printable(pair.first), printable(pair.second)), marks, [])
             states = [_state(pair, worth)]
             states += [State("out", (printable(name),)) for name in (pair.first, pair.second) if name in look.out]
-            numbers = (pair.difference.mean, pair.difference.low, pair.difference.high)
-            mean, low, high = (f"{100 * number:+.1f}" for number in numbers)
+            mean, low, high = pair.difference.points()
             step = Step(look.seeds, _drawing(pair, limit, decision.worth, indices), (mean, low, high), states)
             pairs[key].steps.append(step)
     return Path(_axis(limit), worth, list(pairs.values()))

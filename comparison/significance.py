@@ -59,7 +59,12 @@ class Difference(NamedTuple):
 
     def in_points(self) -> str:
         """The difference and its interval, for people."""
-        return f"{100 * self.mean:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        mean, low, high = self.points()
+        return f"{mean} points ({low} to {high})"
+
+    def points(self) -> list[str]:
+        """The difference and the bounds of its interval in points, for people."""
+        return [f"{round(100 * value, 1) + 0.0:+.1f}" for value in self[:3]]  # no -0.0
 
 
 class Spread(NamedTuple):

@@ -113,8 +113,8 @@ def _lines_of_differences(differences, failures, rows):
 
 
 def _points(difference):
-    low, high = 100 * difference.low, 100 * difference.high
-    return f"{100 * difference.mean:+.1f} 个百分点（{low:+.1f} 至 {high:+.1f}）"
+    mean, low, high = difference.points()
+    return f"{mean} 个百分点（{low} 至 {high}）"
 
 
 def _price(rows: Mapping[str, Mapping[str, Any]], first, second):

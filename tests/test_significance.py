@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from comparison.significance import level_of_pairs, paired_difference, scatter, spread, student_quantile
+from comparison.significance import Difference, level_of_pairs, paired_difference, scatter, spread, student_quantile
 from comparison.verdict import best_against_others, better_of, differences, rate_note, verdict
 
 
@@ -183,3 +183,7 @@ def test_among_many_equal_networks_a_winner_is_as_rare_as_among_two():
         compared = of_best({str(i): answers(rng, 0.7, 3, 100) for i in range(6)})
         wrong += any(stands for _, _, _, stands in compared)
     assert wrong <= 5
+
+
+def test_a_difference_of_nearly_nothing_has_no_sign_of_its_own():
+    assert Difference(-0.0001, -0.02, 0.02, 1.0, True).in_points() == "+0.0 points (-2.0 to +2.0)"
