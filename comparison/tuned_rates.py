@@ -1,7 +1,6 @@
 """compare.py --tune: learning rate and weight decay of each network, found by tune.py in equal time before the seeds begin."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +38,24 @@ def tuned_rates(config: Config) -> dict[str, dict[str, Any]]:
         return {}
     found: dict[str, dict[str, Any]] = {}
     options = {net: _options(config, net) for net in dict.fromkeys(config.nets)}
+    folder = Path(config.runs_dir) / "tune"  # of all searches
     told = set()
 
-    def search(net, begun):
-        found[net] = _search(options[net])
-        return True
-
-    def claim_of(net):
+    def name_of(net):
         digest = hashlib.sha256(repr(sorted(options[net].items())).encode("utf-8", "backslashreplace")).hexdigest()
-        return Path(config.runs_dir) / f".tune-{net}-{digest[:16]}"
+        return f"{net}-{digest[:16]}"
+
+    def search(net, begun):
+        found[net] = _search(options[net], folder / f"{name_of(net)}.yaml")
+        return True
 
     def wait(net):
         if net not in told:
             told.add(net)
             print(f"{net}: another process searches for its learning rate; this comparison goes on when that ends", flush=True)
 
-    Path(config.runs_dir).mkdir(parents=True, exist_ok=True)
-    share(list(options), claim_of, search, wait)
+    folder.mkdir(parents=True, exist_ok=True)
+    share(list(options), lambda net: folder / f".{name_of(net)}", search, wait)
     return {net: found[net] for net in options}
 
 
@@ -66,16 +66,14 @@ def _options(config, net):
     return {**{name: values[name] for name in names}, "net": net, "budget": config.tune}
 
 
-def _search(options):
+def _search(options, recipe):
     net, minutes = options["net"], options["budget"]
-    with tempfile.TemporaryDirectory() as folder:
-        recipe = Path(folder) / "recipe.yaml"
-        print(f"{net}: learning rate and weight decay, by tune.py in {minutes:g} min", flush=True)
-        try:
-            run_script("tune.py", as_options({**options, "recipe": str(recipe)}, "tune"))
-        except ProcessFailed as error:
-            raise ComparisonError(f"tune = {minutes:g}, which is the budget of tune.py: {net}: {error}") from None
-        found = load_config(recipe)
+    print(f"{net}: learning rate and weight decay, by tune.py in {minutes:g} min", flush=True)
+    try:
+        run_script("tune.py", as_options({**options, "recipe": str(recipe)}, "tune"))
+    except ProcessFailed as error:
+        raise ComparisonError(f"tune = {minutes:g}, which is the budget of tune.py: {net}: {error}") from None
+    found = load_config(recipe)
     return {name: getattr(found, name) for name in SOUGHT}
 
 
