@@ -583,3 +583,12 @@ def test_a_network_of_which_a_training_failed_is_called_better_nowhere(compared,
         assert found.summary.startswith("resnet is the best of these networks")
         assert found.better == {("resnet", "se_resnet50")}
         assert len(claims) == len(found.fronts) > 0
+
+
+def test_gains_of_finished_runs_are_counted_from_one_of_them(compared, tmp_path, calls, capsys):
+    runs = tuple(str(compared / "runs" / net / "001") for net in ("resnet", "se_resnet50"))
+    assert compare.main(Config(runs=runs, runs_dir=str(tmp_path), baseline="se_resnet50")) == 0
+    assert "\nAgainst se_resnet50:\n\n| network |" in capsys.readouterr().out
+    assert [gain["network"] for gain in table(tmp_path / "compare" / "001")["gains"]] == ["resnet"]
+    assert compare.main(Config(runs=runs, runs_dir=str(tmp_path), baseline="resnet18")) == 2
+    assert "baseline = 'resnet18': compared are resnet, se_resnet50; name one of them" in capsys.readouterr().err
