@@ -127,7 +127,7 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
     notes += [] if compared.tuned else _notes_on_rates(trainings)
     notes += [alike.note] if alike.note else []
     if len(groups) > 1:
-        work = {name: compared.costs[name]["multiply_adds"] for name in groups}
+        work = sum(compared.costs[name]["multiply_adds"] for name in groups)
         traits = traits_of_photographs(answers, alike, contested, seeds, split, compared.source, work)
         networks = len({*groups, *compared.failures})
         level = (1 - CONFIDENCE) * (share_of_look(networks) if compared.decision else 1)

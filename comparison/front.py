@@ -41,13 +41,17 @@ def front(
 
 
 def fronts(rows: Collection[Mapping[str, Any]], better: Collection[tuple[str, str]]) -> dict[str, dict[str, str]]:
-    """{key of COSTS: of ``front``}, for each cost that is known of all ``rows``, of comparison.verdict.network_row."""
-    found = {}
-    for key in COSTS if len(rows) > 1 else ():
-        ratios = _ratios(rows, key)
-        if ratios:
-            found[key] = front([row["network"] for row in rows], ratios, better)
-    return found
+    """{key of COSTS: of ``front_of``}, for each cost that is known of all ``rows``."""
+    return {key: found for key in COSTS if (found := front_of(key, rows, better))}
+
+
+def front_of(key: str, rows: Collection[Mapping[str, Any]], better: Collection[tuple[str, str]]) -> dict[str, str]:
+    """What ``front`` returns of the cost ``key``; empty where it is not known of all ``rows``, or there is one row alone.
+
+    ``rows``: of comparison.verdict.network_row.
+    """
+    ratios = _ratios(rows, key)
+    return front([row["network"] for row in rows], ratios, better) if ratios else {}
 
 
 def _ratios(rows, key) -> Optional[dict[tuple[str, str], tuple[float, float]]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from comparison.front import CERTAIN, COSTS, NOT, PERHAPS, WORDS, fronts
+from comparison.front import CERTAIN, COSTS, NOT, PERHAPS, WORDS, front_of
 from comparison.label_places import Box, place_labels
 from comparison.network_marks import FAINT, INK, LINE, PAPER, add, as_markup, colour_of, draw_mark, mark, say, svg
 from comparison.page_words import COSTS as CHINESE
@@ -56,8 +56,8 @@ def front_charts(
     """A drawing for each cost of comparison.front.COSTS that is known of a network with an accuracy.
 
     ``rows``: of comparison.verdict.network_row, in the order of the comparison, which is that of the colours. ``better``: see
-    ``fronts``; ``judged``: whether the trainings were enough to say of any pair whether one is better. Where they were not, all
-    of several networks are perhaps on the front.
+    ``front_of``; ``judged``: whether the trainings were enough to say of any pair whether one is better. Where they were not,
+    all of several networks are perhaps on the front.
     """
     charts = []
     for key, name in COSTS.items():
@@ -65,7 +65,7 @@ def front_charts(
         if not costs:
             continue
         # Also where some networks lack this cost, or none is known to be better: else they would be those of Findings
-        states = fronts([row for row in rows if row["network"] in costs], better).get(key) if judged else None
+        states = front_of(key, [row for row in rows if row["network"] in costs], better) if judged else {}
         of_all = states or dict.fromkeys(costs, CERTAIN if len(costs) == 1 else PERHAPS)
         points = [
             Point(place, network, costs[network], row["accuracy"], row["accuracy_of_seeds"], _interval(row), of_all[network])

@@ -22,7 +22,7 @@ from comparison.significance import LEAST_SEEDS
 from comparison.until_decided import lines_of_path
 from comparison.verdict import shown, used_columns
 from comparison.verdict_in_chinese import verdict_in_chinese
-from comparison.worth import COSTS
+from comparison.worth import COSTS, known_costs
 from data.lists import DataError
 from machine.whole_file import write_text
 from messages.terminal import printable
@@ -95,7 +95,7 @@ def _cells(row, columns, names):
 
 def _gains(found, names, words):
     """(keys of the headings, rows: [(mark, network, [the values of a cell: one, or three with an interval, or none]), ...])."""
-    costs = [key for key in COSTS if any(gain.costs[key] for gain in found.gains)]
+    costs = known_costs(found.gains)
     of_costs = [words.add(f"gain_{key}", COSTS[key].heading, CHINESE[key].more) for key in costs]
     rows = [
         (swatch(names.index(gain.network)), printable(gain.network), [_points(gain), *(_change(gain, key) for key in costs)])
@@ -105,9 +105,7 @@ def _gains(found, names, words):
 
 
 def _points(gain):
-    if gain.difference is None:
-        return []
-    return gain.difference.points()
+    return [] if gain.difference is None else gain.difference.points()
 
 
 def _change(gain, key):

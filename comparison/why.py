@@ -44,16 +44,16 @@ def traits_of_photographs(
     seeds: Mapping[str, Sequence[Mapping[int, Path]]],
     split: str,
     source: Optional[DataSource],
-    multiply_adds: Mapping[str, float],
+    multiply_adds: float,
 ) -> Traits:
     """The Traits of the photographs of ``answers``.
 
     ``alike``, ``contested``: of them; ``seeds``: {network: {fold: evaluated run} of each seed}; ``source``: the place of the
-    photographs, None where they may not be read; ``multiply_adds``: {network: for one image}.
+    photographs, None where they may not be read; ``multiply_adds``: of all networks for one image.
     """
-    best = max(seeds, key=lambda name: float(answers.correct[name].mean()))
-    remembered = find_remembered(answers, alike, source, seeds[best][0])
-    objects = measure_objects(answers.names, source, split, [own[0] for own in seeds.values()], sum(multiply_adds.values()))
+    first = [own[0] for own in seeds.values()]
+    remembered = find_remembered(answers, alike, source, first[0])  # all were trained on the same photographs
+    objects = measure_objects(answers.names, source, split, first, multiply_adds)
     measured = dict(alike.traits or {})
     if objects.shares is not None:
         measured["object_share"] = objects.shares

@@ -167,10 +167,15 @@ def gains_of(rows: Sequence[Row], baseline: str, pairs: Mapping[tuple[str, str],
     ]
 
 
+def known_costs(gains: Sequence[Gain]) -> list[str]:
+    """The keys of COSTS that are known of at least one of the networks."""
+    return [key for key in COSTS if any(gain.costs[key] for gain in gains)]
+
+
 def gain_cells(gains: Sequence[Gain]) -> tuple[list[str], list[list[str]]]:
     """The table of gains for people: its headings, and the cells of each row; costs that no network is known to have are left
     out."""
-    keys = [key for key in COSTS if any(gain.costs[key] for gain in gains)]
+    keys = known_costs(gains)
     headings = ["network", "accuracy", *(COSTS[key].heading for key in keys)]
     return headings, [[gain.network, _accuracy(gain.difference), *(_cost(gain, key) for key in keys)] for gain in gains]
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chromium import Chromium, find_chromium
+from chromium import Chromium, begin
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -114,12 +114,10 @@ def try_windows(page, url, shots):
 
 
 def main():
-    program = find_chromium()
-    if not program:
-        print("no Chromium on this machine: the page is not tried in a browser")
+    begun = begin(ROOT)
+    if not begun:
         return 0
-    shots = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "work" / "browser")
-    shots.mkdir(parents=True, exist_ok=True)
+    program, shots = begun
     with tempfile.TemporaryDirectory(prefix="browser-") as place, Chromium(program) as page:
         file = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else hand_made_page(Path(place))
         try_keyboard(page, file.as_uri())

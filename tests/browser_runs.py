@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chromium import Chromium, find_chromium
+from chromium import Chromium, begin
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,12 +168,10 @@ def try_tiff(page, url, photograph, folder):
 
 
 def main():
-    program = find_chromium()
-    if not program:
-        print("no Chromium on this machine: the page is not tried in a browser")
+    begun = begin(ROOT)
+    if not begun:
         return 0
-    shots = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "work" / "browser")
-    shots.mkdir(parents=True, exist_ok=True)
+    program, shots = begun
     with tempfile.TemporaryDirectory(prefix="browser-") as place:
         place = Path(place)
         script("sample_animals", "--data", place / "animals", "--per_class", 4)

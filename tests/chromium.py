@@ -9,8 +9,10 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SECONDS = 60
@@ -19,6 +21,18 @@ SECONDS = 60
 def find_chromium():
     """The path of a Chromium, or None."""
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def begin(root):
+    """For a script: (the path of a Chromium, the folder for screenshots: the first argument, else work/browser); None, and a
+    line says so, where there is no Chromium."""
+    program = find_chromium()
+    if not program:
+        print("no Chromium on this machine: the page is not tried in a browser")
+        return None
+    shots = Path(sys.argv[1] if len(sys.argv) > 1 else root / "work" / "browser")
+    shots.mkdir(parents=True, exist_ok=True)
+    return program, shots
 
 
 class Chromium:

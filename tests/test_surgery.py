@@ -1,5 +1,6 @@
 """Attention inserted into a trained ResNet: the start is exact, gates alone learn, and only what helps is kept."""
 
+import contextlib
 import json
 import math
 import shutil
@@ -90,15 +91,23 @@ def place(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def spoilt(place, tmp_path_factory):
-    """The same with a run whose last stage has channels that disturb: those that share one gate of Shuffle Attention."""
-    folder = tmp_path_factory.mktemp("spoilt")
+@contextlib.contextmanager
+def changed_run(place, folder):
+    """Copies the runs of ``place`` to ``folder``; in the block the run's classifier may be changed, and is then saved."""
     shutil.copytree(place / "runs", folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         register_operated(patch)
         run = TrainedRun.open(folder / "runs" / "resnet" / "001")
         classifier = run.load_classifier()
+        yield classifier
+        save_checkpoint(run.checkpoint, classifier, run.header)
+
+
+@pytest.fixture(scope="module")
+def spoilt(place, tmp_path_factory):
+    """The same with a run whose last stage has channels that disturb: those that share one gate of Shuffle Attention."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    with changed_run(place, folder) as classifier:
         order = block_attention("shuffle", sa_groups=32)(512).initial_map(512).order
         disturbing = np.flatnonzero(order % 16 < 3)
         weight = classifier.network.fc.weight.numpy()
@@ -109,7 +118,6 @@ def spoilt(place, tmp_path_factory):
             changed = values.numpy()
             changed[disturbing] *= factor  # all of the disturbance comes through what attention gates
             values.set_value(changed)
-        save_checkpoint(run.checkpoint, classifier, run.header)
     return folder
 
 
@@ -117,18 +125,13 @@ def spoilt(place, tmp_path_factory):
 def random_run(place, tmp_path_factory):
     """A run all of whose batch norms have random weights, biases and statistics."""
     folder = tmp_path_factory.mktemp("random")
-    shutil.copytree(place / "runs", folder / "runs")
-    with pytest.MonkeyPatch.context() as patch:
-        register_operated(patch)
-        run = TrainedRun.open(folder / "runs" / "resnet" / "001")
-        classifier = run.load_classifier()
+    with changed_run(place, folder) as classifier:
         paddle.seed(3)
         for layer in classifier.sublayers():
             if isinstance(layer, paddle.nn.BatchNorm2D):
                 for tensor, low, high in ((layer.weight, 0.5, 1.5), (layer.bias, -0.3, 0.3), (layer._mean, -0.3, 0.3)):
                     tensor.set_value(paddle.uniform(tensor.shape, min=low, max=high))
                 layer._variance.set_value(paddle.uniform(layer._variance.shape, min=0.5, max=2.0))
-        save_checkpoint(run.checkpoint, classifier, run.header)
     return folder / "runs" / "resnet" / "001"
 
 
