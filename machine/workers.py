@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import NoReturn, Optional
 
@@ -22,7 +23,7 @@ def become_worker(worker_id: Optional[int] = None) -> None:
     """
     signal.set_wakeup_fd(-1)  # the inherited one belongs to the main process: see ending.handle_termination
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_worker)
+    _end_at_sigterm()
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +41,24 @@ def remove_shared_batches(worker: int) -> None:
     for batch in Path("/dev/shm").glob(f"paddle_{worker}_*"):
         with contextlib.suppress(OSError):
             batch.unlink()
+
+
+def _end_at_sigterm():
+    """Let SIGTERM end this process at once, whatever it waits for.
+
+    A thread waits for the signal, because a handler in Python can come too late: a signal that arrives just before the main
+    thread enters a wait in the kernel is handled only after that wait.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        signal.signal(signal.SIGTERM, _end_worker)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the thread too, which inherits it
+    threading.Thread(target=_wait_for_sigterm, daemon=True).start()
+
+
+def _wait_for_sigterm():
+    signal.sigwait({signal.SIGTERM})
+    _end_worker()
 
 
 def _end_worker(signum=None, frame=None) -> NoReturn:

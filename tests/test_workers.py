@@ -1,6 +1,7 @@
 """Processes that read photographs: signals end one of them alone."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import signal
 import socket
@@ -19,8 +20,19 @@ def wait_as_worker(ready):
     time.sleep(60)
 
 
+def wait_in_c_as_worker(ready):
+    """As a worker that enters a wait just when the signal comes: Python's own handler would run only after the wait."""
+    workers.become_worker()
+    libc = ctypes.CDLL(None)
+    mutex = ctypes.create_string_buffer(64)  # zeros: PTHREAD_MUTEX_INITIALIZER
+    libc.pthread_mutex_lock(mutex)
+    ready.set()
+    libc.pthread_mutex_lock(mutex)  # no signal interrupts it
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
-def test_a_signal_to_a_worker_ends_that_one_alone():
+@pytest.mark.parametrize("wait", [wait_as_worker, wait_in_c_as_worker])
+def test_a_signal_to_a_worker_ends_that_one_alone(wait):
     context = multiprocessing.get_context("fork")
     here, wakes = socket.socketpair()
     here.setblocking(False)
@@ -28,7 +40,7 @@ def test_a_signal_to_a_worker_ends_that_one_alone():
     before = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
     try:
         ready = context.Event()
-        worker = context.Process(target=wait_as_worker, args=(ready,))
+        worker = context.Process(target=wait, args=(ready,))
         worker.start()
         assert ready.wait(10)
         left = Path(f"/dev/shm/paddle_{worker.pid}_1_2")
@@ -37,6 +49,7 @@ def test_a_signal_to_a_worker_ends_that_one_alone():
         worker.join(10)
     finally:
         signal.set_wakeup_fd(before)
+        worker.kill()
     assert worker.exitcode == ending.TERMINATED
     assert not left.exists(), "batches that nobody took go with it"
     received = b""
