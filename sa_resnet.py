@@ -29,6 +29,7 @@ from attention.initial_values import uniform_by_fan_in
 from ops import channel_blocks
 from ops.batch_norm import BatchNorm2D, apply_norm
 from ops.convolution import Conv2D
+from ops.pooling import MaxPool2D
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -321,7 +322,7 @@ class ResNet(nn.Layer):
         self.data_format = data_format
         self.conv1 = conv(3, 64, 7, stride=2, data_format=data_format)
         self.bn1 = BatchNorm2D(64, data_format=data_format)
-        self.maxpool = nn.MaxPool2D(3, stride=2, padding=1, data_format=data_format)
+        self.maxpool = MaxPool2D(3, stride=2, padding=1, data_format=data_format)
         in_channels = 64
         for stage, (count, planes) in enumerate(zip(blocks, (64, 128, 256, 512)), start=1):
             layers = []
@@ -342,8 +343,8 @@ class ResNet(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         if self.data_format == "NHWC":
             x = x.transpose([0, 2, 3, 1])  # [N, 3, H, W] -> [N, H, W, 3]
-        x = self.maxpool(apply_norm(self.bn1, self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
-        x = channel_blocks.split(x, (self.layer1, self.layer2, self.layer3, self.layer4))
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        x = channel_blocks.split(self._stem(x, stages), stages)  # [N, 64, H / 4, W / 4], where it can be in blocks of channels
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [N, 512 * expansion, H / 32, W / 32]
         x = channel_blocks.join(x)
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] or [N, 1, 1, C] -> [N, C]
@@ -356,22 +357,26 @@ class ResNet(nn.Layer):
         """
         if self.data_format == "NHWC":
             x = x.transpose([0, 2, 3, 1])  # [N, 3, H, W] -> [N, H, W, 3]
-        x = self.maxpool(apply_norm(self.bn1, self.conv1(x), relu=True))  # [N, 64, H / 4, W / 4]
-        return self._through(self._stages_of_blocks()[: stage - 1], x)
+        stages = self._stages_of_blocks()[: stage - 1]
+        return self._through(stages, self._stem(x, stages))
 
     def from_stage(self, stage: int, x: Tensor) -> Tensor:
         """The logits [N, num_classes] from what ``input_of_stage`` returned for the same ``stage``."""
         x = self._through(self._stages_of_blocks()[stage - 1 :], x)  # [N, 512 * expansion, H / 32, W / 32]
         return self.fc(self.avgpool(x).flatten(1))  # pooled [N, C, 1, 1] or [N, 1, 1, C] -> [N, C]
 
+    def _stem(self, x, stages):
+        """What comes before the ``stages``; in blocks of channels where it can be made so and they take them."""
+        lanes = channel_blocks.wanted(x, self.conv1, ((self.bn1, self.maxpool), *stages))
+        x = self.conv1(x, lanes) if lanes else self.conv1(x)
+        return self.maxpool(apply_norm(self.bn1, x, relu=True))
+
     def _stages_of_blocks(self):
         return self.layer1, self.layer2, self.layer3, self.layer4
 
     def _through(self, stages, x):
-        """``x`` [N, C, H, W] after ``stages``, of the same form; in between it may be in blocks of channels."""
-        if not stages:
-            return x
-        x = channel_blocks.split(x, stages)
+        """``x`` after ``stages``, [N, C, H, W]; before and in between it may be in blocks of channels."""
+        x = channel_blocks.split(x, stages) if stages else x
         for stage in stages:
             x = stage(x)
         return channel_blocks.join(x)

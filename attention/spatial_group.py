@@ -10,6 +10,7 @@ from paddle.nn.initializer import Constant
 
 from attention.base import Attention, InitialMap
 from attention.fixed_convolution import fixed_convolution
+from ops.broadcast import spread
 
 EPSILON = 1e-5
 SMALLEST = 1e-30  # the square root has no gradient at 0, which would give NaN on constant maps and those of a single value
@@ -53,7 +54,7 @@ class SpatialGroupEnhance(Attention):
         variance = similarity.square().sum(axis=along, keepdim=True) / positions
         similarity = similarity / (paddle.sqrt(variance.clip(min=SMALLEST)) + EPSILON)
         gates = F.sigmoid(self.weight.reshape(of_groups) * similarity + self.bias.reshape(of_groups))  # from [1, groups, 1]
-        return (grouped * gates).reshape([-1, *x.shape[1:]])  # from the shape of grouped
+        return (grouped * spread(gates, grouped)).reshape([-1, *x.shape[1:]])  # from the shape of grouped
 
     def export_form(self) -> "ConvolvedGroups":
         return ConvolvedGroups(self)

@@ -188,6 +188,6 @@ class Bench:
                 loss = F.cross_entropy(network(images), labels)
             loss.backward()
             optimizer.step()
-            optimizer.clear_grad()
+            optimizer.clear_grad(set_to_zero=False)
 
         return self.seconds(step, repeats=1)[0]

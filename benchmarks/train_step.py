@@ -64,7 +64,7 @@ def measure(net, batch_size, image_size, steps, as_it_comes, fused_mode="on", pr
         loss = paddle.nn.functional.cross_entropy(classifier(images), labels)
         loss.backward()
         optimizer.step()
-        optimizer.clear_grad()
+        optimizer.clear_grad(set_to_zero=False)
         losses.append(float(loss))
         seconds.append(time.perf_counter() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -117,7 +117,7 @@ def measure_additions(net, batch_size, image_size, steps, half_life_steps):
         float(loss)
         loss.backward()
         optimizer.step()
-        optimizer.clear_grad()
+        optimizer.clear_grad(set_to_zero=False)
         with paddle.no_grad():
             for metric in metrics:
                 metric.update(*metric.compute(logits.detach(), labels))
@@ -204,7 +204,7 @@ def training_and_evaluation(net, batch, size):
         loss = paddle.nn.functional.cross_entropy(network(images), labels)
         loss.backward()
         optimizer.step()
-        optimizer.clear_grad()
+        optimizer.clear_grad(set_to_zero=False)
         float(loss)
 
     def evaluation():

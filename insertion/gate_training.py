@@ -37,7 +37,7 @@ def train_gates(
             loss = F.cross_entropy(network.from_stage(inputs.stage, seen), labels)
             loss.backward()
             optimizer.step()
-            optimizer.clear_grad()
+            optimizer.clear_grad(set_to_zero=False)
             schedule.step()
             total += float(loss) * len(rows)
             progress(epoch * steps + step)

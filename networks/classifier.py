@@ -7,6 +7,7 @@ import paddle
 from paddle import Tensor, nn
 
 from networks import IMAGENET_MEAN, IMAGENET_STD
+from ops.broadcast import spread
 
 
 class Classifier(nn.Layer):
@@ -49,7 +50,8 @@ class Classifier(nn.Layer):
         """What the network sees of uint8 ``images``: float32 [N, 3, H, W]."""
         # (pixel / 255 - mean) / std as one multiply and one add over the images
         scale = 1.0 / (255.0 * self.std)
-        return images.astype("float32") * scale - self.mean / self.std
+        pixels = images.astype("float32")
+        return pixels * spread(scale, pixels) - spread(self.mean / self.std, pixels)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(self.normalised(images))

@@ -128,7 +128,9 @@ class Operators(CompiledLibrary):
         compile_to("paddle_gpu", [*compiler, *with_paddle], "paddle_gpu.cc")
         compile_to("paddle_ops", [*compiler, *with_paddle], "paddle_ops.cc")
         compile_to("convolution", [*compiler, "-fopenmp"], "convolution.cc")
+        compile_to("plain_weights", [*compiler, "-fopenmp"], "plain_weights.cc")
         compile_to("paddle_convolution", [*compiler, "-fopenmp", *with_paddle], "paddle_convolution.cc")
+        compile_to("paddle_pooling", [*compiler, "-fopenmp", *with_paddle], "paddle_pooling.cc")
         return commands
 
     def link_command(self, folder: Path, objects: Sequence[str]) -> list[str]:

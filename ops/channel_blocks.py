@@ -14,20 +14,29 @@ from ops import fused
 
 
 @paddle.jit.not_to_static  # Paddle 2.6 would convert it to code that does not compile
-def split(x: Tensor, stages: Iterable[nn.Layer]) -> Tensor:
+def split(x: Tensor, stages: Iterable[Iterable[nn.Layer]]) -> Tensor:
     """``x`` [N, C, H, W] in blocks of channels where every layer of the ``stages`` takes them; else ``x`` as it is.
 
     A stage is a sequence of layers, each of which says in a method ``takes_blocks(lanes)`` whether it takes such maps and
     returns such. A layer with hooks does not: whoever looks at a feature map finds [N, C, H, W]. A single photograph of which
-    batch norm takes statistics stays as it is.
+    batch norm takes statistics stays as it is, and so does what is in blocks already.
     """
-    stages = list(stages)
-    if x.shape[0] == 1 and any(layer.training for stage in stages for layer in stage.sublayers(include_self=True)):
-        return x  # a channel may come to a single value, whose batch norm is Paddle's: see ops.batch_norm.fusable
-    lanes = fused.lanes(x)
-    if not lanes or not all(_takes_blocks(stage, lanes) for stage in stages):
+    if len(x.shape) == 5:
         return x
-    return fused.run("channel_blocks", fused.dense(x), lanes)
+    lanes = _lanes(x, list(stages))
+    return fused.run("channel_blocks", fused.dense(x), lanes) if lanes and x.shape[1] % lanes == 0 else x
+
+
+@paddle.jit.not_to_static
+def wanted(x: Tensor, first: nn.Layer, stages: Iterable[Iterable[nn.Layer]]) -> int:
+    """Channels in a block, where ``first`` can make blocks of ``x`` [N, C, H, W] and all ``stages`` take them; else 0.
+
+    ``first``(x, lanes) is then the beginning of what ``split`` would leave to the ``stages``.
+    """
+    if not hasattr(first, "makes_blocks") or _is_watched(first):
+        return 0
+    lanes = _lanes(x, list(stages))
+    return lanes if lanes and first.makes_blocks(lanes) else 0
 
 
 @paddle.jit.not_to_static
@@ -43,9 +52,21 @@ def through(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return fused.run("channel_blocks", fused.dense(layer(join(x))), x.shape[4])
 
 
-def _takes_blocks(stage, lanes):
-    watched = any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in stage.sublayers(include_self=True))
-    return not watched and all(takes_blocks(layer, lanes) for layer in stage)
+def _lanes(x, stages):
+    """Channels in a block, where every layer of the ``stages`` takes them; else 0."""
+    layers = [part for stage in stages for part in ([stage] if isinstance(stage, nn.Layer) else stage)]
+    parts = [part for layer in layers for part in layer.sublayers(include_self=True)]
+    if x.shape[0] == 1 and any(part.training for part in parts):
+        return 0  # a channel may come to a single value, whose batch norm is Paddle's: see ops.batch_norm.fusable
+    lanes = fused.lanes(x)
+    if not lanes or any(_is_watched(layer) for layer in layers):
+        return 0
+    return lanes if all(takes_blocks(layer, lanes) for stage in stages for layer in stage) else 0
+
+
+def _is_watched(layer):
+    parts = layer.sublayers(include_self=True)
+    return any(part._forward_pre_hooks or part._forward_post_hooks for part in parts)
 
 
 def takes_blocks(layer: Callable[[Tensor], Tensor], lanes: int) -> bool:

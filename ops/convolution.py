@@ -8,6 +8,7 @@ from typing import Any
 from paddle import Tensor, nn
 
 from ops import fused
+from ops.broadcast import spread
 
 _bfloat16 = contextvars.ContextVar("bfloat16", default=False)  # each thread has its own
 
@@ -35,25 +36,30 @@ class Conv2D(nn.Conv2D):
         super().__init__(*arguments, **options)
         self._numbers = _numbers(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lanes: int = 0) -> Tensor:
         """[N, C, H, W], with the data format "NHWC" [N, H, W, C] -> the same with other channels and sides.
 
-        Feature maps in blocks of channels (ops/channel_blocks.py), where it takes them -> the same.
+        Feature maps in blocks of channels (ops/channel_blocks.py), where it takes them -> the same. ``lanes``: [N, C, H, W] ->
+        such blocks of so many channels, where it makes them.
         """
         if self._numbers is None or not fused.convolves(x, self.weight):
             return nn.Conv2D.forward(self, x)  # not super(): Paddle 2.6 converts this to code in which that fails
-        return self._by_onednn(x)
+        return self._by_onednn(x, lanes)
 
-    def _by_onednn(self, x):
+    def _by_onednn(self, x, lanes):
         gradients = (not x.stop_gradient, not self.weight.stop_gradient)
-        y = fused.run("onednn_convolution", fused.dense(x), self.weight, self._numbers, *gradients, _bfloat16.get())
+        y = fused.run("onednn_convolution", fused.dense(x), self.weight, [*self._numbers, lanes], *gradients, _bfloat16.get())
         if self.bias is None:
             return y
-        return y + self.bias.reshape([1, -1, 1, 1] if len(x.shape) == 4 else [1, -1, 1, 1, x.shape[4]])
+        return y + spread(self.bias.reshape([1, -1, 1, 1] if len(y.shape) == 4 else [1, -1, 1, 1, y.shape[4]]), y)
 
     def takes_blocks(self, lanes: int) -> bool:
         """Whether it takes feature maps in blocks of ``lanes`` channels, and returns such."""
-        return self._numbers is not None and self._in_channels % lanes == 0 and self._out_channels % lanes == 0
+        return self.makes_blocks(lanes) and self._in_channels % lanes == 0
+
+    def makes_blocks(self, lanes: int) -> bool:
+        """Whether it can return blocks of ``lanes`` channels of what it finds in feature maps [N, C, H, W]."""
+        return self._numbers is not None and self._out_channels % lanes == 0
 
 
 def _numbers(layer):

@@ -99,11 +99,8 @@ def convolves(x: Tensor, weight: Tensor) -> bool:
 
 @paddle.jit.not_to_static
 def lanes(x: Tensor) -> int:
-    """Channels in a block of the layout that oneDNN wants for ``x`` [N, C, H, W]; 0 where maps are to stay as they are."""
-    if not convolves(x, x):
-        return 0
-    size = _lanes()
-    return size if size and x.shape[1] % size == 0 else 0
+    """Channels in a block of the layout that oneDNN wants for maps like ``x`` [N, C, H, W]; 0: they are to stay as they are."""
+    return _lanes() if convolves(x, x) else 0
 
 
 def dense(x: Tensor) -> Tensor:

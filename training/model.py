@@ -88,7 +88,7 @@ class TrainingModel(paddle.Model):
 
     def _backward(self, loss, value, share):
         if not math.isfinite(value):
-            self._optimizer.clear_grad()
+            self._clear_gradients()
             raise self._diverged(f"the training loss became {value}")
         scale = share * (self.loss_scaling.scale if self.loss_scaling else 1.0)
         (loss if scale == 1.0 else loss * scale).backward()
@@ -98,14 +98,17 @@ class TrainingModel(paddle.Model):
         if self.loss_scaling or self.clip_norm:
             gradients = gradients_of(self.network.parameters())
             if self.loss_scaling and not self.loss_scaling.unscaled(gradients):
-                self._optimizer.clear_grad()
+                self._clear_gradients()
                 if self.loss_scaling.is_hopeless:
                     raise self._diverged("the gradients are not finite in float16, however the loss is scaled")
                 return
             if self.clip_norm:
                 shorten(gradients, self.clip_norm)
         self._optimizer.step()
-        self._optimizer.clear_grad()
+        self._clear_gradients()
+
+    def _clear_gradients(self):
+        self._optimizer.clear_grad(set_to_zero=False)  # zeros would take as much memory as the weights until the next backward
 
     def _diverged(self, what):
         return TrainingDiverged(

@@ -2,6 +2,7 @@
 // inline functions of C++ standard headers must not be called here.
 #include "blocked_kernels.h"
 
+#include <float.h>
 #include <math.h>
 
 namespace block_end {
@@ -442,9 +443,58 @@ void finish(const Shape &s, const Backward<float, float> &b, const float *sums, 
   }
 }
 
+// The part of a window that lies in the map, of its rows or columns.
+struct Window {
+  int64_t begin, end;
+
+  Window(const Pooling &p, int axis, int64_t result) : begin(result * p.stride[axis] - p.padding[axis]), end(0) {
+    const int64_t side = axis == 0 ? p.height : p.width;
+    end = begin + p.kernel[axis] < side ? begin + p.kernel[axis] : side;
+    begin = begin < 0 ? 0 : begin;
+  }
+};
+
+void pool(const Pooling &p, const float *x, float *y) {
+  for (int64_t i = 0; i < p.after[0]; ++i) {
+    const Window rows(p, 0, i);
+    for (int64_t j = 0; j < p.after[1]; ++j, y += kLanes) {
+      const Window columns(p, 1, j);
+      Lanes most = Lanes{} - FLT_MAX;
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        for (int64_t column = columns.begin; column < columns.end; ++column) {
+          const Lanes value = load(x + (row * p.width + column) * kLanes);
+          most = most > value ? most : value;
+        }
+      }
+      store(y, most);
+    }
+  }
+}
+
+void pool_backward(const Pooling &p, const float *x, const float *y, const float *dy, float *dx) {
+  for (int64_t i = 0; i < p.height * p.width * kLanes; i += kLanes) store(dx + i, Lanes{});
+  for (int64_t i = 0; i < p.after[0]; ++i) {
+    const Window rows(p, 0, i);
+    for (int64_t j = 0; j < p.after[1]; ++j, y += kLanes, dy += kLanes) {
+      const Window columns(p, 1, j);
+      const Lanes most = load(y);
+      Lanes left = load(dy);  // of the gradient
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        for (int64_t column = columns.begin; column < columns.end; ++column) {
+          const int64_t at = (row * p.width + column) * kLanes;
+          const Whole here = load(x + at) == most;
+          store(dx + at, load(dx + at) + (here ? left : Lanes{}));
+          left = here ? Lanes{} : left;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
-extern const BlockedKernels blocked_kernels = {kLanes, statistics, normalise, apply, sum, combine, finish};
+extern const BlockedKernels blocked_kernels = {kLanes,  statistics, normalise, apply,        sum,
+                                               combine, finish,     pool,      pool_backward};
 
 }  // namespace LEVEL
 }  // namespace block_end

@@ -16,6 +16,12 @@ struct Images {
   int64_t first, end;
 };
 
+// Max pooling of maps [height, width, lanes] to [after[0], after[1], lanes]. Pairs: of height and width.
+struct Pooling {
+  int64_t height, width;
+  int64_t kernel[2], stride[2], padding[2], after[2];
+};
+
 struct BlockedKernels {
   int64_t lanes;
   // Mean and biased variance of x on each plane into stats, [images, channels / lanes, 2, lanes].
@@ -32,6 +38,9 @@ struct BlockedKernels {
                   double *channel_sums);
   // Second pass: dx.
   void (*finish)(const Shape &, const Backward<float, float> &, const float *sums, Images, int64_t block);
+  // One map. The gradient goes to the first of the largest values of a window, and NaN counts, as in Paddle's own pooling.
+  void (*pool)(const Pooling &, const float *x, float *y);
+  void (*pool_backward)(const Pooling &, const float *x, const float *y, const float *dy, float *dx);
 };
 
 // blocked_kernels.cc is compiled once for each of these instruction sets, each time into its own namespace.

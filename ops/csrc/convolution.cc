@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "onednn.h"
+#include "plain_weights.h"
 
 namespace convolution {
 namespace {
@@ -80,6 +81,19 @@ class Scratch {
   size_t size_ = 0;
 };
 
+int tag_of_maps(int64_t lanes) {
+  if (lanes == 0) return onednn::kPlain4;
+  return lanes == 8 ? onednn::kBlocks8 : onednn::kBlocks16;
+}
+
+Handle described(int rank, const int64_t *dims, int tag, int type = onednn::kFloat32) {
+  onednn::Dims all = {};
+  std::memcpy(all, dims, rank * sizeof(int64_t));
+  Handle descriptor = nullptr;
+  dnnl.memory_desc_create_with_tag(&descriptor, rank, all, type, tag);
+  return descriptor;
+}
+
 // One argument of a primitive: the array as Paddle has it, and as the primitive wants it.
 class Operand {
  public:
@@ -108,11 +122,27 @@ class Operand {
     if (plain_ != nullptr) dnnl.memory_desc_destroy(plain_);
   }
 
+  // The array is a gradient of weights [out, in, kernel]: in which layout the primitive leaves it decides who reorders it.
+  void is_gradient_of_weights(int64_t out, int64_t in, int64_t height, int64_t width) {
+    if (reorder_ == nullptr) return;
+    const int64_t dims[] = {out, in, height, width};
+    Handle wanted = nullptr;
+    dnnl.memory_get_memory_desc(inside_, &wanted);
+    for (const int lanes : {8, 16}) {
+      if (out % lanes || in % lanes) continue;
+      const Handle tiles = described(4, dims, lanes == 8 ? onednn::kTiles8 : onednn::kTiles16);
+      if (dnnl.memory_desc_equal(wanted, tiles)) tiles_ = {out, in, height * width, lanes};
+      dnnl.memory_desc_destroy(tiles);
+    }
+  }
+
   // Before the primitive runs: what it shall take, in an array of Paddle's. ready: the scratch has it already.
   bool begin(void *data, Scratch &scratch, bool ready) {
     if (dnnl.memory_set_data_handle(outside_, data) != onednn::kSuccess) return false;
     if (reorder_ == nullptr) return true;
     void *room = scratch.of(bytes_);
+    tiles_.from = static_cast<float *>(room);
+    tiles_.to = static_cast<float *>(data);
     if (room == nullptr || dnnl.memory_set_data_handle(inside_, room) != onednn::kSuccess) return false;
     return !into_ || ready || run(outside_, inside_);
   }
@@ -127,7 +157,12 @@ class Operand {
   }
 
   // After it has run.
-  bool end() { return into_ || reorder_ == nullptr || run(inside_, outside_); }
+  bool end() {
+    if (into_ || reorder_ == nullptr) return true;
+    if (tiles_.lanes == 0) return run(inside_, outside_);
+    plain_weights(tiles_.from, tiles_.to, tiles_.out, tiles_.in, tiles_.kernel, tiles_.lanes);
+    return true;
+  }
 
   Argument argument() const { return {which_, reorder_ == nullptr ? outside_ : inside_}; }
 
@@ -141,20 +176,13 @@ class Operand {
   bool into_ = true;
   Handle plain_ = nullptr, outside_ = nullptr, inside_ = nullptr, reorder_ = nullptr;
   size_t bytes_ = 0;
+  struct {
+    int64_t out, in, kernel;
+    int lanes;  // 0: not in tiles
+    const float *from;
+    float *to;
+  } tiles_ = {};
 };
-
-int tag_of_maps(int64_t lanes) {
-  if (lanes == 0) return onednn::kPlain4;
-  return lanes == 8 ? onednn::kBlocks8 : onednn::kBlocks16;
-}
-
-Handle described(int rank, const int64_t *dims, int tag, int type = onednn::kFloat32) {
-  onednn::Dims all = {};
-  std::memcpy(all, dims, rank * sizeof(int64_t));
-  Handle descriptor = nullptr;
-  dnnl.memory_desc_create_with_tag(&descriptor, rank, all, type, tag);
-  return descriptor;
-}
 
 enum Pass { kForward, kData, kWeights };
 
@@ -198,15 +226,16 @@ class Primitive {
     const auto wanted = [&](int query, bool of_gradient) {
       return dnnl.primitive_desc_query_md(descriptor, query + of_gradient * onednn::kQueryGradient, 0);
     };
-    const int plain = rank == 5 ? onednn::kPlain5 : onednn::kPlain4, maps = tag_of_maps(s.lanes);
+    const int plain = rank == 5 ? onednn::kPlain5 : onednn::kPlain4;
     good_ = good_ && dnnl.primitive_create(&primitive_, descriptor) == onednn::kSuccess;
     good_ = good_ &&
-            operands_[0].prepare(gradient[0] ? onednn::kSourceGradient : onednn::kSource, described(4, x, maps),
+            operands_[0].prepare(gradient[0] ? onednn::kSourceGradient : onednn::kSource, described(4, x, tag_of_maps(s.lanes)),
                                  wanted(onednn::kQuerySource, gradient[0]), !gradient[0]) &&
             operands_[1].prepare(gradient[1] ? onednn::kWeightsGradient : onednn::kWeights, described(rank, weights, plain),
                                  wanted(onednn::kQueryWeights, gradient[1]), !gradient[1]) &&
-            operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget, described(4, y, maps),
+            operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget, described(4, y, tag_of_maps(s.lanes_after)),
                                  wanted(onednn::kQueryTarget, gradient[2]), gradient[2]);
+    if (good_ && gradient[1] && rank == 4) operands_[1].is_gradient_of_weights(s.out, s.in, s.kernel[0], s.kernel[1]);
     for (Handle each : {chosen, forward}) {
       if (each != nullptr) dnnl.primitive_desc_destroy(each);
     }
@@ -253,7 +282,7 @@ struct Convolutions {
 
   Primitive &of(const Shape &shape, Pass pass) {
     std::vector<int64_t> key = {shape.images, shape.in,    shape.height,   shape.width, shape.out,
-                                shape.groups, shape.lanes, shape.bfloat16, pass,
+                                shape.groups, shape.lanes, shape.lanes_after, shape.bfloat16, pass,
                                 omp_get_max_threads()};  // a primitive shares its work among the threads of its making
     for (const auto &pair : {shape.kernel, shape.stride, shape.padding, shape.dilation}) key.insert(key.end(), pair, pair + 2);
     std::unique_ptr<Primitive> &primitive = known[key];

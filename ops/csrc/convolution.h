@@ -6,12 +6,12 @@
 namespace convolution {
 
 // x [images, in, height, width] and weights [out, in / groups, kernel] give y [images, out, ...]. Pairs: of height and width.
-// lanes: x and y are in blocks of so many channels, [images, channels / lanes, height, width, lanes]; 0: as above.
+// lanes, lanes_after: x, y are in blocks of so many channels, [images, channels / lanes, height, width, lanes]; 0: as above.
 // bfloat16: factors are rounded to 16 bits, their products are added in float32.
 struct Shape {
   int64_t images, in, height, width, out, groups;
   int64_t kernel[2], stride[2], padding[2], dilation[2];
-  int64_t lanes;
+  int64_t lanes, lanes_after;
   bool bfloat16;
 
   int64_t side(int axis) const {  // of y

@@ -30,8 +30,9 @@ struct BackwardTensors {
 // Whether the kernels for GPUs are to process x; throws where x needs them and they are not loaded.
 bool for_kernels(const paddle::Tensor &x);
 
-// Whether the CPU has kernels for feature maps in blocks of so many channels, [N, C / lanes, H, W, lanes].
-bool has_blocked_kernels(int64_t lanes);
+// The CPU's kernels for feature maps in blocks of so many channels, [N, C / lanes, H, W, lanes]; null: none.
+struct BlockedKernels;
+const BlockedKernels *blocked_kernels(int64_t lanes);
 
 // {out, plane_stats, channel_stats}; the running statistics are updated in place.
 std::vector<paddle::Tensor> forward_cpu(const Shape &, const Options &, const ForwardTensors &);

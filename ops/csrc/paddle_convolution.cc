@@ -13,13 +13,16 @@ using paddle::Tensor;
 convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers, bool bfloat16) {
   const std::vector<int64_t> maps = x.shape(), kernel = weight.shape();
   const bool blocked = maps.size() == 5;
-  PD_CHECK((maps.size() == 4 || blocked) && kernel.size() == 4 && numbers.size() == 7,
-           "convolution: four dimensions, or five for blocks of channels, and seven numbers");
+  PD_CHECK((maps.size() == 4 || blocked) && kernel.size() == 4 && numbers.size() == 8,
+           "convolution: four dimensions, or five for blocks of channels, and eight numbers");
   const int64_t groups = numbers[6], lanes = blocked ? maps[4] : 0, in = blocked ? maps[1] * lanes : maps[1];
-  PD_CHECK(!blocked || ((lanes == 8 || lanes == 16) && kernel[0] % lanes == 0), "convolution: blocks of 8 or 16 channels");
+  const int64_t lanes_after = blocked ? lanes : numbers[7];
+  for (const int64_t each : {lanes, lanes_after}) {
+    PD_CHECK(each == 0 || ((each == 8 || each == 16) && kernel[0] % each == 0), "convolution: blocks of 8 or 16 channels");
+  }
   const convolution::Shape shape = {maps[0], in, maps[2], maps[3], kernel[0], groups, {kernel[2], kernel[3]},
                                     {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]},
-                                    lanes, bfloat16};
+                                    lanes, lanes_after, bfloat16};
   for (const Tensor *tensor : {&x, &weight}) {
     PD_CHECK(tensor->is_cpu() && tensor->dtype() == paddle::DataType::FLOAT32, "convolution: float32 on a CPU");
   }
@@ -32,7 +35,7 @@ convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::ve
 }
 
 std::vector<int64_t> shape_of_result(const convolution::Shape &s) {
-  if (s.lanes) return {s.images, s.out / s.lanes, s.side(0), s.side(1), s.lanes};
+  if (s.lanes_after) return {s.images, s.out / s.lanes_after, s.side(0), s.side(1), s.lanes_after};
   return {s.images, s.out, s.side(0), s.side(1)};
 }
 
@@ -113,7 +116,7 @@ PD_BUILD_GRAD_OP(channel_blocks)
 // In blocks of how many channels feature maps are to be kept from one convolution to the next; 0: as Paddle has them.
 extern "C" int64_t convolution_lanes() {
   const int64_t lanes = convolution::lanes();
-  return block_end::has_blocked_kernels(lanes) ? lanes : 0;
+  return block_end::blocked_kernels(lanes) != nullptr ? lanes : 0;
 }
 
 // Why oneDNN cannot be used, or null.

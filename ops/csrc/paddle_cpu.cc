@@ -50,15 +50,6 @@ Kernels<T> best_kernels() {
   return pick<T>(generic::kernels_float, generic::kernels_double);
 }
 
-// Those for feature maps in blocks of so many channels, or null.
-const BlockedKernels *blocked_kernels(int64_t lanes) {
-#ifdef HAVE_X86_LEVELS
-  if (level() == kAvx512 && lanes == avx512::blocked_kernels.lanes) return &avx512::blocked_kernels;
-  if (level() != kGeneric && lanes == avx2::blocked_kernels.lanes) return &avx2::blocked_kernels;
-#endif
-  return nullptr;
-}
-
 template <typename T>
 const Kernels<T> &kernels() {
   static const Kernels<T> chosen = best_kernels<T>();
@@ -224,7 +215,13 @@ std::vector<paddle::Tensor> backward(const Shape &shape, const Options &options,
 
 }  // namespace
 
-bool has_blocked_kernels(int64_t lanes) { return blocked_kernels(lanes) != nullptr; }
+const BlockedKernels *blocked_kernels(int64_t lanes) {
+#ifdef HAVE_X86_LEVELS
+  if (level() == kAvx512 && lanes == avx512::blocked_kernels.lanes) return &avx512::blocked_kernels;
+  if (level() != kGeneric && lanes == avx2::blocked_kernels.lanes) return &avx2::blocked_kernels;
+#endif
+  return nullptr;
+}
 
 std::vector<paddle::Tensor> forward_cpu(const Shape &shape, const Options &options, const ForwardTensors &tensors) {
   if (tensors.x.dtype() == paddle::DataType::FLOAT32) return forward<float>(shape, options, tensors);

@@ -18,7 +18,7 @@ Shape shape_of(const Tensor &x, int half, bool channels_last) {
   const std::vector<int64_t> dims = x.shape();
   if (dims.size() == 5) {  // [N, C / lanes, H, W, lanes]
     const int64_t blocks = dims[1], lanes = dims[4], channels = blocks * lanes;
-    const bool kernels = x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && block_end::has_blocked_kernels(lanes) &&
+    const bool kernels = x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && block_end::blocked_kernels(lanes) &&
                          !block_end::for_kernels(x);  // the kernels of GPUs know planes alone
     PD_CHECK(kernels && !channels_last, "block_end: no kernel for these blocks of channels");
     PD_CHECK(half >= 0 && (half == 0 || (channels % (2 * half) == 0 && blocks % 2 == 0)), "block_end: C and half do not fit");
