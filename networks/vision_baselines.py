@@ -6,12 +6,14 @@ from paddle import Tensor, nn
 from paddle.vision import models
 from paddle.vision.models import vgg
 
+from ops.convolution import convolve_by_onednn
+
 
 def vgg19(num_classes: int) -> nn.Layer:
     """VGG-19 without batch norm, with dropout before the last two linear layers; 143,667,240 parameters at 1000 classes."""
     network = VGG(vgg.make_layers(vgg.cfgs["E"]), num_classes=num_classes)
     network.avgpool = PoolingToSeven(7)
-    return network
+    return convolve_by_onednn(network)
 
 
 class VGG(models.VGG):
@@ -57,7 +59,7 @@ def averages(values: int, parts: int) -> np.ndarray:
 
 def mobilenet_v2(num_classes: int) -> nn.Layer:
     """MobileNetV2 of width 1, with dropout before the linear layer; 3,504,872 learnable parameters at 1000 classes."""
-    return MobileNetV2(num_classes=num_classes)
+    return convolve_by_onednn(MobileNetV2(num_classes=num_classes))
 
 
 class MobileNetV2(models.MobileNetV2):

@@ -6,7 +6,6 @@ Feature maps are [N, C, H, W] or, with ``channels_last``, [N, H, W, C]; those of
 [N, C / lanes, H, W, lanes] (ops/channel_blocks.py).
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Callable, NamedTuple, Optional
@@ -117,7 +116,7 @@ def block_end(
     parameters of Shuffle Attention. Requires that ``fusable`` has returned True.
     """
     kind = _type_of_parameters(x)
-    none = _absent(kind, x.place.gpu_device_id() if x.place.is_gpu_place() else None)
+    none = fused.absent(x, kind)
     norm = norm or Norm(none, none, none, none, False)
     half = attention[0].shape[1] if attention else 0
     # Mixed precision of level O2 keeps parameters in 16 bits
@@ -130,11 +129,6 @@ def block_end(
 
 def _type_of_parameters(x):
     return paddle.float64 if x.dtype == paddle.float64 else paddle.float32  # also for feature maps of 16 bits
-
-
-@functools.cache
-def _absent(dtype, device):
-    return paddle.empty([0], dtype)  # stands for an input that does not apply
 
 
 class BatchNorm2D(nn.BatchNorm2D):

@@ -8,7 +8,6 @@ from typing import Any
 from paddle import Tensor, nn
 
 from ops import fused
-from ops.broadcast import spread
 
 _bfloat16 = contextvars.ContextVar("bfloat16", default=False)  # each thread has its own
 
@@ -47,11 +46,10 @@ class Conv2D(nn.Conv2D):
         return self._by_onednn(x, lanes)
 
     def _by_onednn(self, x, lanes):
-        gradients = (not x.stop_gradient, not self.weight.stop_gradient)
-        y = fused.run("onednn_convolution", fused.dense(x), self.weight, [*self._numbers, lanes], *gradients, _bfloat16.get())
-        if self.bias is None:
-            return y
-        return y + spread(self.bias.reshape([1, -1, 1, 1] if len(y.shape) == 4 else [1, -1, 1, 1, y.shape[4]]), y)
+        bias = fused.absent(x, x.dtype) if self.bias is None else self.bias
+        gradients = (not x.stop_gradient, not (self.weight.stop_gradient and bias.stop_gradient))
+        tensors = (fused.dense(x), self.weight, bias)
+        return fused.run("onednn_convolution", *tensors, [*self._numbers, lanes], *gradients, _bfloat16.get())
 
     def takes_blocks(self, lanes: int) -> bool:
         """Whether it takes feature maps in blocks of ``lanes`` channels, and returns such."""
@@ -60,6 +58,15 @@ class Conv2D(nn.Conv2D):
     def makes_blocks(self, lanes: int) -> bool:
         """Whether it can return blocks of ``lanes`` channels of what it finds in feature maps [N, C, H, W]."""
         return self._numbers is not None and self._out_channels % lanes == 0
+
+
+def convolve_by_onednn(network: nn.Layer) -> nn.Layer:
+    """``network``, whose plain convolutions of Paddle's become those of this module, with the parameters that they have."""
+    for layer in network.sublayers():
+        if type(layer) is nn.Conv2D:
+            layer.__class__ = Conv2D  # not another layer: its parameters, their names and what was drawn for them stay
+            layer._numbers = _numbers(layer)
+    return network
 
 
 def _numbers(layer):

@@ -108,6 +108,16 @@ def dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() else x.contiguous()
 
 
+def absent(x: Tensor, dtype: paddle.dtype) -> Tensor:
+    """What stands for an input of an operator that does not apply, on the device of ``x``."""
+    return _absent(dtype, x.place.gpu_device_id() if x.place.is_gpu_place() else None)
+
+
+@functools.cache
+def _absent(dtype, device):
+    return paddle.empty([0], dtype)
+
+
 def run(name: str, *arguments: Any) -> Tensor:
     """The first output of the operator ``name``; ``usable`` must have returned True before."""
     if _runner is None:

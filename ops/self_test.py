@@ -50,11 +50,12 @@ def fault(run: Callable[..., Tensor], channels_last: bool = False) -> Optional[s
 def fault_of_convolution(run: Callable[..., Tensor], bfloat16: bool = False) -> Optional[str]:
     """The same of the operator ``onednn_convolution`` on a CPU, in float32 or ``bfloat16``."""
     with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
-        x, kernel, weights = (_varied(shape, place) for place, shape in enumerate(([2, 4, 6, 5], [6, 2, 3, 3], [2, 6, 3, 3])))
-        plain = F.conv2d(x, kernel, stride=2, padding=1, groups=2)
+        sizes = ([2, 4, 6, 5], [6, 2, 3, 3], [6], [2, 6, 3, 3])
+        *inputs, weights = (_varied(shape, place) for place, shape in enumerate(sizes))
+        plain = F.conv2d(*inputs, stride=2, padding=1, groups=2)
         try:
-            y = run("onednn_convolution", x, kernel, [2, 2, 1, 1, 1, 1, 2, 0], True, True, bfloat16)
-            found, expected = ([z.detach(), *paddle.grad((z * weights).sum(), [x, kernel])] for z in (y, plain))
+            y = run("onednn_convolution", *inputs, [2, 2, 1, 1, 1, 1, 2, 0], True, True, bfloat16)
+            found, expected = ([z.detach(), *paddle.grad((z * weights).sum(), inputs)] for z in (y, plain))
         except (RuntimeError, OSError) as error:
             return f"a first convolution by oneDNN fails: {str(error).strip().splitlines()[-1]}"
     values = [tensor.numpy() for tensor in found]
@@ -65,21 +66,27 @@ def fault_of_convolution(run: Callable[..., Tensor], bfloat16: bool = False) -> 
 
 
 def fault_of_blocks(run: Callable[..., Tensor], lanes: int) -> Optional[str]:
-    """The same of the operator ``block_end`` on feature maps in blocks of ``lanes`` channels, against those in NCHW."""
+    """The same of the operators on feature maps in blocks of ``lanes`` channels, against those in NCHW."""
     if not lanes:
         return None
     channels, half = 4 * lanes, lanes // 4
-    shape = [IMAGES, channels, HEIGHT, WIDTH]
+    shape, kernels = [IMAGES, channels, HEIGHT, WIDTH], ([channels, 3, 3, 3], [channels, channels, 1, 1])
+    sizes = [shape, shape, [channels], [channels], *[[half]] * 6, [IMAGES, 3, HEIGHT, WIDTH], *kernels]
     with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
-        inputs = [_varied(size, place) for place, size in enumerate([shape, shape, [channels], [channels], *[[half]] * 6])]
-        x, residual, *parameters = inputs
+        inputs = [_varied(size, place) for place, size in enumerate(sizes)]
+        x, residual, *parameters, images, first, second = inputs
+        bias = paddle.empty([0], "float32")
 
         def step(blocked):
             running = paddle.zeros([channels], "float32"), paddle.ones([channels], "float32")
             maps = [run("channel_blocks", value, lanes) for value in (x, residual)] if blocked else [x, residual]
             y = run("block_end", *maps, *parameters[:2], *running, *parameters[2:], half, True, 0.9, EPSILON, False)
-            y = run("channel_blocks", y, lanes) if blocked else y
-            return [y.detach(), *running, *paddle.grad((y * _varied(shape, 9)).sum(), inputs)]
+            z = run("onednn_convolution", images, first, bias, [1] * 7 + [lanes * blocked], True, True, False)
+            z = run("onednn_convolution", z, second, bias, [1, 1, 0, 0, 1, 1, 1, 0], True, True, False)
+            pooled = run("blocks_max_pooling", maps[0], [3, 3, 2, 2, 1, 1]) if blocked else F.max_pool2d(x, 3, 2, 1)
+            found = [run("channel_blocks", value, lanes) if blocked else value for value in (y, z, pooled)]
+            loss = sum((value * _varied(value.shape, 9)).sum() for value in found)
+            return [*(value.detach() for value in found), *running, *paddle.grad(loss, inputs)]
 
         try:
             found = step(True), step(False)

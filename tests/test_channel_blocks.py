@@ -14,6 +14,7 @@ from networks import build_network
 from networks.epsanet import PyramidSqueezeAttention
 from ops import channel_blocks, fused
 from ops.convolution import Conv2D
+from ops.pooling import MaxPool2D
 from ops.synchronised_norm import synchronise
 from sa_resnet import ResNet, resnet
 
@@ -79,6 +80,38 @@ def test_a_convolution_of_blocks_is_that_of_the_map(kernel, stride, bias, groups
         assert np.linalg.norm(blocked - plain) <= 1e-6 * np.linalg.norm(plain)
 
 
+@pytest.mark.parametrize("sides", [(9, 6), (8, 8)])
+def test_a_convolution_makes_blocks_of_a_map(sides, lanes):
+    layer = Conv2D(3, 2 * lanes, 7, 2, 3, bias_attr=None)
+    assert layer.makes_blocks(lanes) and not layer.takes_blocks(lanes)
+    x = photographs(2, 3, *sides)
+    x.stop_gradient = False
+    results = []
+    for count in (0, lanes):
+        y = layer(x, count)
+        assert len(y.shape) == (5 if count else 4)
+        y = channel_blocks.join(y)
+        results.append([value.numpy() for value in (y, *paddle.grad([y], [x, *layer.parameters()], [photographs(*y.shape, seed=1)]))])
+    for plain, blocked in zip(*results):
+        assert np.linalg.norm(blocked - plain) <= 1e-6 * np.linalg.norm(plain)
+
+
+@pytest.mark.parametrize("window", [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
+@pytest.mark.parametrize("sides", [(8, 8), (5, 7), (3, 2)])
+def test_pooling_of_blocks_has_the_bits_of_paddle_s(sides, window, lanes):
+    pooling = MaxPool2D(*window)
+    x = photographs(2, 2 * lanes, *sides).clip(0)  # equal values: the first of them has the gradient
+    x[0, 0, 1, 1], x[1, 3, 0, 0] = float("nan"), float("inf")
+    x.stop_gradient = False
+    results = []
+    for blocked in (False, True):
+        y = channel_blocks.join(pooling(fused.run("channel_blocks", x, lanes) if blocked else x))
+        results.append([value.numpy() for value in (y, *paddle.grad([y], [x], [photographs(*y.shape, seed=1)]))])
+    for plain, of_blocks in zip(*results):
+        np.testing.assert_array_equal(of_blocks, plain)
+    assert np.isfinite(results[0][0]).sum() < results[0][0].size
+
+
 def shallow(attention, **options):
     return resnet(5, depth=18, attention=attention, **options)
 
@@ -115,7 +148,7 @@ def test_a_network_computes_the_same(name, training, reordered, monkeypatch):
         return arrays
 
     in_blocks = found("float32")
-    assert [len(shape) for shape in reordered] == [4, *on_planes * [5, 4], 5]
+    assert [len(shape) for shape in reordered] == [*on_planes * [5, 4], 5]
     before_planes = len(reordered)
     monkeypatch.setattr(fused, "_lanes", lambda: 0)
     in_planes = found("float32")
@@ -139,7 +172,11 @@ def test_who_looks_at_a_feature_map_finds_its_planes(reordered):
     assert (seen, reordered) == ([[2, 128, 8, 8]], [])
     hook.remove()
     network(photographs(2, 3, 64, 64))
-    assert len(reordered) == 2
+    assert [len(shape) for shape in reordered] == [5]
+    network.conv1.register_forward_post_hook(lambda layer, inputs, y: seen.append(y.shape))
+    network(photographs(2, 3, 64, 64))
+    assert [len(shape) for shape in reordered[1:]] == [4, 5]  # the stages can still be in blocks
+    assert seen[1:] == [[2, 64, 32, 32]]
 
 
 def test_what_cannot_take_blocks_keeps_its_planes(reordered):
@@ -160,11 +197,11 @@ def test_what_cannot_take_blocks_keeps_its_planes(reordered):
     assert not channel_blocks.takes_blocks(nn.BatchNorm2D(64), 16)  # one of Paddle's does not say so
 
 
-def test_a_single_photograph_is_evaluated_in_blocks(reordered):
+def test_a_single_photograph_is_evaluated_in_blocks(reordered, lanes):
     network = build_network("resnet18", 5)
     network.eval()
     network(photographs(1, 3, 32, 32))
-    assert reordered == [[1, 64, 8, 8], [1, 512 // reordered[1][4], 1, 1, reordered[1][4]]]
+    assert reordered == [[1, 512 // lanes, 1, 1, lanes]]
 
 
 @pytest.mark.version_independent
@@ -174,7 +211,7 @@ def test_processors_without_avx512_compute_the_same(lanes):
         pytest.skip("this is such a processor already, or none that oneDNN has blocks for")
     here = Path(__file__).parent
     files = [str(here / name) for name in ("test_channel_blocks.py", "test_convolution.py", "test_block_end.py")]
-    chosen = "in_blocks or of_blocks or computes_the_same and network or value_and_gradients or evaluated_in"
+    chosen = "in_blocks or of_blocks or makes_blocks or computes_the_same and network or value_and_gradients or evaluated_in"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files]
     done = subprocess.run(
         command, cwd=here.parent, env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}, capture_output=True, text=True

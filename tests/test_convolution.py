@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.python_independent, pytest.mark.usefixtures("fused_on"
 SHAPES = {  # images, channels in and out, kernel, stride, padding, dilation, groups, height, width, bias
     "a block's": (2, 8, 16, 3, 1, 1, 1, 1, 9, 7, False),
     "strided, to an odd side": (4, 16, 32, 1, 2, 0, 1, 1, 9, 8, True),
+    "a bottleneck's": (3, 32, 48, 3, 1, 1, 1, 1, 6, 5, False),
     "a stem's": (3, 3, 64, 7, 2, 3, 1, 1, 33, 35, False),
     "a pyramid's": (5, 64, 64, 9, 1, 4, 1, 16, 4, 4, False),
     "grouped, biased": (2, 32, 64, 5, 1, 2, 1, 4, 6, 6, True),

@@ -206,19 +206,21 @@ class Primitive {
     const auto any = [&](int dims, const int64_t *shape, bool result) {
       return described(dims, shape, onednn::kAny, result ? onednn::kFloat32 : factor);
     };
+    const bool biased = s.biased && pass != kData;
+    const Handle bias = biased ? described(1, &s.out, onednn::kPlain1) : nullptr;
     // Of the forward pass, which the other two are told of, and of this one
     const Handle first[] = {any(4, x, false), any(rank, weights, false), any(4, y, true)};
     const Handle now[] = {any(4, x, gradient[0]), any(rank, weights, gradient[1]), any(4, y, pass == kForward)};
     Handle forward = nullptr, chosen = nullptr;
     good_ = dnnl.convolution_forward_primitive_desc_create(&forward, engine, onednn::kForwardTraining, onednn::kDirect,
-                                                           first[0], first[1], nullptr, first[2], s.stride, dilation, s.padding,
+                                                           first[0], first[1], bias, first[2], s.stride, dilation, s.padding,
                                                            after, nullptr) == onednn::kSuccess;
     if (good_ && pass == kData) {
       good_ = dnnl.convolution_backward_data_primitive_desc_create(&chosen, engine, onednn::kDirect, now[0], now[1], now[2],
                                                                    s.stride, dilation, s.padding, after, forward,
                                                                    nullptr) == onednn::kSuccess;
     } else if (good_ && pass == kWeights) {
-      good_ = dnnl.convolution_backward_weights_primitive_desc_create(&chosen, engine, onednn::kDirect, now[0], now[1], nullptr,
+      good_ = dnnl.convolution_backward_weights_primitive_desc_create(&chosen, engine, onednn::kDirect, now[0], now[1], bias,
                                                                       now[2], s.stride, dilation, s.padding, after, forward,
                                                                       nullptr) == onednn::kSuccess;
     }
@@ -235,6 +237,11 @@ class Primitive {
                                  wanted(onednn::kQueryWeights, gradient[1]), !gradient[1]) &&
             operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget, described(4, y, tag_of_maps(s.lanes_after)),
                                  wanted(onednn::kQueryTarget, gradient[2]), gradient[2]);
+    if (good_ && biased) {
+      bias_argument_ = pass == kForward ? onednn::kBias : onednn::kBiasGradient;
+      good_ = dnnl.memory_create(&bias_, bias, engine, nullptr) == onednn::kSuccess;
+    }
+    if (bias != nullptr) dnnl.memory_desc_destroy(bias);
     if (good_ && gradient[1] && rank == 4) operands_[1].is_gradient_of_weights(s.out, s.in, s.kernel[0], s.kernel[1]);
     for (Handle each : {chosen, forward}) {
       if (each != nullptr) dnnl.primitive_desc_destroy(each);
@@ -246,22 +253,29 @@ class Primitive {
   }
 
   ~Primitive() {
+    if (bias_ != nullptr) dnnl.memory_destroy(bias_);
     if (primitive_ != nullptr) dnnl.primitive_destroy(primitive_);
   }
 
   bool good() const { return good_; }
 
-  // before: the pass that has just run on the same y, or null.
-  bool run(const float *x, const float *weights, const float *y, Scratch (&scratch)[3], const Primitive *before) {
+  // Of the arrays those that the pass computes are written. before: the pass that has just run on the same y, or null.
+  bool run(const float *x, const float *weights, const float *bias, const float *y, Scratch (&scratch)[3],
+           const Primitive *before) {
     const float *arrays[] = {x, weights, y};
     if (!good_) return false;
-    Argument arguments[3];
+    Argument arguments[4];
     for (int i = 0; i < 3; ++i) {
       const bool ready = i == 2 && before != nullptr && before->operands_[2].serves(operands_[2]);
       if (!operands_[i].begin(const_cast<float *>(arrays[i]), scratch[i], ready)) return false;
       arguments[i] = operands_[i].argument();
     }
-    if (dnnl.primitive_execute(primitive_, stream, 3, arguments) != onednn::kSuccess) return false;
+    if (bias_ != nullptr) {
+      if (dnnl.memory_set_data_handle(bias_, const_cast<float *>(bias)) != onednn::kSuccess) return false;
+      arguments[3] = {bias_argument_, bias_};
+    }
+    const int count = bias_ == nullptr ? 3 : 4;
+    if (dnnl.primitive_execute(primitive_, stream, count, arguments) != onednn::kSuccess) return false;
     for (Operand &operand : operands_) {
       if (!operand.end()) return false;
     }
@@ -270,7 +284,8 @@ class Primitive {
 
  private:
   bool good_ = false;
-  Handle primitive_ = nullptr;
+  Handle primitive_ = nullptr, bias_ = nullptr;
+  int bias_argument_ = 0;
   Operand operands_[3];  // x, weights, y or their gradients
 };
 
@@ -282,7 +297,7 @@ struct Convolutions {
 
   Primitive &of(const Shape &shape, Pass pass) {
     std::vector<int64_t> key = {shape.images, shape.in,    shape.height,   shape.width, shape.out,
-                                shape.groups, shape.lanes, shape.lanes_after, shape.bfloat16, pass,
+                                shape.groups, shape.lanes, shape.lanes_after, shape.bfloat16, shape.biased, pass,
                                 omp_get_max_threads()};  // a primitive shares its work among the threads of its making
     for (const auto &pair : {shape.kernel, shape.stride, shape.padding, shape.dilation}) key.insert(key.end(), pair, pair + 2);
     std::unique_ptr<Primitive> &primitive = known[key];
@@ -343,18 +358,19 @@ int64_t lanes() {
   return found;
 }
 
-bool forward(const Shape &shape, const float *x, const float *weights, float *y) {
-  return alone([&](Convolutions &all) { return all.of(shape, kForward).run(x, weights, y, all.scratch, nullptr); });
+bool forward(const Shape &shape, const float *x, const float *weights, const float *bias, float *y) {
+  return alone([&](Convolutions &all) { return all.of(shape, kForward).run(x, weights, bias, y, all.scratch, nullptr); });
 }
 
-bool backward(const Shape &shape, const float *x, const float *weights, const float *dy, float *dx, float *dweights) {
+bool backward(const Shape &shape, const float *x, const float *weights, const float *dy, float *dx, float *dweights,
+              float *dbias) {
   return alone([&](Convolutions &all) {
     Primitive *before = nullptr;
     if (dx != nullptr) {
       before = &all.of(shape, kData);
-      if (!before->run(dx, weights, dy, all.scratch, nullptr)) return false;
+      if (!before->run(dx, weights, nullptr, dy, all.scratch, nullptr)) return false;
     }
-    return dweights == nullptr || all.of(shape, kWeights).run(x, dweights, dy, all.scratch, before);
+    return dweights == nullptr || all.of(shape, kWeights).run(x, dweights, dbias, dy, all.scratch, before);
   });
 }
 

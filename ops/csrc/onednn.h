@@ -19,12 +19,13 @@ struct Version {
 };
 
 constexpr int kSuccess = 0, kCpu = 1, kInOrder = 1, kBfloat16 = 2, kFloat32 = 3, kForwardTraining = 64, kDirect = 1;
-constexpr int kAny = 1, kPlain4 = 5, kPlain5 = 6;  // format tags: the library's choice, abcd, abcde
+constexpr int kAny = 1, kPlain1 = 2, kPlain4 = 5, kPlain5 = 6;  // format tags: the library's choice, a, abcd, abcde
 constexpr int kBlocks8 = 102, kBlocks16 = 78;       // aBcd8b, aBcd16b
 constexpr int kTiles8 = 107, kTiles16 = 79;         // ABcd8b8a, ABcd16b16a
 constexpr int kQuerySource = 129, kQueryWeights = 131, kQueryTarget = 133;  // of a descriptor; of its gradients one more
 constexpr int kQueryGradient = 1;
-constexpr int kSource = 1, kTarget = 17, kWeights = 33, kSourceGradient = 129, kTargetGradient = 145, kWeightsGradient = 161;
+constexpr int kSource = 1, kTarget = 17, kWeights = 33, kBias = 41;
+constexpr int kSourceGradient = 129, kTargetGradient = 145, kWeightsGradient = 161, kBiasGradient = 169;
 
 // The functions, found in the library when it is opened.
 struct Library {

@@ -10,7 +10,8 @@ namespace {
 
 using paddle::Tensor;
 
-convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers, bool bfloat16) {
+convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const Tensor &bias, const std::vector<int> &numbers,
+                            bool bfloat16) {
   const std::vector<int64_t> maps = x.shape(), kernel = weight.shape();
   const bool blocked = maps.size() == 5;
   PD_CHECK((maps.size() == 4 || blocked) && kernel.size() == 4 && numbers.size() == 8,
@@ -22,8 +23,9 @@ convolution::Shape shape_of(const Tensor &x, const Tensor &weight, const std::ve
   }
   const convolution::Shape shape = {maps[0], in, maps[2], maps[3], kernel[0], groups, {kernel[2], kernel[3]},
                                     {numbers[0], numbers[1]}, {numbers[2], numbers[3]}, {numbers[4], numbers[5]},
-                                    lanes, lanes_after, bfloat16};
-  for (const Tensor *tensor : {&x, &weight}) {
+                                    lanes, lanes_after, bfloat16, bias.numel() > 0};
+  PD_CHECK(!shape.biased || bias.numel() == kernel[0], "convolution: the bias has another length");
+  for (const Tensor *tensor : {&x, &weight, &bias}) {
     PD_CHECK(tensor->is_cpu() && tensor->dtype() == paddle::DataType::FLOAT32, "convolution: float32 on a CPU");
   }
   const bool numbers_fit = groups > 0 && shape.in % groups == 0 && shape.out % groups == 0 && kernel[1] == shape.in / groups;
@@ -41,23 +43,27 @@ std::vector<int64_t> shape_of_result(const convolution::Shape &s) {
 
 Tensor empty(std::vector<int64_t> shape, const Tensor &like) { return paddle::empty(shape, like.dtype(), like.place()); }
 
-std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const std::vector<int> &numbers, bool, bool, bool bfloat16) {
-  const convolution::Shape shape = shape_of(x, weight, numbers, bfloat16);
+std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const Tensor &bias, const std::vector<int> &numbers, bool,
+                            bool, bool bfloat16) {
+  const convolution::Shape shape = shape_of(x, weight, bias, numbers, bfloat16);
   Tensor y = empty(shape_of_result(shape), x);
-  PD_CHECK(convolution::forward(shape, x.data<float>(), weight.data<float>(), y.data<float>()), "convolution: oneDNN failed");
+  const float *addends = shape.biased ? bias.data<float>() : nullptr;
+  PD_CHECK(convolution::forward(shape, x.data<float>(), weight.data<float>(), addends, y.data<float>()),
+           "convolution: oneDNN failed");
   return {y};
 }
 
-// A gradient that nobody asks for is left as it is.
-std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor &dy, const std::vector<int> &numbers,
-                             bool of_x, bool of_weight, bool bfloat16) {
-  const convolution::Shape shape = shape_of(x, weight, numbers, bfloat16);
+// A gradient that nobody asks for is left as it is. of_weight: or of the bias.
+std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor &bias, const Tensor &dy,
+                             const std::vector<int> &numbers, bool of_x, bool of_weight, bool bfloat16) {
+  const convolution::Shape shape = shape_of(x, weight, bias, numbers, bfloat16);
   PD_CHECK(dy.shape() == shape_of_result(shape), "convolution: the gradient has another shape");
   Tensor dx = empty(x.shape(), x), dweight = empty(weight.shape(), weight);
+  Tensor dbias = shape.biased ? empty(bias.shape(), bias) : block_end::absent_output(bias);
   const bool done = convolution::backward(shape, x.data<float>(), weight.data<float>(), dy.data<float>(),
-                                          of_x ? dx.data<float>() : nullptr, of_weight ? dweight.data<float>() : nullptr);
+                                          of_x ? dx.data<float>() : nullptr, of_weight ? dweight.data<float>() : nullptr, dbias.data<float>());
   PD_CHECK(done, "convolution: oneDNN failed");
-  return {dx, dweight};
+  return {dx, dweight, dbias};
 }
 
 // The same values in another order: [N, C, H, W] from or to [N, C / lanes, H, W, lanes].
@@ -94,14 +100,14 @@ std::vector<Tensor> channel_blocks_grad(const Tensor &dy, int lanes) { return {r
 }  // namespace
 
 PD_BUILD_OP(onednn_convolution)
-    .Inputs({"X", "Weight"})
+    .Inputs({"X", "Weight", "Bias"})
     .Outputs({"Y"})
     .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool", "bfloat16: bool"})
     .SetKernelFn(PD_KERNEL(forward));
 
 PD_BUILD_GRAD_OP(onednn_convolution)
-    .Inputs({"X", "Weight", paddle::Grad("Y")})
-    .Outputs({paddle::Grad("X"), paddle::Grad("Weight")})
+    .Inputs({"X", "Weight", "Bias", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Weight"), paddle::Grad("Bias")})
     .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool", "bfloat16: bool"})
     .SetKernelFn(PD_KERNEL(backward));
 
