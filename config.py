@@ -7,7 +7,6 @@ and checks them. Nothing here imports Paddle, so that ``--help`` and a mistyped 
 
 import dataclasses
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from attention import ATTENTIONS
 from data import DATASETS
 from data.data_source import DataSource
 from data.paddlex import LIST_FORMATS
-from machine.processor import available_cores, default_threads
+from machine.processor import default_threads, reading_processes
 from networks import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, NETWORKS, WITHOUT_NORM, depth_of, options_of
 from settings import command_line
 from settings.declaration import ConfigError, check_value, has_effect, is_lower, known_values, setting, settings_of
@@ -498,8 +497,8 @@ class Config:
                "always does",
         group="machine", part="arithmetic", affects="speed", scripts="train compare")
     num_workers: Optional[int] = setting(
-        None, "processes that read photographs; 0 reads in the main process",
-        default_text="cores - 1, at most 8, on Linux; 0 elsewhere", low=0, high=256,
+        None, "processes that read photographs; 0: threads of the main process read",
+        default_text="cores - 1, at most 8, on Linux with a GPU; 0 elsewhere", low=0, high=256,
         group="machine", part="loading", affects="speed", scripts="train eval compare predict suspects surgery")
     cache: Optional[str] = setting(
         None, "keep the photographs decoded in this folder, for all trainings that name it: made at first use, read many times "
@@ -590,8 +589,7 @@ class Config:
         """The same settings, with the values filled in whose default depends on the machine."""
         filled: dict[str, Any] = {
             "threads": default_threads(),
-            # Paddle forks its workers; on a system that cannot fork, it warns and reads in the main process
-            "num_workers": min(available_cores() - 1, 8) if sys.platform == "linux" else 0,
+            "num_workers": reading_processes(self.device),
         }
         missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
         if self.crops_from is None:

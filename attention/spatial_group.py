@@ -53,8 +53,10 @@ class SpatialGroupEnhance(Attention):
         positions = values if self.earlier else max(values - 1, 1)
         variance = similarity.square().sum(axis=along, keepdim=True) / positions
         similarity = similarity / (paddle.sqrt(variance.clip(min=SMALLEST)) + EPSILON)
-        weight, bias = (spread(value.reshape([1, *of_groups]), similarity) for value in (self.weight, self.bias))  # from [1, groups, 1]
-        gates = F.sigmoid(weight * similarity + bias)
+        scale = [
+            spread(value.reshape([1, *of_groups]), similarity) for value in (self.weight, self.bias)
+        ]  # from [1, groups, 1]
+        gates = F.sigmoid(scale[0] * similarity + scale[1])
         return (grouped * spread(gates, grouped)).reshape([-1, *x.shape[1:]])  # from the shape of grouped
 
     def export_form(self) -> "ConvolvedGroups":

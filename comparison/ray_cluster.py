@@ -97,7 +97,7 @@ class RayPlaces(Places):
         self._resources = {**resources, "max_concurrency": 2, "max_restarts": 0}  # it runs, and hears that it is to stop
         settings = {"threads": cores}
         if "num_workers" not in config.given:
-            settings["num_workers"] = max(cores - 1, 0)
+            settings["num_workers"] = max(cores - 1, 0) if gpus else 0
         print(
             f"Ray: {len(nodes)} nodes, {count} trainings at a time, each with {cores} cores"
             + (f" and {gpus} GPUs" if gpus else ""),

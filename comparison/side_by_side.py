@@ -97,7 +97,8 @@ def places_for(config: Config, device: str) -> Places:
         variables = [{SHARED: "1"}] * count
     if count == 1:
         return one_at_a_time()
-    shares = {"threads": max(default_threads() // count, 1), "num_workers": max(available_cores() // count - 1, 0)}
+    readers = max(available_cores() // count - 1, 0) if device == "gpu" else 0
+    shares = {"threads": max(default_threads() // count, 1), "num_workers": readers}
     own = {name: value for name, value in shares.items() if name not in config.given}
     return Places([Place(own, of_place) for of_place in variables])
 

@@ -22,6 +22,7 @@ import paddle
 from data.lists import DataError
 from data.photograph_dataset import PhotographDataset
 from data.sampling import Sampler
+from machine.processor import reading_threads
 from machine.workers import become_worker, remove_shared_batches
 from processes.environment import ALONE, Part
 
@@ -96,7 +97,7 @@ class PhotographLoader:
     """Iterates over batches [images uint8 [N, 3, H, W], labels int64 [N]] of a data set, and whatever it yields besides.
 
     Raises DataError with list file, line and path if a photograph cannot be read, with any number of workers. Every iteration
-    ends its worker processes, even if the loop is left early. With ``num_workers`` 0 a thread reads two batches ahead. The
+    ends its worker processes, even if the loop is left early. With ``num_workers`` 0 threads read ahead, a batch each. The
     length is the number of steps: of batches, unless steps have several, as ``accumulate`` says (see Batches). ``part``: of
     this process, where several share the work.
     """
@@ -149,11 +150,12 @@ class PhotographLoader:
 
     def _read_ahead(self):
         waiting = collections.deque()
-        with concurrent.futures.ThreadPoolExecutor(1) as reader:
+        threads = reading_threads()
+        with concurrent.futures.ThreadPoolExecutor(threads) as reader:
             try:
                 for indices in self.batches:
                     waiting.append(reader.submit(self._read, indices))
-                    if len(waiting) > 2:
+                    if len(waiting) > 1 + threads:
                         yield _to_tensors(waiting.popleft().result())
                 while waiting:
                     yield _to_tensors(waiting.popleft().result())

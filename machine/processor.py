@@ -29,6 +29,10 @@ BLOCKTIME = "1"
 OpenMP's own 200 suit a machine that has nothing else to do: where one other program runs on two cores, a training step takes
 2.3 times as long, with one millisecond 2.0 times; alone both take as long (benchmarks/train_step.py --busy).
 """
+MOST_READERS = 8
+DEVICES = Path("/dev")
+GPU_FILES = ("nvidia[0-9]*", "dxg")
+"""In DEVICES, where there is an NVIDIA GPU; the last under Windows, in its Linux."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3), from glibc's malloc.h
 IGNORED_WARNINGS = (
     "No ccache found",
@@ -47,6 +51,23 @@ def available_cores() -> int:
         quota, period = CPU_QUOTA.read_text().split()
         cores = min(cores, int(quota) // int(period))
     return max(1, cores // PROCESSES_HERE)
+
+
+def reading_processes(device: str) -> int:
+    """How many processes of their own are to read photographs for training on ``device``; 0: threads of this one read.
+
+    Beside a GPU they leave the main process's time to it. On a CPU they compete with it for the cores, and after each of their
+    starts, one an epoch, the memory that they share with it is copied as it is written: a second for a ResNet50.
+    """
+    if sys.platform != "linux" or device == "cpu":  # on a system that cannot fork, Paddle warns and reads in the main process
+        return 0
+    gpus = any(True for pattern in GPU_FILES for _ in DEVICES.glob(pattern))
+    return min(available_cores() - 1, MOST_READERS) if gpus else 0
+
+
+def reading_threads() -> int:
+    """How many threads of this process read photographs where no other process does; beside them it computes."""
+    return max(1, min(available_cores() - 1, MOST_READERS))
 
 
 def default_threads() -> int:

@@ -147,9 +147,9 @@ class BatchNorm2D(nn.BatchNorm2D):
         return batch_norm(x, self.norm(), residual, relu, self._data_format == "NHWC")
 
     def takes_blocks(self, lanes: int) -> bool:
-        """Whether it takes feature maps in blocks of ``lanes`` channels; statistics of all processes need [N, C, H, W]."""
+        """Whether it takes feature maps in blocks of ``lanes`` channels, and returns such."""
         fits = self._data_format == "NCHW" and self.weight.shape[0] % lanes == 0
-        return fits and self.over_processes is None and self._mean.dtype == paddle.float32
+        return fits and self._mean.dtype == paddle.float32
 
     def norm(self) -> Norm:
         """The tensors and numbers of this layer, for an operator that includes it."""

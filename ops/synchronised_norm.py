@@ -21,7 +21,7 @@ from paddle.autograd import PyLayer
 from ops.batch_norm import BatchNorm2D, Norm, batch_norm
 from processes import group
 
-SMALL_PLANE = 4  # pixels of a feature map, as in the last stage at 64 px: the fused batch norm takes ten times as long
+SMALL_PLANE = 4  # pixels of a map [N, C, H, W], as in the last stage at 64 px: the fused batch norm takes ten times as long
 
 
 def synchronise(network: nn.Layer) -> None:
@@ -36,7 +36,7 @@ def synchronise(network: nn.Layer) -> None:
 def over_processes(x: Tensor, norm: Norm, channels_last: bool) -> tuple[Tensor, Norm]:
     """``x`` [N, C, H, W], with ``channels_last`` [N, H, W, C], and ``norm`` with the statistics of all processes as fixed ones.
 
-    Updates the running statistics of ``norm``.
+    ``x`` may be in blocks of channels too (ops/channel_blocks.py). Updates the running statistics of ``norm``.
     """
     mean, variance, count = _statistics(x, norm, channels_last)
     rstd = paddle.rsqrt(variance + norm.epsilon)
@@ -69,7 +69,7 @@ def _statistics(x, norm, channels_last):
 def _moments(x, norm, channels_last):
     """Mean and variance of each channel of ``x``, [C] each."""
     channels, kind = norm.running_mean.shape[0], norm.running_mean.dtype
-    if channels_last or x.shape[2] * x.shape[3] <= SMALL_PLANE:
+    if channels_last or (len(x.shape) == 4 and x.shape[2] * x.shape[3] <= SMALL_PLANE):
         axes = [0, 1, 2] if channels_last else [0, 2, 3]
         x = x.astype(kind)
         mean = x.mean(axis=axes, keepdim=True)

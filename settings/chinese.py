@@ -132,7 +132,7 @@ HELP = {
     "engine": "在 CPU 上用什么运行网络：dynamic 与评估时相同；inference 为 Paddle Inference 加 oneDNN，更快，但启动要几秒；"
     "auto 在照片多时选 inference，serve.py 视为照片很多",
     "deterministic": "在 GPU 上要求 cuDNN 使用每次结果逐位相同的算法，可能较慢；在 CPU 上训练结果总是逐位相同",
-    "num_workers": "读取照片的进程数；0 表示在主进程中读取",
+    "num_workers": "读取照片的进程数；0 表示由主进程的线程读取",
     "ray": "在此 Ray 集群的各节点上训练，每个训练使用一块 GPU 或一个节点的全部核心；auto 为本机所在的集群",
     "cache": "把解码后的照片保存在此文件夹，供所有指定它的训练共用：首次使用时生成，之后读取比照片文件快许多倍",
     "crops_from": "训练从哪里裁剪：files 为照片文件，cache 为缓存，其中的照片已缩小到评估所需的尺寸",
@@ -192,5 +192,5 @@ DEFAULTS = {
     "cache": "无",
     "ray": "仅本机",
     "crops_from": "给出 --cache 时为 cache，否则为 files",
-    "num_workers": "Linux 上为核心数 - 1，最多 8；其他系统为 0",
+    "num_workers": "Linux 上有 GPU 时为核心数 - 1，最多 8；否则为 0",
 }

@@ -83,7 +83,7 @@ def test_a_convolution_of_blocks_is_that_of_the_map(kernel, stride, bias, groups
 @pytest.mark.parametrize("sides", [(9, 6), (8, 8)])
 def test_a_convolution_makes_blocks_of_a_map(sides, lanes):
     layer = Conv2D(3, 2 * lanes, 7, 2, 3, bias_attr=None)
-    assert layer.makes_blocks(lanes) and not layer.takes_blocks(lanes)
+    assert (layer.makes_blocks(lanes), layer.takes_blocks(lanes)) == (True, False)
     x = photographs(2, 3, *sides)
     x.stop_gradient = False
     results = []
@@ -91,7 +91,9 @@ def test_a_convolution_makes_blocks_of_a_map(sides, lanes):
         y = layer(x, count)
         assert len(y.shape) == (5 if count else 4)
         y = channel_blocks.join(y)
-        results.append([value.numpy() for value in (y, *paddle.grad([y], [x, *layer.parameters()], [photographs(*y.shape, seed=1)]))])
+        results.append(
+            [value.numpy() for value in (y, *paddle.grad([y], [x, *layer.parameters()], [photographs(*y.shape, seed=1)]))]
+        )
     for plain, blocked in zip(*results):
         assert np.linalg.norm(blocked - plain) <= 1e-6 * np.linalg.norm(plain)
 
@@ -186,15 +188,35 @@ def test_what_cannot_take_blocks_keeps_its_planes(reordered):
     network.eval()
     network.layer4[1].bn2.training = True  # as where the statistics of a network are estimated anew
     network(photographs(1, 3, 32, 32))
-    synchronise(network)
-    network.eval()
-    network(x)
     network.to(dtype="float64")
     network(x.astype("float64"))
     fused.set_mode("off")
     build_network("resnet18", 5)(x)
     assert reordered == []
     assert not channel_blocks.takes_blocks(nn.BatchNorm2D(64), 16)  # one of Paddle's does not say so
+
+
+@pytest.mark.parametrize("attention", ["none", "shuffle"])
+def test_batch_norm_over_all_processes_takes_blocks_and_is_the_same_where_there_is_one(attention, reordered):
+    x, found = photographs(4, 3, 64, 64), []
+    options = {"sa_groups": 16} if attention == "shuffle" else {}
+    before = shallow(attention, **options).state_dict()
+    for over_all in (False, True):
+        network = shallow(attention, **options)
+        network.set_state_dict(before)
+        randomised(network)
+        if over_all:
+            synchronise(network)
+        y = network(x)
+        y.square().mean().backward()
+        gradients = {name: value.grad.numpy() for name, value in network.named_parameters() if value.trainable}
+        running = {name: value.numpy() for name, value in network.state_dict().items() if "._" in name}
+        found.append({**gradients, **running, "logits": y.numpy()})
+    assert [len(shape) for shape in reordered] == [5, 5]
+    for name, wanted in found[0].items():
+        assert np.linalg.norm(found[1][name] - wanted) <= 1e-2 * np.linalg.norm(wanted), name
+    errors = [np.linalg.norm(found[1][name] - wanted) / np.linalg.norm(wanted) for name, wanted in found[0].items()]
+    assert np.median(errors) < 1e-5
 
 
 def test_a_single_photograph_is_evaluated_in_blocks(reordered, lanes):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import config
+from machine import processor
 from config import (
     DEFAULTS_BY_RULE,
     SCRIPTS,
@@ -108,6 +109,25 @@ def test_what_the_machine_decides_is_filled_in():
     assert (resolved.num_workers, resolved.threads) == (0, 3)
     resolved = Config().resolved()
     assert (resolved.threads >= 1, 0 <= resolved.num_workers <= 8) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("device", "system", "files", "expected"),
+    [
+        ("auto", "linux", ["nvidia0", "nvidiactl"], 7),
+        ("auto", "linux", ["dxg"], 7),
+        ("cpu", "linux", ["nvidia0"], 0),
+        ("auto", "linux", ["null"], 0),  # beside a CPU's own threads processes only copy memory
+        ("auto", "win32", ["nvidia0"], 0),
+    ],
+)
+def test_processes_read_beside_a_gpu(device, system, files, expected, tmp_path, monkeypatch):
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(processor, "DEVICES", tmp_path)
+    monkeypatch.setattr(processor, "available_cores", lambda: 8)
+    monkeypatch.setattr(processor.sys, "platform", system)
+    assert Config(device=device).resolved().num_workers == expected
 
 
 def test_what_follows_from_photographs_and_epochs_is_filled_in():

@@ -10,6 +10,7 @@ import pytest
 from conftest import random_photograph
 
 from animal_dataset import AnimalDataset
+from data import loader as loader_module
 from data.lists import TRAIN_LIST, VAL_LIST, write_lists
 from data.loader import Batches, PhotographLoader
 
@@ -112,7 +113,7 @@ def test_without_shuffling_batches_follow_the_list(listed_folder, num_workers):
     assert all((images[index] == loader.dataset[index][0]).all() for index in range(6))
 
 
-def test_the_number_of_workers_changes_nothing_and_the_seed_decides(listed_folder):
+def test_the_number_of_workers_changes_nothing_and_the_seed_decides(listed_folder, monkeypatch):
     def epochs(num_workers, seed=0):
         loader = train_loader(listed_folder, num_workers, seed)
         seen = []
@@ -123,6 +124,8 @@ def test_the_number_of_workers_changes_nothing_and_the_seed_decides(listed_folde
 
     first, second = epochs(0)
     assert first != second
+    monkeypatch.setattr(loader_module, "reading_threads", lambda: 3)
+    assert epochs(0) == [first, second]
     assert epochs(2) == epochs(1) == [first, second]
     assert epochs(0, seed=1)[0] != first
 

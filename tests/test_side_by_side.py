@@ -35,7 +35,7 @@ def test_trainings_share_out_a_processor(monkeypatch):
     monkeypatch.setattr(side_by_side, "available_cores", lambda: 8)
     assert [(place.settings, place.environment) for place in all_of(places_for(Config(), "cpu"))] == [({}, {})]
     of_three = all_of(places_for(Config(parallel="3"), "cpu"))
-    assert [place.settings for place in of_three] == [{"threads": 2, "num_workers": 1}] * 3
+    assert [place.settings for place in of_three] == [{"threads": 2, "num_workers": 0}] * 3
     chosen = parse_config(["--nets", "resnet18", "resnet34", "--parallel=9", "--threads=4"], "compare")
     assert all_of(places_for(chosen, "cpu"))[8].settings == {"num_workers": 0}
 
