@@ -235,8 +235,9 @@ class Primitive {
                                  wanted(onednn::kQuerySource, gradient[0]), !gradient[0]) &&
             operands_[1].prepare(gradient[1] ? onednn::kWeightsGradient : onednn::kWeights, described(rank, weights, plain),
                                  wanted(onednn::kQueryWeights, gradient[1]), !gradient[1]) &&
-            operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget, described(4, y, tag_of_maps(s.lanes_after)),
-                                 wanted(onednn::kQueryTarget, gradient[2]), gradient[2]);
+            operands_[2].prepare(gradient[2] ? onednn::kTargetGradient : onednn::kTarget,
+                                 described(4, y, tag_of_maps(s.lanes_after)), wanted(onednn::kQueryTarget, gradient[2]),
+                                 gradient[2]);
     if (good_ && biased) {
       bias_argument_ = pass == kForward ? onednn::kBias : onednn::kBiasGradient;
       good_ = dnnl.memory_create(&bias_, bias, engine, nullptr) == onednn::kSuccess;

@@ -61,7 +61,8 @@ std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor
   Tensor dx = empty(x.shape(), x), dweight = empty(weight.shape(), weight);
   Tensor dbias = shape.biased ? empty(bias.shape(), bias) : block_end::absent_output(bias);
   const bool done = convolution::backward(shape, x.data<float>(), weight.data<float>(), dy.data<float>(),
-                                          of_x ? dx.data<float>() : nullptr, of_weight ? dweight.data<float>() : nullptr, dbias.data<float>());
+                                          of_x ? dx.data<float>() : nullptr, of_weight ? dweight.data<float>() : nullptr,
+                                          dbias.data<float>());
   PD_CHECK(done, "convolution: oneDNN failed");
   return {dx, dweight, dbias};
 }

@@ -1,5 +1,5 @@
-// Registers max pooling of feature maps in blocks of channels, [N, C / lanes, H, W, lanes]. ops/pooling.py calls it. Paddle's own, of
-// planes, takes one value after the other.
+// Registers max pooling of feature maps in blocks of channels, [N, C / lanes, H, W, lanes]. ops/pooling.py calls it. Paddle's
+// own, of planes, takes one value after the other.
 #include <cstdint>
 #include <vector>
 
