@@ -20,7 +20,6 @@ class Runner:
 
     def __init__(self, folder: str):
         os.chdir(folder)
-        os.environ[SHARED] = "1"
 
     def run(self, script: str, arguments: Sequence[str], quiet: bool, seconds: Optional[float]) -> Iterator[Message]:
         """Run ``script`` and yield its lines as they come, with ``quiet`` none, and at last how it ended."""
@@ -29,7 +28,7 @@ class Runner:
         def run():
             how: dict[str, Any] = {"quiet": True} if quiet else {"tell": lambda line: messages.put((SAID, line))}
             try:
-                run_script(script, arguments, seconds=seconds, **how)
+                run_script(script, arguments, seconds=seconds, variables={SHARED: "1"}, **how)
                 messages.put((ENDED, ""))
             except TookTooLong as error:
                 messages.put((LATE, str(error)))

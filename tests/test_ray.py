@@ -1,6 +1,7 @@
 """A comparison on a Ray cluster: that a node's loss costs nothing but time, and what each training gets."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from comparison import on_node, ray_cluster, script_process
 from comparison.run_groups import ComparisonError
 from comparison.side_by_side import Place, PlaceLost, Places
 from config import Config, ConfigError
+from machine.energy import SHARED
 from trained.history import read_history
 
 pytestmark = pytest.mark.version_independent
@@ -44,6 +46,16 @@ def test_a_node_passes_on_what_a_script_says_and_how_it_ends(scripts):
     assert run(scripts, "good.py") == [("said", "one"), ("said", "two"), ("ended", "")]
     assert run(scripts, "good.py", quiet=True) == [("ended", "")]
     assert run(scripts, "bad.py")[-1] == ("failed", "bad.py: error: no photographs")
+
+
+def test_a_script_on_a_node_counts_no_energy_of_others(scripts, monkeypatch):
+    monkeypatch.delenv(SHARED, raising=False)
+    (scripts / "told.py").write_text(f"import os; print(os.environ.get('{SHARED}'))")
+    assert run(scripts, "told.py")[0] == ("said", "1")
+    assert SHARED not in os.environ
+
+
+def test_a_script_on_a_node_may_be_late(scripts):
     assert run(scripts, "endless.py", seconds=1.0)[-1] == ("late", "endless.py took longer than 1 s")
 
 

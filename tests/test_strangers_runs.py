@@ -20,6 +20,7 @@ from comparison import run_plan, side_by_side
 from config import Config, parse_config
 from data.lists import write_lists
 from evaluation.report import EvaluationError, is_evaluated, read_evaluation
+from trained import known_data
 from trained.known_data import is_noted, note_places
 from trained.run_folder import create_run, newest_finished_run, newest_run
 from trained.trained_run import TrainedRun
@@ -315,6 +316,20 @@ def test_a_folder_of_notes_that_others_can_write_is_not_trusted(tmp_path, monkey
     assert not is_noted(str(tmp_path / "data" / "below"))
     notes.chmod(0o777)
     assert not is_noted(str(tmp_path / "data"))
+
+
+def test_the_oldest_notes_go_also_while_another_training_removes_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("SA_NET_PADDLE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(known_data, "MAX_NOTES", 2)
+    note_places([str(tmp_path / "a")])
+    (notes,) = tmp_path.glob("*/trained_with")
+    (first,) = notes.iterdir()
+    os.utime(first, (1, 1))
+    (notes / "gone").symlink_to(tmp_path / "nowhere")  # as a note that vanishes after the folder was read
+    note_places([str(tmp_path / "b"), str(tmp_path / "c")])
+    assert [is_noted(str(tmp_path / name)) for name in "abc"] == [False, True, True]
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_cache_nothing_is_noted_and_one_line_says_so(tmp_path, monkeypatch, capsys):

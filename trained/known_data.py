@@ -6,6 +6,7 @@ training notes the places that it read in a folder of the user's own, outside of
 
 import contextlib
 import hashlib
+import math
 import os
 import shlex
 from collections.abc import Iterable
@@ -38,8 +39,7 @@ def note_places(places: Iterable[Optional[str]]) -> None:
             if place is not None:
                 with open(_note_of(place), "wb", opener=_for_me_alone) as opened:
                     opened.write(os.fsencode(os.path.realpath(place)))  # for people: the name alone counts
-        notes = sorted(root.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        for old in notes[MAX_NOTES:]:
+        for old in sorted(root.iterdir(), key=_age)[MAX_NOTES:]:
             with contextlib.suppress(OSError):
                 old.unlink(missing_ok=True)
     except OSError as error:
@@ -57,6 +57,14 @@ def is_noted(place: str) -> bool:
         return is_private(_note_of(place))
     except ValueError:  # a NUL byte
         return False
+
+
+def _age(note):
+    """The younger, the less; another training may have removed it meanwhile."""
+    try:
+        return -note.stat().st_mtime_ns
+    except FileNotFoundError:
+        return math.inf
 
 
 def _for_me_alone(path, flags):
