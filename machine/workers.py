@@ -5,6 +5,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -21,7 +22,6 @@ def become_worker(worker_id: Optional[int] = None) -> None:
     Ctrl-C reaches the whole process group, but only the main process may act on it. On Linux this process ends when the main
     process dies, however it dies.
     """
-    signal.set_wakeup_fd(-1)  # the inherited one belongs to the main process: see ending.handle_termination
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_at_sigterm()
     if sys.platform != "linux":
@@ -46,18 +46,20 @@ def remove_shared_batches(worker: int) -> None:
 def _end_at_sigterm():
     """Let SIGTERM end this process at once, whatever it waits for.
 
-    A thread waits for the signal, because a handler in Python can come too late: a signal that arrives just before the main
-    thread enters a wait in the kernel is handled only after that wait.
+    A handler in Python can come too late: the main thread acts on a signal that arrives just before it enters a wait in the
+    kernel, or that the kernel gives to another thread, only after that wait. But Python writes the signal's number to a socket
+    at once, and a thread reads it.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        signal.signal(signal.SIGTERM, _end_worker)
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in the thread too, which inherits it
-    threading.Thread(target=_wait_for_sigterm, daemon=True).start()
+    arrived, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)  # in place of the main process's: see machine/ending.py
+    signal.signal(signal.SIGTERM, _end_worker)
+    threading.Thread(target=_wait_for_sigterm, args=(arrived, wakes), daemon=True).start()
 
 
-def _wait_for_sigterm():
-    signal.sigwait({signal.SIGTERM})
+def _wait_for_sigterm(arrived, wakes):
+    while arrived.recv(1)[0] != signal.SIGTERM:
+        pass
     _end_worker()
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -30,8 +31,17 @@ def wait_in_c_as_worker(ready):
     libc.pthread_mutex_lock(mutex)  # no signal interrupts it
 
 
+def wait_beside_a_thread_as_worker(ready):
+    """As a worker in which a library has a thread: the kernel may give the signal to that, which wakes nobody else."""
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    workers.become_worker()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # of this thread alone
+    ready.set()
+    time.sleep(60)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
-@pytest.mark.parametrize("wait", [wait_as_worker, wait_in_c_as_worker])
+@pytest.mark.parametrize("wait", [wait_as_worker, wait_in_c_as_worker, wait_beside_a_thread_as_worker])
 def test_a_signal_to_a_worker_ends_that_one_alone(wait):
     context = multiprocessing.get_context("fork")
     here, wakes = socket.socketpair()
