@@ -53,10 +53,9 @@ class SpatialGroupEnhance(Attention):
         positions = values if self.earlier else max(values - 1, 1)
         variance = similarity.square().sum(axis=along, keepdim=True) / positions
         similarity = similarity / (paddle.sqrt(variance.clip(min=SMALLEST)) + EPSILON)
-        scale = [
-            spread(value.reshape([1, *of_groups]), similarity) for value in (self.weight, self.bias)
-        ]  # from [1, groups, 1]
-        gates = F.sigmoid(scale[0] * similarity + scale[1])
+        # Each from [1, groups, 1]
+        gamma, beta = (spread(value.reshape([1, *of_groups]), similarity) for value in (self.weight, self.bias))
+        gates = F.sigmoid(gamma * similarity + beta)
         return (grouped * spread(gates, grouped)).reshape([-1, *x.shape[1:]])  # from the shape of grouped
 
     def export_form(self) -> "ConvolvedGroups":

@@ -61,7 +61,7 @@ def reading_processes(device: str) -> int:
     """
     if sys.platform != "linux" or device == "cpu":  # on a system that cannot fork, Paddle warns and reads in the main process
         return 0
-    gpus = any(True for pattern in GPU_FILES for _ in DEVICES.glob(pattern))
+    gpus = any(list(DEVICES.glob(pattern)) for pattern in GPU_FILES)
     return min(available_cores() - 1, MOST_READERS) if gpus else 0
 
 
