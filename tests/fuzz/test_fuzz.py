@@ -74,20 +74,20 @@ def never_ends():
 
 
 @pytest.mark.parametrize(
-    ("does", "expected"),
+    ("does", "bounds", "expected"),  # only its own bound is tight: a busy machine makes any reader slow
     [
-        (is_slow, r"0\.[3-9] s for 3 bytes"),
-        (takes_memory, "MB for 3 bytes"),
-        (refuses("one\ntwo"), "not one line of printable text"),
-        (refuses("\x1b[2J"), "not one line of printable text"),
-        (refuses(""), "not one line of printable text"),
-        (refuses("x" * 3000), "a complaint of 3,000 letters"),
-        (refuses("something is wrong"), "names no file"),
+        (is_slow, {"MOST_SECONDS": 0.2 / BUSY}, r"\d s for 3 bytes"),
+        (takes_memory, {"MOST_GROWTH": 50}, "MB for 3 bytes"),
+        (refuses("one\ntwo"), {}, "not one line of printable text"),
+        (refuses("\x1b[2J"), {}, "not one line of printable text"),
+        (refuses(""), {}, "not one line of printable text"),
+        (refuses("x" * 3000), {}, "a complaint of 3,000 letters"),
+        (refuses("something is wrong"), {}, "names no file"),
     ],
 )
-def test_the_harness_notices_what_no_reader_may_do(monkeypatch, does, expected):
-    monkeypatch.setattr("harness.MOST_SECONDS", 0.2 / BUSY)
-    monkeypatch.setattr("harness.MOST_GROWTH", 50)
+def test_the_harness_notices_what_no_reader_may_do(monkeypatch, does, bounds, expected):
+    for name, bound in bounds.items():
+        monkeypatch.setattr(f"harness.{name}", bound)
     with pytest.raises(Crash, match=expected):
         try_inputs(reader_that(does, files=("file.txt",)), 1, seed=0)
 
