@@ -550,7 +550,7 @@ def test_sigterm_ends_the_training_under_way_too(data, tmp_path):
         if line.startswith("epoch 1/"):
             break
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 143
+    assert process.wait(timeout=60) == 143
     run = tmp_path / "runs" / "resnet18" / "001"
     for _ in range(50):
         if read_result(run):

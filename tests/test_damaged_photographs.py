@@ -22,7 +22,7 @@ from data.photograph_formats import FORMATS
 from data.photographs import PhotographError, read_crop, read_photograph
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_SECONDS = 5
+MAX_SECONDS = 5  # of the processor
 pytestmark = pytest.mark.filterwarnings("ignore")  # pytest undoes the filters; the last test sees what a user would
 WAYS = {
     "whole": read_photograph,
@@ -73,9 +73,9 @@ def test_the_corpus_is_as_large_as_promised(corpus):
 def test_every_way_of_reading_takes_or_refuses_the_same_and_twice_alike(corpus):
     taken = set()
     for path in corpus.iterdir():
-        started = time.monotonic()
+        started = time.process_time()
         found = {way: [read(way, path), read(way, path)] for way in WAYS}
-        assert time.monotonic() - started < MAX_SECONDS, path.name
+        assert time.process_time() - started < MAX_SECONDS, path.name
         assert all(first == second for first, second in found.values()), path.name
         kinds = {type(first) for first, _ in found.values()}
         assert len(kinds) == 1, (path.name, found)

@@ -58,8 +58,12 @@ def test_blocks_between_scans_are_passed_over(tmp_path, all_counted):
     assert difference(read_photograph(tmp_path / "photo.jpg"), photo) < 4
 
 
+MOST_SECONDS = 1.5  # of the processor; to decode BOMB takes two or three times as long, to count its scans none
+BOMB = many_scans(3000, 800)
+
+
 def hidden_bombs():
-    bomb = many_scans(3000, 60)
+    bomb = BOMB
     scan = bomb.rfind(b"\xff\xc4")
     yield "plain", bomb
     yield "after a fake end in a segment", bomb[:2] + segment(0xE1, b"\xff\xd9" * 9) + bomb[2:]
@@ -79,18 +83,18 @@ def test_a_bomb_of_scans_is_found_wherever_it_hides(tmp_path, name, content):
     assert count_scans(content) >= 60
     (tmp_path / "bomb.jpg").write_bytes(content)
     for read in (read_photograph, lambda path: read_crop(path, central_box(32), 32)):
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(PhotographError, match=r"^a JPEG of \d+ scans, more than 50: save it anew$"):
             read(tmp_path / "bomb.jpg")
-        assert time.monotonic() - started < 1
+        assert time.process_time() - started < MOST_SECONDS
 
 
 def test_a_bomb_that_no_decoder_reaches_is_no_reason_to_refuse(tmp_path, all_counted):
     photo = random_photograph(1, (320, 240))
-    (tmp_path / "photo.jpg").write_bytes(encoded(photo, ".jpg", quality=95) + many_scans(3000, 60))
-    started = time.monotonic()
+    (tmp_path / "photo.jpg").write_bytes(encoded(photo, ".jpg", quality=95) + BOMB)
+    started = time.process_time()
     assert difference(read_photograph(tmp_path / "photo.jpg"), photo) < 4
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < MOST_SECONDS
 
 
 def test_a_bomb_in_the_second_picture_of_an_mpo_costs_nothing(tmp_path, all_counted):
@@ -100,10 +104,10 @@ def test_a_bomb_in_the_second_picture_of_an_mpo_costs_nothing(tmp_path, all_coun
     first = random_photograph(1, (320, 240))
     first.save(tmp_path / "two.mpo", "MPO", save_all=True, append_images=[random_photograph(2, (320, 240))], quality=95)
     whole = (tmp_path / "two.mpo").read_bytes()
-    (tmp_path / "two.mpo").write_bytes(whole[: whole.rfind(b"\xff\xd8\xff")] + many_scans(3000, 60))
-    started = time.monotonic()
+    (tmp_path / "two.mpo").write_bytes(whole[: whole.rfind(b"\xff\xd8\xff")] + BOMB)
+    started = time.process_time()
     assert difference(read_photograph(tmp_path / "two.mpo"), first) < 4
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < MOST_SECONDS
 
 
 def test_what_decodes_in_one_pass_is_known():

@@ -190,7 +190,7 @@ def test_a_script_ends_with_the_process_that_started_it(early):
             assert process.poll() is None
         process.stdin.close()  # as the system does where the other process dies
         process.stdin = None
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, err) == (143, "train.py: terminated\n")

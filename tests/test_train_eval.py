@@ -443,7 +443,7 @@ def test_a_signal_ends_training_soon_and_leaves_no_worker(data, tmp_path, sent, 
             os.killpg(process.pid, sent)  # as a terminal does: to the workers as well
         else:
             process.send_signal(sent)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         took = time.monotonic() - started
     finally:
         if process.poll() is None:
