@@ -17,6 +17,7 @@ from messages.user_error import UserError
 from processes.environment import LOST, here
 from processes.interface import use_interface_of_launch
 from processes.meetings import Meetings
+from processes.priority import new_threads_give_way
 
 _meetings: Optional[Meetings] = None
 ENGINES = ("gloo/", "Gloo", "NCCL", "nccl", "TCPStore")  # in the errors of a connection that has ended
@@ -49,7 +50,8 @@ def joined() -> Iterator[None]:
         with losses_named():
             if not paddle.distributed.is_initialized():
                 use_interface_of_launch()
-                paddle.distributed.init_parallel_env()
+                with new_threads_give_way():
+                    paddle.distributed.init_parallel_env()
             with _beating():
                 yield
                 meet()  # the first process holds the store of the others: it ends last

@@ -202,6 +202,8 @@ def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
     run = tmp_path / "resnet34" / "001"
     first = start("train.py", f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING, "--processes=2", start_new_session=True)
     wait_for(first, "epoch 2/")
+    threads = [int(path.name) for path in Path(f"/proc/{member(run, 1)}/task").iterdir()]
+    assert os.SCHED_BATCH in map(os.sched_getscheduler, threads), "Gloo's threads give way to the others"
     first.terminate()
     since = time.monotonic()
     code, out, err = ended(first)
