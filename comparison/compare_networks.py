@@ -8,6 +8,7 @@ from typing import Callable, Optional
 
 from PIL import Image
 
+from comparison.bilingual import Bilingual
 from comparison.compared_settings import check_useful, differing_settings
 from comparison.costs import measure_costs
 from comparison.findings import Compared
@@ -93,9 +94,17 @@ def compare_networks(config: Config) -> int:
     notes += grown_runs(runs)
     if places.count > 1 and not config.runs:
         notes.append(
-            f"{places.count} trainings ran at a time: their times compare with each other's, not with those of one alone."
+            Bilingual(
+                f"{places.count} trainings ran at a time: their times compare with each other's, not with those of one alone.",
+                f"{places.count} 个训练同时进行：训练时间只能彼此相比，不能与单独训练时相比。",
+            )
         )
-    notes.append(f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.")
+    notes.append(
+        Bilingual(
+            f"Parameters, multiply-adds and evaluation time were measured now, on this machine's {device}.",
+            f"参数量、乘加次数和评估时间是刚才在本机的 {device} 上测量的。",
+        )
+    )
     source = source or _source_to_show(runs[0], config)
     photograph = photograph_reader(load_config(runs[0] / "config.yaml"), source, config.split, folds)
     could_test = bool(source) and config.split == "val" and has_test_list(source)

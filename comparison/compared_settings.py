@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from comparison.bilingual import Bilingual
 from config import Config, ConfigError, load_config, names_of, options_of_others, settings
 from settings.declaration import flag_of
 from weights.kernel_sizes import with_kernel_sizes
@@ -64,7 +65,7 @@ def has_settings(run: Path, chosen: dict[str, Any]) -> bool:
     return all(found[name] == value for name, value in chosen.items())
 
 
-def differing_settings(configs: list[Config], besides: Sequence[str] = ()) -> list[str]:
+def differing_settings(configs: list[Config], besides: Sequence[str] = ()) -> list[Bilingual]:
     """A line for each setting in which the runs differ, except network options, seed, fold, folders, and ``besides``."""
     ignored = {"net", "seed", "fold", *besides} | (
         set(names_of(part="network")) if len({config.net for config in configs}) > 1 else set()
@@ -75,9 +76,11 @@ def differing_settings(configs: list[Config], besides: Sequence[str] = ()) -> li
             continue
         values = list(dict.fromkeys(getattr(config, item.name) for config in configs))
         if len(values) > 1:
-            costs = item.metadata["affects"] == "speed"
-            effect = ": their training speed, time and memory do not compare" if costs else ""
-            lines.append(f"The runs differ in {item.name} ({', '.join(map(str, values))}){effect}.")
+            effect = chinese = ""
+            if item.metadata["affects"] == "speed":
+                effect, chinese = ": their training speed, time and memory do not compare", "：训练速度、时间和内存不能相比"
+            found = f"{item.name} ({', '.join(map(str, values))})"
+            lines.append(Bilingual(f"The runs differ in {found}{effect}.", f"各次训练的设置不同：{found}{chinese}。"))
     return lines
 
 

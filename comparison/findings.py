@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Optional
 from PIL import Image
 
 from comparison.answers import Answers, read_answers
+from comparison.bilingual import Bilingual
 from comparison.contested import contested_labels
 from comparison.decision import share_of_look
 from comparison.front import fronts, lines_of_fronts
@@ -76,7 +77,7 @@ class Findings(NamedTuple):
     gains: list[Gain]
     fronts: dict[str, dict[str, str]]
     summary: str
-    notes: list[str]
+    notes: list[Bilingual]
     unbalanced: bool
     traits: Optional[Traits] = None
     better: Collection[tuple[str, str]] = ()
@@ -123,7 +124,12 @@ def find(compared: Compared, photograph: Callable[[str], Image.Image]) -> Findin
     found_fronts = fronts([of_name[name] for name in groups], better) if better else {}
     notes = [balance_note(rows, Counter(answers.labels), split)] if unbalanced else []
     if compared.baseline not in (None, baseline):
-        notes.append(f"Of {compared.baseline}, the baseline that was asked for, no training can be compared.")
+        notes.append(
+            Bilingual(
+                f"Of {compared.baseline}, the baseline that was asked for, no training can be compared.",
+                f"指定的基准 {compared.baseline} 没有可以比较的训练。",
+            )
+        )
     notes += [] if compared.tuned else _notes_on_rates(trainings)
     notes += [alike.note] if alike.note else []
     if len(groups) > 1:
@@ -195,5 +201,5 @@ def _of_seeds(trainings, correct, answers, unbalanced):
 
 def _notes_on_rates(trainings):
     losses = {name: loss for name, own in trainings.items() if (loss := own[0][0]["history"][-1]["train_loss"]) is not None}
-    line = rate_note(losses) if len(losses) > 1 else ""
-    return [line] if line else []
+    note = rate_note(losses) if len(losses) > 1 else None
+    return [note] if note else []

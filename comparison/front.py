@@ -3,10 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional
 
+from comparison.bilingual import Bilingual
+from comparison.page_words import COSTS as CHINESE
 from comparison.worth import ratio
 
 CERTAIN, PERHAPS, NOT = "certain", "perhaps", "not"
-WORDS = {CERTAIN: "for certain", PERHAPS: "perhaps", NOT: "not"}
+WORDS = {
+    CERTAIN: ("for certain", "确定在前沿上的是"),
+    PERHAPS: ("perhaps", "可能在前沿上的是"),
+    NOT: ("not", "不在前沿上的是"),
+}
 ALIKE = 0.05
 """Costs that differ by less than this part count as equal: on another day they might be the other way round."""
 COSTS = {
@@ -66,14 +72,17 @@ def _ratios(rows, key) -> Optional[dict[tuple[str, str], tuple[float, float]]]:
     return found
 
 
-def lines_of_fronts(found: Mapping[str, Mapping[str, str]]) -> list[str]:
+def lines_of_fronts(found: Mapping[str, Mapping[str, str]]) -> list[Bilingual]:
     """A line for each of ``fronts``."""
     lines = []
     for key, states in found.items():
-        parts = [
-            f"{words} {', '.join(network for network, state in states.items() if state == kind)}"
-            for kind, words in WORDS.items()
-            if kind in states.values()
-        ]
-        lines.append(f"On the front of accuracy against {COSTS[key]}: {'; '.join(parts)}.")
+        networks = {kind: [network for network, state in states.items() if state == kind] for kind in WORDS}
+        english = "; ".join(f"{WORDS[kind][0]} {', '.join(names)}" for kind, names in networks.items() if names)
+        chinese = "；".join(f"{WORDS[kind][1]} {'、'.join(names)}" for kind, names in networks.items() if names)
+        lines.append(
+            Bilingual(
+                f"On the front of accuracy against {COSTS[key]}: {english}.",
+                f"准确率与{CHINESE[key].name}：{chinese}。",
+            )
+        )
     return lines

@@ -11,6 +11,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from comparison.answers import Answers
+from comparison.bilingual import Bilingual
 from comparison.photographs_alike import MANY, MOST, Alike, of_each
 from data.data_sets import open_side
 from data.data_source import DataSource
@@ -25,7 +26,7 @@ class Remembered(NamedTuple):
     ``note`` says why where that is not plain."""
 
     like: Optional[list[str]] = None
-    note: str = ""
+    note: Optional[Bilingual] = None
 
 
 def find_remembered(answers: Answers, alike: Alike, source: Optional[DataSource], trainings: Mapping[int, Path]) -> Remembered:
@@ -45,14 +46,24 @@ def find_remembered(answers: Answers, alike: Alike, source: Optional[DataSource]
     if not lists:
         return Remembered()
     if len(lists) > MOST:
-        return Remembered(note=f"Nearly equal ones were not looked for among the {len(lists):,} training photographs.")
+        return Remembered(
+            note=Bilingual(
+                f"Nearly equal ones were not looked for among the {len(lists):,} training photographs.",
+                f"训练照片有 {len(lists):,} 张，没有从中寻找几乎相同的照片。",
+            )
+        )
     if len(lists) > MANY:
         print(f"looking for nearly equal photographs among the {len(lists):,} of the training", flush=True)
     names = list(lists)
     try:
         looks = of_each(names, lambda name: _look(*lists[name]))
     except (DataError, OSError):
-        return Remembered(note="Nearly equal ones were not looked for among the training photographs: not all can be read.")
+        return Remembered(
+            note=Bilingual(
+                "Nearly equal ones were not looked for among the training photographs: not all can be read.",
+                "没有在训练照片中寻找几乎相同的照片：有的读不出来。",
+            )
+        )
     return Remembered([names[place] if place >= 0 else "" for place in nearest_of(alike.looks, looks)])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from comparison.bilingual import Bilingual
 from data.data_sets import open_side
 from data.data_source import DataSource
 from messages.reason import reason_of
@@ -39,7 +40,7 @@ class ObjectSizes(NamedTuple):
     where that is not plain."""
 
     shares: Optional[np.ndarray] = None
-    note: str = ""
+    note: Optional[Bilingual] = None
 
 
 def measure_objects(
@@ -77,7 +78,12 @@ def _by_one(names, source, split, trainings, multiply_adds) -> ObjectSizes:
             if run.settings.image_size < LEAST_SIDE:
                 return ObjectSizes()
             if len(names) > MOST or (paddle.get_device() == "cpu" and len(names) * multiply_adds > MOST_ON_CPU):
-                return ObjectSizes(note=f"Sizes of objects were not measured: {len(names):,} photographs would take too long.")
+                return ObjectSizes(
+                    note=Bilingual(
+                        f"Sizes of objects were not measured: {len(names):,} photographs would take too long.",
+                        f"没有测量物体大小：{len(names):,} 张照片需要太长时间。",
+                    )
+                )
             if len(names) > MANY and not shares:
                 print(f"measuring the objects on {len(names):,} photographs by Grad-CAM of {run.name}", flush=True)
             listed = open_side(source._replace(fold=fold), split, **run.view)
@@ -91,7 +97,8 @@ def _by_one(names, source, split, trainings, multiply_adds) -> ObjectSizes:
             if split == "test":
                 break
     except (UserError, OSError) as error:
-        return ObjectSizes(note=f"The sizes of objects were not measured: {reason_of(error)}.")
+        reason = reason_of(error)
+        return ObjectSizes(note=Bilingual(f"Sizes of objects were not measured: {reason}.", f"没有测量物体大小：{reason}。"))
     return ObjectSizes(np.array([shares.get(name, np.nan) for name in names]))
 
 

@@ -3,7 +3,7 @@
 Its template is page.html, its style page.css, its script page.js; its texts are in comparison.page_words.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from comparison.bilingual import Bilingual
 from comparison.findings import Compared, Findings
 from comparison.front_chart import front_charts, legend
 from comparison.network_marks import swatch
@@ -35,7 +36,7 @@ PICTURES = (("comparison.png", "curves"), ("tradeoff.png", "tradeoff"))
 
 
 def write_page(
-    folder: Path, compared: Compared, found: Findings, notes: Iterable[str], photograph: Callable[[str], Image.Image]
+    folder: Path, compared: Compared, found: Findings, notes: Sequence[Bilingual], photograph: Callable[[str], Image.Image]
 ) -> None:
     """Write ``folder/index.html``, with comparison.png and tradeoff.png from ``folder`` in it. Raises OSError.
 
@@ -64,7 +65,7 @@ def write_page(
         rows=[_cells(row, used_columns(found.rows), names) for row in found.rows],
         gains=_gains(found, names, words),
         baseline=printable(found.baseline),
-        notes=[printable(note) for note in notes],
+        notes=[words.add(f"note_{n}", printable(note), printable(note.chinese)) for n, note in enumerate(notes)],
         charts=charts,
         judged=_is_judged(found),
         legend=legend(),

@@ -14,7 +14,7 @@ TEXTS = {
     "gains": ("Against {0}", "与 {0} 相比"),
     "gain_network": ("network", "网络"),
     "gain_accuracy": ("accuracy in points", "准确率（百分点）"),
-    "notes": ("Notes", "附注（英文原文）"),
+    "notes": ("Notes", "附注"),
     "front": ("Accuracy and its cost", "准确率与代价"),
     "cost": ("Cost", "代价"),
     "accuracy_axis": ("accuracy", "准确率"),
@@ -70,6 +70,9 @@ TEXTS = {
     "alone_wrong": ("alone wrong on {0} of {1}", "只有它答错：{1} 张中的 {0} 张"),
 }
 """Key -> (English, Chinese)."""
+
+LISTS = {"val": "验证", "test": "测试"}
+"""Key of comparison.verdict.NAMES -> the list in Chinese."""
 
 COLUMNS = {
     "network": "网络",

@@ -7,6 +7,7 @@ from typing import Callable, NamedTuple, Optional, TypeVar
 import numpy as np
 from PIL import Image
 
+from comparison.bilingual import Bilingual
 from data.lists import DataError
 from data.near_duplicates import Traits, clusters_of, traits_of
 from machine.processor import available_cores
@@ -27,7 +28,7 @@ class Alike(NamedTuple):
     """
 
     clusters: Optional[np.ndarray] = None
-    note: str = ""
+    note: Optional[Bilingual] = None
     traits: Optional[dict[str, np.ndarray]] = None
     looks: Optional[list[Traits]] = None
 
@@ -35,22 +36,34 @@ class Alike(NamedTuple):
 def find_alike(names: Sequence[str], photograph: Callable[[str], Image.Image]) -> Alike:
     """``photograph(name)`` returns an image, or raises DataError; then none count as nearly equal, and the note says so."""
     if len(names) > MOST:
-        return Alike(note=f"Nearly equal photographs were not looked for among {len(names)}.")
+        return Alike(
+            note=Bilingual(
+                f"Nearly equal photographs were not looked for among {len(names)}.",
+                f"照片有 {len(names)} 张，没有从中寻找几乎相同的照片。",
+            )
+        )
     if len(names) > MANY:
         print(f"looking for nearly equal photographs among {len(names)}", flush=True)
     try:
         seen = of_each(names, lambda name: _look(photograph(name)))
     except (DataError, OSError):
-        return Alike(note="Nearly equal photographs were not looked for, because not all can be read any more.")
+        return Alike(
+            note=Bilingual(
+                "Nearly equal photographs were not looked for, because not all can be read any more.",
+                "没有寻找几乎相同的照片：有的照片已经读不出来了。",
+            )
+        )
     looks = [look for look, _, _ in seen]
     clusters = clusters_of(looks)
     sizes = np.bincount(clusters)
     traits = {"brightness": np.array([light for _, light, _ in seen]), "sharpness": np.array([sharp for _, _, sharp in seen])}
     if sizes.max() == 1:
         return Alike(clusters, traits=traits, looks=looks)
-    note = (
-        f"{sizes[sizes > 1].sum()} of the {len(clusters)} photographs are nearly equal to others of them, in "
-        f"{np.count_nonzero(sizes > 1)} groups. The verdict counts each group as one photograph of so much weight."
+    equal, groups = sizes[sizes > 1].sum(), np.count_nonzero(sizes > 1)
+    note = Bilingual(
+        f"{equal} of the {len(clusters)} photographs are nearly equal to others of them, in {groups} groups. The verdict "
+        "counts each group as one photograph of so much weight.",
+        f"{len(clusters)} 张照片中有 {equal} 张与其他照片几乎相同，共 {groups} 组。结论把每组当作一张照片，权重为该组的张数。",
     )
     return Alike(clusters, note, traits, looks)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Set
 from pathlib import Path
 
+from comparison.bilingual import Bilingual
 from config import Config, config_of_checkpoint, load_config, names_of
 from data.photograph_record import same_as_far_as_known
 from messages.user_error import UserError
@@ -139,11 +140,15 @@ def read_classes_of(run: Path) -> list[str]:
     return names
 
 
-def grown_runs(runs: list[Path]) -> list[str]:
+def grown_runs(runs: list[Path]) -> list[Bilingual]:
     """A line for each run whose number of epochs was raised while it was trained."""
     before = {run: read_result(run).get("epochs_before") for run in runs}
     return [
-        f"{run} was started with {' and then '.join(map(str, epochs))} epochs: its learning rate followed another schedule."
+        Bilingual(
+            f"{run} was started with {' and then '.join(map(str, epochs))} epochs: its learning rate followed another "
+            "schedule.",
+            f"{run} 开始时定为 {' 轮、后来 '.join(map(str, epochs))} 轮：学习率走的是另一条曲线。",
+        )
         for run, epochs in before.items()
         if epochs
     ]

@@ -62,6 +62,11 @@ class Difference(NamedTuple):
         mean, low, high = self.points()
         return f"{mean} points ({low} to {high})"
 
+    def in_chinese(self) -> str:
+        """The same in Chinese."""
+        mean, low, high = self.points()
+        return f"{mean} 个百分点（{low} 至 {high}）"
+
     def points(self) -> list[str]:
         """The difference and the bounds of its interval in points, for people."""
         return [f"{round(100 * value, 1) + 0.0:+.1f}" for value in self[:3]]  # no -0.0

@@ -12,13 +12,18 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from comparison.bilingual import Bilingual
 from comparison.significance import CONFIDENCE, Difference, paired_difference
 
 LEAST = 10  # photographs of a part
 THIRDS = (
-    ("brightness", "the darkest third", "the brightest third"),
-    ("sharpness", "the most blurred third", "the sharpest third"),
-    ("object_share", "the third with the smallest objects by Grad-CAM", "the third with the largest objects by Grad-CAM"),
+    ("brightness", Bilingual("the darkest third", "最暗的三分之一"), Bilingual("the brightest third", "最亮的三分之一")),
+    ("sharpness", Bilingual("the most blurred third", "最模糊的三分之一"), Bilingual("the sharpest third", "最清晰的三分之一")),
+    (
+        "object_share",
+        Bilingual("the third with the smallest objects by Grad-CAM", "按 Grad-CAM 物体最小的三分之一"),
+        Bilingual("the third with the largest objects by Grad-CAM", "按 Grad-CAM 物体最大的三分之一"),
+    ),
 )
 """(key of the traits, what its lowest third is called, what its highest is called)."""
 
@@ -29,30 +34,32 @@ class Slice(NamedTuple):
     ``name``: what its ``photographs`` have in common; ``difference``: with the interval of the level at which it stands.
     """
 
-    name: str
+    name: Bilingual
     photographs: int
     better: str
     worse: str
     difference: Difference
 
-    def line(self) -> str:
+    def line(self) -> Bilingual:
         """In one line for people."""
-        return (
+        return Bilingual(
             f"On {self.name} ({self.photographs} photographs) {self.better} is better than {self.worse}: "
-            f"{self.difference.in_points()}."
+            f"{self.difference.in_points()}.",
+            f"在{self.name.chinese}（{self.photographs} 张照片）上，{self.better} 优于 {self.worse}："
+            f"{self.difference.in_chinese()}。",
         )
 
 
 def parts_of(
-    labels: Sequence[str], traits: dict[str, np.ndarray], kinds: Optional[dict[str, np.ndarray]] = None
-) -> dict[str, np.ndarray]:
+    labels: Sequence[str], traits: dict[str, np.ndarray], kinds: Optional[dict[Bilingual, np.ndarray]] = None
+) -> dict[Bilingual, np.ndarray]:
     """{what the photographs of a part have in common: mask [photographs]}, of parts with at least LEAST photographs.
 
     ``labels``: names of their classes; ``traits``: {key of THIRDS: [photographs], NaN where it is not known}; ``kinds``:
     further masks by name.
     """
     classes = np.array(labels)
-    found = {f"class {name}": classes == name for name in dict.fromkeys(labels)}
+    found = {Bilingual(f"class {name}", f"类别 {name}"): classes == name for name in dict.fromkeys(labels)}
     for key, lowest, highest in THIRDS:
         if key in traits and not np.isnan(traits[key]).all():
             bounds = np.nanquantile(traits[key], [1 / 3, 2 / 3])
@@ -63,7 +70,7 @@ def parts_of(
 
 def differing_slices(
     correct: dict[str, np.ndarray],
-    parts: dict[str, np.ndarray],
+    parts: dict[Bilingual, np.ndarray],
     folds: Optional[np.ndarray] = None,
     clusters: Optional[np.ndarray] = None,
     level: float = 1 - CONFIDENCE,
@@ -87,7 +94,7 @@ def differing_slices(
 class _Test(NamedTuple):
     """One pair of networks on one part, and ``p``: the level at which the interval of its difference reaches zero."""
 
-    part: str
+    part: Bilingual
     pair: tuple[str, str]
     answers: tuple[np.ndarray, np.ndarray]
     folds: Optional[np.ndarray]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from comparison.bilingual import Bilingual
 from comparison.decision import path_of
 from comparison.findings import Compared, Findings, find
 from comparison.out_of_fold import write_out_of_fold
@@ -19,7 +20,7 @@ from messages.markdown import in_markdown
 from plots.figures import draw_comparison, draw_tradeoff
 
 
-def write_comparison(folder: Path, compared: Compared, notes: list[str], photograph: Callable[[str], Image.Image]) -> str:
+def write_comparison(folder: Path, compared: Compared, notes: list[Bilingual], photograph: Callable[[str], Image.Image]) -> str:
     """Write table.md, table.csv, table.json, photographs.csv, comparison.png, tradeoff.png and index.html; return the text of
     table.md.
 
@@ -32,7 +33,12 @@ def write_comparison(folder: Path, compared: Compared, notes: list[str], photogr
     if found.answers.folds is not None:
         with evaluations_read(run for group in compared.groups.values() for run in group):
             written = write_out_of_fold(folder, {name: repetitions(group) for name, group in compared.groups.items()})
-        notes.append(f"Each photograph's prediction by the training that did not see it: {', '.join(written)}.")
+        notes.append(
+            Bilingual(
+                f"Each photograph's prediction by the training that did not see it: {', '.join(written)}.",
+                f"每张照片由没有见过它的训练给出的预测：{'、'.join(written)}。",
+            )
+        )
     if found.traits:
         write_photographs(folder, found.answers, found.traits)
     _draw(folder, compared, found)

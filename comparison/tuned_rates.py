@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from comparison.bilingual import Bilingual
 from comparison.compared_settings import as_options
 from comparison.run_groups import ComparisonError
 from comparison.script_process import ProcessFailed, run_script
@@ -77,10 +78,14 @@ def _search(options, recipe):
     return {name: getattr(found, name) for name in SOUGHT}
 
 
-def note_of_rates(rates: dict[str, dict[str, Any]], minutes: float) -> str:
+def note_of_rates(rates: dict[str, dict[str, Any]], minutes: float) -> Bilingual:
     """What was found, for the reader; ``rates``: of ``tuned_rates``."""
-    found = "; ".join(f"{net} {own['learning_rate']:g} and {own['weight_decay']:g}" for net, own in rates.items())
-    return (
+    found, found_in_chinese = (
+        "; ".join(f"{net} {own['learning_rate']:g} {both} {own['weight_decay']:g}" for net, own in rates.items())
+        for both in ("and", "和")
+    )
+    return Bilingual(
         f"Each network has its own learning rate and weight decay, found by tune.py within {minutes:g} min each on the "
-        f"training list alone: {found}."
+        f"training list alone: {found}.",
+        f"每个网络都有各自的学习率和权重衰减，由 tune.py 只用训练列表、各用 {minutes:g} 分钟找到：{found_in_chinese}。",
     )

@@ -7,6 +7,8 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from comparison.bilingual import Bilingual
+from comparison.page_words import LISTS
 from comparison.significance import CONFIDENCE, LEAST_SEEDS, Difference, level_of_pairs, paired_difference
 from evaluation.scores import wilson_interval
 from messages.markdown import in_markdown, table
@@ -207,30 +209,35 @@ def origin_of_accuracies(split: str, list_name: str = "the test list", could_tes
     return f"{chosen}; --split test compares on the test list, which chose nothing." if could_test else f"{chosen}."
 
 
-def balance_note(rows: list[dict[str, Any]], counts: dict[str, int], split: str) -> str:
+def balance_note(rows: list[dict[str, Any]], counts: dict[str, int], split: str) -> Bilingual:
     """What is to be known where classes are unbalanced; ``counts``: {class: number of its photographs}."""
     largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     known = [row for row in rows if row["balanced_accuracy"] is not None]
     best = max(row["balanced_accuracy"] for row in known)
     names = [row["network"] for row in known if row["balanced_accuracy"] == best]
     sizes = f"{named(largest)} has {counts[largest]} {NAMES[split]} photographs, {named(smallest)} {counts[smallest]}"
-    return (
+    in_chinese = f"{named(largest)} 有 {counts[largest]} 张{LISTS[split]}照片，{named(smallest)} 只有 {counts[smallest]} 张"
+    return Bilingual(
         f"The classes are unbalanced: {sizes}. The verdict is about accuracy, which the large classes decide. "
-        f"Balanced accuracy, the mean recall of the classes, is highest for {listed(names)}: {best:.4f}."
+        f"Balanced accuracy, the mean recall of the classes, is highest for {listed(names)}: {best:.4f}.",
+        f"各类照片数量不均衡：{in_chinese}。结论依据的是准确率，它主要由大类决定；平衡准确率（各类召回率的平均）最高的是 "
+        f"{'、'.join(names)}：{best:.4f}。",
     )
 
 
-def rate_note(losses: dict[str, float]) -> str:
-    """A warning where the shared settings seem to suit the networks unequally; empty where they do not.
+def rate_note(losses: dict[str, float]) -> Optional[Bilingual]:
+    """A warning where the shared settings seem to suit the networks unequally; None where they do not.
 
     ``losses``: {network: training loss at the end of its first training}.
     """
     worst, best = max(losses, key=lambda name: losses[name]), min(losses, key=lambda name: losses[name])
     if losses[worst] <= UNEQUAL * losses[best] + 0.05:
-        return ""
-    return (
+        return None
+    return Bilingual(
         f"At the end of its first training {worst} has a training loss of {losses[worst]:.2f}, {best} {losses[best]:.2f}. The "
-        f"learning rate by rule may suit {worst} less: python tune.py --net {worst} looks for its own."
+        f"learning rate by rule may suit {worst} less: python tune.py --net {worst} looks for its own.",
+        f"第一次训练结束时，{worst} 的训练损失为 {losses[worst]:.2f}，{best} 为 {losses[best]:.2f}。按规则选的学习率可能"
+        f"不太适合 {worst}：python tune.py --net {worst} 会为它单独寻找。",
     )
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from comparison.decision import BETTER, CLOSE, FUTILE, MOST_PHOTOGRAPHS, WORSE
 from comparison.findings import Compared, Findings
 from comparison.page_words import COSTS as CHINESE
+from comparison.page_words import LISTS
 from comparison.significance import LEAST_SEEDS
 from comparison.until_decided import Decision
 from comparison.worth import COSTS, IN_VERDICT, costs_of
 
-LISTS = {"val": "验证", "test": "测试"}
 ENDS = (
     (r"(\d+) seeds are the most", "最多 {} 个种子"),
     (r"the budget of (\S+) min leaves no time for another seed", "{} 分钟的预算不够再训练一个种子"),
@@ -64,7 +64,7 @@ def _lines_of_decision(decision: Decision, failures, rows):
             claim = f"{first} 与 {second} 未分高下，再加种子也几乎得不出结论（{_photographs(pair.photographs)}）"
         else:
             claim = f"{first} 与 {second} 未分高下"
-        lines.append(f"{claim}：{_points(difference)}，{seeds} 个种子{_price(rows, first, second)}。")
+        lines.append(f"{claim}：{difference.in_chinese()}，{seeds} 个种子{_price(rows, first, second)}。")
     return [*lines, f"结束的原因：{end_in_chinese(decision.end)}。"]
 
 
@@ -108,13 +108,8 @@ def _lines_of_differences(differences, failures, rows):
             claim = f"{best} 优于 {other}"
         else:
             claim = f"{best} 与 {other} 未显出差别"
-        lines.append(f"{claim}：{_points(difference)}{_price(rows, best, other)}。")
+        lines.append(f"{claim}：{difference.in_chinese()}{_price(rows, best, other)}。")
     return lines
-
-
-def _points(difference):
-    mean, low, high = difference.points()
-    return f"{mean} 个百分点（{low} 至 {high}）"
 
 
 def _price(rows: Mapping[str, Mapping[str, Any]], first, second):

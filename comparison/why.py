@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from comparison.answers import Answers
+from comparison.bilingual import Bilingual
 from comparison.memory import find_remembered
 from comparison.object_size import measure_objects
 from comparison.photographs_alike import Alike
@@ -18,7 +19,7 @@ from messages.quoting import named
 
 FILE = "photographs.csv"
 SHOWN = 3  # names in a note
-IN_TRAINING = "photographs with a nearly equal one in training"
+IN_TRAINING = Bilingual("photographs with a nearly equal one in training", "训练列表中有几乎相同者的照片")
 
 
 class Traits(NamedTuple):
@@ -34,7 +35,7 @@ class Traits(NamedTuple):
     like_in_training: Optional[list[str]]
     contested: Optional[dict[int, str]]
     wrong: np.ndarray
-    notes: list[str]
+    notes: list[Bilingual]
 
 
 def traits_of_photographs(
@@ -62,14 +63,22 @@ def traits_of_photographs(
     return Traits(measured, remembered.like, contested, wrong, notes)
 
 
-def lines_of_why(answers: Answers, alike: Alike, traits: Traits, said: list[Said], level: float) -> list[str]:
+def lines_of_why(answers: Answers, alike: Alike, traits: Traits, said: list[Said], level: float) -> list[Bilingual]:
     """Notes: slices on which networks differ, at the ``level`` of all together, and what the verdict hangs on."""
     like = np.array([bool(name) for name in traits.like_in_training or [""] * len(answers.names)])
     parts = parts_of(answers.labels, traits.measured, {IN_TRAINING: like})
     standing = differing_slices(answers.correct, parts, answers.folds, alike.clusters, level)
     lines = [*traits.notes, *(found.line() for found in standing)]
     if traits.wrong.any():
-        lines.append(f"{_count(traits.wrong, 'is', 'are')} wrong for every network: {_some(answers.names, traits.wrong)}.")
+        names, more = _some(answers.names, traits.wrong)
+        lines.append(
+            Bilingual(
+                f"{_count(traits.wrong, 'is', 'are')} wrong for every network: {', '.join(names)}"
+                f"{f' and {more:,} more ({FILE})' if more else ''}.",
+                f"{_share(traits.wrong)}每个网络都答错：{'、'.join(names)}"
+                f"{f'，以及另外 {more:,} 张（{FILE}）' if more else ''}。",
+            )
+        )
     if like.any():
         lines.append(_without_remembered(answers, alike, like, said))
     if traits.contested:
@@ -78,29 +87,50 @@ def lines_of_why(answers: Answers, alike: Alike, traits: Traits, said: list[Said
 
 
 def _without_remembered(answers, alike, like, said):
-    line = f"{_count(like, 'has', 'have')} a nearly equal one among those of the training and may be remembered ({FILE})."
+    line = Bilingual(
+        f"{_count(like, 'has', 'have')} a nearly equal one among those of the training and may be remembered ({FILE}).",
+        f"{_share(like)}在训练列表中有几乎相同的照片，网络可能只是记住了它们（{FILE}）。",
+    )
     found = restated(said, answers, like, alike.clusters)
     if found is None:
         return line
-    accuracies = ", ".join(f"{name} {accuracy:.4f}" for name, accuracy in found.accuracies.items())
-    return f"{line} Without them accuracies are {accuracies}; {found.words()}."
+    accuracies = [f"{name} {accuracy:.4f}" for name, accuracy in found.accuracies.items()]
+    words = found.words()
+    return Bilingual(
+        f"{line} Without them accuracies are {', '.join(accuracies)}; {words}.",
+        f"{line.chinese}不算它们，准确率为 {'、'.join(accuracies)}；{words.chinese}。",
+    )
 
 
 def _without_contested(answers, alike, contested, said):
     mask = np.isin(np.arange(len(answers.names)), list(contested))
-    line = f"{_count(mask, 'has', 'have')} a label that every network contests, which may be wrong ({FILE} has theirs)."
+    line = Bilingual(
+        f"{_count(mask, 'has', 'have')} a label that every network contests, which may be wrong ({FILE} has theirs).",
+        f"{_share(mask)}的标签受到每个网络质疑，可能标错了（网络给出的类别在 {FILE} 中）。",
+    )
     found = restated(said, answers, mask, alike.clusters)
-    return line if found is None else f"{line} Without them, which the networks themselves chose, {found.words()}."
+    if found is None:
+        return line
+    words = found.words()
+    return Bilingual(
+        f"{line} Without them, which the networks themselves chose, {words}.",
+        f"{line.chinese}不算这些由网络自己挑出的照片，{words.chinese}。",
+    )
 
 
 def _count(mask, verb_of_one, verb):
     return f"{mask.sum():,} of the {len(mask):,} photographs {verb_of_one if mask.sum() == 1 else verb}"
 
 
+def _share(mask):
+    """The same as ``_count`` without a verb, in Chinese."""
+    return f"{len(mask):,} 张照片中有 {mask.sum():,} 张"
+
+
 def _some(names, mask):
-    found = [name for name, own in zip(names, mask) if own]
-    more = f" and {len(found) - SHOWN:,} more ({FILE})" if len(found) > SHOWN else ""
-    return f"{', '.join(map(named, found[:SHOWN]))}{more}"
+    """(the first names of those, how many more there are)."""
+    found = [named(name) for name, own in zip(names, mask) if own]
+    return found[:SHOWN], len(found[SHOWN:])
 
 
 def write_photographs(folder: Path, answers: Answers, traits: Traits) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from comparison.answers import Answers
+from comparison.bilingual import Bilingual
 from comparison.decision import level_of_look
 from comparison.significance import Difference, level_of_pairs, paired_difference
 from comparison.slices import LEAST
@@ -64,16 +65,17 @@ class Restated(NamedTuple):
         pairs = enumerate(zip(self.said, self.differences))
         return [place for place, (before, own) in pairs if before.claim(own) != before.claim(before.difference)]
 
-    def words(self) -> str:
+    def words(self) -> Bilingual:
         """Whether the verdict would be another one, for people: what follows on "Without them"."""
         changed = self.changed()
         if changed:
-            return f"the verdict would be another one: {self._details(changed)}"
+            return self._words(("the verdict would be another one", "结论会不同"), changed)
         most = sorted(range(len(self.said)), key=lambda place: -abs(self.said[place].difference.mean))[:MOST_NAMED]
-        return f"the verdict stays: {self._details(sorted(most))}"
+        return self._words(("the verdict stays", "结论不变"), sorted(most))
 
-    def _details(self, places):
-        return "; ".join(_detail(self.said[place], self.differences[place]) for place in places)
+    def _words(self, begin, places):
+        details = [_detail(self.said[place], self.differences[place]) for place in places]
+        return Bilingual(f"{begin[0]}: {'; '.join(details)}", f"{begin[1]}：{'；'.join(detail.chinese for detail in details)}")
 
 
 def _detail(before, own):
@@ -81,7 +83,10 @@ def _detail(before, own):
     first, second, old = before.first, before.second, before.difference
     if old.mean < 0:
         first, second, old, own = second, first, old.turned(), own.turned()
-    return f"{first} against {second} {own.in_points()} in place of {old.in_points()}"
+    return Bilingual(
+        f"{first} against {second} {own.in_points()} in place of {old.in_points()}",
+        f"{first} 对 {second} 为 {own.in_chinese()}，原为 {old.in_chinese()}",
+    )
 
 
 def restated(said: list[Said], answers: Answers, left_out: np.ndarray, clusters: Optional[np.ndarray]) -> Optional[Restated]:

@@ -24,6 +24,7 @@ def hand_made_page(folder):
     from hand_made_comparisons import comparison, look, pair, pictures_in, row_of
     from PIL import Image
 
+    from comparison.bilingual import Bilingual
     from comparison.decision import FUTILE, OPEN, WORSE
     from comparison.page import write_page
     from comparison.until_decided import Decision
@@ -40,7 +41,7 @@ def hand_made_page(folder):
     decision = Decision([first, last], "nothing is left that a further seed could decide", 0.01)
     pictures_in(folder)
     compared, found = comparison(rows, decision, {("sa_resnet", "resnet18"), ("resnet", "resnet18")})
-    write_page(folder, compared, found, ["a note"], lambda name: Image.new("RGB", (90, 60), "olive"))
+    write_page(folder, compared, found, [Bilingual("a note", "一条附注")], lambda name: Image.new("RGB", (90, 60), "olive"))
     return folder / "index.html"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from both_languages import same_in_both
 from cifar10_archive import contents, pictures, write_archive
 from hand_made_comparisons import comparison
 from PIL import Image
@@ -24,6 +25,7 @@ import eval as eval_script
 import networks
 import train
 from comparison import findings, object_size, run_plan, side_by_side, tables
+from comparison.bilingual import Bilingual
 from comparison.compare_networks import photograph_reader
 from comparison.compared_settings import training_settings
 from comparison.page import write_page
@@ -257,7 +259,9 @@ def test_a_class_name_cannot_become_part_of_the_page(compared, tmp_path):
         return Image.new("RGB", (300, 200))
 
     right = {"resnet": np.ones((1, 1), bool), "se_resnet50": np.zeros((1, 1), bool)}
-    write_page(tmp_path, *comparison(table(folder)["networks"], correct=right, names=names), ["<b>"], photograph)
+    write_page(
+        tmp_path, *comparison(table(folder)["networks"], correct=right, names=names), [Bilingual("<b>", "<粗>")], photograph
+    )
     page = (tmp_path / "index.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -575,6 +579,7 @@ def test_a_network_of_which_a_training_failed_is_called_better_nowhere(compared,
 
     monkeypatch.setattr(findings, "read_answers", made)
     found = findings.find(findings.Compared(groups, dict.fromkeys(groups, cost), failures), unreadable)
+    assert all(map(same_in_both, found.notes))
     claims = [note for note in found.notes if note.startswith("On ")]
     if failures:
         assert "a training of it failed" in found.summary

@@ -14,6 +14,7 @@ from hand_made_comparisons import comparison, look, pair, pictures_in, row_of
 from PIL import Image
 
 from comparison import front, page_words, until_decided, verdict, worth
+from comparison.bilingual import Bilingual
 from comparison.decision import BETTER, CLOSE, FUTILE, OPEN, WORSE
 from comparison.front_chart import APART, PLOT, RADIUS, _set_apart
 from comparison.label_places import Box, place_labels
@@ -104,8 +105,10 @@ def decision():
 
 
 def test_every_text_is_there_in_both_languages(tmp_path, three, decision):
-    _, tags = written(tmp_path, three, decision=decision, better=BETTER_PAIRS)
+    notes = [Bilingual("Two of them.", "其中两张。")]
+    _, tags = written(tmp_path, three, notes, decision=decision, better=BETTER_PAIRS)
     texts = texts_of(tags)
+    assert texts["zh"][tags.all("li")[0][1]["data-text"]] == notes[0].chinese
     asked = {one[1][name] for one in tags.found for name in ("data-text", "data-label") if name in one[1]}
     assert asked == set(texts["en"]) == set(texts["zh"])
     assert len(asked) > 40
@@ -139,7 +142,9 @@ def test_names_cannot_become_part_of_the_page(tmp_path):
     rows = [row_of(HOSTILE), row_of("b", (0.5, 0.5, 0.5)), row_of("c", (), note=HOSTILE)]
     steps = Decision([look(3, pair(HOSTILE, "b", 0.2, 0.1, BETTER), out=["b"])], HOSTILE, 0.01)
     correct = {HOSTILE: np.ones((3, 1), bool), "b": np.zeros((3, 1), bool)}
-    text, tags = written(tmp_path, rows, [HOSTILE], decision=steps, correct=correct, names=[HOSTILE], better={(HOSTILE, "b")})
+    text, tags = written(
+        tmp_path, rows, [Bilingual(HOSTILE, HOSTILE)], decision=steps, correct=correct, names=[HOSTILE], better={(HOSTILE, "b")}
+    )
     assert "<script>a(1)" not in text
     assert [one[1] for one in tags.all("script")] == [{"type": "application/json", "id": "texts"}, {}]
     for where in ("li", "h3", "td", "figcaption", "title", "text", "th"):

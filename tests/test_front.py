@@ -45,4 +45,5 @@ def test_the_lines_say_it_for_each_cost_that_is_known():
     ]
     line = lines_of_fronts(fronts(rows, {("small", "large")}))[0]
     assert line.endswith("training time: for certain small; not large.")
+    assert line.chinese == "准确率与训练时间：确定在前沿上的是 small；不在前沿上的是 large。"
     assert fronts(rows[:1], {("small", "large")}) == {}

@@ -1,6 +1,7 @@
 """Kinds of photographs on which one network is better, and none where chance alone makes them differ."""
 
 import numpy as np
+from both_languages import same_in_both
 from PIL import Image, ImageFilter
 
 from comparison.photographs_alike import find_alike
@@ -16,6 +17,8 @@ def test_the_class_in_which_a_network_is_better_is_named_and_no_other():
     for networks in (correct, {"other": correct["other"], "one": correct["one"]}):
         (found,) = differing_slices(networks, parts_of(labels, {}))
         assert found.line().startswith("On class dog (200 photographs) one is better than other: +")
+        assert found.line().chinese.startswith("在类别 dog（200 张照片）上，one 优于 other：+")
+        assert same_in_both(found.line())
         assert 0 < found.difference.low < found.difference.mean < found.difference.high
 
 

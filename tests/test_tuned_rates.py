@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from both_languages import same_in_both
 from conftest import write_listed_photographs
 from test_compare import replace_networks
 
@@ -114,3 +115,4 @@ def test_a_baseline_that_is_not_compared_is_refused_before_any_training(tmp_path
 def test_the_note_names_what_was_found():
     note = note_of_rates({"a": {"learning_rate": 0.003, "weight_decay": 0.05}}, 5.0)
     assert note.endswith("by tune.py within 5 min each on the training list alone: a 0.003 and 0.05.")
+    assert same_in_both(note)

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import paddle
 import pytest
+from both_languages import same_in_both
 from conftest import random_photograph
 from listed_pictures import write_test_list
 from PIL import Image
@@ -205,6 +206,7 @@ def test_the_notes_name_what_the_verdict_hangs_on_and_nothing_else(tmp_path):
     wrong = ~(answers.correct["one"].mean(axis=0) > 0.5)
     like = ["cat/1.png" if own else "" for own in first]
     lines = lines_of_why(answers, Alike(), Traits({}, like, {3: "dog"}, wrong, []), said, 0.05)
+    assert all(map(same_in_both, lines))
     assert any(line.startswith(f"On {IN_TRAINING} (60 photographs) one is better than other: +") for line in lines)
     (remembered,) = (line for line in lines if "remember" in line)
     assert remembered.startswith("60 of the 400 photographs have a nearly equal one among those of the training")
