@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from data.data_folder import DataFolder
 from data.data_source import DataSource
-from data.lists import SIDES, DataError, list_digest
+from data.lists import SIDES, VAL_LIST, DataError, list_digest
 from data.photograph_cache import SHOWN, WHOLE, PhotographCache, Pictures, by_columns, cut, opened, shorter_side
 from data.photograph_dataset import PhotographDataset
 from data.photograph_record import digest_of_photographs
@@ -42,6 +43,7 @@ class AnimalDataset(PhotographDataset):
         self.classes = self.folder.read_classes()
         self.samples = self.folder.read_list(self.list_file.name, len(self.classes))
         self.cache: Optional[PhotographCache] = None
+        self._places: Sequence[int] = range(len(self.samples))  # of the samples in the cache
 
     @classmethod
     def find(cls, data: str, may_download: bool = False) -> str:
@@ -75,7 +77,7 @@ class AnimalDataset(PhotographDataset):
         if self.cache is None:
             pixels = self._read(index, lambda path: self.show(functools.partial(read_crop, path), index))
         else:
-            cached = self.cache[index % len(self)]
+            cached = self.cache[self._places[index % len(self)]]
             pixels = cached if self.cache.kind == SHOWN else self.show(functools.partial(cut, cached), index)
         return pixels, np.int64(self.sample(index).label)
 
@@ -83,34 +85,54 @@ class AnimalDataset(PhotographDataset):
         """Read the photographs from a cache in ``folder`` from now on, which is made if it is not there.
 
         In training crops come from photographs whose shorter side is what evaluation at ``image_size`` resizes it to, and are
-        nearly those from the files; else the cache has the very pixels that ``dataset[i]`` has now. Raises DataError.
+        nearly those from the files; all folds share one such cache. Else the cache has the very pixels that ``dataset[i]`` has
+        now. Raises DataError.
         """
-        content = {"list": self.digest(), "photographs": self.photographs_digest() or self._stamps()}
-        if self.train:
-            shorter = shorter_side(image_size)
-
-            def size(index):
-                return reduced_size(self._read(index, photograph_size), shorter)
-
-            def pixels(index):
-                return by_columns(self._read(index, lambda path: read_reduced(path, shorter)))
-
-            content |= {"kind": WHOLE, "shorter_side": shorter}
+        if not self.train:
+            content = {**self._content(), "kind": SHOWN, "image_size": self.image_size, "crop": self.crop}
+            shown = Pictures(content, len(self), lambda _: (self.image_size, self.image_size), lambda index: self[index][0])
+            self.cache = opened(Path(folder), self.list_file.stem, shown, show_progress)
+            return
+        shorter = shorter_side(image_size)
+        if self.folder.fold:
+            listed = self._of_all_folds()
+            samples = [dataset.samples[index] for dataset, index in listed]
+            places = {sample.name: place for place, sample in enumerate(samples)}
+            self._places = [places[sample.name] for sample in self.samples]
+            name, content = "folds", self._content_of(samples)
         else:
+            listed = [(self, index) for index in range(len(self))]
+            name, content = self.list_file.stem, self._content()
 
-            def size(index):
-                return self.image_size, self.image_size
+        def size(place):
+            dataset, index = listed[place]
+            return reduced_size(dataset._read(index, photograph_size), shorter)
 
-            def pixels(index):
-                return self[index][0]
+        def pixels(place):
+            dataset, index = listed[place]
+            return by_columns(dataset._read(index, lambda path: read_reduced(path, shorter)))
 
-            content |= {"kind": SHOWN, "image_size": self.image_size, "crop": self.crop}
-        pictures = Pictures(content, len(self), size, pixels)
-        self.cache = opened(Path(folder), self.list_file.stem, pictures, show_progress)
+        content |= {"kind": WHOLE, "shorter_side": shorter}
+        self.cache = opened(Path(folder), name, Pictures(content, len(listed), size, pixels), show_progress)
 
-    def _stamps(self):
+    def _of_all_folds(self):
+        """[(data set, index there), ...] of the photographs of all folds: those to train on and the others of this fold."""
+        others = AnimalDataset(self.list_file.with_name(VAL_LIST), self.image_size, False, folder=self.folder)
+        found = {sample.name: (dataset, index) for dataset in (self, others) for index, sample in enumerate(dataset.samples)}
+        return [found[name] for name in sorted(found)]
+
+    def _content(self):
+        """What decides which photographs a cache of this list holds."""
+        return {"list": self.digest(), "photographs": self.photographs_digest() or self._stamps(self.samples)}
+
+    def _content_of(self, samples):
+        """The same of ``samples``, whichever lists they are in."""
+        known = digest_of_photographs(self.folder, samples, self.list_file.name)
+        return {"names": [sample.name for sample in samples], "photographs": known or self._stamps(samples)}
+
+    def _stamps(self, samples):
         """What changes with the photographs' files, where their split has not recorded their digests."""
-        found = [os.stat(self.folder.root / sample.name) for sample in self.samples]
+        found = [os.stat(self.folder.root / sample.name) for sample in samples]
         return [[status.st_size, status.st_mtime_ns] for status in found]
 
     def _read(self, index, read):

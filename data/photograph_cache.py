@@ -45,7 +45,8 @@ WHOLE, SHOWN = "photographs, by columns", "what evaluation shows, by rows"
 class Pictures(NamedTuple):
     """What a cache is to hold. ``size(i)``: width and height of picture i; ``pixels(i)``: uint8 of as many bytes times three.
 
-    ``content``: what decides the pixels, as JSON has it. Both functions may be called by several threads, and raise DataError.
+    ``content``: what decides the pixels, as JSON has it; its ``kind`` is WHOLE or SHOWN. Both functions may be called by
+    several threads, and raise DataError.
     """
 
     content: dict[str, Any]
@@ -160,7 +161,8 @@ def _make(path, digest, pictures, show_progress):
         raise ValueError(wanted)
     if show_progress:
         print_line(f"cache: {printable(path)} takes {wanted}")
-    header = {"format": FORMAT, "digest": digest, "count": pictures.total, "bytes": total, "content": pictures.content}
+    kind = {"kind": pictures.content["kind"]}  # the rest, of which the digest is, may be longer than a page
+    header = {"format": FORMAT, "digest": digest, "count": pictures.total, "bytes": total, "content": kind}
     with whole_file(path) as temporary, open(temporary, "rb+", opener=without_links) as file:
         handle = file.fileno()
         with contextlib.suppress(AttributeError):  # not on Windows; elsewhere a full disk is noticed now

@@ -16,9 +16,11 @@ from animal_dataset import AnimalDataset
 from config import load_config, parse_config
 from data import photograph_cache
 from data.boxes import random_box
+from data.data_source import DataSource
 from data.lists import TRAIN_LIST, VAL_LIST, DataError, write_lists
 from data.photograph_cache import by_columns, cut
 from data.photographs import read_reduced
+from data.splitting import split_folder
 from ops import crops
 from trained.result import read_result
 
@@ -136,6 +138,37 @@ def test_photographs_are_decoded_once(folder, monkeypatch):
     assert files == made(folder)
     assert len(files) == 2
     assert all((before == after).all() for before, after in zip(first, again))
+
+
+def test_lists_of_many_photographs_that_no_split_has_recorded_are_cached_too(tmp_path):
+    root = tmp_path / "photographs"
+    root.mkdir()
+    entries = [(f"{number}.png", number % 2) for number in range(300)]
+    for name, _ in entries:
+        Image.new("RGB", (2, 3), "olive").save(root / name)
+    write_lists(root, ["cat", "dog"], entries, entries)
+    cached, again = opened(root), opened(root)
+    assert len(cached.cache) == 300
+    assert (images(cached) == images(again)).all()
+
+
+def test_all_folds_share_one_cache_of_what_they_train_on(tmp_path):
+    root = tmp_path / "photographs"
+    for number in range(12):
+        (root / f"kind {number % 2}").mkdir(parents=True, exist_ok=True)
+        random_photograph(number, (50, 36)).save(root / f"kind {number % 2}" / f"{number}.png")
+    split_folder(root, 0.25, folds=3)
+    sources = [DataSource("animals", str(root), fold=fold) for fold in (1, 2, 3)]
+    for source in sources:
+        from_files, cached = (AnimalDataset.open_side(source, "train", SIZE) for _ in range(2))
+        cached.use_cache(str(tmp_path / "cache"), SIZE)
+        assert len(cached) == 8
+        assert np.abs(images(from_files).astype(int) - images(cached)).max() <= 2
+        val = AnimalDataset.open_side(source, "val", SIZE)
+        expected = images(val)
+        val.use_cache(str(tmp_path / "cache"), SIZE)
+        assert (images(val) == expected).all()
+    assert sorted(path.name.split("-")[0] for path in made(root)) == ["folds", "val_list", "val_list", "val_list"]
 
 
 def test_a_changed_photograph_is_decoded_again(folder):
