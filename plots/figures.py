@@ -4,6 +4,7 @@ They suit print: labelled axes, a legend, colours that are distinct for colour-b
 ``path`` as PNG, whole or not at all.
 """
 
+import contextlib
 import functools
 import logging
 import math
@@ -74,6 +75,17 @@ def _use_fonts():
 
 
 _use_fonts()
+
+
+@functools.cache
+def _find_new_fonts():
+    """Take fonts that were installed after matplotlib wrote the list of fonts that it keeps: only once, it takes a moment."""
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in known:
+            with contextlib.suppress(OSError, RuntimeError):  # no font, or of a kind that matplotlib cannot read
+                font_manager.fontManager.addfont(path)
+    _use_fonts()
 
 
 def draw_curves(history: list[dict], path: Path, title: str, balanced: bool = False) -> None:
@@ -224,6 +236,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     texts = figure.findobj(Text)
     for text in texts:  # a file name may have bytes that are not UTF-8, which no font can draw
         text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode("utf-8"))
+    if _letters_without_font(text.get_text() for text in texts):
+        _find_new_fonts()
+        for text in texts:
+            text.set_fontfamily(matplotlib.rcParams["font.family"])
     _mention(_letters_without_font(text.get_text() for text in texts))
     figure.set_dpi(120)
     with whole_file(path) as temporary:

@@ -7,8 +7,10 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from PIL import Image
 
 from evaluation import report
@@ -130,3 +132,22 @@ def test_the_picture_of_costs_shows_each_seed(tmp_path, drawn):
     axes = drawn[0].axes[0]
     dots = [line for line in axes.get_lines() if line.get_marker() == "."]
     assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dots] == [([10.0] * 3, [0.5, 0.6, 0.7])]
+
+
+def test_a_font_that_was_installed_since_matplotlib_listed_them_is_found(tmp_path, monkeypatch, capfd):
+    fonts, rare = font_manager.fontManager, "\u20e4"  # of matplotlib's own fonts STIX alone has it
+    path = font_manager.findfont("STIXGeneral")
+    without = [font for font in fonts.ttflist if font.name != "STIXGeneral"]
+    monkeypatch.setattr(figures, "CHINESE_FONTS", ("STIXGeneral",))
+    monkeypatch.setattr(fonts, "ttflist", without)
+    monkeypatch.setitem(matplotlib.rcParams, "font.family", ["DejaVu Sans"])
+    figures._find_new_fonts.cache_clear()
+    figures._mention.cache_clear()
+    pictures = []
+    for found in ([], [path]):
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda found=found: found)
+        draw_confusion_matrix(np.eye(2, dtype=int), [rare, "dog"], tmp_path / "matrix.png", "a title")
+        pictures.append((tmp_path / "matrix.png").read_bytes())
+        assert (rare in capfd.readouterr().err) == (not found)
+        figures._find_new_fonts.cache_clear()
+    assert pictures[0] != pictures[1]
