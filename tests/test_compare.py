@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from both_languages import same_in_both
+from chromium import find_chromium
 from cifar10_archive import contents, pictures, write_archive
 from hand_made_comparisons import comparison
 from PIL import Image
@@ -209,7 +210,7 @@ def test_its_pictures_are_drawn(compared, tmp_path, monkeypatch, calls, quick_pi
             assert image.width > 800
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = find_chromium()
 
 
 def in_browser(page, folder, *options):
