@@ -1,7 +1,7 @@
 """Runs the tests with other versions of Python and Paddle than .venv has, each in its own virtual environment.
 
     python3 .ci/test_matrix.py                 all variants
-    python3 .ci/test_matrix.py 2.6.2 -k fuzz   one of them; the other arguments go to pytest
+    python3 .ci/test_matrix.py 2.6.2 -k fuzz   some of them, here one; the other arguments go to pytest
     python3 .ci/test_matrix.py --remove        removes each virtual environment after its tests: all need 7 GB at once
 
 Leaves out tests with a mark that says that a version does not change their outcome. Skips a Python that is not installed, with
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = {  # name: (Python, build of Paddle, which tests)
     "3.10": ("python3.10", "cpu", "not version_independent and not python_independent"),
     "3.12": ("python3.12", "cpu", "not version_independent and not python_independent"),
-    "2.6.2": ("python3.11", "gpu-2.6.2", "not version_independent"),
+    "2.6.2": ("python3.10", "gpu-2.6.2", "not version_independent"),
 }
 
 
