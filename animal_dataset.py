@@ -16,6 +16,7 @@ from data.photograph_cache import SHOWN, WHOLE, PhotographCache, Pictures, by_co
 from data.photograph_dataset import PhotographDataset
 from data.photograph_record import digest_of_photographs
 from data.photographs import PhotographError, photograph_size, read_crop, read_photograph, read_reduced, reduced_size
+from ops import crops
 
 
 class AnimalDataset(PhotographDataset):
@@ -93,6 +94,7 @@ class AnimalDataset(PhotographDataset):
             shown = Pictures(content, len(self), lambda _: (self.image_size, self.image_size), lambda index: self[index][0])
             self.cache = opened(Path(folder), self.list_file.stem, shown, show_progress)
             return
+        crops.usable()  # now: of the threads and processes that read, each would build or load it
         shorter = shorter_side(image_size)
         if self.folder.fold:
             listed = self._of_all_folds()

@@ -498,7 +498,7 @@ class Config:
         group="machine", part="arithmetic", affects="speed", scripts="train compare")
     num_workers: Optional[int] = setting(
         None, "processes that read photographs; 0: threads of the main process read",
-        default_text="cores - 1, at most 8, on Linux with a GPU; 0 elsewhere", low=0, high=256,
+        default_text="on a GPU under Linux cores - 1, at most 8; else 0", low=0, high=256,
         group="machine", part="loading", affects="speed", scripts="train eval compare predict suspects surgery")
     cache: Optional[str] = setting(
         None, "keep the photographs decoded in this folder, for all trainings that name it: made at first use, read many times "

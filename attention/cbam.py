@@ -9,7 +9,7 @@ from attention.base import Attention
 from attention.fixed_convolution import fixed_convolution
 from attention.initial_values import uniform_by_fan_in
 from attention.squeeze_excitation import check_reduction, convolved_mlp
-from ops.broadcast import spread
+from ops.broadcast import gated
 
 MOMENTUM = 0.99  # as Paddle counts it; PyTorch's 0.01
 EARLIER_MOMENTUM = 0.9
@@ -52,7 +52,7 @@ class CBAM(Attention):
         gates = F.sigmoid(self.fc2(F.relu(self.fc1(pooled))).sum(axis=0))  # [N, C]
         x = x * gates.unsqueeze(self.plane_axes)  # gates [N, C] -> [N, C, 1, 1] or [N, 1, 1, C]
         pooled = paddle.concat([x.mean(axis=axis, keepdim=True), F.maxout(x, channels, axis)], axis)  # [N, 2, H, W]
-        return x * spread(F.sigmoid(self.bn(self.conv(pooled))), x)
+        return gated(x, F.sigmoid(self.bn(self.conv(pooled))))
 
     def export_form(self) -> "CBAMForm":
         return CBAMForm(self)

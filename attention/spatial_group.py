@@ -10,7 +10,7 @@ from paddle.nn.initializer import Constant
 
 from attention.base import Attention, InitialMap
 from attention.fixed_convolution import fixed_convolution
-from ops.broadcast import spread
+from ops.broadcast import gated, spread
 
 EPSILON = 1e-5
 SMALLEST = 1e-30  # the square root has no gradient at 0, which would give NaN on constant maps and those of a single value
@@ -56,7 +56,7 @@ class SpatialGroupEnhance(Attention):
         # Each from [1, groups, 1]
         gamma, beta = (spread(value.reshape([1, *of_groups]), similarity) for value in (self.weight, self.bias))
         gates = F.sigmoid(gamma * similarity + beta)
-        return (grouped * spread(gates, grouped)).reshape([-1, *x.shape[1:]])  # from the shape of grouped
+        return gated(grouped, gates).reshape([-1, *x.shape[1:]])  # from the shape of grouped
 
     def export_form(self) -> "ConvolvedGroups":
         return ConvolvedGroups(self)

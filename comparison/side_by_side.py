@@ -74,9 +74,9 @@ def one_at_a_time() -> Places:
 def places_for(config: Config, device: str) -> Places:
     """The places that ``config.parallel`` asks for on ``device``, "cpu" or "gpu".
 
-    On GPUs one on each, all of them with "auto"; on a processor "auto" is one. Several share out the threads and the processes
-    that read photographs, unless the user has set how many each training has. With ``config.ray`` they are those of a cluster.
-    Raises ComparisonError where there are fewer GPUs, or no cluster.
+    On GPUs one on each, all of them with "auto"; on a processor "auto" is one. Several share out the threads, those that read
+    photographs too, and beside GPUs the processes that read, unless the user has set how many each training has. With
+    ``config.ray`` they are those of a cluster. Raises ComparisonError where there are fewer GPUs, or no cluster.
     """
     if config.ray is not None:
         from comparison.ray_cluster import RayPlaces  # Ray is optional

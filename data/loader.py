@@ -1,8 +1,8 @@
 """Batches for training and evaluation, shuffled by the user's seed; an error names the photograph that cannot be read.
 
 With worker processes, Paddle's DataLoader reads the photographs. If a data set raises an error, it waits for ever or dies with
-an opaque SystemError, so errors travel through it as data and are raised here, in the main thread. Without workers, a thread of
-this module reads ahead. Paddle's own thread would use Paddle's allocator, and may hold a lock of it while it ends; a process
+an opaque SystemError, so errors travel through it as data and are raised here, in the main thread. Without workers, threads of
+this module read ahead. Paddle's own thread would use Paddle's allocator, and may hold a lock of it while it ends; a process
 forked at that moment inherits the lock and waits for ever.
 """
 
@@ -149,22 +149,23 @@ class PhotographLoader:
         return self._read_with_workers() if self.num_workers else self._read_ahead()
 
     def _read_ahead(self):
-        waiting = collections.deque()
+        waiting, left = collections.deque(), threading.Event()
         threads = reading_threads()
         with concurrent.futures.ThreadPoolExecutor(threads) as reader:
             try:
                 for indices in self.batches:
-                    waiting.append(reader.submit(self._read, indices))
+                    waiting.append(reader.submit(self._read, indices, left))
                     if len(waiting) > 1 + threads:
                         yield _to_tensors(waiting.popleft().result())
                 while waiting:
                     yield _to_tensors(waiting.popleft().result())
             finally:
+                left.set()  # a loop that is left early waits for the photographs that are being read, and for no more
                 for batch in waiting:
                     batch.cancel()
 
-    def _read(self, indices):
-        return _collate([self.dataset[index] for index in indices])
+    def _read(self, indices, left):
+        return _collate([self.dataset[index] for index in itertools.takewhile(lambda _: not left.is_set(), indices)])
 
     def _read_with_workers(self):
         loader = paddle.io.DataLoader(

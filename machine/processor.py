@@ -30,6 +30,7 @@ OpenMP's own 200 suit a machine that has nothing else to do: where one other pro
 2.3 times as long, with one millisecond 2.0 times; alone both take as long (benchmarks/train_step.py --busy).
 """
 MOST_READERS = 8
+_threads: Optional[int] = None  # for arithmetic, since ``configure`` was called
 DEVICES = Path("/dev")
 GPU_FILES = ("nvidia[0-9]*", "dxg")
 """In DEVICES, where there is an NVIDIA GPU; the last under Windows, in its Linux."""
@@ -66,8 +67,11 @@ def reading_processes(device: str) -> int:
 
 
 def reading_threads() -> int:
-    """How many threads of this process read photographs where no other process does; beside them it computes."""
-    return max(1, min(available_cores() - 1, MOST_READERS))
+    """How many threads of this process read photographs where no other process does; beside them it computes.
+
+    No more than it has for arithmetic: trainings that share a machine have their share of these.
+    """
+    return max(1, min(_threads or default_threads(), available_cores() - 1, MOST_READERS))
 
 
 def default_threads() -> int:
@@ -111,6 +115,7 @@ def configure(threads: Optional[int] = None) -> None:
     as they were: Paddle's own, which print its stack, are removed. If Paddle is imported already, its threads, memory and
     warnings are still set.
     """
+    global _threads
     first = "paddle" not in sys.modules
     sigterm = signal.getsignal(signal.SIGTERM)
     if first:
@@ -131,7 +136,8 @@ def configure(threads: Optional[int] = None) -> None:
         if sigterm is not None and threading.current_thread() is threading.main_thread():  # others may set no handler
             signal.signal(signal.SIGTERM, sigterm)
     keep_freed_memory()
-    paddle.base.core.set_num_threads(threads or default_threads())
+    _threads = threads or default_threads()
+    paddle.base.core.set_num_threads(_threads)
 
 
 def keep_freed_memory() -> bool:

@@ -115,7 +115,7 @@ def absent(x: Tensor, dtype: paddle.dtype) -> Tensor:
 
 @functools.cache
 def _absent(dtype, device):
-    return paddle.empty([0], dtype)
+    return paddle.to_tensor([], dtype, place=paddle.CPUPlace() if device is None else paddle.CUDAPlace(device))
 
 
 def run(name: str, *arguments: Any) -> Tensor:

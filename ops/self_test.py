@@ -48,13 +48,21 @@ def fault(run: Callable[..., Tensor], channels_last: bool = False) -> Optional[s
 
 
 def fault_of_convolution(run: Callable[..., Tensor], bfloat16: bool = False) -> Optional[str]:
-    """The same of the operator ``onednn_convolution`` on a CPU, in float32 or ``bfloat16``."""
+    """The same of the operator ``onednn_convolution`` on a CPU, in float32 or ``bfloat16``: of few channels in groups, and of
+    so many that oneDNN has the weights in tiles."""
+    few = ([2, 4, 6, 5], [6, 2, 3, 3], [6], [2, 6, 3, 3]), 2, 2
+    many = ([2, 32, 5, 4], [32, 32, 3, 3], [32], [2, 32, 5, 4]), 1, 1
+    faults = (_fault_of_shape(run, bfloat16, *shape) for shape in (few, many))
+    return next(filter(None, faults), None)
+
+
+def _fault_of_shape(run, bfloat16, sizes, stride, groups):
+    """Of one convolution; ``sizes``: of map, weights, bias and result."""
     with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
-        sizes = ([2, 4, 6, 5], [6, 2, 3, 3], [6], [2, 6, 3, 3])
         *inputs, weights = (_varied(shape, place) for place, shape in enumerate(sizes))
-        plain = F.conv2d(*inputs, stride=2, padding=1, groups=2)
+        plain = F.conv2d(*inputs, stride=stride, padding=1, groups=groups)
         try:
-            y = run("onednn_convolution", *inputs, [2, 2, 1, 1, 1, 1, 2, 0], True, True, bfloat16)
+            y = run("onednn_convolution", *inputs, [stride, stride, 1, 1, 1, 1, groups, 0], True, True, bfloat16)
             found, expected = ([z.detach(), *paddle.grad((z * weights).sum(), inputs)] for z in (y, plain))
         except (RuntimeError, OSError) as error:
             return f"a first convolution by oneDNN fails: {str(error).strip().splitlines()[-1]}"

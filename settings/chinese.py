@@ -192,5 +192,5 @@ DEFAULTS = {
     "cache": "无",
     "ray": "仅本机",
     "crops_from": "给出 --cache 时为 cache，否则为 files",
-    "num_workers": "Linux 上有 GPU 时为核心数 - 1，最多 8；否则为 0",
+    "num_workers": "Linux 上用 GPU 时为核心数 - 1，最多 8；否则为 0",
 }

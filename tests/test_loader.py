@@ -130,6 +130,27 @@ def test_the_number_of_workers_changes_nothing_and_the_seed_decides(listed_folde
     assert epochs(0, seed=1)[0] != first
 
 
+def test_a_loop_that_is_left_waits_for_the_photographs_being_read_alone(monkeypatch):
+    class Slow(paddle.io.Dataset):
+        read = 0
+
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, index):
+            time.sleep(0.01)
+            self.read += 1
+            return np.zeros([1], np.uint8), np.int64(0)
+
+    monkeypatch.setattr(loader_module, "reading_threads", lambda: 3)
+    photographs = Slow()
+    for _ in PhotographLoader(photographs, 100):
+        before = photographs.read
+        break
+    assert before >= 100
+    assert photographs.read <= before + 30, "of 300 that were asked for"
+
+
 def test_no_two_workers_and_no_two_epochs_augment_alike(tmp_path):
     random_photograph(1).save(tmp_path / "photo.png")
     write_lists(tmp_path, ["cat", "dog"], [("photo.png", 0)] * 24, [])

@@ -126,3 +126,13 @@ def test_threads_follow_the_users_own_setting_and_the_containers_quota(monkeypat
     for text, cores in (("max 100000\n", 64), ("200000 100000\n", 2), ("50000 100000\n", 1)):
         quota.write_text(text)
         assert processor.available_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "expected"), [(2, 2, 1), (2, 8, 2), (1, 8, 1), (None, 4, 3), (64, 64, 8), (1, 1, 1)]
+)
+def test_trainings_that_share_the_cores_share_out_those_that_read(monkeypatch, threads, cores, expected):
+    monkeypatch.setattr(processor, "_threads", threads)
+    monkeypatch.setattr(processor, "available_cores", lambda: cores)
+    monkeypatch.setattr(processor, "USERS_THREADS", "")
+    assert processor.reading_threads() == expected

@@ -38,7 +38,8 @@ struct BlockedKernels {
                   double *channel_sums);
   // Second pass: dx.
   void (*finish)(const Shape &, const Backward<float, float> &, const float *sums, Images, int64_t block);
-  // One map. The gradient goes to the first of the largest values of a window, and NaN counts, as in Paddle's own pooling.
+  // One map. The gradient goes to the first of the largest values of a window; a NaN counts only where no other value of
+  // the window follows. Both as in Paddle's own pooling.
   void (*pool)(const Pooling &, const float *x, float *y);
   void (*pool_backward)(const Pooling &, const float *x, const float *y, const float *dy, float *dx);
 };

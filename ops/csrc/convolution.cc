@@ -277,6 +277,7 @@ class Primitive {
     }
     const int count = bias_ == nullptr ? 3 : 4;
     if (dnnl.primitive_execute(primitive_, stream, count, arguments) != onednn::kSuccess) return false;
+    if (dnnl.stream_wait(stream) != onednn::kSuccess) return false;  // what follows may read the result itself
     for (Operand &operand : operands_) {
       if (!operand.end()) return false;
     }

@@ -37,7 +37,8 @@ void reorder(const float *blocked, float *plain, int64_t out, int64_t in, int64_
 #pragma omp parallel
   {
     // Of one output, the part of its row that a tile has
-    float *const line = static_cast<float *>(std::aligned_alloc(kLine, (part * sizeof(float) + kLine - 1) / kLine * kLine));
+    float *line = static_cast<float *>(std::aligned_alloc(kLine, (part * sizeof(float) + kLine - 1) / kLine * kLine));
+    if (line == nullptr) std::abort();  // some kilobytes: nothing of the process would work any more
 #pragma omp for schedule(static) collapse(2)
     for (int64_t o = 0; o < out / kLanes; ++o) {
       for (int64_t i = 0; i < in / kLanes; ++i) {
