@@ -20,7 +20,7 @@ from processes.meetings import Meetings
 from processes.priority import new_threads_give_way
 
 _meetings: Optional[Meetings] = None
-ENGINES = ("gloo/", "Gloo", "NCCL", "nccl", "TCPStore")  # in the errors of a connection that has ended
+ENGINES = ("gloo/", "Gloo", "NCCL", "nccl", "TCPStore", "distributed/store/")  # in the errors of a connection that has ended
 
 
 class MemberLost(UserError):
@@ -76,7 +76,7 @@ def losses_named() -> Iterator[None]:
     """Raise MemberLost in place of what Paddle raises within the block where another member has ended."""
     try:
         yield
-    except (RuntimeError, OSError, SystemError) as error:  # what Paddle throws for its libraries
+    except (RuntimeError, ValueError, OSError, SystemError) as error:  # what Paddle throws for its libraries
         if here().count == 1 or isinstance(error, UserError) or not any(name in str(error) for name in ENGINES):
             raise
         raise MemberLost(LOST) from error

@@ -22,8 +22,8 @@ from tiny_network import outcome
 from data.lists import DataError
 from data.loader import Batches
 from machine.processor import available_cores
-from processes import interface, launcher
-from processes.environment import Part, here, is_launched
+from processes import group, interface, launcher
+from processes.environment import LOST, Part, here, is_launched
 from trained.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,6 +196,22 @@ def test_two_processes_predict_as_one(by_two, data, tmp_path):
     assert found[0] == found[1]
     assert found[0][0].count("\n") == 1 + 30 + 1
     (data / "broken.png").unlink()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("(InvalidArgument) TCP connection reset by peer. (at /paddle/phi/core/distributed/store/tcp_utils.h:111)"),
+        RuntimeError("[gloo/transport/tcp/pair.cc:598] Connection closed by peer [127.0.0.1]:33004"),
+    ],
+)
+def test_what_paddle_says_of_a_lost_process_is_said_in_one_line(monkeypatch, error):
+    """Of one that is killed while they connect, and later."""
+    monkeypatch.setattr(group, "here", lambda: Part(0, 2))
+    with pytest.raises(group.MemberLost, match=f"^{LOST}$"), group.losses_named():
+        raise error
+    with pytest.raises(ValueError, match=r"^of a user$"), group.losses_named():
+        raise ValueError("of a user")
 
 
 def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
