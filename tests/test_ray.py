@@ -145,7 +145,10 @@ def cluster(monkeypatch):
     monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     place = tempfile.mkdtemp(prefix="r", dir="/tmp")  # a socket's path has at most 107 letters
-    head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": place}
+    monkeypatch.setenv("RAY_TMPDIR", place)  # Ray 2.60 writes an address into its usual folder, which it does not make
+    own = os.path.join(place, "ray")
+    os.mkdir(own)
+    head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": own}
     found = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     try:
         yield found, found.add_node(num_cpus=1)
