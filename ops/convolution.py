@@ -25,6 +25,17 @@ def in_bfloat16() -> Iterator[None]:
         _bfloat16.reset(token)
 
 
+@contextlib.contextmanager
+def winograd(when: str) -> Iterator[None]:
+    """Within the block, for comparisons: Winograd's convolution (ops/csrc/winograd.h) runs "never", or "always" where there is
+    code for it, and not where it gains. It applies to all threads, and to backward passes within the block."""
+    fused.choose_winograd({"never": 0, "always": 2}[when])
+    try:
+        yield
+    finally:
+        fused.choose_winograd(1)
+
+
 class Conv2D(nn.Conv2D):
     """Paddle's Conv2D; in float32 NCHW on a CPU oneDNN's convolution runs in place of Paddle's (ops/csrc/convolution.cc).
 

@@ -186,6 +186,11 @@ def _lanes() -> int:
     return size if fault is None else 0
 
 
+def choose_winograd(when: int) -> None:
+    """Let Winograd's convolution run never (0), by the rule of ops/csrc/winograd.cc (1), or wherever it can (2)."""
+    ctypes.CDLL(str(_load_operators())).convolution_choose_winograd(when)
+
+
 def _fault(*, channels_last):
     fault = self_test.fault(run, channels_last)
     return fault and (_kernels.fault or fault)

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 IMAGES, CHANNELS, HEIGHT, WIDTH, HALF = 2, 8, 3, 5, 2
+WIDE = 9, 8  # of a map large enough for Winograd's convolution
 EPSILON = 1e-5
 TOLERANCE = 1e-3  # of the largest value: only a defect is that far off
 TOLERANCE_OF_BFLOAT16 = 2e-2  # a rounding is at most 0.2% of a factor
@@ -78,21 +79,23 @@ def fault_of_blocks(run: Callable[..., Tensor], lanes: int) -> Optional[str]:
     if not lanes:
         return None
     channels, half = 4 * lanes, lanes // 4
-    shape, kernels = [IMAGES, channels, HEIGHT, WIDTH], ([channels, 3, 3, 3], [channels, channels, 1, 1])
-    sizes = [shape, shape, [channels], [channels], *[[half]] * 6, [IMAGES, 3, HEIGHT, WIDTH], *kernels]
+    shape, wide = [IMAGES, channels, HEIGHT, WIDTH], [IMAGES, channels, *WIDE]
+    kernels = [channels, 3, 3, 3], [channels, channels, 1, 1], [channels, channels, 3, 3]
+    sizes = [shape, shape, [channels], [channels], *[[half]] * 6, [IMAGES, 3, HEIGHT, WIDTH], *kernels, wide]
     with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
         inputs = [_varied(size, place) for place, size in enumerate(sizes)]
-        x, residual, *parameters, images, first, second = inputs
+        x, residual, *parameters, images, first, second, third, wide_map = inputs
         bias = paddle.empty([0], "float32")
 
         def step(blocked):
             running = paddle.zeros([channels], "float32"), paddle.ones([channels], "float32")
-            maps = [run("channel_blocks", value, lanes) for value in (x, residual)] if blocked else [x, residual]
-            y = run("block_end", *maps, *parameters[:2], *running, *parameters[2:], half, True, 0.9, EPSILON, False)
+            maps = [run("channel_blocks", z, lanes) if blocked else z for z in (x, residual, wide_map)]
+            y = run("block_end", *maps[:2], *parameters[:2], *running, *parameters[2:], half, True, 0.9, EPSILON, False)
             z = run("onednn_convolution", images, first, bias, [1] * 7 + [lanes * blocked], True, True, False)
             z = run("onednn_convolution", z, second, bias, [1, 1, 0, 0, 1, 1, 1, 0], True, True, False)
+            tiled = run("onednn_convolution", maps[2], third, bias, [1] * 7 + [0], True, True, False)  # Winograd's, in blocks
             pooled = run("blocks_max_pooling", maps[0], [3, 3, 2, 2, 1, 1]) if blocked else F.max_pool2d(x, 3, 2, 1)
-            found = [run("channel_blocks", value, lanes) if blocked else value for value in (y, z, pooled)]
+            found = [run("channel_blocks", value, lanes) if blocked else value for value in (y, z, tiled, pooled)]
             loss = sum((value * _varied(value.shape, 9)).sum() for value in found)
             return [*(value.detach() for value in found), *running, *paddle.grad(loss, inputs)]
 

@@ -16,6 +16,9 @@
 
 #include "onednn.h"
 #include "plain_weights.h"
+#include "scratch.h"
+#include "subsampling.h"
+#include "winograd.h"
 
 namespace convolution {
 namespace {
@@ -62,24 +65,6 @@ const char *open_library() {
   if (dnnl.stream_create(&stream, engine, onednn::kInOrder) != onednn::kSuccess) return "oneDNN cannot start";
   return nullptr;
 }
-
-// Memory that the next call uses again: what a feature map takes in oneDNN's layout.
-class Scratch {
- public:
-  void *of(size_t bytes) {
-    if (bytes > size_) {
-      std::free(data_);
-      size_ = (bytes + 63) / 64 * 64;
-      data_ = std::aligned_alloc(64, size_);
-      if (data_ == nullptr) size_ = 0;
-    }
-    return data_;
-  }
-
- private:
-  void *data_ = nullptr;
-  size_t size_ = 0;
-};
 
 int tag_of_maps(int64_t lanes) {
   if (lanes == 0) return onednn::kPlain4;
@@ -183,8 +168,6 @@ class Operand {
     float *to;
   } tiles_ = {};
 };
-
-enum Pass { kForward, kData, kWeights };
 
 // One pass of one shape.
 class Primitive {
@@ -295,7 +278,7 @@ class Primitive {
 struct Convolutions {
   std::mutex busy;
   std::map<std::vector<int64_t>, std::unique_ptr<Primitive>> known;
-  Scratch scratch[3];
+  Scratch scratch[3], pixels;
 
   Primitive &of(const Shape &shape, Pass pass) {
     std::vector<int64_t> key = {shape.images, shape.in,    shape.height,   shape.width, shape.out,
@@ -310,6 +293,22 @@ struct Convolutions {
       primitive = std::make_unique<Primitive>(exact, pass);
     }
     return *primitive;
+  }
+
+  // ran: that of oneDNN which did it.
+  bool gradient_of_x(const Shape &s, const float *weights, const float *dy, float *dx, Primitive *&ran) {
+    if (winograd_wanted(s, kData)) return winograd_backward(s, weights, dy, dx, scratch[1], scratch[0]);
+    if (!reads_some_pixels(s)) {
+      ran = &of(s, kData);
+      return ran->run(dx, weights, nullptr, dy, scratch, nullptr);
+    }
+    const Shape dense = of_pixels_read(s);
+    float *of_pixels = static_cast<float *>(pixels.of(s.images * s.in * dense.height * dense.width * sizeof(float)));
+    if (of_pixels == nullptr) return false;
+    ran = &of(dense, kData);
+    if (!ran->run(of_pixels, weights, nullptr, dy, scratch, nullptr)) return false;
+    scatter(s, of_pixels, dx);
+    return true;
   }
 };
 
@@ -361,18 +360,22 @@ int64_t lanes() {
 }
 
 bool forward(const Shape &shape, const float *x, const float *weights, const float *bias, float *y) {
-  return alone([&](Convolutions &all) { return all.of(shape, kForward).run(x, weights, bias, y, all.scratch, nullptr); });
+  return alone([&](Convolutions &all) {
+    if (winograd_wanted(shape, kForward)) return winograd_forward(shape, x, weights, y, all.scratch[1], all.scratch[0]);
+    return all.of(shape, kForward).run(x, weights, bias, y, all.scratch, nullptr);
+  });
 }
 
 bool backward(const Shape &shape, const float *x, const float *weights, const float *dy, float *dx, float *dweights,
               float *dbias) {
   return alone([&](Convolutions &all) {
     Primitive *before = nullptr;
-    if (dx != nullptr) {
-      before = &all.of(shape, kData);
-      if (!before->run(dx, weights, nullptr, dy, all.scratch, nullptr)) return false;
+    if (dx != nullptr && !all.gradient_of_x(shape, weights, dy, dx, before)) return false;
+    if (dweights == nullptr) return true;
+    if (winograd_wanted(shape, kWeights)) {
+      return winograd_backward_weights(shape, x, dy, dweights, all.scratch[1], all.scratch[0]);
     }
-    return dweights == nullptr || all.of(shape, kWeights).run(x, dweights, dbias, dy, all.scratch, before);
+    return all.of(shape, kWeights).run(x, dweights, dbias, dy, all.scratch, before);
   });
 }
 

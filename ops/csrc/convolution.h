@@ -21,6 +21,9 @@ struct Shape {
   }
 };
 
+// What is computed: y, the gradient of x, or that of the weights.
+enum Pass { kForward, kData, kWeights };
+
 // Why oneDNN cannot be used here, or null. The first call opens the library.
 const char *obstacle();
 

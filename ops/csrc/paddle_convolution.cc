@@ -5,6 +5,7 @@
 
 #include "convolution.h"
 #include "paddle_block_end.h"
+#include "winograd.h"
 
 namespace {
 
@@ -128,3 +129,6 @@ extern "C" int64_t convolution_lanes() {
 
 // Why oneDNN cannot be used, or null.
 extern "C" const char *convolution_obstacle() { return convolution::obstacle(); }
+
+// When Winograd's convolution runs, as in winograd.h.
+extern "C" void convolution_choose_winograd(int when) { convolution::choose_winograd(convolution::Winograd(when)); }

@@ -4,6 +4,7 @@
 #include "blocked_kernels.h"
 #include "cpu_kernels.h"
 #include "paddle_block_end.h"
+#include "processor_level.h"
 
 namespace block_end {
 namespace {
@@ -22,30 +23,11 @@ Kernels<T> pick(const Kernels<float> &of_float, const Kernels<double> &of_double
   }
 }
 
-enum Level { kGeneric, kAvx2, kAvx512 };
-
-Level level_of_processor() {
-#ifdef HAVE_X86_LEVELS
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")) {
-    return kAvx512;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
-#endif
-  return kGeneric;
-}
-
-Level level() {
-  static const Level found = level_of_processor();
-  return found;
-}
-
 template <typename T>
 Kernels<T> best_kernels() {
 #ifdef HAVE_X86_LEVELS
-  if (level() == kAvx512) return pick<T>(avx512::kernels_float, avx512::kernels_double);
-  if (level() == kAvx2) return pick<T>(avx2::kernels_float, avx2::kernels_double);
+  if (level() == Level::kAvx512) return pick<T>(avx512::kernels_float, avx512::kernels_double);
+  if (level() == Level::kAvx2) return pick<T>(avx2::kernels_float, avx2::kernels_double);
 #endif
   return pick<T>(generic::kernels_float, generic::kernels_double);
 }
@@ -217,8 +199,8 @@ std::vector<paddle::Tensor> backward(const Shape &shape, const Options &options,
 
 const BlockedKernels *blocked_kernels(int64_t lanes) {
 #ifdef HAVE_X86_LEVELS
-  if (level() == kAvx512 && lanes == avx512::blocked_kernels.lanes) return &avx512::blocked_kernels;
-  if (level() != kGeneric && lanes == avx2::blocked_kernels.lanes) return &avx2::blocked_kernels;
+  if (level() == Level::kAvx512 && lanes == avx512::blocked_kernels.lanes) return &avx512::blocked_kernels;
+  if (level() != Level::kGeneric && lanes == avx2::blocked_kernels.lanes) return &avx2::blocked_kernels;
 #endif
   return nullptr;
 }
