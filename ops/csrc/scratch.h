@@ -4,29 +4,31 @@
 #include <sys/mman.h>
 
 #include <cstddef>
-#include <cstdlib>
 
 namespace convolution {
 
+// Pages of its own: what is given back when it grows leaves no holes among those of others.
 class Scratch {
  public:
-  // So many bytes, at the beginning of a line of the cache; null where there are not so many.
+  // So many bytes, at the beginning of a page; null where there are not so many.
   void *of(size_t bytes) {
-    if (bytes > size_) {
-      std::free(data_);
-      const size_t page = bytes < kLargePage ? 64 : kLargePage;
-      size_ = (bytes + page - 1) / page * page;
-      data_ = std::aligned_alloc(page, size_);
-      if (data_ == nullptr) size_ = 0;
-#ifdef MADV_HUGEPAGE
-      if (page == kLargePage && data_ != nullptr) madvise(data_, size_, MADV_HUGEPAGE);  // what is not granted costs nothing
-#endif
+    if (bytes <= size_) return data_;
+    if (data_ != nullptr) munmap(data_, size_);
+    size_ = (bytes + kPage - 1) / kPage * kPage;
+    data_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data_ == MAP_FAILED) {
+      data_ = nullptr;
+      size_ = 0;
+      return nullptr;
     }
+#ifdef MADV_HUGEPAGE
+    madvise(data_, size_, MADV_HUGEPAGE);  // many streams, each in pages of its own; where it is not granted, nothing is lost
+#endif
     return data_;
   }
 
  private:
-  static constexpr size_t kLargePage = 1 << 21;  // many streams, each in pages of its own, would wait for the addresses
+  static constexpr size_t kPage = 1 << 16;
   void *data_ = nullptr;
   size_t size_ = 0;
 };
