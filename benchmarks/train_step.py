@@ -7,9 +7,10 @@
 
 The second way compares steps of training/model.py, in turns in one process: with nothing switched on against the bare sequence
 of Paddle's calls, and with gradient clipping, scaled losses and averaged weights against nothing switched on. The third
-compares oneDNN's convolutions with Paddle's own and, where the processor multiplies in bfloat16, with oneDNN's in that, in
-turns in one process, at several sizes. The fourth measures a step alone and beside a program that keeps one core busy, with
-threads that wait as the scripts have them, and as OpenMP has them.
+compares the convolutions as they are (oneDNN's, and Winograd's where that gains) with oneDNN's alone, with Paddle's own and,
+where the processor multiplies in bfloat16, with oneDNN's in that, in turns in one process, at several sizes. The fourth
+measures a step alone and beside a program that keeps one core busy, with threads that wait as the scripts have them, and as
+OpenMP has them.
 
 Each setting runs in its own process, since MKL chooses its path when it is loaded; after one step to warm up, it takes the
 median of five. The losses of the first step must agree to 1e-5: a faster path must not compute something else.
@@ -150,18 +151,19 @@ def measure_additions(net, batch_size, image_size, steps, half_life_steps):
 
 
 def measure_convolutions(net, steps):
-    """Print, for each size and batch, images a second with each way to convolve, and the ratio to oneDNN's in float32."""
+    """Print, for each size and batch, images a second with each way to convolve, and the ratio to the first."""
     from machine import processor
 
     processor.configure()
+    from ops.convolution import winograd
     from training.precision import BFLOAT16, precision_of
 
-    ways = {"oneDNN": contextlib.nullcontext, "Paddle": by_paddle}
+    ways = {"as it is": contextlib.nullcontext, "without Winograd's": lambda: winograd("never"), "Paddle's": by_paddle}
     if precision_of(BFLOAT16, "cpu") == BFLOAT16:
         from ops.convolution import in_bfloat16
 
         ways["in bfloat16"] = in_bfloat16
-    print(f"{net}, images/s, {steps} turns; in brackets the median ratio to oneDNN in float32\n")
+    print(f"{net}, images/s, {steps} turns; in brackets the median ratio to the first way\n")
     print("| pixels, batch |", " | ".join(f"{kind}: {' | '.join(ways)}" for kind in ("training", "evaluation")), "|")
     print("|---" * (1 + 2 * len(ways)) + "|")
     for size, batch in CONVOLVED:
@@ -276,7 +278,7 @@ def main():
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--additions", action="store_true", help="what the training step can do besides, and what it costs")
-    parser.add_argument("--convolutions", action="store_true", help="oneDNN's against Paddle's own")
+    parser.add_argument("--convolutions", action="store_true", help="without Winograd's, and Paddle's own")
     parser.add_argument("--busy", action="store_true", help="beside another program")
     parser.add_argument("--half_life_steps", type=int, default=38, help="of the average; 38: an epoch of 1,200 photographs")
     parser.add_argument("--child", choices=("as_it_comes", "configured"), help=argparse.SUPPRESS)
