@@ -27,8 +27,8 @@ def in_bfloat16() -> Iterator[None]:
 
 @contextlib.contextmanager
 def winograd(when: str) -> Iterator[None]:
-    """Within the block, for comparisons: Winograd's convolution (ops/csrc/winograd.h) runs "never", or "always" where there is
-    code for it, and not where it gains. It applies to all threads, and to backward passes within the block."""
+    """Within the block, for comparisons: Winograd's convolution (ops/csrc/winograd.h) runs "never", or "always": wherever there
+    is code for it, gain or not. It applies to all threads, and to backward passes within the block."""
     fused.choose_winograd({"never": 0, "always": 2}[when])
     try:
         yield

@@ -1,4 +1,4 @@
-"""Winograd's convolution of feature maps in blocks of channels: Paddle's values, no less exact, and where it runs."""
+"""Winograd's convolution of feature maps in blocks of channels: Paddle's values, within twice its error, and where it runs."""
 
 import os
 import subprocess

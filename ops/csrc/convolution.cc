@@ -7,7 +7,6 @@
 #include <dlfcn.h>
 #include <omp.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>

@@ -26,8 +26,8 @@ Kernels<T> pick(const Kernels<float> &of_float, const Kernels<double> &of_double
 template <typename T>
 Kernels<T> best_kernels() {
 #ifdef HAVE_X86_LEVELS
-  if (level() == Level::kAvx512) return pick<T>(avx512::kernels_float, avx512::kernels_double);
-  if (level() == Level::kAvx2) return pick<T>(avx2::kernels_float, avx2::kernels_double);
+  if (processor::level() == processor::Level::kAvx512) return pick<T>(avx512::kernels_float, avx512::kernels_double);
+  if (processor::level() == processor::Level::kAvx2) return pick<T>(avx2::kernels_float, avx2::kernels_double);
 #endif
   return pick<T>(generic::kernels_float, generic::kernels_double);
 }
@@ -199,10 +199,10 @@ std::vector<paddle::Tensor> backward(const Shape &shape, const Options &options,
 
 const BlockedKernels *blocked_kernels(int64_t lanes) {
 #ifdef HAVE_X86_LEVELS
-  if (level() == Level::kAvx512 && lanes == avx512::blocked_kernels.lanes) return &avx512::blocked_kernels;
-  if (level() != Level::kGeneric && lanes == avx2::blocked_kernels.lanes) return &avx2::blocked_kernels;
-#endif
+  return processor::with_lanes(lanes, avx2::blocked_kernels, avx512::blocked_kernels);
+#else
   return nullptr;
+#endif
 }
 
 std::vector<paddle::Tensor> forward_cpu(const Shape &shape, const Options &options, const ForwardTensors &tensors) {

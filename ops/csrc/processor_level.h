@@ -1,6 +1,10 @@
 // For which instruction sets there is code, and which of them this processor has.
 #pragma once
 
+#include <cstdint>
+
+namespace processor {
+
 enum class Level { kGeneric, kAvx2, kAvx512 };
 
 inline Level level_of_processor() {
@@ -20,3 +24,13 @@ inline Level level() {
   static const Level found = level_of_processor();
   return found;
 }
+
+// Of kernels for vectors of 8 and of 16 lanes those for so many, where this processor runs them; else null.
+template <typename Kernels>
+const Kernels *with_lanes(int64_t lanes, const Kernels &avx2, const Kernels &avx512) {
+  if (level() == Level::kAvx512 && lanes == avx512.lanes) return &avx512;
+  if (level() != Level::kGeneric && lanes == avx2.lanes) return &avx2;
+  return nullptr;
+}
+
+}  // namespace processor

@@ -30,10 +30,10 @@ int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 const WinogradKernels *kernels(int64_t lanes) {
 #ifdef HAVE_X86_LEVELS
-  if (level() == Level::kAvx512 && lanes == avx512::winograd_kernels.lanes) return &avx512::winograd_kernels;
-  if (level() != Level::kGeneric && lanes == avx2::winograd_kernels.lanes) return &avx2::winograd_kernels;
-#endif
+  return processor::with_lanes(lanes, avx2::winograd_kernels, avx512::winograd_kernels);
+#else
   return nullptr;
+#endif
 }
 
 // Products of a row or column with one of a kernel, without those with the padding: 36 a tile only in the midst of a map.
@@ -48,12 +48,13 @@ int64_t products(int64_t side, int64_t padding, int64_t side_after) {
 // One pass: how `from` (x, or dy where dx is wanted) and `to` (y or dx) are cut, and how the work is shared out.
 struct Plan {
   const WinogradKernels &k;
+  bool back;  // to is dx: the kernels are turned
   int64_t lanes, in, tiles, pairs, threads;  // in: channels of `from`; pairs: of blocks of channels of `to`
   TiledMaps from, to;
   int64_t pair, pairs_at_once, frequency;  // transformed weights: values of a pair at one frequency; steps between frequencies
 
   Plan(const Shape &s, bool back)
-      : k(*kernels(s.lanes)), lanes(s.lanes), in(back ? s.out : s.in), threads(omp_get_max_threads()) {
+      : k(*kernels(s.lanes)), back(back), lanes(s.lanes), in(back ? s.out : s.in), threads(omp_get_max_threads()) {
     const int64_t x[] = {s.in / lanes, s.height, s.width}, y[] = {s.out / lanes, s.side(0), s.side(1)};
     const int64_t *before = back ? y : x, *after = back ? x : y;
     const int64_t down = quotient_up(after[1], 2), across = quotient_up(after[2], 2);
@@ -77,8 +78,7 @@ struct Plan {
   }
 };
 
-bool convolve(const Plan &p, const float *x, const float *weights, bool turned, float *y, Scratch &of_weights,
-              Scratch &of_tiles) {
+bool convolve(const Plan &p, const float *x, const float *weights, float *y, Scratch &of_weights, Scratch &of_tiles) {
   const int64_t most = std::max(kTilesForward / (kFrequencies * (p.in + p.pairs_at_once * 2 * p.lanes)), kLeastTiles);
   int64_t chunks = std::max(quotient_up(p.tiles, most), std::clamp<int64_t>(p.tiles / kLeastTiles, 1, p.threads));
   if (chunks > p.threads) chunks = quotient_up(chunks, p.threads) * p.threads;
@@ -90,7 +90,7 @@ bool convolve(const Plan &p, const float *x, const float *weights, bool turned, 
   float *transformed = p.room_of_weights(of_weights);
   float *room = static_cast<float *>(of_tiles.of(p.threads * of_thread * sizeof(float)));
   if (transformed == nullptr || room == nullptr) return false;
-  const int64_t row = kKernel * (turned ? p.to.blocks * p.lanes : p.in), block = kKernel * p.lanes;
+  const int64_t row = kKernel * (p.back ? p.to.blocks * p.lanes : p.in), block = kKernel * p.lanes;
 #pragma omp parallel
   {
     float *mine = room + omp_get_thread_num() * of_thread;
@@ -100,8 +100,8 @@ bool convolve(const Plan &p, const float *x, const float *weights, bool turned, 
 #pragma omp for schedule(static) collapse(2)
       for (int64_t o = 0; o < 2 * pairs; ++o) {
         for (int64_t i = 0; i < p.from.blocks; ++i) {
-          const int64_t out = 2 * first_pair + o, major = turned ? i : out, minor = turned ? out : i;
-          p.k.weights_in(weights + major * p.lanes * row + minor * block, row, turned, transformed + p.transformed(i, o),
+          const int64_t out = 2 * first_pair + o, major = p.back ? i : out, minor = p.back ? out : i;
+          p.k.weights_in(weights + major * p.lanes * row + minor * block, row, p.back, transformed + p.transformed(i, o),
                          p.frequency);
         }
       }
@@ -146,12 +146,12 @@ bool winograd_wanted(const Shape &s, Pass pass) {
 }
 
 bool winograd_forward(const Shape &s, const float *x, const float *weights, float *y, Scratch &of_weights, Scratch &of_tiles) {
-  return convolve(Plan(s, false), x, weights, false, y, of_weights, of_tiles);
+  return convolve(Plan(s, false), x, weights, y, of_weights, of_tiles);
 }
 
 bool winograd_backward(const Shape &s, const float *weights, const float *dy, float *dx, Scratch &of_weights,
                        Scratch &of_tiles) {
-  return convolve(Plan(s, true), dy, weights, true, dx, of_weights, of_tiles);
+  return convolve(Plan(s, true), dy, weights, dx, of_weights, of_tiles);
 }
 
 bool winograd_backward_weights(const Shape &s, const float *x, const float *dy, float *dweights, Scratch &of_weights,
