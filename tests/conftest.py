@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -73,6 +74,16 @@ def pytest_sessionfinish(session, exitstatus):
     of_session = getattr(session.config, "_tmp_path_factory", None)
     if exitstatus == 0 and of_session and not hasattr(session.config, "workerinput"):
         shutil.rmtree(of_session.getbasetemp(), ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def working_directory_stays():
+    """A test that changes the working directory and leaves it would fail another test, in another file, at another time."""
+    before = os.getcwd()
+    yield
+    after = os.getcwd()
+    os.chdir(before)
+    assert after == before, "the test changed the working directory: use monkeypatch.chdir"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -363,11 +363,11 @@ def test_a_copy_that_a_user_made_is_no_run(place, capsys):
 # Nothing raw, nothing run
 
 
-def test_names_that_a_spreadsheet_would_run_are_text_in_every_table_and_come_back(tmp_path, original):
+def test_names_that_a_spreadsheet_would_run_are_text_in_every_table_and_come_back(tmp_path, original, monkeypatch):
     names = ["=1+1.png", "-2.png", "@x.png", "+3.png", "'=4.png", "'tis.png", "\t5.png"]
     for number, name in enumerate(names):
         random_photograph(number).save(tmp_path / name)
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert ran("predict", "--run", run_of(original), "--images", *(f"{name}" for name in names if name[0] != "-")) == 0
     with open("predictions.csv", encoding="utf-8", newline="") as file:
         paths = [row["path"] for row in csv.DictReader(file)]

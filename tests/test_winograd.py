@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -12,6 +13,7 @@ import pytest
 from ops import fused
 from ops.convolution import Conv2D, in_bfloat16, winograd
 
+ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.python_independent, pytest.mark.usefixtures("fused_on")]
 SHAPES = {  # images, channels in and out in pairs of blocks, padding, height, width
     "even": (2, 2, 2, 1, 8, 8),
@@ -138,8 +140,8 @@ def test_the_gradient_of_a_map_of_which_some_pixels_are_read(stride, sides, lane
 def test_the_same_bits_every_time_and_good_values_with_any_number_of_threads(threads, lanes):
     """With more threads than chunks of tiles, several of them work on one."""
     program = f"""
-import sys; sys.path.insert(0, {os.getcwd()!r}); sys.path.insert(0, {os.path.dirname(__file__)!r})
-import zlib, numpy as np
+import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import numpy as np
 from ops import fused
 from test_winograd import found, layer_and_map, winograd
 fused.set_mode("on")
