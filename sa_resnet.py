@@ -29,6 +29,7 @@ from attention.initial_values import uniform_by_fan_in
 from ops import channel_blocks
 from ops.batch_norm import BatchNorm2D, apply_norm
 from ops.convolution import Conv2D
+from ops.norm_convolution import convolve_normed
 from ops.pooling import MaxPool2D
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -261,8 +262,8 @@ class BasicBlock(ResidualBlock):
         self.add_ends(in_channels, planes, stride, attention, planes, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = apply_norm(self.bn1, channel_blocks.through(self.conv1, x), relu=True)
-        return self.end(self.attend_inside(channel_blocks.through(self.conv2, out)), x)
+        out = convolve_normed(self.conv2, self.bn1, channel_blocks.through(self.conv1, x))
+        return self.end(self.attend_inside(out), x)
 
 
 class Bottleneck(ResidualBlock):
@@ -292,9 +293,8 @@ class Bottleneck(ResidualBlock):
         self.add_ends(in_channels, out_channels, stride, attention, planes, data_format)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = apply_norm(self.bn1, self.conv1(x), relu=True)
-        out = apply_norm(self.bn2, self.attend_inside(channel_blocks.through(self.conv2, out)), relu=True)
-        return self.end(self.conv3(out), x)
+        out = convolve_normed(self.conv2, self.bn1, self.conv1(x))
+        return self.end(convolve_normed(self.conv3, self.bn2, self.attend_inside(out)), x)
 
 
 class ResNet(nn.Layer):

@@ -57,10 +57,15 @@ class Conv2D(nn.Conv2D):
         return self._by_onednn(x, lanes)
 
     def _by_onednn(self, x, lanes):
+        *parameters, numbers, of_weight, bfloat16 = self.operands(x, lanes)
+        arguments = (numbers, not x.stop_gradient, of_weight, bfloat16)
+        return fused.run("onednn_convolution", fused.dense(x), *parameters, *arguments)
+
+    def operands(self, x: Tensor, lanes: int = 0) -> tuple[Tensor, Tensor, list[int], bool, bool]:
+        """What operators take besides ``x``: weight, bias, numbers, whether their gradients are wanted, whether in bfloat16."""
         bias = fused.absent(x, x.dtype) if self.bias is None else self.bias
-        gradients = (not x.stop_gradient, not (self.weight.stop_gradient and bias.stop_gradient))
-        tensors = (fused.dense(x), self.weight, bias)
-        return fused.run("onednn_convolution", *tensors, [*self._numbers, lanes], *gradients, _bfloat16.get())
+        of_weight = not (self.weight.stop_gradient and bias.stop_gradient)
+        return self.weight, bias, [*self._numbers, lanes], of_weight, _bfloat16.get()
 
     def takes_blocks(self, lanes: int) -> bool:
         """Whether it takes feature maps in blocks of ``lanes`` channels, and returns such."""

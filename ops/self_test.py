@@ -93,7 +93,13 @@ def fault_of_blocks(run: Callable[..., Tensor], lanes: int) -> Optional[str]:
             y = run("block_end", *maps[:2], *parameters[:2], *running, *parameters[2:], half, True, 0.9, EPSILON, False)
             z = run("onednn_convolution", images, first, bias, [1] * 7 + [lanes * blocked], True, True, False)
             z = run("onednn_convolution", z, second, bias, [1, 1, 0, 0, 1, 1, 1, 0], True, True, False)
-            tiled = run("onednn_convolution", maps[2], third, bias, [1] * 7 + [0], True, True, False)  # Winograd's, in blocks
+            normed = (*parameters[:2], paddle.zeros([channels], "float32"), paddle.ones([channels], "float32"))
+            ninefold = third, bias, [1] * 7 + [0], True, True, False  # Winograd's convolution, in blocks
+            if blocked:
+                tiled = run("norm_convolution", maps[2], *normed, *ninefold, True, 0.9, EPSILON)
+            else:
+                tiled = run("block_norm", maps[2], *normed, *[bias] * 6, 0, True, True, 0.9, EPSILON, False)
+                tiled = run("onednn_convolution", tiled, *ninefold)
             pooled = run("blocks_max_pooling", maps[0], [3, 3, 2, 2, 1, 1]) if blocked else F.max_pool2d(x, 3, 2, 1)
             found = [run("channel_blocks", value, lanes) if blocked else value for value in (y, z, tiled, pooled)]
             loss = sum((value * _varied(value.shape, 9)).sum() for value in found)

@@ -38,6 +38,10 @@ const BlockedKernels *blocked_kernels(int64_t lanes);
 std::vector<paddle::Tensor> forward_cpu(const Shape &, const Options &, const ForwardTensors &);
 std::vector<paddle::Tensor> forward_gpu(const Shape &, const Options &, const ForwardTensors &);
 
+// The output alone, once more, of maps in blocks of channels without attention; channel_stats: of the first time. Nothing is
+// updated.
+paddle::Tensor apply_cpu(const Shape &, const Options &, const ForwardTensors &, const paddle::Tensor &channel_stats);
+
 // {dx, dresidual, dnorm_weight, dnorm_bias, dcweight, dcbias, dsweight, dsbias, dgamma, dbeta}
 std::vector<paddle::Tensor> backward_cpu(const Shape &, const Options &, const BackwardTensors &);
 std::vector<paddle::Tensor> backward_gpu(const Shape &, const Options &, const BackwardTensors &);

@@ -1,5 +1,5 @@
-// Registers the convolution with Paddle, and the reordering to blocks of channels. ops/convolution.py and ops/channel_blocks.py
-// call them and check their arguments.
+// Registers the convolution with Paddle, alone and after batch norm, and the reordering to blocks of channels. The modules of
+// Python ops/convolution.py, ops/norm_convolution.py and ops/channel_blocks.py call them and check their arguments.
 #include <algorithm>
 #include <vector>
 
@@ -68,6 +68,59 @@ std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor
   return {dx, dweight, dbias};
 }
 
+// y = convolution(relu(batch norm(x))), in blocks of channels. What is kept for the backward pass is x: it computes what is
+// between the two a second time, one pass over x, so a network keeps one map where it would keep two.
+struct Norm {
+  block_end::Shape shape;
+  block_end::Options options;
+  const Tensor none;
+
+  Norm(const Tensor &x, const std::vector<const Tensor *> &parameters, bool batch_statistics, float momentum, float epsilon)
+      : options{true, batch_statistics, momentum, epsilon, 0}, none(paddle::empty({0}, x.dtype(), x.place())) {
+    const std::vector<int64_t> dims = x.shape();
+    PD_CHECK(dims.size() == 5 && x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && block_end::blocked_kernels(dims[4]),
+             "norm_convolution: float32 on a CPU in blocks of channels");
+    shape = {dims[0], dims[1] * dims[4], dims[2] * dims[3], 0, false};
+    for (const Tensor *parameter : parameters) {
+      PD_CHECK(parameter->numel() == shape.channels && parameter->dtype() == x.dtype(), "norm_convolution: a parameter's size");
+    }
+  }
+
+  block_end::ForwardTensors tensors(const Tensor &x, const Tensor &weight, const Tensor &bias, const Tensor &mean,
+                                    const Tensor &variance) const {
+    return {x, none, weight, bias, mean, variance, none, none, none, none, none, none};
+  }
+};
+
+std::vector<Tensor> norm_convolution(const Tensor &x, const Tensor &norm_weight, const Tensor &norm_bias,
+                                     const Tensor &running_mean, const Tensor &running_variance, const Tensor &weight,
+                                     const Tensor &bias, const std::vector<int> &numbers, bool of_norm, bool of_weight,
+                                     bool bfloat16, bool batch_statistics, float momentum, float epsilon) {
+  const Norm norm(x, {&norm_weight, &norm_bias, &running_mean, &running_variance}, batch_statistics, momentum, epsilon);
+  const auto tensors = norm.tensors(x, norm_weight, norm_bias, running_mean, running_variance);
+  const std::vector<Tensor> normed = block_end::forward_cpu(norm.shape, norm.options, tensors);
+  return {forward(normed[0], weight, bias, numbers, of_norm, of_weight, bfloat16)[0], normed[2]};
+}
+
+// of_norm: of x and of the parameters of batch norm.
+std::vector<Tensor> norm_convolution_grad(const Tensor &x, const Tensor &norm_weight, const Tensor &norm_bias,
+                                          const Tensor &channel_stats, const Tensor &weight, const Tensor &bias,
+                                          const Tensor &dy, const std::vector<int> &numbers, bool of_norm, bool of_weight,
+                                          bool bfloat16, bool batch_statistics, float momentum, float epsilon) {
+  const Norm norm(x, {&norm_weight, &norm_bias}, batch_statistics, momentum, epsilon);
+  const Tensor &none = norm.none;
+  const Tensor z = block_end::apply_cpu(norm.shape, norm.options, norm.tensors(x, norm_weight, norm_bias, none, none),
+                                        channel_stats);
+  const std::vector<Tensor> of_convolution = backward(z, weight, bias, dy, numbers, of_norm, of_weight, bfloat16);
+  std::vector<Tensor> of_input = {empty(x.shape(), x), none, empty(norm_weight.shape(), x), empty(norm_bias.shape(), x)};
+  if (of_norm) {
+    of_input = block_end::backward_cpu(norm.shape, norm.options,
+                                       {x, none, of_convolution[0], norm_weight, norm_bias, none, none, none, none, none, none,
+                                        none, channel_stats, false});
+  }
+  return {of_input[0], of_input[2], of_input[3], of_convolution[1], of_convolution[2]};
+}
+
 // The same values in another order: [N, C, H, W] from or to [N, C / lanes, H, W, lanes].
 Tensor reordered(const Tensor &x, int lanes) {
   std::vector<int64_t> dims = x.shape();
@@ -112,6 +165,21 @@ PD_BUILD_GRAD_OP(onednn_convolution)
     .Outputs({paddle::Grad("X"), paddle::Grad("Weight"), paddle::Grad("Bias")})
     .Attrs({"numbers: std::vector<int>", "of_x: bool", "of_weight: bool", "bfloat16: bool"})
     .SetKernelFn(PD_KERNEL(backward));
+
+PD_BUILD_OP(norm_convolution)
+    .Inputs({"X", "NormWeight", "NormBias", "RunningMean", "RunningVariance", "Weight", "Bias"})
+    .Outputs({"Y", "ChannelStats"})
+    .Attrs({"numbers: std::vector<int>", "of_norm: bool", "of_weight: bool", "bfloat16: bool", "batch_statistics: bool",
+            "momentum: float", "epsilon: float"})
+    .SetKernelFn(PD_KERNEL(norm_convolution));
+
+PD_BUILD_GRAD_OP(norm_convolution)
+    .Inputs({"X", "NormWeight", "NormBias", "ChannelStats", "Weight", "Bias", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("NormWeight"), paddle::Grad("NormBias"), paddle::Grad("Weight"),
+              paddle::Grad("Bias")})
+    .Attrs({"numbers: std::vector<int>", "of_norm: bool", "of_weight: bool", "bfloat16: bool", "batch_statistics: bool",
+            "momentum: float", "epsilon: float"})
+    .SetKernelFn(PD_KERNEL(norm_convolution_grad));
 
 PD_BUILD_OP(channel_blocks).Inputs({"X"}).Outputs({"Y"}).Attrs({"lanes: int"}).SetKernelFn(PD_KERNEL(channel_blocks));
 

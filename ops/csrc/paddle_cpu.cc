@@ -117,14 +117,19 @@ void backward_blocked(const BlockedKernels &k, const Shape &shape, const Options
 }
 
 template <typename T>
+Forward<T, T> pointers(const ForwardTensors &t, paddle::Tensor &out, const paddle::Tensor &plane_stats,
+                       const paddle::Tensor &channel_stats) {
+  return {data<T>(t.x),          data<T>(t.residual),     data<T>(t.norm_weight),      data<T>(t.norm_bias),
+          data<T>(t.running_mean), data<T>(t.running_variance), attention_of<T>(t),    out.data<T>(),
+          data<T>(plane_stats),  data<T>(channel_stats)};
+}
+
+template <typename T>
 std::vector<paddle::Tensor> forward(const Shape &shape, const Options &options, const ForwardTensors &t) {
   paddle::Tensor out = empty(t.x.shape(), t.x);
   paddle::Tensor plane_stats = shape.half ? empty({shape.images, shape.channels, 2}, t.x) : absent_output(t.x);
   paddle::Tensor channel_stats = present(t.norm_weight) ? empty({shape.channels, 2}, t.x) : absent_output(t.x);
-  const Forward<T, T> f = {data<T>(t.x),          data<T>(t.residual),         data<T>(t.norm_weight),
-                           data<T>(t.norm_bias),  data<T>(t.running_mean),     data<T>(t.running_variance),
-                           attention_of<T>(t),    out.data<T>(),               data<T>(plane_stats),
-                           data<T>(channel_stats)};
+  const Forward<T, T> f = pointers<T>(t, out, plane_stats, channel_stats);
   if constexpr (std::is_same<T, float>::value) {
     if (t.x.shape().size() == 5) {
       forward_blocked(*blocked_kernels(t.x.shape()[4]), shape, options, f);
@@ -208,6 +213,16 @@ const BlockedKernels *blocked_kernels(int64_t lanes) {
 std::vector<paddle::Tensor> forward_cpu(const Shape &shape, const Options &options, const ForwardTensors &tensors) {
   if (tensors.x.dtype() == paddle::DataType::FLOAT32) return forward<float>(shape, options, tensors);
   return forward<double>(shape, options, tensors);
+}
+
+paddle::Tensor apply_cpu(const Shape &shape, const Options &options, const ForwardTensors &tensors,
+                         const paddle::Tensor &channel_stats) {
+  const BlockedKernels &k = *blocked_kernels(tensors.x.shape()[4]);
+  paddle::Tensor out = empty(tensors.x.shape(), tensors.x);
+  const Forward<float, float> f = pointers<float>(tensors, out, absent_output(tensors.x), channel_stats);
+  const auto nothing = [](auto...) {};
+  share_out(shape, k.lanes, nothing, nothing, [&](Images images, int64_t unit) { k.apply(shape, options, f, images, unit); });
+  return out;
 }
 
 std::vector<paddle::Tensor> backward_cpu(const Shape &shape, const Options &options, const BackwardTensors &tensors) {
