@@ -155,10 +155,10 @@ def measure_convolutions(net, steps):
     from machine import processor
 
     processor.configure()
-    from ops.convolution import winograd
+    from ops.convolution import own_convolutions
     from training.precision import BFLOAT16, precision_of
 
-    ways = {"as it is": contextlib.nullcontext, "without Winograd's": lambda: winograd("never"), "Paddle's": by_paddle}
+    ways = {"as it is": contextlib.nullcontext, "oneDNN alone": lambda: own_convolutions("never"), "Paddle's": by_paddle}
     if precision_of(BFLOAT16, "cpu") == BFLOAT16:
         from ops.convolution import in_bfloat16
 
@@ -278,7 +278,7 @@ def main():
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--additions", action="store_true", help="what the training step can do besides, and what it costs")
-    parser.add_argument("--convolutions", action="store_true", help="without Winograd's, and Paddle's own")
+    parser.add_argument("--convolutions", action="store_true", help="oneDNN alone, and Paddle's own")
     parser.add_argument("--busy", action="store_true", help="beside another program")
     parser.add_argument("--half_life_steps", type=int, default=38, help="of the average; 38: an epoch of 1,200 photographs")
     parser.add_argument("--child", choices=("as_it_comes", "configured"), help=argparse.SUPPRESS)

@@ -126,10 +126,11 @@ class Operators(CompiledLibrary):
                 of_blocks = [*of_level, "-fno-math-errno", "-Wno-psabi"]
                 compile_to(f"{name}_blocked", of_blocks, "blocked_kernels.cc")
                 compile_to(f"{name}_winograd", of_blocks, "winograd_kernels.cc")
+                compile_to(f"{name}_grouped", of_blocks, "grouped_kernels.cc")
         compile_to("paddle_cpu", [*compiler, "-fopenmp", *with_paddle], "paddle_cpu.cc")
         compile_to("paddle_gpu", [*compiler, *with_paddle], "paddle_gpu.cc")
         compile_to("paddle_ops", [*compiler, *with_paddle], "paddle_ops.cc")
-        for name in ("convolution", "winograd", "subsampling", "plain_weights"):
+        for name in ("convolution", "winograd", "grouped", "subsampling", "plain_weights"):
             compile_to(name, [*compiler, "-fopenmp"], f"{name}.cc")
         compile_to("paddle_convolution", [*compiler, "-fopenmp", *with_paddle], "paddle_convolution.cc")
         compile_to("paddle_pooling", [*compiler, "-fopenmp", *with_paddle], "paddle_pooling.cc")

@@ -26,14 +26,15 @@ def in_bfloat16() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def winograd(when: str) -> Iterator[None]:
-    """Within the block, for comparisons: Winograd's convolution (ops/csrc/winograd.h) runs "never", or "always": wherever there
-    is code for it, gain or not. It applies to all threads, and to backward passes within the block."""
-    fused.choose_winograd({"never": 0, "always": 2}[when])
+def own_convolutions(when: str) -> Iterator[None]:
+    """Within the block, for comparisons: our own convolutions, ops/csrc/winograd.h and grouped.h, run in place of oneDNN's
+    "never", or "always": wherever there is code for them, gain or not. It applies to all threads, and to backward passes within
+    the block."""
+    fused.choose_own_convolutions({"never": 0, "always": 2}[when])
     try:
         yield
     finally:
-        fused.choose_winograd(1)
+        fused.choose_own_convolutions(1)
 
 
 class Conv2D(nn.Conv2D):

@@ -186,9 +186,9 @@ def _lanes() -> int:
     return size if fault is None else 0
 
 
-def choose_winograd(when: int) -> None:
-    """Let Winograd's convolution run never (0), by the rule of ops/csrc/winograd.cc (1), or wherever it can (2)."""
-    ctypes.CDLL(str(_load_operators())).convolution_choose_winograd(when)
+def choose_own_convolutions(when: int) -> None:
+    """Let our own convolutions run in place of oneDNN's never (0), by their rules (1), or wherever they can (2)."""
+    ctypes.CDLL(str(_load_operators())).convolution_choose_own(when)
 
 
 def _fault(*, channels_last):

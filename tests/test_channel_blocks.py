@@ -232,10 +232,10 @@ def test_processors_without_avx512_compute_the_same(lanes):
     if lanes != 16:
         pytest.skip("this is such a processor already, or none that oneDNN has blocks for")
     here = Path(__file__).parent
-    names = ("channel_blocks", "convolution", "block_end", "winograd", "norm_convolution")
+    names = ("channel_blocks", "convolution", "block_end", "winograd", "norm_convolution", "grouped_convolution")
     files = [str(here / f"test_{name}.py") for name in names]
     chosen = "as_exact_as or in_blocks or of_blocks or makes_blocks or computes_the_same and network"
-    chosen += " or value_and_gradients or evaluated_in or bits_of_the_two"
+    chosen += " or value_and_gradients or evaluated_in or bits_of_the_two or maps_in_blocks"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files]
     done = subprocess.run(
         command, cwd=here.parent, env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}, capture_output=True, text=True

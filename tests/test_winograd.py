@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 import pytest
 
 from ops import fused
-from ops.convolution import Conv2D, in_bfloat16, winograd
+from ops.convolution import Conv2D, in_bfloat16, own_convolutions
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.python_independent, pytest.mark.usefixtures("fused_on")]
@@ -56,9 +56,9 @@ def layer_and_map(lanes, images, channels, outputs, padding, height, width):
 def test_values_and_gradients_are_as_exact_as_paddle_s(shape, lanes):
     layer, x = layer_and_map(lanes, *shape)
     exact, plain = found(layer, x, kind="float64"), found(layer, x)
-    with winograd("always"):
+    with own_convolutions("always"):
         ours = found(layer, x, lanes)
-    with winograd("never"):
+    with own_convolutions("never"):
         direct = found(layer, x, lanes)
     for mine, paddles, wanted in zip(ours, plain, exact):
         size = np.linalg.norm(wanted)
@@ -71,7 +71,7 @@ def test_a_value_touches_its_neighbours_alone(lanes):
     layer, x = layer_and_map(lanes, 2, 1, 1, 1, 12, 12)
     spoilt = x.copy()
     spoilt[0, 3, 5, 5] = np.nan
-    with winograd("always"):
+    with own_convolutions("always"):
         good, bad = found(layer, x, lanes)[0], found(layer, spoilt, lanes)[0]
     assert np.isnan(bad[0, :, 4:7, 4:7]).all()
     far = np.ones(bad.shape, bool)
@@ -91,7 +91,7 @@ def test_it_runs_where_it_gains_and_nowhere_else(lanes):
         layer, x = layer_and_map(lanes, *shape)
         ways = {}
         for when in ("always", "never"):
-            with winograd(when):
+            with own_convolutions(when):
                 ways[when] = found(layer, x, lanes)
         for place, (value, way) in enumerate(zip(found(layer, x, lanes), expected)):
             np.testing.assert_array_equal(value, ways[way][place], err_msg=f"{shape}, {place}")
@@ -106,7 +106,7 @@ def test_other_convolutions_are_onednn_s(kernel, options, lanes):
     x = fused.run("channel_blocks", paddle.to_tensor(drawn(8, 4 * lanes, 12, 12).astype("float32")), lanes)
     results = []
     for when in ("always", "never"):
-        with winograd(when):
+        with own_convolutions(when):
             results.append(layer(x).numpy())
     np.testing.assert_array_equal(*results)
 
@@ -117,7 +117,7 @@ def test_bfloat16_is_onednn_s(lanes):
     layer, x = layer_and_map(lanes, 4, 2, 2, 1, 12, 12)
     results = []
     for when in ("always", "never"):
-        with winograd(when), in_bfloat16():
+        with own_convolutions(when), in_bfloat16():
             results.append(found(layer, x, lanes))
     for one, other in zip(*results):
         np.testing.assert_array_equal(one, other)
@@ -143,11 +143,11 @@ def test_the_same_bits_every_time_and_good_values_with_any_number_of_threads(thr
 import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 import numpy as np
 from ops import fused
-from test_winograd import found, layer_and_map, winograd
+from test_winograd import found, layer_and_map, own_convolutions
 fused.set_mode("on")
 for shape in ((6, 4, 4, 1, 4, 5), (3, 1, 2, 1, 30, 31)):
     layer, x = layer_and_map({lanes}, *shape)
-    with winograd("always"):
+    with own_convolutions("always"):
         first, second = found(layer, x, {lanes}), found(layer, x, {lanes})
     for one, other, plain in zip(first, second, found(layer, x)):
         assert np.array_equal(one, other)

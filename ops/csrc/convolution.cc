@@ -7,12 +7,14 @@
 #include <dlfcn.h>
 #include <omp.h>
 
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "grouped.h"
 #include "onednn.h"
 #include "plain_weights.h"
 #include "scratch.h"
@@ -27,6 +29,7 @@ using onednn::Handle;
 
 constexpr size_t kMaxShapes = 1024;  // whose primitives are kept
 
+std::atomic<Own> own{kByRule};
 onednn::Library dnnl;
 Handle engine, stream;
 
@@ -51,6 +54,7 @@ const char *open_library() {
   find(dnnl.memory_get_memory_desc, "dnnl_memory_get_memory_desc");
   find(dnnl.memory_destroy, "dnnl_memory_destroy");
   find(dnnl.primitive_desc_query_md, "dnnl_primitive_desc_query_md");
+  find(dnnl.primitive_desc_query, "dnnl_primitive_desc_query");
   find(dnnl.primitive_desc_destroy, "dnnl_primitive_desc_destroy");
   find(dnnl.primitive_create, "dnnl_primitive_create");
   find(dnnl.primitive_execute, "dnnl_primitive_execute");
@@ -207,6 +211,9 @@ class Primitive {
                                                                       nullptr) == onednn::kSuccess;
     }
     const Handle descriptor = pass == kForward ? forward : chosen;
+    const char *name = nullptr;
+    if (good_) dnnl.primitive_desc_query(descriptor, onednn::kQueryImplementation, 0, &name);
+    general_ = name != nullptr && (std::strstr(name, "gemm") != nullptr || std::strstr(name, "ref") != nullptr);
     const auto wanted = [&](int query, bool of_gradient) {
       return dnnl.primitive_desc_query_md(descriptor, query + of_gradient * onednn::kQueryGradient, 0);
     };
@@ -242,6 +249,9 @@ class Primitive {
 
   bool good() const { return good_; }
 
+  // Whether the library has no code made for such convolutions: it goes image by image through matrices (im2col), or in plain loops.
+  bool general() const { return general_; }
+
   // Of the arrays those that the pass computes are written. before: the pass that has just run on the same y, or null.
   bool run(const float *x, const float *weights, const float *bias, const float *y, Scratch (&scratch)[3],
            const Primitive *before) {
@@ -267,7 +277,7 @@ class Primitive {
   }
 
  private:
-  bool good_ = false;
+  bool good_ = false, general_ = false;
   Handle primitive_ = nullptr, bias_ = nullptr;
   int bias_argument_ = 0;
   Operand operands_[3];  // x, weights, y or their gradients
@@ -294,9 +304,16 @@ struct Convolutions {
     return *primitive;
   }
 
+  // Whether the grouped convolution of ours is faster: always where the library has no code of its own.
+  bool in_groups(const Shape &s, Pass pass) {
+    if (!grouped_possible(s) || own == kNever) return false;
+    return own == kWhereverItCan || !of(s, pass).good() || of(s, pass).general();
+  }
+
   // ran: that of oneDNN which did it.
   bool gradient_of_x(const Shape &s, const float *weights, const float *dy, float *dx, Primitive *&ran) {
     if (winograd_wanted(s, kData)) return winograd_backward(s, weights, dy, dx, scratch[1], scratch[0]);
+    if (in_groups(s, kData)) return grouped_backward(s, weights, dy, dx, scratch[1], scratch[0]);
     if (!reads_some_pixels(s)) {
       ran = &of(s, kData);
       return ran->run(dx, weights, nullptr, dy, scratch, nullptr);
@@ -348,6 +365,9 @@ bool alone(Work work) {
 
 }  // namespace
 
+void choose_own(Own when) { own = when; }
+Own chosen_own() { return own; }
+
 const char *obstacle() {
   static const char *const found = open_library();
   return found;
@@ -361,6 +381,7 @@ int64_t lanes() {
 bool forward(const Shape &shape, const float *x, const float *weights, const float *bias, float *y) {
   return alone([&](Convolutions &all) {
     if (winograd_wanted(shape, kForward)) return winograd_forward(shape, x, weights, y, all.scratch[1], all.scratch[0]);
+    if (all.in_groups(shape, kForward)) return grouped_forward(shape, x, weights, y, all.scratch[1], all.scratch[0]);
     return all.of(shape, kForward).run(x, weights, bias, y, all.scratch, nullptr);
   });
 }
@@ -373,6 +394,9 @@ bool backward(const Shape &shape, const float *x, const float *weights, const fl
     if (dweights == nullptr) return true;
     if (winograd_wanted(shape, kWeights)) {
       return winograd_backward_weights(shape, x, dy, dweights, all.scratch[1], all.scratch[0]);
+    }
+    if (all.in_groups(shape, kWeights)) {
+      return grouped_backward_weights(shape, x, dy, dweights, all.scratch[1], all.scratch[0]);
     }
     return all.of(shape, kWeights).run(x, dweights, dbias, dy, all.scratch, before);
   });

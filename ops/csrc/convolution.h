@@ -21,6 +21,11 @@ struct Shape {
   }
 };
 
+// When our own convolutions run in place of oneDNN's, winograd.h and grouped.h: for comparisons alone there is anything but kByRule.
+enum Own { kNever, kByRule, kWhereverItCan };
+void choose_own(Own);
+Own chosen_own();
+
 // What is computed: y, the gradient of x, or that of the weights.
 enum Pass { kForward, kData, kWeights };
 

@@ -23,7 +23,7 @@ constexpr int kAny = 1, kPlain1 = 2, kPlain4 = 5, kPlain5 = 6;  // format tags: 
 constexpr int kBlocks8 = 102, kBlocks16 = 78;       // aBcd8b, aBcd16b
 constexpr int kTiles8 = 107, kTiles16 = 79;         // ABcd8b8a, ABcd16b16a
 constexpr int kQuerySource = 129, kQueryWeights = 131, kQueryTarget = 133;  // of a descriptor; of its gradients one more
-constexpr int kQueryGradient = 1;
+constexpr int kQueryGradient = 1, kQueryImplementation = 8;  // the latter: its name
 constexpr int kSource = 1, kTarget = 17, kWeights = 33, kBias = 41;
 constexpr int kSourceGradient = 129, kTargetGradient = 145, kWeightsGradient = 161, kBiasGradient = 169;
 
@@ -42,6 +42,7 @@ struct Library {
   int (*memory_get_memory_desc)(Handle, Handle *descriptor);
   int (*memory_destroy)(Handle);
   Handle (*primitive_desc_query_md)(Handle, int which, int index);
+  int (*primitive_desc_query)(Handle, int what, int index, void *result);
   int (*primitive_desc_destroy)(Handle);
   int (*primitive_create)(Handle *, Handle descriptor);
   int (*primitive_execute)(Handle, Handle stream, int count, const Argument *);

@@ -5,7 +5,6 @@
 
 #include "convolution.h"
 #include "paddle_block_end.h"
-#include "winograd.h"
 
 namespace {
 
@@ -198,5 +197,5 @@ extern "C" int64_t convolution_lanes() {
 // Why oneDNN cannot be used, or null.
 extern "C" const char *convolution_obstacle() { return convolution::obstacle(); }
 
-// When Winograd's convolution runs, as in winograd.h.
-extern "C" void convolution_choose_winograd(int when) { convolution::choose_winograd(convolution::Winograd(when)); }
+// When our own convolutions run, as in convolution.h.
+extern "C" void convolution_choose_own(int when) { convolution::choose_own(convolution::Own(when)); }

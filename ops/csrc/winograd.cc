@@ -3,7 +3,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "processor_level.h"
 #include "winograd_kernels.h"
@@ -23,8 +22,6 @@ constexpr int64_t kTilesAtOnce = 32;  // of dy stay in the first cache; added up
 // By what factor fewer products have to be worth it. What was measured is in docs/performance.md.
 constexpr double kLeastGain = 1.4, kLeastGainOfOneTile = 1.0, kLeastGainOfWeights = 0.75;
 constexpr int64_t kLeastTilesOfMaps = 32;  // fewer do not repay the transformation of the weights
-
-std::atomic<Winograd> chosen{kByRule};
 
 int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -127,15 +124,13 @@ bool convolve(const Plan &p, const float *x, const float *weights, float *y, Scr
 
 }  // namespace
 
-void choose_winograd(Winograd when) { chosen = when; }
-
 bool winograd_wanted(const Shape &s, Pass pass) {
   bool fits = s.groups == 1 && !s.biased && !s.bfloat16 && s.lanes == s.lanes_after && kernels(s.lanes) != nullptr;
   for (int axis : {0, 1}) {
     fits = fits && s.kernel[axis] == 3 && s.stride[axis] == 1 && s.dilation[axis] == 1 && s.padding[axis] <= 2;
   }
   if (!fits || s.in % (2 * s.lanes) || s.out % (2 * s.lanes)) return false;
-  if (chosen != kByRule) return chosen == kWhereverItCan;
+  if (chosen_own() != kByRule) return chosen_own() == kWhereverItCan;
   const bool back = pass == kData;
   const int64_t sides[] = {back ? s.height : s.side(0), back ? s.width : s.side(1)};
   const int64_t tiles = quotient_up(sides[0], 2) * quotient_up(sides[1], 2);

@@ -12,10 +12,6 @@
 
 namespace convolution {
 
-// When it runs: for comparisons alone there is anything but kByRule.
-enum Winograd { kNever, kByRule, kWhereverItCan };
-void choose_winograd(Winograd);
-
 // Whether this pass is to run so: whether there is code for it, and by a rule with measurements behind it, a gain.
 bool winograd_wanted(const Shape &, Pass);
 

@@ -1,0 +1,201 @@
+#include "grouped.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "grouped_kernels.h"
+#include "processor_level.h"
+
+namespace convolution {
+namespace {
+
+constexpr int64_t kGathered = 1 << 20;  // values of x at a time for the gradient of the weights, where an image has fewer
+
+// Those of the widest vectors that there are; of maps in blocks, those of as many lanes.
+const GroupedKernels *kernels(int64_t lanes) {
+#ifdef HAVE_X86_LEVELS
+  if (lanes != 0) return processor::with_lanes(lanes, avx2::grouped_kernels, avx512::grouped_kernels);
+  if (processor::level() == processor::Level::kAvx512) return &avx512::grouped_kernels;
+  if (processor::level() == processor::Level::kAvx2) return &avx2::grouped_kernels;
+#endif
+  return nullptr;
+}
+
+struct Plan {
+  const GroupedKernels &k;
+  GroupedMaps maps;
+  Place x, y;
+  int64_t lanes, images, in, out, out_of_group, blocks;  // blocks: of y
+  int64_t taps, weights;                                 // places of the kernel; weights of a block
+  int64_t gathered, of_x, of_y;                          // values: of x as gathered, of an image of x, of an image of y
+
+  explicit Plan(const Shape &s)
+      : k(*kernels(s.lanes)),
+        maps{s.in / s.groups, {s.height, s.width}, {s.side(0), s.side(1)}, {s.kernel[0], s.kernel[1]},
+             {s.stride[0], s.stride[1]}, {s.padding[0], s.padding[1]}, {s.dilation[0], s.dilation[1]}},
+        x{s.height * s.width, s.lanes}, y{s.side(0) * s.side(1), s.lanes}, lanes(k.lanes), images(s.images), in(s.in), out(s.out),
+        out_of_group(s.out / s.groups), blocks((s.out + lanes - 1) / lanes), taps(s.kernel[0] * s.kernel[1]),
+        weights(taps * maps.in * lanes), gathered(x.pixels * maps.in * lanes), of_x(in * x.pixels), of_y(out * y.pixels) {}
+
+  int64_t valid(int64_t block) const { return std::min(lanes, out - block * lanes); }  // lanes that are channels
+
+  void gather(const float *image, int64_t block, float *to) const {
+    k.gather(image, x, block * lanes / out_of_group * maps.in, maps.in, valid(block) / out_of_group, out_of_group, to);
+  }
+
+  void scatter(const float *from, int64_t block, float *image) const {
+    k.scatter(from, x, block * lanes / out_of_group * maps.in, maps.in, valid(block) / out_of_group, out_of_group, image);
+  }
+
+  // Where a block of an image of y is, in blocks of channels: there, or where to copy it.
+  float *block_of(float *image, int64_t block, float *otherwise) const {
+    return y.lanes != 0 ? image + y.of_channel(block * lanes) : otherwise;
+  }
+
+  void from_block(const float *from, int64_t block, float *image) const {
+    if (y.lanes != 0) return;  // it is there
+    for (int64_t lane = 0; lane < valid(block); ++lane) {
+      float *to = image + y.of_channel(block * lanes + lane);
+      for (int64_t i = 0; i < y.pixels; ++i) to[i] = from[i * lanes + lane];
+    }
+  }
+
+  // A block of an image of dy.
+  const float *into_block(const float *image, int64_t block, float *to) const {
+    if (y.lanes != 0) return image + y.of_channel(block * lanes);
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      if (lane >= valid(block)) {
+        for (int64_t i = 0; i < y.pixels; ++i) to[i * lanes + lane] = 0;
+        continue;
+      }
+      const float *from = image + y.of_channel(block * lanes + lane);
+      for (int64_t i = 0; i < y.pixels; ++i) to[i * lanes + lane] = from[i];
+    }
+    return to;
+  }
+
+  // The weights [out, in, kernel] of all blocks, for the kernels; `to` has room for them.
+  void weights_in(const float *from, float *to) const {
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        float *at = to + block * weights + lane;
+        const float *of_channel = from + (block * lanes + lane) * maps.in * taps;
+        for (int64_t in = 0; in < maps.in; ++in) {
+          for (int64_t tap = 0; tap < taps; ++tap) {
+            at[(tap * maps.in + in) * lanes] = lane < valid(block) ? of_channel[in * taps + tap] : 0;
+          }
+        }
+      }
+    }
+  }
+
+  void weights_out(const float *from, float *to) const {
+#pragma omp for schedule(static)
+    for (int64_t channel = 0; channel < out; ++channel) {
+      const float *at = from + channel / lanes * weights + channel % lanes;
+      for (int64_t in = 0; in < maps.in; ++in) {
+        for (int64_t tap = 0; tap < taps; ++tap) to[(channel * maps.in + in) * taps + tap] = at[(tap * maps.in + in) * lanes];
+      }
+    }
+  }
+};
+
+float *room(Scratch &scratch, int64_t values) { return static_cast<float *>(scratch.of(values * sizeof(float))); }
+
+}  // namespace
+
+bool grouped_possible(const Shape &s) {
+  const GroupedKernels *k = kernels(s.lanes);
+  if (k == nullptr || s.groups == 1 || s.biased || s.bfloat16 || s.lanes != s.lanes_after) return false;
+  if (s.in == s.groups || k->lanes % (s.out / s.groups)) return false;  // depthwise, or groups that blocks would cut
+  return s.kernel[0] <= kLargestKernel && s.kernel[1] <= kLargestKernel;
+}
+
+bool grouped_forward(const Shape &s, const float *x, const float *weights, float *y, Scratch &of_weights, Scratch &of_maps) {
+  const Plan p(s);
+  const int64_t own = p.gathered + p.y.pixels * p.lanes;
+  float *of_blocks = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, omp_get_max_threads() * own);
+  if (of_blocks == nullptr || maps == nullptr) return false;
+#pragma omp parallel
+  {
+    float *gathered = maps + omp_get_thread_num() * own, *otherwise = gathered + p.gathered;
+    p.weights_in(weights, of_blocks);
+#pragma omp for schedule(static) collapse(2)
+    for (int64_t image = 0; image < p.images; ++image) {
+      for (int64_t block = 0; block < p.blocks; ++block) {
+        float *to = p.block_of(y + image * p.of_y, block, otherwise);
+        p.gather(x + image * p.of_x, block, gathered);
+        p.k.forward(p.maps, gathered, of_blocks + block * p.weights, to);
+        p.from_block(to, block, y + image * p.of_y);
+      }
+    }
+  }
+  return true;
+}
+
+bool grouped_backward(const Shape &s, const float *weights, const float *dy, float *dx, Scratch &of_weights, Scratch &of_maps) {
+  const Plan p(s);
+  const int64_t own = p.gathered + p.y.pixels * p.lanes;
+  float *of_blocks = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, omp_get_max_threads() * own);
+  if (of_blocks == nullptr || maps == nullptr) return false;
+#pragma omp parallel
+  {
+    float *gathered = maps + omp_get_thread_num() * own, *otherwise = gathered + p.gathered;
+    p.weights_in(weights, of_blocks);
+#pragma omp for schedule(static) collapse(2)
+    for (int64_t image = 0; image < p.images; ++image) {
+      for (int64_t block = 0; block < p.blocks; ++block) {
+        const float *from = p.into_block(dy + image * p.of_y, block, otherwise);
+        p.k.backward(p.maps, from, of_blocks + block * p.weights, gathered);
+        p.scatter(gathered, block, dx + image * p.of_x);
+      }
+    }
+  }
+  return true;
+}
+
+bool grouped_backward_weights(const Shape &s, const float *x, const float *dy, float *dweights, Scratch &of_weights,
+                              Scratch &of_maps) {
+  const Plan p(s);
+  const int64_t own = p.gathered + p.y.pixels * p.lanes;  // of an image and a block
+  const int64_t at_once = std::clamp<int64_t>(kGathered / (p.blocks * own), 1, p.images);
+  float *sums = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, at_once * p.blocks * own);
+  if (sums == nullptr || maps == nullptr) return false;
+  const int64_t row = p.weights / p.maps.kernel[0];
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < p.blocks; ++block) {
+      for (int64_t i = 0; i < p.weights; ++i) sums[block * p.weights + i] = 0;
+    }
+    for (int64_t first = 0; first < p.images; first += at_once) {
+      const int64_t images = std::min(at_once, p.images - first);
+#pragma omp for schedule(static) collapse(2)
+      for (int64_t image = 0; image < images; ++image) {
+        for (int64_t block = 0; block < p.blocks; ++block) {
+          float *gathered = maps + (block * at_once + image) * own;
+          p.gather(x + (first + image) * p.of_x, block, gathered);
+          if (p.y.lanes == 0) p.into_block(dy + (first + image) * p.of_y, block, gathered + p.gathered);
+        }
+      }
+      // Each row of a kernel is the work of one thread, in the order of the images. Not schedule(dynamic): with GCC's code and
+      // the OpenMP that Paddle ships each thread ran such a loop whole
+#pragma omp for schedule(static, 1) collapse(2)
+      for (int64_t block = 0; block < p.blocks; ++block) {
+        for (int64_t i = 0; i < p.maps.kernel[0]; ++i) {
+          for (int64_t image = 0; image < images; ++image) {
+            float *gathered = maps + (block * at_once + image) * own, *otherwise = gathered + p.gathered;
+            const float *of_y = p.y.lanes == 0 ? otherwise : p.into_block(dy + (first + image) * p.of_y, block, otherwise);
+            p.k.backward_weights(p.maps, gathered, of_y, i, sums + block * p.weights + i * row);
+          }
+        }
+      }
+    }
+    p.weights_out(sums, dweights);
+  }
+  return true;
+}
+
+}  // namespace convolution
