@@ -119,13 +119,14 @@ def test_other_convolutions_are_onednn_s(channels, outputs, groups, options, lan
         np.testing.assert_array_equal(always, never)
 
 
-def test_bfloat16_is_onednn_s(lanes):
+def test_where_bfloat16_is_wanted_it_is_exact_all_the_same(lanes):
     if fused.obstacle_of_bfloat16():
         pytest.skip("oneDNN has no such convolutions on this processor")
     layer, x = layer_and_map(SHAPES["a pyramid's"])
+    exact = ours(layer, x)
     with in_bfloat16():
-        for always, never in zip(ours(layer, x), ours(layer, x, when="never")):
-            np.testing.assert_array_equal(always, never)
+        for rounded, value in zip(ours(layer, x), exact):
+            np.testing.assert_array_equal(rounded, value)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])

@@ -172,6 +172,12 @@ class Operand {
   } tiles_ = {};
 };
 
+// Of the name of an implementation, such as "x64:gemm:jit" and "ref:any", but not "brgemm:avx512_core".
+bool is_general(const char *name) {
+  const char *gemm = std::strstr(name, "gemm");
+  return (gemm != nullptr && (gemm == name || gemm[-1] == ':')) || std::strstr(name, "ref") != nullptr;
+}
+
 // One pass of one shape.
 class Primitive {
  public:
@@ -213,7 +219,7 @@ class Primitive {
     const Handle descriptor = pass == kForward ? forward : chosen;
     const char *name = nullptr;
     if (good_) dnnl.primitive_desc_query(descriptor, onednn::kQueryImplementation, 0, &name);
-    general_ = name != nullptr && (std::strstr(name, "gemm") != nullptr || std::strstr(name, "ref") != nullptr);
+    general_ = name != nullptr && is_general(name);
     const auto wanted = [&](int query, bool of_gradient) {
       return dnnl.primitive_desc_query_md(descriptor, query + of_gradient * onednn::kQueryGradient, 0);
     };
@@ -304,7 +310,8 @@ struct Convolutions {
     return *primitive;
   }
 
-  // Whether the grouped convolution of ours is faster: always where the library has no code of its own.
+  // Whether the grouped convolution of ours is faster: always where the library has no code of its own. It is one in float32, also
+  // where bfloat16 was asked for.
   bool in_groups(const Shape &s, Pass pass) {
     if (!grouped_possible(s) || own == kNever) return false;
     return own == kWhereverItCan || !of(s, pass).good() || of(s, pass).general();

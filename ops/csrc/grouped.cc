@@ -108,7 +108,7 @@ float *room(Scratch &scratch, int64_t values) { return static_cast<float *>(scra
 
 bool grouped_possible(const Shape &s) {
   const GroupedKernels *k = kernels(s.lanes);
-  if (k == nullptr || s.groups == 1 || s.biased || s.bfloat16 || s.lanes != s.lanes_after) return false;
+  if (k == nullptr || s.groups == 1 || s.biased || s.lanes != s.lanes_after) return false;
   if (s.in == s.groups || k->lanes % (s.out / s.groups)) return false;  // depthwise, or groups that blocks would cut
   return s.kernel[0] <= kLargestKernel && s.kernel[1] <= kLargestKernel;
 }
