@@ -1,4 +1,4 @@
-"""Batch norm with ReLU and the convolution that follows, whose backward pass keeps one feature map where the two keep two.
+"""Batch norm with ReLU and the convolution that follows, whose backward pass does without the feature map between the two.
 
 The map between them is computed a second time from what batch norm was given, one more pass over it: T. Chen et al., "Training
 Deep Nets with Sublinear Memory Cost", 2016, where the results of cheap layers are dropped and those of convolutions kept.
@@ -26,7 +26,9 @@ def convolve_normed(conv: nn.Layer, norm: nn.Layer, x: Tensor) -> Tensor:
 def _is_one_operator(conv, norm, x):
     if len(x.shape) != 5 or not isinstance(norm, BatchNorm2D) or not isinstance(conv, Conv2D):
         return False
-    return channel_blocks.takes_blocks(conv, x.shape[4]) and fused.convolves(x, conv.weight) and fusable(x, norm.norm())
+    if not channel_blocks.takes_blocks(conv, x.shape[4]) or norm.weight.dtype != x.dtype:
+        return False
+    return fused.convolves(x, conv.weight) and fusable(x, norm.norm())
 
 
 @paddle.jit.not_to_static

@@ -49,22 +49,24 @@ def fault(run: Callable[..., Tensor], channels_last: bool = False) -> Optional[s
 
 
 def fault_of_convolution(run: Callable[..., Tensor], bfloat16: bool = False) -> Optional[str]:
-    """The same of the operator ``onednn_convolution`` on a CPU, in float32 or ``bfloat16``: of few channels in groups, and of
-    so many that oneDNN has the weights in tiles."""
-    few = ([2, 4, 6, 5], [6, 2, 3, 3], [6], [2, 6, 3, 3]), 2, 2
-    many = ([2, 32, 5, 4], [32, 32, 3, 3], [32], [2, 32, 5, 4]), 1, 1
-    faults = (_fault_of_shape(run, bfloat16, *shape) for shape in (few, many))
+    """The same of the operator ``onednn_convolution`` on a CPU, in float32 or ``bfloat16``: of few channels in groups, of so
+    many that oneDNN has the weights in tiles, and in float32 of groups so narrow that it does not run at all."""
+    few = ([2, 4, 6, 5], [6, 2, 3, 3], [6], [2, 6, 3, 3]), 2, 1, 2
+    many = ([2, 32, 5, 4], [32, 32, 3, 3], [32], [2, 32, 5, 4]), 1, 1, 1
+    narrow = ([3, 64, 4, 3], [32, 4, 7, 7], [0], [3, 32, 4, 3]), 1, 3, 16
+    faults = (_fault_of_shape(run, bfloat16, *shape) for shape in (few, many, *([] if bfloat16 else [narrow])))
     return next(filter(None, faults), None)
 
 
-def _fault_of_shape(run, bfloat16, sizes, stride, groups):
-    """Of one convolution; ``sizes``: of map, weights, bias and result."""
+def _fault_of_shape(run, bfloat16, sizes, stride, padding, groups):
+    """Of one convolution; ``sizes``: of map, weights, bias ([0]: none) and result."""
     with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):
         *inputs, weights = (_varied(shape, place) for place, shape in enumerate(sizes))
-        plain = F.conv2d(*inputs, stride=stride, padding=1, groups=groups)
+        wanted = [value for value in inputs if value.shape[0]]
+        plain = F.conv2d(*wanted, stride=stride, padding=padding, groups=groups)
         try:
-            y = run("onednn_convolution", *inputs, [stride, stride, 1, 1, 1, 1, groups, 0], True, True, bfloat16)
-            found, expected = ([z.detach(), *paddle.grad((z * weights).sum(), inputs)] for z in (y, plain))
+            y = run("onednn_convolution", *inputs, [stride] * 2 + [padding] * 2 + [1, 1, groups, 0], True, True, bfloat16)
+            found, expected = ([z.detach(), *paddle.grad((z * weights).sum(), wanted)] for z in (y, plain))
         except (RuntimeError, OSError) as error:
             return f"a first convolution by oneDNN fails: {str(error).strip().splitlines()[-1]}"
     values = [tensor.numpy() for tensor in found]
@@ -103,7 +105,7 @@ def fault_of_blocks(run: Callable[..., Tensor], lanes: int) -> Optional[str]:
             pooled = run("blocks_max_pooling", maps[0], [3, 3, 2, 2, 1, 1]) if blocked else F.max_pool2d(x, 3, 2, 1)
             found = [run("channel_blocks", value, lanes) if blocked else value for value in (y, z, tiled, pooled)]
             loss = sum((value * _varied(value.shape, 9)).sum() for value in found)
-            return [*(value.detach() for value in found), *running, *paddle.grad(loss, inputs)]
+            return [*(value.detach() for value in found), *running, *normed[2:], *paddle.grad(loss, inputs)]
 
         try:
             found = step(True), step(False)

@@ -141,5 +141,5 @@ def test_elsewhere_the_two_run(obstacle, lanes, operators):
 def test_tensors_that_do_not_fit_are_refused(lanes):
     conv, _, x = layers("3x3", lanes)
     other = BatchNorm2D(lanes)
-    with pytest.raises((OSError, RuntimeError), match="a parameter's size"):
+    with pytest.raises((OSError, RuntimeError), match="a parameter of another size or type"):
         convolve_normed(conv, other, x)

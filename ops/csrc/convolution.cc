@@ -28,6 +28,7 @@ using onednn::Argument;
 using onednn::Handle;
 
 constexpr size_t kMaxShapes = 1024;  // whose primitives are kept
+constexpr int64_t kLeastPixels = 32;  // of y, for a grouped convolution of ours
 
 std::atomic<Own> own{kByRule};
 onednn::Library dnnl;
@@ -310,11 +311,14 @@ struct Convolutions {
     return *primitive;
   }
 
-  // Whether the grouped convolution of ours is faster: always where the library has no code of its own. It is one in float32, also
-  // where bfloat16 was asked for.
+  // Whether the grouped convolution of ours is faster: wherever the library has no code of its own, unless there are too few
+  // pixels to repay that the weights are put into another order. It is one in float32, also where bfloat16 was asked for.
   bool in_groups(const Shape &s, Pass pass) {
     if (!grouped_possible(s) || own == kNever) return false;
-    return own == kWhereverItCan || !of(s, pass).good() || of(s, pass).general();
+    if (own == kWhereverItCan) return true;
+    if (pass != kWeights && s.images * s.side(0) * s.side(1) < kLeastPixels) return false;
+    const Primitive &theirs = of(s, pass);
+    return !theirs.good() || theirs.general();
   }
 
   // ran: that of oneDNN which did it.

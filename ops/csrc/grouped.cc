@@ -12,14 +12,13 @@ namespace {
 
 constexpr int64_t kGathered = 1 << 20;  // values of x at a time for the gradient of the weights, where an image has fewer
 
-// Those of the widest vectors that there are; of maps in blocks, those of as many lanes.
-const GroupedKernels *kernels(int64_t lanes) {
+// For maps in planes, those of as many lanes as maps in blocks have here.
+const GroupedKernels *kernels(int64_t lanes_of_maps) {
 #ifdef HAVE_X86_LEVELS
-  if (lanes != 0) return processor::with_lanes(lanes, avx2::grouped_kernels, avx512::grouped_kernels);
-  if (processor::level() == processor::Level::kAvx512) return &avx512::grouped_kernels;
-  if (processor::level() == processor::Level::kAvx2) return &avx2::grouped_kernels;
-#endif
+  return processor::with_lanes(lanes_of_maps != 0 ? lanes_of_maps : lanes(), avx2::grouped_kernels, avx512::grouped_kernels);
+#else
   return nullptr;
+#endif
 }
 
 struct Plan {
@@ -44,8 +43,8 @@ struct Plan {
     k.gather(image, x, block * lanes / out_of_group * maps.in, maps.in, valid(block) / out_of_group, out_of_group, to);
   }
 
-  void scatter(const float *from, int64_t block, float *image) const {
-    k.scatter(from, x, block * lanes / out_of_group * maps.in, maps.in, valid(block) / out_of_group, out_of_group, image);
+  void scatter(const float *from, int64_t block, Rows rows, float *image) const {
+    k.scatter(from, x, maps.side[1], rows, block * lanes / out_of_group * maps.in, maps.in, valid(block) / out_of_group, out_of_group, image);
   }
 
   // Where a block of an image of y is, in blocks of channels: there, or where to copy it.
@@ -53,11 +52,12 @@ struct Plan {
     return y.lanes != 0 ? image + y.of_channel(block * lanes) : otherwise;
   }
 
-  void from_block(const float *from, int64_t block, float *image) const {
+  void from_block(const float *from, int64_t block, Rows rows, float *image) const {
     if (y.lanes != 0) return;  // it is there
+    const int64_t width = maps.side_after[1];
     for (int64_t lane = 0; lane < valid(block); ++lane) {
       float *to = image + y.of_channel(block * lanes + lane);
-      for (int64_t i = 0; i < y.pixels; ++i) to[i] = from[i * lanes + lane];
+      for (int64_t i = rows.first * width; i < rows.end * width; ++i) to[i] = from[i * lanes + lane];
     }
   }
 
@@ -104,6 +104,31 @@ struct Plan {
 
 float *room(Scratch &scratch, int64_t values) { return static_cast<float *>(scratch.of(values * sizeof(float))); }
 
+// work(image, block, rows, its weights, room for what is gathered, room for a block of y) for all images and blocks, and of few
+// images parts of so many rows; returns whether there was memory.
+template <typename Work>
+bool share_out(const Plan &p, const float *weights, int64_t rows, Scratch &of_weights, Scratch &of_maps, Work work) {
+  const int64_t threads = omp_get_max_threads(), own = p.gathered + p.y.pixels * p.lanes;
+  float *of_blocks = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, threads * own);
+  if (of_blocks == nullptr || maps == nullptr) return false;
+  const int64_t parts = std::clamp<int64_t>(threads / (p.images * p.blocks), 1, rows);
+#pragma omp parallel
+  {
+    float *mine = maps + omp_get_thread_num() * own;
+    p.weights_in(weights, of_blocks);
+#pragma omp for schedule(static) collapse(3)
+    for (int64_t image = 0; image < p.images; ++image) {
+      for (int64_t block = 0; block < p.blocks; ++block) {
+        for (int64_t part = 0; part < parts; ++part) {
+          work(image, block, Rows{rows * part / parts, rows * (part + 1) / parts}, of_blocks + block * p.weights, mine,
+               mine + p.gathered);
+        }
+      }
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 bool grouped_possible(const Shape &s) {
@@ -115,45 +140,23 @@ bool grouped_possible(const Shape &s) {
 
 bool grouped_forward(const Shape &s, const float *x, const float *weights, float *y, Scratch &of_weights, Scratch &of_maps) {
   const Plan p(s);
-  const int64_t own = p.gathered + p.y.pixels * p.lanes;
-  float *of_blocks = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, omp_get_max_threads() * own);
-  if (of_blocks == nullptr || maps == nullptr) return false;
-#pragma omp parallel
-  {
-    float *gathered = maps + omp_get_thread_num() * own, *otherwise = gathered + p.gathered;
-    p.weights_in(weights, of_blocks);
-#pragma omp for schedule(static) collapse(2)
-    for (int64_t image = 0; image < p.images; ++image) {
-      for (int64_t block = 0; block < p.blocks; ++block) {
-        float *to = p.block_of(y + image * p.of_y, block, otherwise);
-        p.gather(x + image * p.of_x, block, gathered);
-        p.k.forward(p.maps, gathered, of_blocks + block * p.weights, to);
-        p.from_block(to, block, y + image * p.of_y);
-      }
-    }
-  }
-  return true;
+  return share_out(p, weights, p.maps.side_after[0], of_weights, of_maps,
+                   [&](int64_t image, int64_t block, Rows rows, const float *of_block, float *gathered, float *otherwise) {
+                     float *to = p.block_of(y + image * p.of_y, block, otherwise);
+                     p.gather(x + image * p.of_x, block, gathered);
+                     p.k.forward(p.maps, gathered, of_block, rows, to);
+                     p.from_block(to, block, rows, y + image * p.of_y);
+                   });
 }
 
 bool grouped_backward(const Shape &s, const float *weights, const float *dy, float *dx, Scratch &of_weights, Scratch &of_maps) {
   const Plan p(s);
-  const int64_t own = p.gathered + p.y.pixels * p.lanes;
-  float *of_blocks = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, omp_get_max_threads() * own);
-  if (of_blocks == nullptr || maps == nullptr) return false;
-#pragma omp parallel
-  {
-    float *gathered = maps + omp_get_thread_num() * own, *otherwise = gathered + p.gathered;
-    p.weights_in(weights, of_blocks);
-#pragma omp for schedule(static) collapse(2)
-    for (int64_t image = 0; image < p.images; ++image) {
-      for (int64_t block = 0; block < p.blocks; ++block) {
-        const float *from = p.into_block(dy + image * p.of_y, block, otherwise);
-        p.k.backward(p.maps, from, of_blocks + block * p.weights, gathered);
-        p.scatter(gathered, block, dx + image * p.of_x);
-      }
-    }
-  }
-  return true;
+  return share_out(p, weights, p.maps.side[0], of_weights, of_maps,
+                   [&](int64_t image, int64_t block, Rows rows, const float *of_block, float *gathered, float *otherwise) {
+                     const float *from = p.into_block(dy + image * p.of_y, block, otherwise);
+                     p.k.backward(p.maps, from, of_block, rows, gathered);
+                     p.scatter(gathered, block, rows, dx + image * p.of_x);
+                   });
 }
 
 bool grouped_backward_weights(const Shape &s, const float *x, const float *dy, float *dweights, Scratch &of_weights,
@@ -163,7 +166,7 @@ bool grouped_backward_weights(const Shape &s, const float *x, const float *dy, f
   const int64_t at_once = std::clamp<int64_t>(kGathered / (p.blocks * own), 1, p.images);
   float *sums = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, at_once * p.blocks * own);
   if (sums == nullptr || maps == nullptr) return false;
-  const int64_t row = p.weights / p.maps.kernel[0];
+  const int64_t place = p.weights / p.taps;
 #pragma omp parallel
   {
 #pragma omp for schedule(static)
@@ -180,15 +183,16 @@ bool grouped_backward_weights(const Shape &s, const float *x, const float *dy, f
           if (p.y.lanes == 0) p.into_block(dy + (first + image) * p.of_y, block, gathered + p.gathered);
         }
       }
-      // Each row of a kernel is the work of one thread, in the order of the images. Not schedule(dynamic): with GCC's code and
+      // Each place of a kernel is the work of one thread, in the order of the images. Not schedule(dynamic): with GCC's code and
       // the OpenMP that Paddle ships each thread ran such a loop whole
 #pragma omp for schedule(static, 1) collapse(2)
       for (int64_t block = 0; block < p.blocks; ++block) {
-        for (int64_t i = 0; i < p.maps.kernel[0]; ++i) {
+        for (int64_t tap = 0; tap < p.taps; ++tap) {
           for (int64_t image = 0; image < images; ++image) {
             float *gathered = maps + (block * at_once + image) * own, *otherwise = gathered + p.gathered;
             const float *of_y = p.y.lanes == 0 ? otherwise : p.into_block(dy + (first + image) * p.of_y, block, otherwise);
-            p.k.backward_weights(p.maps, gathered, of_y, i, sums + block * p.weights + i * row);
+            p.k.backward_weights(p.maps, gathered, of_y, tap / p.maps.kernel[1], tap % p.maps.kernel[1],
+                                 sums + block * p.weights + tap * place);
           }
         }
       }

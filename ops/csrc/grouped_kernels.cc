@@ -37,13 +37,14 @@ void gather_shared(const float *x, Place place, int64_t first, int64_t in, int64
 }
 
 template <int kShare>
-void scatter_shared(const float *gathered, Place place, int64_t first, int64_t in, int64_t groups, float *dx) {
+void scatter_shared(const float *gathered, Place place, int64_t begin, int64_t end, int64_t first, int64_t in, int64_t groups,
+                    float *dx) {
   const int64_t step = place.step();
   for (int64_t i = 0; i < in; ++i) {
     for (int64_t group = 0; group < groups; ++group) {
-      const float *from = gathered + i * kLanes + group * kShare;
+      const float *from = gathered + (begin * in + i) * kLanes + group * kShare;
       float *to = dx + place.of_channel(first + group * in + i);
-      for (int64_t pixel = 0; pixel < place.pixels; ++pixel, from += in * kLanes) {
+      for (int64_t pixel = begin; pixel < end; ++pixel, from += in * kLanes) {
         float sum = from[0];
 #pragma GCC unroll 16
         for (int lane = 1; lane < kShare; ++lane) sum += from[lane];
@@ -53,7 +54,7 @@ void scatter_shared(const float *gathered, Place place, int64_t first, int64_t i
   }
 }
 
-// work(share) with the number of lanes as a constant: a power of two, at most all lanes.
+// function<share>(...) with the number of lanes as a constant: a power of two, at most all lanes.
 #define OF_SHARE(function, share, ...)                                       \
   switch (share) {                                                          \
     case 1: return function<1>(__VA_ARGS__);                                \
@@ -67,8 +68,9 @@ void gather(const float *x, Place place, int64_t first, int64_t in, int64_t grou
   OF_SHARE(gather_shared, share, x, place, first, in, groups, gathered)
 }
 
-void scatter(const float *gathered, Place place, int64_t first, int64_t in, int64_t groups, int64_t share, float *dx) {
-  OF_SHARE(scatter_shared, share, gathered, place, first, in, groups, dx)
+void scatter(const float *gathered, Place place, int64_t width, Rows rows, int64_t first, int64_t in, int64_t groups,
+             int64_t share, float *dx) {
+  OF_SHARE(scatter_shared, share, gathered, place, rows.first * width, rows.end * width, first, in, groups, dx)
 }
 
 // Where a row or column of the kernel meets the map: pixels first to end of y; that of x is pixel * stride + offset.
@@ -112,13 +114,14 @@ void add_row(const float *x, int64_t step, const float *weights, int64_t in, flo
   if (pixels > 0) add_pixels<1, kChains>(x, step, weights, in, y);
 }
 
-void forward(const GroupedMaps &m, const float *gathered, const float *weights, float *y) {
+void forward(const GroupedMaps &m, const float *gathered, const float *weights, Rows wanted, float *y) {
   const int64_t pixel = m.in * kLanes, step = m.stride[1] * pixel;
   const auto add = m.in % 4 == 0 ? add_row<4> : m.in % 2 == 0 ? add_row<2> : add_row<1>;
-  for (int64_t i = 0; i < m.side_after[0] * m.side_after[1]; ++i) store(y + i * kLanes, Lanes{});
+  for (int64_t i = wanted.first * m.side_after[1]; i < wanted.end * m.side_after[1]; ++i) store(y + i * kLanes, Lanes{});
   for (int64_t i = 0; i < m.kernel[0]; ++i) {
     const Reach rows(m, 0, i);
-    for (int64_t row = rows.first; row < rows.end; ++row) {
+    const int64_t first = rows.first > wanted.first ? rows.first : wanted.first;
+    for (int64_t row = first; row < rows.end && row < wanted.end; ++row) {
       const float *x = gathered + (row * m.stride[0] + rows.offset) * m.side[1] * pixel;
       for (int64_t j = 0; j < m.kernel[1]; ++j) {
         const Reach columns(m, 1, j);
@@ -160,8 +163,8 @@ inline void back_channels(const GroupedMaps &m, const Places &rows, const Places
   for (int in = 0; in < kCount; ++in) store(dx + in * kLanes, sums[in]);
 }
 
-void backward(const GroupedMaps &m, const float *dy, const float *weights, float *gathered) {
-  for (int64_t row = 0; row < m.side[0]; ++row) {
+void backward(const GroupedMaps &m, const float *dy, const float *weights, Rows wanted, float *gathered) {
+  for (int64_t row = wanted.first; row < wanted.end; ++row) {
     const Places rows(m, 0, row);
     for (int64_t column = 0; column < m.side[1]; ++column) {
       const Places columns(m, 1, column);
@@ -174,12 +177,27 @@ void backward(const GroupedMaps &m, const float *dy, const float *weights, float
   }
 }
 
+constexpr int64_t kPart = 64;  // pixels whose products are added up before they go to the whole: rounding grows with a sum
+
 template <int kCount>
 inline void correlate_channels(const GroupedMaps &m, const Reach &rows, const Reach &columns, const float *x, const float *dy,
                                float *dweights) {
   const int64_t pixel = m.in * kLanes;
   Lanes sums[kCount] = {};
+  const auto add = [&] {
+#pragma GCC unroll 8
+    for (int in = 0; in < kCount; ++in) {
+      store(dweights + in * kLanes, load(dweights + in * kLanes) + sums[in]);
+      sums[in] = Lanes{};
+    }
+  };
+  int64_t pixels = 0;
   for (int64_t row = rows.first; row < rows.end; ++row) {
+    if (pixels >= kPart) {
+      add();
+      pixels = 0;
+    }
+    pixels += columns.end - columns.first;
     const int64_t begin = (row * m.stride[0] + rows.offset) * m.side[1] + columns.offset;
     for (int64_t column = columns.first; column < columns.end; ++column) {
       const Lanes d = load(dy + (row * m.side_after[1] + column) * kLanes);
@@ -188,20 +206,16 @@ inline void correlate_channels(const GroupedMaps &m, const Reach &rows, const Re
       for (int in = 0; in < kCount; ++in) sums[in] += load(at + in * kLanes) * d;
     }
   }
-#pragma GCC unroll 8
-  for (int in = 0; in < kCount; ++in) store(dweights + in * kLanes, load(dweights + in * kLanes) + sums[in]);
+  add();
 }
 
-void backward_weights(const GroupedMaps &m, const float *gathered, const float *dy, int64_t row, float *dweights) {
-  const Reach rows(m, 0, row);
-  for (int64_t j = 0; j < m.kernel[1]; ++j) {
-    const Reach columns(m, 1, j);
-    float *to = dweights + j * m.in * kLanes;
-    int64_t in = 0;
-    for (; in + 8 <= m.in; in += 8) correlate_channels<8>(m, rows, columns, gathered + in * kLanes, dy, to + in * kLanes);
-    for (; in + 4 <= m.in; in += 4) correlate_channels<4>(m, rows, columns, gathered + in * kLanes, dy, to + in * kLanes);
-    for (; in < m.in; ++in) correlate_channels<1>(m, rows, columns, gathered + in * kLanes, dy, to + in * kLanes);
-  }
+void backward_weights(const GroupedMaps &m, const float *gathered, const float *dy, int64_t row, int64_t column,
+                      float *dweights) {
+  const Reach rows(m, 0, row), columns(m, 1, column);
+  int64_t in = 0;
+  for (; in + 8 <= m.in; in += 8) correlate_channels<8>(m, rows, columns, gathered + in * kLanes, dy, dweights + in * kLanes);
+  for (; in + 4 <= m.in; in += 4) correlate_channels<4>(m, rows, columns, gathered + in * kLanes, dy, dweights + in * kLanes);
+  for (; in < m.in; ++in) correlate_channels<1>(m, rows, columns, gathered + in * kLanes, dy, dweights + in * kLanes);
 }
 
 }  // namespace

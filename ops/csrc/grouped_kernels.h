@@ -22,10 +22,16 @@ constexpr int64_t kLargestKernel = 16;  // on a side
 struct Place {
   int64_t pixels, lanes;
 
-  int64_t of_channel(int64_t channel) const {
+  // Inlined: the code for one instruction set must not stand for that of another
+  __attribute__((always_inline)) int64_t of_channel(int64_t channel) const {
     return lanes == 0 ? channel * pixels : channel / lanes * pixels * lanes + channel % lanes;
   }
-  int64_t step() const { return lanes == 0 ? 1 : lanes; }  // from pixel to pixel
+  __attribute__((always_inline)) int64_t step() const { return lanes == 0 ? 1 : lanes; }  // from pixel to pixel
+};
+
+// Rows of a map.
+struct Rows {
+  int64_t first, end;
 };
 
 // Each is for one image and one block.
@@ -34,14 +40,16 @@ struct GroupedKernels {
   // From x, where `first` is the first channel of x that the block reads, and `groups` are its groups, each `share` lanes wide. What
   // further lanes read has no meaning.
   void (*gather)(const float *x, Place, int64_t first, int64_t in, int64_t groups, int64_t share, float *gathered);
-  // And back: the gradient of a channel is the sum over the lanes that read it.
-  void (*scatter)(const float *gathered, Place, int64_t first, int64_t in, int64_t groups, int64_t share, float *dx);
-  // y.
-  void (*forward)(const GroupedMaps &, const float *gathered, const float *weights, float *y);
-  // The gradient of what was gathered.
-  void (*backward)(const GroupedMaps &, const float *dy, const float *weights, float *gathered);
-  // Adds to the gradient of one row of the kernel, [kernel width, in, lanes].
-  void (*backward_weights)(const GroupedMaps &, const float *gathered, const float *dy, int64_t row, float *dweights);
+  // And back, of some rows of `width` pixels: the gradient of a channel is the sum over the lanes that read it.
+  void (*scatter)(const float *gathered, Place, int64_t width, Rows, int64_t first, int64_t in, int64_t groups, int64_t share,
+                  float *dx);
+  // Rows of y.
+  void (*forward)(const GroupedMaps &, const float *gathered, const float *weights, Rows, float *y);
+  // Rows of the gradient of what was gathered.
+  void (*backward)(const GroupedMaps &, const float *dy, const float *weights, Rows, float *gathered);
+  // Adds to the gradient of one place of the kernel, [in, lanes].
+  void (*backward_weights)(const GroupedMaps &, const float *gathered, const float *dy, int64_t row, int64_t column,
+                           float *dweights);
 };
 
 #ifdef HAVE_X86_LEVELS

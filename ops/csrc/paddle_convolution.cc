@@ -81,7 +81,7 @@ struct Norm {
              "norm_convolution: float32 on a CPU in blocks of channels");
     shape = {dims[0], dims[1] * dims[4], dims[2] * dims[3], 0, false};
     for (const Tensor *parameter : parameters) {
-      PD_CHECK(parameter->numel() == shape.channels && parameter->dtype() == x.dtype(), "norm_convolution: a parameter's size");
+      PD_CHECK(parameter->numel() == shape.channels && parameter->dtype() == x.dtype(), "norm_convolution: a parameter of another size or type");
     }
   }
 
@@ -108,16 +108,20 @@ std::vector<Tensor> norm_convolution_grad(const Tensor &x, const Tensor &norm_we
                                           bool bfloat16, bool batch_statistics, float momentum, float epsilon) {
   const Norm norm(x, {&norm_weight, &norm_bias}, batch_statistics, momentum, epsilon);
   const Tensor &none = norm.none;
-  const Tensor z = block_end::apply_cpu(norm.shape, norm.options, norm.tensors(x, norm_weight, norm_bias, none, none),
-                                        channel_stats);
-  const std::vector<Tensor> of_convolution = backward(z, weight, bias, dy, numbers, of_norm, of_weight, bfloat16);
-  std::vector<Tensor> of_input = {empty(x.shape(), x), none, empty(norm_weight.shape(), x), empty(norm_bias.shape(), x)};
-  if (of_norm) {
-    of_input = block_end::backward_cpu(norm.shape, norm.options,
-                                       {x, none, of_convolution[0], norm_weight, norm_bias, none, none, none, none, none, none,
-                                        none, channel_stats, false});
+  Tensor z = x;  // for the gradient of x alone its shape is enough
+  if (of_weight) {
+    const auto tensors = norm.tensors(x, norm_weight, norm_bias, none, none);
+    z = block_end::apply_cpu(norm.shape, norm.options, tensors, channel_stats);
   }
-  return {of_input[0], of_input[2], of_input[3], of_convolution[1], of_convolution[2]};
+  std::vector<Tensor> found = backward(z, weight, bias, dy, numbers, of_norm, of_weight, bfloat16);
+  z = none;  // the memory of it goes
+  if (!of_norm) {  // dz has been left as it is, and stands for dx
+    return {found[0], empty(norm_weight.shape(), x), empty(norm_bias.shape(), x), found[1], found[2]};
+  }
+  const std::vector<Tensor> of_input = block_end::backward_cpu(
+      norm.shape, norm.options,
+      {x, none, found[0], norm_weight, norm_bias, none, none, none, none, none, none, none, channel_stats, false});
+  return {of_input[0], of_input[2], of_input[3], found[1], found[2]};
 }
 
 // The same values in another order: [N, C, H, W] from or to [N, C / lanes, H, W, lanes].

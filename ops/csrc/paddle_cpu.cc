@@ -219,7 +219,8 @@ paddle::Tensor apply_cpu(const Shape &shape, const Options &options, const Forwa
                          const paddle::Tensor &channel_stats) {
   const BlockedKernels &k = *blocked_kernels(tensors.x.shape()[4]);
   paddle::Tensor out = empty(tensors.x.shape(), tensors.x);
-  const Forward<float, float> f = pointers<float>(tensors, out, absent_output(tensors.x), channel_stats);
+  const paddle::Tensor no_stats = paddle::empty({0}, out.dtype(), out.place());
+  const Forward<float, float> f = pointers<float>(tensors, out, no_stats, channel_stats);
   const auto nothing = [](auto...) {};
   share_out(shape, k.lanes, nothing, nothing, [&](Images images, int64_t unit) { k.apply(shape, options, f, images, unit); });
   return out;
