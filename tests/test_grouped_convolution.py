@@ -111,7 +111,7 @@ def test_it_runs_where_onednn_goes_through_matrices(lanes):
     """Of a few channels with a large kernel; groups that oneDNN has code for are left to it."""
     for shape, own in (
         ((4, 16, 4, 1, 4, 4, 9, {"padding": 4}), True),
-        ((4, 8, 8, 2, 2, 2, 7, {"padding": 3}), True),
+        ((9, 8, 8, 2, 2, 2, 7, {"padding": 3}), True),
         ((4, 4, 32, 16, 8, 8, 3, {"padding": 1}), False),
     ):
         layer, x = layer_and_map(shape)
