@@ -59,7 +59,7 @@ help:
 	@echo 'make format  format the code with ruff'
 	@echo 'make docs    write docs/settings.md and docs/settings.zh.md, the tables of all settings, from config.py'
 	@echo 'make bench   time data loading, a training step, the cost of attention and serving'
-	@echo 'make cluster  train on two machines, which are two launches on this one, lose one, go on: two minutes; on Linux'
+	@echo 'make cluster  train on two machines, which are two launches on this one, lose one, go on; the same on a Ray cluster: some minutes; on Linux'
 	@echo 'make learn   train the defaults and the original recipe for equal times on the folder of LEARN="--data FOLDER"'
 	@echo 'make gpu-check  check the fused operators on a GPU, and print a block of text to report'
 	@echo 'make gpu-sanitize  run the CUDA kernels on small feature maps under compute-sanitizer; needs a GPU'
@@ -150,7 +150,7 @@ bench: setup
 	$(VENV_PYTHON) benchmarks/serving.py --net resnet18 --rounds 1
 
 cluster: setup-dev
-	CLUSTER=1 $(VENV_PYTHON) -m pytest tests/test_processes.py -k machines
+	CLUSTER=1 $(VENV_PYTHON) -m pytest tests/test_processes.py tests/test_ray.py -k "machines or cluster or node"
 
 # Trains both recipes on a folder of photographs: make learn LEARN="--data photographs --epochs 24"
 learn: setup

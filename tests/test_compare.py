@@ -45,7 +45,7 @@ from training.recorder import RunRecorder
 from training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
 
 
 def tiny_se_resnet(num_classes):

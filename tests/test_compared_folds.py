@@ -19,7 +19,7 @@ from config import Config, load_config, parse_config
 from data.data_folder import DataFolder
 from data.splitting import split_folder
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
 KINDS = ("=cmd", "grün", "red")  # a spreadsheet would run the first
 
 

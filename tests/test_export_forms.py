@@ -18,6 +18,8 @@ from networks.vision_baselines import PoolingToSeven
 from ops import fused
 from sa_resnet import BasicBlock, Bottleneck, ResNet, block_attention
 
+pytestmark = pytest.mark.python_independent
+
 LAYERS = (
     [(name, {}) for name in ATTENTIONS if name != "shuffle"]
     + [("shuffle", {"sa_groups": groups, "sa_gate": gate}) for groups in (1, 8) for gate in ("scale", "conv")]

@@ -34,7 +34,10 @@ from ops.fused import plain_operators
 from sa_resnet import BlockAttention, ResNet
 
 CLASSES = ("dog", "sheep", "猫")
-pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # where no font has Chinese characters
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Glyph"),
+    pytest.mark.python_independent,
+]  # where no font has Chinese characters
 
 
 class Quadrants(nn.Layer):

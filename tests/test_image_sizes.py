@@ -22,7 +22,7 @@ from training.batch_statistics import MAX_PHOTOGRAPHS, NORMS, estimate_statistic
 from training.image_sizes import next_size, size_of_epoch
 from training.model import TrainingModel
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
 
 
 def sizes(epochs, full, progressive):

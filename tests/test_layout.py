@@ -28,6 +28,8 @@ from trained.history import read_history
 from trained.result import read_result
 from trained.trained_run import TrainedRun
 
+pytestmark = pytest.mark.python_independent
+
 FORMATS = ("NCHW", "NHWC")
 CHANNELS = 32
 LAYERS = {

@@ -341,6 +341,7 @@ def go_on_exactly(machines, run, wanted):
 only_in_make_cluster = pytest.mark.skipif("CLUSTER" not in os.environ, reason="make cluster runs it: most of a minute")
 
 
+@pytest.mark.version_independent
 @pytest.mark.parametrize("what", ["a process", pytest.param("a launch", marks=only_in_make_cluster)])
 def test_two_machines_train_as_one_and_go_on_after_one_is_lost(data, by_two, tmp_path, what):
     run = tmp_path / "resnet34" / "001"

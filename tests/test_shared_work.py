@@ -24,6 +24,8 @@ from machine.locks import ClaimedError
 from trained.history import COLUMNS, write_history
 from trained.run_folder import lock_run
 
+pytestmark = pytest.mark.version_independent
+
 ROOT = Path(__file__).resolve().parent.parent
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX locks, which belong to a process")
 

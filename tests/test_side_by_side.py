@@ -163,18 +163,17 @@ def test_trainings_side_by_side_leave_what_they_leave_one_after_the_other(tmp_pa
     data = tmp_path / "data"
     write_photographs(data)
     tables = []
-    for name, parallel in (("serial", "1"), ("parallel", "3")):
-        done = start_comparison(data, tmp_path / name, "--epochs", "2", "--seeds", "2", "--parallel", parallel)
+    for name, parallel in (("serial", "1"), ("parallel", "2")):
+        done = start_comparison(data, tmp_path / name, "--epochs", "2", "--parallel", parallel)
         out, err = done.communicate(timeout=500)
         assert done.returncode == 0, out + err
         tables.append(table_of(tmp_path / name))
         assert litter(tmp_path / name) == []
     assert tables[0] == tables[1]
     for net in ("resnet18", "resnet34"):
-        for number in ("001", "002"):
-            assert outcome(tmp_path / "parallel" / net / number) == outcome(tmp_path / "serial" / net / number)
-    assert "resnet34, seed 1: epoch 2/2" in out
-    assert "3 trainings ran at a time" in out
+        assert outcome(tmp_path / "parallel" / net / "001") == outcome(tmp_path / "serial" / net / "001")
+    assert "resnet34, seed 0: epoch 2/2" in out
+    assert "2 trainings ran at a time" in out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -22,7 +22,7 @@ from training.model import TrainingModel
 from training.optimization import build_optimizer
 from training.session import build_classifier
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
 
 STAGES = {"vgg19": 6, "mobilenet_v2": 5, "tower_net": 6}
 BUILT_ALIKE = ("sa_resnet50", "resnet50", "resnet101", "resnet152", "sa_resnet101", "sa_resnet152", "epsanet101")

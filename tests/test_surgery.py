@@ -34,7 +34,7 @@ from sa_resnet import STAGES, BasicBlock, ResNet, block_attention
 from trained.checkpoint import save_checkpoint
 from trained.trained_run import TrainedRun
 
-pytestmark = pytest.mark.usefixtures("quick_pictures", "small_resnet")
+pytestmark = [pytest.mark.usefixtures("quick_pictures", "small_resnet"), pytest.mark.python_independent]
 KINDS = ("blue", "green", "red")
 EXACT = [Operation(block, (stage,), 32) for block in ("shuffle", "sge") for stage in STAGES]
 EVERY = [*EXACT, *(Operation(NORM, (stage,)) for stage in (1, 4)), Operation("se", (2,)), Operation("cbam", (3,))]

@@ -251,6 +251,7 @@ def test_the_same_search_in_another_process_is_refused_and_another_one_is_not(tm
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is of POSIX systems")
+@pytest.mark.version_independent
 def test_a_killed_search_takes_its_training_with_it_and_goes_on(tmp_path, capsys):
     write_listed_photographs(tmp_path / "data")
     words = [
@@ -294,13 +295,14 @@ def tune_by_itself(tmp_path, runs, *options):
 @pytest.mark.version_independent
 def test_trials_side_by_side_find_what_they_find_one_after_the_other(tmp_path):
     write_listed_photographs(tmp_path / "data", of_each_class=8)
-    _, _, serial = tune_by_itself(tmp_path, "serial")
-    said, folder, parallel = tune_by_itself(tmp_path, "parallel", "--parallel", "3")
+    two_pairs = ("--weight_decays", "0.0001")
+    _, _, serial = tune_by_itself(tmp_path, "serial", *two_pairs)
+    said, folder, parallel = tune_by_itself(tmp_path, "parallel", "--parallel", "2", *two_pairs)
     assert outcome(parallel) == outcome(serial)
     assert parallel.rungs == serial.rungs
-    assert ", 3 at a time: " in said
+    assert ", 2 at a time: " in said
     lines = [line for line in said.splitlines() if line.startswith("trial ")]
-    assert len(lines) == len(parallel.trials) >= 4
+    assert len(lines) == len(parallel.trials) >= 2
     assert all(": accuracy 0." in line for line in lines)
     assert not list(folder.glob(".trial*"))
 

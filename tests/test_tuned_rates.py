@@ -19,7 +19,7 @@ from tuning import planning
 from tuning.grid import Grid, Pair
 from tuning.rungs import Rung
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
 
 
 @pytest.mark.parametrize(

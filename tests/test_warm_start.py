@@ -29,6 +29,8 @@ from weights.pretrained import pretrained_file
 from weights.warm_start import start_from
 from weights.weight_files import WeightFileError
 
+pytestmark = pytest.mark.python_independent
+
 CLASSES = 5
 
 
