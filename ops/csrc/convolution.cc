@@ -256,7 +256,8 @@ class Primitive {
 
   bool good() const { return good_; }
 
-  // Whether the library has no code made for such convolutions: it goes image by image through matrices (im2col), or in plain loops.
+  // Whether the library has no code made for such convolutions: it goes image by image through matrices (im2col), or in plain
+  // loops.
   bool general() const { return general_; }
 
   // Of the arrays those that the pass computes are written. before: the pass that has just run on the same y, or null.

@@ -21,7 +21,8 @@ struct Shape {
   }
 };
 
-// When our own convolutions run in place of oneDNN's, winograd.h and grouped.h: for comparisons alone there is anything but kByRule.
+// When our own convolutions run in place of oneDNN's, winograd.h and grouped.h: for comparisons alone there is anything but
+// kByRule.
 enum Own { kNever, kByRule, kWhereverItCan };
 void choose_own(Own);
 Own chosen_own();

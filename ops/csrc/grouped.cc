@@ -10,7 +10,7 @@
 namespace convolution {
 namespace {
 
-constexpr int64_t kGathered = 1 << 20;  // values of x at a time for the gradient of the weights, where an image has fewer
+constexpr int64_t kGathered = 1 << 20;  // values at a time for the gradient of the weights, but at least those of an image
 
 // For maps in planes, those of as many lanes as maps in blocks have here.
 const GroupedKernels *kernels(int64_t lanes_of_maps) {
@@ -33,18 +33,20 @@ struct Plan {
       : k(*kernels(s.lanes)),
         maps{s.in / s.groups, {s.height, s.width}, {s.side(0), s.side(1)}, {s.kernel[0], s.kernel[1]},
              {s.stride[0], s.stride[1]}, {s.padding[0], s.padding[1]}, {s.dilation[0], s.dilation[1]}},
-        x{s.height * s.width, s.lanes}, y{s.side(0) * s.side(1), s.lanes}, lanes(k.lanes), images(s.images), in(s.in), out(s.out),
-        out_of_group(s.out / s.groups), blocks((s.out + lanes - 1) / lanes), taps(s.kernel[0] * s.kernel[1]),
+        x{s.height * s.width, s.lanes}, y{s.side(0) * s.side(1), s.lanes}, lanes(k.lanes), images(s.images), in(s.in),
+        out(s.out), out_of_group(s.out / s.groups), blocks((s.out + lanes - 1) / lanes), taps(s.kernel[0] * s.kernel[1]),
         weights(taps * maps.in * lanes), gathered(x.pixels * maps.in * lanes), of_x(in * x.pixels), of_y(out * y.pixels) {}
 
   int64_t valid(int64_t block) const { return std::min(lanes, out - block * lanes); }  // lanes that are channels
 
+  int64_t first_of(int64_t block) const { return block * lanes / out_of_group * maps.in; }  // channel of x that it reads
+
   void gather(const float *image, int64_t block, float *to) const {
-    k.gather(image, x, block * lanes / out_of_group * maps.in, maps.in, valid(block) / out_of_group, out_of_group, to);
+    k.gather(image, x, first_of(block), maps.in, valid(block) / out_of_group, out_of_group, to);
   }
 
   void scatter(const float *from, int64_t block, Rows rows, float *image) const {
-    k.scatter(from, x, maps.side[1], rows, block * lanes / out_of_group * maps.in, maps.in, valid(block) / out_of_group, out_of_group, image);
+    k.scatter(from, x, maps.side[1], rows, first_of(block), maps.in, valid(block) / out_of_group, out_of_group, image);
   }
 
   // Where a block of an image of y is, in blocks of channels: there, or where to copy it.
@@ -183,8 +185,8 @@ bool grouped_backward_weights(const Shape &s, const float *x, const float *dy, f
           if (p.y.lanes == 0) p.into_block(dy + (first + image) * p.of_y, block, gathered + p.gathered);
         }
       }
-      // Each place of a kernel is the work of one thread, in the order of the images. Not schedule(dynamic): with GCC's code and
-      // the OpenMP that Paddle ships each thread ran such a loop whole
+      // Each place of a kernel is the work of one thread, in the order of the images. Not schedule(dynamic): with GCC's code
+      // and the OpenMP that Paddle ships each thread ran such a loop whole
 #pragma omp for schedule(static, 1) collapse(2)
       for (int64_t block = 0; block < p.blocks; ++block) {
         for (int64_t tap = 0; tap < p.taps; ++tap) {

@@ -1,7 +1,7 @@
-// The convolution in groups whose channels of y fit into a vector, a lane for each, whatever group it is of. oneDNN convolves many of
-// these image by image through matrices (im2col), with the padding multiplied too: nearly all of a 9 x 9 kernel on a map of four
-// pixels. Here what a lane reads of x is gathered first, so that a grouped convolution is as many depthwise ones as a group has
-// channels, and the padding is left out.
+// The convolution in groups whose channels of y fit into a vector, a lane for each, whatever group it is of. oneDNN convolves
+// many of these image by image through matrices (im2col), with the padding multiplied too: nearly all of a 9 x 9 kernel on a
+// map of four pixels. Here what a lane reads of x is gathered first, so that a grouped convolution is as many depthwise ones
+// as a group has channels, and the padding is left out.
 #pragma once
 
 #include "convolution.h"

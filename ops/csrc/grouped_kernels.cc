@@ -85,8 +85,8 @@ struct Reach {
   }
 };
 
-// y[pixel] += the sum over in of x[pixel, in] * weights[in], for kPixels pixels, `step` values apart in x. kChains: sums that are
-// made side by side for each, as one addition has to wait for the one before.
+// y[pixel] += the sum over in of x[pixel, in] * weights[in], for kPixels pixels, `step` values apart in x. kChains: sums that
+// are made side by side for each, as one addition has to wait for the one before.
 template <int kPixels, int kChains>
 inline void add_pixels(const float *x, int64_t step, const float *weights, int64_t in, float *y) {
   Lanes sums[kPixels][kChains] = {};
@@ -95,7 +95,9 @@ inline void add_pixels(const float *x, int64_t step, const float *weights, int64
     for (int chain = 0; chain < kChains; ++chain) {
       const Lanes weight = load(weights + (i + chain) * kLanes);
 #pragma GCC unroll 8
-      for (int pixel = 0; pixel < kPixels; ++pixel) sums[pixel][chain] += weight * load(x + pixel * step + (i + chain) * kLanes);
+      for (int pixel = 0; pixel < kPixels; ++pixel) {
+        sums[pixel][chain] += weight * load(x + pixel * step + (i + chain) * kLanes);
+      }
     }
   }
 #pragma GCC unroll 8

@@ -2,7 +2,8 @@
 //
 // A block is as many channels of y as a vector has lanes, from whole groups; the lanes of a block read different channels of x.
 // `gathered` maps hold for each pixel and each of the `in` channels of x that a group reads a vector of what the lanes read:
-// [height, width, in, lanes]. Weights of a block are [kernel height, kernel width, in, lanes], maps of y [height, width, lanes].
+// [height, width, in, lanes]. Weights of a block are [kernel height, kernel width, in, lanes], maps of y
+// [height, width, lanes].
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,8 @@ struct Rows {
 // Each is for one image and one block.
 struct GroupedKernels {
   int64_t lanes;
-  // From x, where `first` is the first channel of x that the block reads, and `groups` are its groups, each `share` lanes wide. What
-  // further lanes read has no meaning.
+  // From x, where `first` is the first channel of x that the block reads, and `groups` are its groups, each `share` lanes wide.
+  // What further lanes read has no meaning.
   void (*gather)(const float *x, Place, int64_t first, int64_t in, int64_t groups, int64_t share, float *gathered);
   // And back, of some rows of `width` pixels: the gradient of a channel is the sum over the lanes that read it.
   void (*scatter)(const float *gathered, Place, int64_t width, Rows, int64_t first, int64_t in, int64_t groups, int64_t share,

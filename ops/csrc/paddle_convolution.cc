@@ -49,7 +49,7 @@ std::vector<Tensor> forward(const Tensor &x, const Tensor &weight, const Tensor 
   Tensor y = empty(shape_of_result(shape), x);
   const float *addends = shape.biased ? bias.data<float>() : nullptr;
   PD_CHECK(convolution::forward(shape, x.data<float>(), weight.data<float>(), addends, y.data<float>()),
-           "convolution: oneDNN failed");
+           "convolution: it failed, perhaps for want of memory");
   return {y};
 }
 
@@ -63,7 +63,7 @@ std::vector<Tensor> backward(const Tensor &x, const Tensor &weight, const Tensor
   const bool done = convolution::backward(shape, x.data<float>(), weight.data<float>(), dy.data<float>(),
                                           of_x ? dx.data<float>() : nullptr, of_weight ? dweight.data<float>() : nullptr,
                                           dbias.data<float>());
-  PD_CHECK(done, "convolution: oneDNN failed");
+  PD_CHECK(done, "convolution: it failed, perhaps for want of memory");
   return {dx, dweight, dbias};
 }
 
@@ -81,7 +81,8 @@ struct Norm {
              "norm_convolution: float32 on a CPU in blocks of channels");
     shape = {dims[0], dims[1] * dims[4], dims[2] * dims[3], 0, false};
     for (const Tensor *parameter : parameters) {
-      PD_CHECK(parameter->numel() == shape.channels && parameter->dtype() == x.dtype(), "norm_convolution: a parameter of another size or type");
+      PD_CHECK(parameter->numel() == shape.channels && parameter->dtype() == x.dtype(),
+               "norm_convolution: a parameter of another size or type");
     }
   }
 
