@@ -5,23 +5,17 @@
 #include <float.h>
 #include <math.h>
 
+#include "lanes.h"
+
 namespace block_end {
 namespace LEVEL {
 namespace {
 
-#ifdef __AVX512F__
-constexpr int kLanes = 16;
-#else
-constexpr int kLanes = 8;
-#endif
+using namespace vectors;
 
-typedef float Lanes __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Whole __attribute__((vector_size(4 * kLanes)));
 typedef double Doubles __attribute__((vector_size(8 * kLanes)));
-typedef float Stored __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));  // in memory, at any address
 
-inline Lanes load(const float *at) { return *reinterpret_cast<const Stored *>(at); }
-inline void store(float *at, Lanes values) { *reinterpret_cast<Stored *>(at) = values; }
 inline Doubles wide(Lanes values) { return __builtin_convertvector(values, Doubles); }
 inline Lanes narrow(Doubles values) { return __builtin_convertvector(values, Lanes); }
 

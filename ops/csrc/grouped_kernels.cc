@@ -2,21 +2,13 @@
 // headers must not be called here.
 #include "grouped_kernels.h"
 
+#include "lanes.h"
+
 namespace convolution {
 namespace LEVEL {
 namespace {
 
-#ifdef __AVX512F__
-constexpr int kLanes = 16;
-#else
-constexpr int kLanes = 8;
-#endif
-
-typedef float Lanes __attribute__((vector_size(4 * kLanes)));
-typedef float Stored __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));  // in memory, at any address
-
-inline Lanes load(const float *at) { return *reinterpret_cast<const Stored *>(at); }
-inline void store(float *at, Lanes values) { *reinterpret_cast<Stored *>(at) = values; }
+using namespace vectors;
 
 template <int kShare>
 void gather_shared(const float *x, Place place, int64_t first, int64_t in, int64_t groups, float *gathered) {

@@ -2,25 +2,19 @@
 // headers must not be called here.
 #include "winograd_kernels.h"
 
+#include "lanes.h"
+
 namespace convolution {
 namespace LEVEL {
 namespace {
 
-#ifdef __AVX512F__
-constexpr int kLanes = 16, kRows = 14;  // kRows: so many rows of two vectors of sums fit into the registers
-#else
-constexpr int kLanes = 8, kRows = 6;
-#endif
+using namespace vectors;
+
+constexpr int kRows = kLanes == 16 ? 14 : 6;  // of two vectors of sums, which fit into the registers
 constexpr int kRowsOfWeights = kLanes / 2;  // the same, of a block of channels
 constexpr int kBlocksAtOnce = 64 / kLanes;  // of channels, added up before they are added to others: rounding grows with a sum
 
-typedef float Lanes __attribute__((vector_size(4 * kLanes)));
-typedef float Stored __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));  // in memory, at any address
-
 typedef int Places __attribute__((vector_size(4 * kLanes)));
-
-inline Lanes load(const float *at) { return *reinterpret_cast<const Stored *>(at); }
-inline void store(float *at, Lanes values) { *reinterpret_cast<Stored *>(at) = values; }
 
 // Which tile follows which.
 struct Walk {
