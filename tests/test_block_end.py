@@ -23,7 +23,7 @@ SHAPES = [
 ]  # fmt: skip
 SHAPES_IN_BLOCKS = [
     (2, 32, 1, 1, 1), (4, 128, 6, 5, 64), (3, 64, 7, 7, 16), (1, 256, 5, 3, 64), (2, 32, 28, 29, 2), (16, 160, 2, 2, 5),
-    (2, 64, 13, 5, 1),
+    (2, 64, 13, 5, 1), (2, 96, 5, 3, 16), (2, 96, 3, 3, 2), (2, 64, 4, 3, 4),
 ]  # fmt: skip
 NORMS = (None, "batch", "running")
 NAMES = ["output", "x", "residual", "weight", "bias", "running mean", "running variance"]

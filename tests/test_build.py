@@ -367,6 +367,14 @@ def test_who_waited_for_a_compiler_that_hung_does_not_wait_again(tmp_path, monke
         build.built(build.Operators())
 
 
+@pytest.mark.skipif(not shutil.which("clang++"), reason="no clang++")
+def test_clang_takes_all_sources_without_more_than_its_own_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "clang++")
+    for command in build.Operators().compile_commands(tmp_path):
+        assert command[0].endswith("clang++")
+        subprocess.run([*command, "-fsyntax-only"], check=True, capture_output=True)
+
+
 def test_without_locks_a_build_leaves_the_others_alone(tmp_path, monkeypatch):
     def none(handle, operation):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -13,7 +13,6 @@ namespace {
 
 using namespace vectors;
 
-typedef int32_t Whole __attribute__((vector_size(4 * kLanes)));
 typedef double Doubles __attribute__((vector_size(8 * kLanes)));
 
 inline Doubles wide(Lanes values) { return __builtin_convertvector(values, Doubles); }
@@ -70,16 +69,21 @@ struct Channels {
       bias = load(pass.norm_bias + kLanes * block);
     }
     if (!attention) return;
+    int64_t j = kLanes * block % s.half;
+    bool takes_spatial = kLanes * block / s.half % 2 == 1;
+    any_spatial = takes_spatial || j + kLanes > s.half;
     for (int lane = 0; lane < kLanes; ++lane) {
-      const int64_t channel = kLanes * block + lane, j = channel % s.half;
-      spatial[lane] = channel % (2 * s.half) >= s.half ? -1 : 0;
-      any_spatial = any_spatial || spatial[lane];
+      spatial[lane] = takes_spatial ? -1 : 0;
       cweight[lane] = pass.attention.cweight[j];
       cbias[lane] = pass.attention.cbias[j];
       sweight[lane] = pass.attention.sweight[j];
       sbias[lane] = pass.attention.sbias[j];
       gamma[lane] = pass.attention.gamma[j];
       beta[lane] = pass.attention.beta[j];
+      if (++j == s.half) {
+        j = 0;
+        takes_spatial = !takes_spatial;
+      }
     }
   }
 
@@ -106,6 +110,54 @@ struct Gate {
   }
 
   Lanes at(Lanes x) const { return sigmoid(slope * (x - mean_x) + level); }
+};
+
+// How the gates of the two blocks of a unit are computed.
+enum Gates {
+  CONSTANT,  // no lane takes the spatial branch
+  PACKED,    // half of the lanes do, the same in both blocks: those of one block go into the gaps of the other
+  EACH       // any other pattern
+};
+
+Gates gates_of(const Shape &s, const Channels &first, const Channels &second) {
+  if (!first.any_spatial && !second.any_spatial) return CONSTANT;
+  return kLanes % (2 * s.half) == 0 ? PACKED : EACH;
+}
+
+// The gates of both blocks of a unit for one image.
+template <Gates GATES>
+struct PairOfGates {
+  Gate one, two, packed;
+  Whole spatial1, spatial2, across;  // across: from a lane of one branch to one of the other, and back
+
+  PairOfGates(const Shape &s, const Options &o, const Channels &c1, const Channels &c2, const float *plane_stats, int64_t image)
+      : one(o, c1, plane_stats, image),
+        two(o, c2, plane_stats, image),
+        packed(one),
+        spatial1(c1.spatial),
+        spatial2(c2.spatial),
+        across{} {
+    if (GATES != PACKED) return;
+    for (int lane = 0; lane < kLanes; ++lane) across[lane] = lane ^ int(s.half);
+    packed.slope = pack(one.slope, two.slope);
+    packed.mean_x = pack(one.mean_x, two.mean_x);
+    packed.level = pack(one.level, two.level);
+  }
+
+  Lanes pack(Lanes of_one, Lanes of_two) const { return spatial1 ? of_one : arranged(of_two, across); }
+
+  // Writes the gates of the lanes that take the spatial branch.
+  void at(Lanes x1, Lanes x2, Lanes &g1, Lanes &g2) const {
+    if (GATES == EACH) {
+      g1 = spatial1 ? one.at(x1) : g1;
+      g2 = spatial2 ? two.at(x2) : g2;
+    }
+    if (GATES == PACKED) {
+      const Lanes found = packed.at(pack(x1, x2));
+      g1 = spatial1 ? found : g1;
+      g2 = spatial2 ? arranged(found, across) : g2;
+    }
+  }
 };
 
 // The sum of term(0) to term(count - 1), in parts, so that rounding does not grow with the count.
@@ -164,29 +216,22 @@ void normalise(const Shape &s, const Options &o, const Forward<float, float> &f,
 }
 
 // The values of two blocks before and after the channel shuffle: first[0], second[0], first[1], second[1], ...
-inline void shuffle(Lanes &first, Lanes &second) {
-  Lanes low, high;
-  for (int lane = 0; lane < kLanes / 2; ++lane) {
-    low[2 * lane] = first[lane];
-    low[2 * lane + 1] = second[lane];
-    high[2 * lane] = first[kLanes / 2 + lane];
-    high[2 * lane + 1] = second[kLanes / 2 + lane];
-  }
+template <size_t... LANE>
+inline void shuffle_lanes(Lanes &first, Lanes &second, std::index_sequence<LANE...>) {
+  const Lanes low = picked(first, second, std::index_sequence<(LANE % 2 * kLanes + LANE / 2)...>{});
+  second = picked(first, second, std::index_sequence<(LANE % 2 * kLanes + (kLanes + LANE) / 2)...>{});
   first = low;
-  second = high;
 }
 
-inline void unshuffle(Lanes &low, Lanes &high) {
-  Lanes first, second;
-  for (int lane = 0; lane < kLanes / 2; ++lane) {
-    first[lane] = low[2 * lane];
-    second[lane] = low[2 * lane + 1];
-    first[kLanes / 2 + lane] = high[2 * lane];
-    second[kLanes / 2 + lane] = high[2 * lane + 1];
-  }
+template <size_t... LANE>
+inline void unshuffle_lanes(Lanes &low, Lanes &high, std::index_sequence<LANE...>) {
+  const Lanes first = picked(low, high, std::index_sequence<(2 * LANE)...>{});
+  high = picked(low, high, std::index_sequence<(2 * LANE + 1)...>{});
   low = first;
-  high = second;
 }
+
+inline void shuffle(Lanes &first, Lanes &second) { shuffle_lanes(first, second, std::make_index_sequence<kLanes>{}); }
+inline void unshuffle(Lanes &low, Lanes &high) { unshuffle_lanes(low, high, std::make_index_sequence<kLanes>{}); }
 
 enum End { PLAIN, RELU, RESIDUAL_RELU };  // NaN stays NaN
 
@@ -214,21 +259,22 @@ inline int64_t shuffled_map(const Channels &c, int64_t unit, int64_t image) {
   return (image * c.blocks + 2 * unit) * c.plane * kLanes;
 }
 
-template <End END, bool SPATIAL>
+template <End END, Gates GATES>
 void apply_pair(const Shape &s, const Options &o, const Forward<float, float> &f, Images images, int64_t unit) {
   const Channels first(s, f, unit), second(s, f, unit + s.channels / (2 * kLanes));
   const int64_t next = s.plane * kLanes;  // from one block of the output to the other
   for (int64_t n = images.first; n < images.end; ++n) {
-    const Gate gate1(o, first, f.plane_stats, n), gate2(o, second, f.plane_stats, n);
-    const Lanes constant1 = sigmoid(gate1.level), constant2 = sigmoid(gate2.level);
+    const PairOfGates<GATES> gates(s, o, first, second, f.plane_stats, n);
+    const Lanes constant1 = sigmoid(gates.one.level), constant2 = sigmoid(gates.two.level);
     const float *x1 = f.x + first.map(n), *x2 = f.x + second.map(n);
     const int64_t to = shuffled_map(first, unit, n);
     const float *residual = END == RESIDUAL_RELU ? f.residual + to : f.x;
     float *out = f.out + to;
     for (int64_t i = 0; i < s.plane * kLanes; i += kLanes) {
       const Lanes value1 = load(x1 + i), value2 = load(x2 + i);
-      Lanes y1 = first.z(value1) * (SPATIAL ? gate1.at(value1) : constant1);
-      Lanes y2 = second.z(value2) * (SPATIAL ? gate2.at(value2) : constant2);
+      Lanes g1 = constant1, g2 = constant2;
+      gates.at(value1, value2, g1, g2);
+      Lanes y1 = first.z(value1) * g1, y2 = second.z(value2) * g2;
       shuffle(y1, y2);
       store(out + i, ended<END>(y1, residual + i));
       store(out + i + next, ended<END>(y2, residual + i + (END == RESIDUAL_RELU ? next : 0)));
@@ -239,9 +285,10 @@ void apply_pair(const Shape &s, const Options &o, const Forward<float, float> &f
 template <End END>
 void apply_ended(const Shape &s, const Options &o, const Forward<float, float> &f, Images images, int64_t unit) {
   if (!s.half) return apply_block<END>(s, f, images, unit);
-  const bool spatial = Channels(s, f, unit).any_spatial || Channels(s, f, unit + s.channels / (2 * kLanes)).any_spatial;
-  if (spatial) return apply_pair<END, true>(s, o, f, images, unit);
-  apply_pair<END, false>(s, o, f, images, unit);
+  const Gates gates = gates_of(s, Channels(s, f, unit), Channels(s, f, unit + s.channels / (2 * kLanes)));
+  if (gates == CONSTANT) return apply_pair<END, CONSTANT>(s, o, f, images, unit);
+  if (gates == PACKED) return apply_pair<END, PACKED>(s, o, f, images, unit);
+  apply_pair<END, EACH>(s, o, f, images, unit);
 }
 
 void apply(const Shape &s, const Options &o, const Forward<float, float> &f, Images images, int64_t unit) {
@@ -268,16 +315,15 @@ struct Sums {
   }
 };
 
-// Adds one pixel's; returns d g + A u.
+// Adds one pixel's; returns d g + A u. g: 1 outside the spatial branch.
 template <bool SPATIAL>
-inline Lanes add_pixel(Sums &sums, const Channels &c, const Gate &gate, Lanes x, Lanes z, Lanes d) {
+inline Lanes add_pixel(Sums &sums, const Gate &gate, Lanes g, Lanes x, Lanes z, Lanes d) {
   const Lanes xc = x - gate.mean_x;
   if (!SPATIAL) {
     sums.dg += d;
     sums.dg_xc += d * xc;
     return d;
   }
-  const Lanes g = c.spatial ? gate.at(x) : Lanes{} + 1.0f;
   const Lanes dg = d * g, u = dg * z * (1.0f - g);
   sums.dg += dg;
   sums.dg_xc += dg * xc;
@@ -308,7 +354,7 @@ void sum_block(const Shape &s, const Options &o, const Backward<float, float> &b
           d = load(out + i) > Lanes{} ? d : Lanes{};
           store(dresidual + i, d);
         }
-        store(dx + i, add_pixel<false>(part, c, gate, value, z, d));
+        store(dx + i, add_pixel<false>(part, gate, Lanes{} + 1.0f, value, z, d));
       }
       whole.add(part);
     }
@@ -316,12 +362,12 @@ void sum_block(const Shape &s, const Options &o, const Backward<float, float> &b
   }
 }
 
-template <End END, bool SPATIAL>
+template <End END, Gates GATES>
 void sum_pair(const Shape &s, const Options &o, const Backward<float, float> &b, float *sums, Images images, int64_t unit) {
   const Channels first(s, b, unit), second(s, b, unit + s.channels / (2 * kLanes));
   const int64_t next = s.plane * kLanes;
   for (int64_t n = images.first; n < images.end; ++n) {
-    const Gate gate1(o, first, b.plane_stats, n), gate2(o, second, b.plane_stats, n);
+    const PairOfGates<GATES> gates(s, o, first, second, b.plane_stats, n);
     const int64_t at = shuffled_map(first, unit, n);
     const float *x1 = b.x + first.map(n), *x2 = b.x + second.map(n), *dout = b.dout + at;
     const float *out = END == RESIDUAL_RELU ? b.out + at : dout;
@@ -345,8 +391,10 @@ void sum_pair(const Shape &s, const Options &o, const Backward<float, float> &b,
           d1 = z1 > Lanes{} ? d1 : Lanes{};
           d2 = z2 > Lanes{} ? d2 : Lanes{};
         }
-        store(dx1 + i, add_pixel<SPATIAL>(part1, first, gate1, value1, z1, d1));
-        store(dx2 + i, add_pixel<SPATIAL>(part2, second, gate2, value2, z2, d2));
+        Lanes g1 = Lanes{} + 1.0f, g2 = g1;
+        gates.at(value1, value2, g1, g2);
+        store(dx1 + i, add_pixel<GATES != CONSTANT>(part1, gates.one, g1, value1, z1, d1));
+        store(dx2 + i, add_pixel<GATES != CONSTANT>(part2, gates.two, g2, value2, z2, d2));
       }
       whole1.add(part1);
       whole2.add(part2);
@@ -359,9 +407,10 @@ void sum_pair(const Shape &s, const Options &o, const Backward<float, float> &b,
 template <End END>
 void sum_ended(const Shape &s, const Options &o, const Backward<float, float> &b, float *sums, Images images, int64_t unit) {
   if (!s.half) return sum_block<END>(s, o, b, sums, images, unit);
-  const bool spatial = Channels(s, b, unit).any_spatial || Channels(s, b, unit + s.channels / (2 * kLanes)).any_spatial;
-  if (spatial) return sum_pair<END, true>(s, o, b, sums, images, unit);
-  sum_pair<END, false>(s, o, b, sums, images, unit);
+  const Gates gates = gates_of(s, Channels(s, b, unit), Channels(s, b, unit + s.channels / (2 * kLanes)));
+  if (gates == CONSTANT) return sum_pair<END, CONSTANT>(s, o, b, sums, images, unit);
+  if (gates == PACKED) return sum_pair<END, PACKED>(s, o, b, sums, images, unit);
+  sum_pair<END, EACH>(s, o, b, sums, images, unit);
 }
 
 void sum(const Shape &s, const Options &o, const Backward<float, float> &b, float *sums, Images images, int64_t unit) {
@@ -485,10 +534,36 @@ void pool_backward(const Pooling &p, const float *x, const float *y, const float
   }
 }
 
+void to_block(const float *planes, float *block, int64_t plane) {
+  int64_t pixel = 0;
+  for (; pixel + kLanes <= plane; pixel += kLanes) {
+    Lanes rows[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) rows[lane] = load(planes + lane * plane + pixel);
+    transpose(rows);
+    for (int lane = 0; lane < kLanes; ++lane) store(block + (pixel + lane) * kLanes, rows[lane]);
+  }
+  for (; pixel < plane; ++pixel) {
+    for (int lane = 0; lane < kLanes; ++lane) block[pixel * kLanes + lane] = planes[lane * plane + pixel];
+  }
+}
+
+void to_planes(const float *block, float *planes, int64_t plane) {
+  int64_t pixel = 0;
+  for (; pixel + kLanes <= plane; pixel += kLanes) {
+    Lanes rows[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) rows[lane] = load(block + (pixel + lane) * kLanes);
+    transpose(rows);
+    for (int lane = 0; lane < kLanes; ++lane) store(planes + lane * plane + pixel, rows[lane]);
+  }
+  for (; pixel < plane; ++pixel) {
+    for (int lane = 0; lane < kLanes; ++lane) planes[lane * plane + pixel] = block[pixel * kLanes + lane];
+  }
+}
+
 }  // namespace
 
-extern const BlockedKernels blocked_kernels = {kLanes,  statistics, normalise, apply,        sum,
-                                               combine, finish,     pool,      pool_backward};
+extern const BlockedKernels blocked_kernels = {kLanes, statistics, normalise,     apply,    sum,      combine,
+                                               finish, pool,       pool_backward, to_block, to_planes};
 
 }  // namespace LEVEL
 }  // namespace block_end

@@ -42,6 +42,9 @@ struct BlockedKernels {
   // the window follows. Both as in Paddle's own pooling.
   void (*pool)(const Pooling &, const float *x, float *y);
   void (*pool_backward)(const Pooling &, const float *x, const float *y, const float *dy, float *dx);
+  // The values of one block of channels in the other order: [lanes, plane] to [plane, lanes], and back.
+  void (*to_block)(const float *planes, float *block, int64_t plane);
+  void (*to_planes)(const float *block, float *planes, int64_t plane);
 };
 
 // blocked_kernels.cc is compiled once for each of these instruction sets, each time into its own namespace.

@@ -5,7 +5,6 @@
 #include "convolution.h"
 
 #include <dlfcn.h>
-#include <omp.h>
 
 #include <atomic>
 #include <cstring>
@@ -16,6 +15,7 @@
 
 #include "grouped.h"
 #include "onednn.h"
+#include "openmp.h"
 #include "plain_weights.h"
 #include "scratch.h"
 #include "subsampling.h"

@@ -1,10 +1,9 @@
 #include "grouped.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "grouped_kernels.h"
+#include "openmp.h"
 #include "processor_level.h"
 
 namespace convolution {

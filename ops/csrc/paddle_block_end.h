@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "block_end.h"
-#include "paddle/extension.h"
+// not paddle/extension.h, which takes twice as long to compile
+#include "paddle/phi/api/ext/op_meta_info.h"
+#include "paddle/phi/api/ext/tensor_compat.h"
 
 namespace block_end {
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "blocked_kernels.h"
 #include "convolution.h"
 #include "paddle_block_end.h"
 
@@ -129,7 +130,8 @@ std::vector<Tensor> norm_convolution_grad(const Tensor &x, const Tensor &norm_we
 Tensor reordered(const Tensor &x, int lanes) {
   std::vector<int64_t> dims = x.shape();
   const bool into = dims.size() == 4;
-  PD_CHECK(x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && lanes > 0, "channel_blocks: float32 on a CPU");
+  const block_end::BlockedKernels *kernels = block_end::blocked_kernels(lanes);
+  PD_CHECK(x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && kernels != nullptr, "channel_blocks: float32 on a CPU");
   PD_CHECK(into ? dims[1] % lanes == 0 : dims.size() == 5 && dims[4] == lanes, "channel_blocks: the shape does not fit");
   const int64_t plane = dims[2] * dims[3], tiles = x.numel() / std::max<int64_t>(plane * lanes, 1);
   if (into) {
@@ -141,14 +143,9 @@ Tensor reordered(const Tensor &x, int lanes) {
   const float *from = x.data<float>();
   float *to = y.data<float>();
 #pragma omp parallel for schedule(static)
-  for (int64_t tile = 0; tile < tiles; ++tile) {  // [lanes, plane] to [plane, lanes], or back
+  for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t begin = tile * plane * lanes;
-    for (int64_t pixel = 0; pixel < plane; ++pixel) {
-      for (int lane = 0; lane < lanes; ++lane) {
-        const int64_t of_plane = begin + lane * plane + pixel, of_block = begin + pixel * lanes + lane;
-        to[into ? of_block : of_plane] = from[into ? of_plane : of_block];
-      }
-    }
+    (into ? kernels->to_block : kernels->to_planes)(from + begin, to + begin, plane);
   }
   return y;
 }

@@ -1,8 +1,7 @@
 // The block end on the CPU: on all cores; the first call chooses the instruction set.
-#include <omp.h>
-
 #include "blocked_kernels.h"
 #include "cpu_kernels.h"
+#include "openmp.h"
 #include "paddle_block_end.h"
 #include "processor_level.h"
 

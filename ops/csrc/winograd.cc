@@ -1,9 +1,8 @@
 #include "winograd.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
+#include "openmp.h"
 #include "processor_level.h"
 #include "winograd_kernels.h"
 

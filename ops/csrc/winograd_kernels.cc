@@ -14,8 +14,6 @@ constexpr int kRows = kLanes == 16 ? 14 : 6;  // of two vectors of sums, which f
 constexpr int kRowsOfWeights = kLanes / 2;  // the same, of a block of channels
 constexpr int kBlocksAtOnce = 64 / kLanes;  // of channels, added up before they are added to others: rounding grows with a sum
 
-typedef int Places __attribute__((vector_size(4 * kLanes)));
-
 // Which tile follows which.
 struct Walk {
   int64_t image, row, column;
@@ -133,30 +131,6 @@ void out_of_tiles(const TiledMaps &maps, Transformed from, int64_t first_block, 
       if (right) store(corner + kLanes, lower[1] - lower[2] - lower[3]);
     }
   }
-}
-
-// One step of a transposition: of each two rows kStep apart, the corners of the squares of kStep x kStep change places.
-template <int kStep>
-inline void exchange(Lanes (&rows)[kLanes]) {
-  Places upper, lower;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    upper[lane] = lane & kStep ? kLanes + lane - kStep : lane;
-    lower[lane] = lane & kStep ? kLanes + lane : lane + kStep;
-  }
-#pragma GCC unroll 16
-  for (int row = 0; row < kLanes; ++row) {
-    if (row & kStep) continue;
-    const Lanes first = rows[row], second = rows[row + kStep];
-    rows[row] = __builtin_shuffle(first, second, upper);
-    rows[row + kStep] = __builtin_shuffle(first, second, lower);
-  }
-}
-
-inline void transpose(Lanes (&rows)[kLanes]) {
-  exchange<1>(rows);
-  exchange<2>(rows);
-  exchange<4>(rows);
-  if constexpr (kLanes == 16) exchange<8>(rows);
 }
 
 constexpr int kKernel = 9;                    // values of a kernel
