@@ -7,7 +7,8 @@ alike; a process does one step to warm up and reports the median of three. The t
 ratios within a round. The first losses with and without the fused operators must agree. The PyTorch rows need
 requirements-bench.txt and are omitted without it. ``--gains`` instead measures the parts of the fused operator: Shuffle
 Attention alone, batch norm with it, and batch norm with ReLU in the rest of the block. ``--sizes`` compares whole training
-steps at these image sizes with PyTorch's in its better layout, with Paddle's own convolutions, and with each other.
+steps at these image sizes with PyTorch's in its better layout, with Paddle's own convolutions, and with each other. The last
+take turns in one process, a step of each network after the other, since they differ by less than two processes of one network.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 STEPS = 3
+TURNS = 8
 SIZES = (48, 64, 96, 128, 224)
 GROUPED = "epsanet50"  # whose convolutions are grouped
 LAYERS = 4  # layers in a chain, so that the copy of the gradient at its end, which Paddle makes, counts less
@@ -41,7 +43,7 @@ def settings_at(sizes):
     commands = {}
     for size in sizes:
         of_size = [str(size), str(batch_at(size))]
-        for name in ("resnet on", "sa_resnet on", "resnet paddle", "sa_resnet paddle", f"{GROUPED} on"):
+        for name in ("resnet on", "sa_resnet on", "resnet paddle", "sa_resnet paddle", "turns on"):
             commands[f"{size} {name}"] = [sys.executable, __file__, "--child", *name.split(), *of_size]
         if importlib.util.find_spec("torch"):
             for net, layout in itertools.product(("resnet", "sa_resnet"), ("contiguous_format", "channels_last")):
@@ -114,6 +116,29 @@ def measure_layer(mode):
     return {"seconds": statistics.median(passes[1:]) / LAYERS, "at_copy_speed": moved / bytes_a_second}
 
 
+def measure_turns(batch, size):
+    """{"seconds": median step of resnet; "ratios": for the other networks, the median over turns of their steps / resnet's}."""
+    from machine import processor
+
+    processor.configure()
+    from train_step import training_and_evaluation
+
+    from ops import fused
+
+    fused.set_mode("on")
+    steps = {net: training_and_evaluation(net, batch, size)[0] for net in ("resnet", "sa_resnet", GROUPED)}
+    seconds = {net: [] for net in steps}
+    # None follows itself, which would find its own weights in the cache, and each follows both others equally often
+    orders = [("resnet", "sa_resnet", GROUPED)] * (TURNS // 2) + [("sa_resnet", "resnet", GROUPED)] * (TURNS // 2)
+    for step in steps.values():  # to warm up
+        step()
+    for net in itertools.chain.from_iterable(orders):
+        seconds[net].append(timed(steps[net]))
+    resnet = seconds.pop("resnet")
+    ratios = {net: statistics.median(one / other for one, other in zip(found, resnet)) for net, found in seconds.items()}
+    return {"seconds": statistics.median(resnet), "ratios": ratios}
+
+
 def timed(function):
     started = time.perf_counter()
     function()
@@ -146,6 +171,8 @@ def run_child(net, mode, size=224, batch=16):
     work = (net, int(batch), int(size), STEPS)
     if net == "layer":
         result = measure_layer(mode)
+    elif net == "turns":
+        result = measure_turns(int(batch), int(size))
     elif mode in PARTS:
         result = measure(*work, as_it_comes=False, prepare=lambda: fuse_only(mode))
     elif mode == "paddle":
@@ -190,8 +217,14 @@ def sizes_table(rounds):
                         lambda results, size=size, net=net: better(results, size, net) / results[f"{size} {net} on"]["seconds"],
                     )
                 )
-        rows.append(against(size, "sa_resnet step / resnet step", "sa_resnet on", "resnet on"))
-        rows.append(against(size, f"{GROUPED} step / resnet step", f"{GROUPED} on", "resnet on"))
+        for net in ("sa_resnet", GROUPED):
+            rows.append(
+                row(
+                    size,
+                    f"{net} step / resnet step, in turns",
+                    lambda results, size=size, net=net: results[f"{size} turns on"]["ratios"][net],
+                )
+            )
         for net in ("resnet", "sa_resnet"):
             ours, before = f"{net} on", f"{net} paddle"
             rows.append(against(size, f"{net} step, Paddle's convolutions / oneDNN's", before, ours))

@@ -43,7 +43,7 @@ def write_photographs(folder: Path) -> None:
 def start(data: Path, runs: Path) -> subprocess.Popen:
     """A comparison of two tiny networks, in a session of its own."""
     command = [sys.executable, str(ROOT / "compare.py"), "--nets", *NETS, "--data", str(data), "--runs_dir", str(runs)]
-    command += ["--image_size", "32", "--epochs", "3", "--batch_size", "9"]
+    command += ["--image_size", "32", "--epochs", "12", "--batch_size", "9"]
     command += ["--num_workers", "1", "--threads", "1", "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "tiny_networks_everywhere")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
@@ -77,7 +77,7 @@ def pair(data: Path, runs: Path, kill: bool, alone: dict) -> list[str]:
     """Run two comparisons at once; returns what is wrong. ``alone``: the report of one that ran alone."""
     both, faults = [start(data, runs) for _ in range(2)], []
     if kill:
-        time.sleep(random.uniform(3, 25))
+        time.sleep(random.uniform(3, 20))
         victim = both.pop(random.randrange(2))
         victim.send_signal(signal.SIGKILL)
         victim.wait()

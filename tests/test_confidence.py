@@ -24,7 +24,7 @@ from trained.checkpoint import read_header
 from trained.trained_run import TrainedRun
 from training.state import Position
 
-pytestmark = pytest.mark.usefixtures("register_tiny_network", "quick_pictures")
+pytestmark = [pytest.mark.usefixtures("register_tiny_network", "quick_pictures"), pytest.mark.python_independent]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from data.lists import list_digest, write_lists
 from plots import figures
 from trained.known_data import note_places
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
 NETS = ("resnet", "se_resnet50")
 
 

@@ -23,6 +23,8 @@ from machine.device import select_device
 from ops import fused
 from trained.trained_run import TrainedRun
 
+pytestmark = pytest.mark.python_independent
+
 
 @pytest.fixture(autouse=True)
 def tiny_network(register_tiny_network):

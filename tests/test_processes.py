@@ -135,7 +135,7 @@ def printed_lines(out):
 
 
 TRAINING = (
-    "--net=resnet34", "--image_size=32", "--epochs=10", "--batch_size=6", "--accumulate=2", "--ema_epochs=1", "--mixup=0.2",
+    "--net=resnet34", "--image_size=32", "--epochs=12", "--batch_size=6", "--accumulate=2", "--ema_epochs=1", "--mixup=0.2",
     "--sampler=balanced", "--save_every_steps=1", "--threads=1",
 )  # fmt: skip
 
@@ -153,7 +153,9 @@ def test_two_processes_leave_one_run_like_that_of_one(data, by_two, tmp_path):
     run, out, err = by_two
     code, alone_out, _ = ended(start("train.py", f"--data={data}", f"--runs_dir={tmp_path}", *TRAINING))
     assert code == 0
-    for found, wanted in zip(read_history(run), read_history(tmp_path / "resnet34" / "001")):
+    rows, wanted_rows = read_history(run), read_history(tmp_path / "resnet34" / "001")
+    assert len(rows) == len(wanted_rows)
+    for found, wanted in zip(rows[:10], wanted_rows):  # rounding differs, and grows with each step
         for column in ("train_acc", "val_acc", "train_balanced_acc", "val_balanced_acc", "learning_rate"):
             assert found[column] == wanted[column]
         for column in ("train_loss", "val_loss"):
@@ -164,6 +166,7 @@ def test_two_processes_leave_one_run_like_that_of_one(data, by_two, tmp_path):
     assert [path.name for path in run.parent.iterdir()] == ["001"]
 
 
+@pytest.mark.version_independent
 def test_three_processes_evaluate_as_one(by_two):
     run = by_two[0]
     found = []
@@ -175,6 +178,7 @@ def test_three_processes_evaluate_as_one(by_two):
     assert found[0] == found[1]
 
 
+@pytest.mark.version_independent
 def test_two_processes_predict_as_one(by_two, data, tmp_path):
     (data / "broken.png").write_bytes(b"no photograph")
     found = []
@@ -230,7 +234,7 @@ def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
     assert no_process_left(run)
 
     second = start("train.py", "--resume", run, "--processes=2")
-    wait_for(second, "epoch 5/")
+    wait_for(second, f"epoch {len(read_history(run)) + 2}/")
     os.kill(member(run, 1), signal.SIGKILL)
     since = time.monotonic()
     code, out, err = ended(second)
@@ -250,11 +254,11 @@ def test_processes_end_together_and_go_on_exactly(data, by_two, tmp_path):
 def test_one_process_goes_on_with_the_training_of_two(by_two, tmp_path):
     run = tmp_path / "resnet34" / "001"
     shutil.copytree(by_two[0], run)
-    code, out, err = ended(start("train.py", "--resume", run, "--epochs=11"))
+    code, out, err = ended(start("train.py", "--resume", run, "--epochs=13"))
     assert code == 0, out + err
     assert "note: processes was 2 and is 1: results may round differently" in out
     assert f"cpu, {available_cores()} threads" in out
-    assert len(read_history(run)) == 11
+    assert len(read_history(run)) == 13
 
 
 class Machines(NamedTuple):
@@ -381,6 +385,7 @@ def no_process_left(run):
     return not members_of(run.parent.parent)
 
 
+@pytest.mark.version_independent
 def test_one_line_says_why_one_of_them_failed(tmp_path):
     folder = split_photographs(tmp_path)
     broken = folder / (folder / "train_list.txt").read_text().splitlines()[0].rpartition(" ")[0]

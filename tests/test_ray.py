@@ -174,7 +174,7 @@ def epochs_of(runs, net):
 
 @pytest.mark.skipif("CLUSTER" not in os.environ, reason="make cluster runs it: a minute")
 def test_where_a_node_is_lost_the_trainings_go_on_elsewhere_and_nothing_differs(tmp_path, cluster):
-    data, options = tmp_path / "data", ("--epochs", "14", "--device", "cpu")
+    data, options = tmp_path / "data", ("--epochs", "150", "--device", "cpu")
     write_photographs(data)
     (nodes, second), runs = cluster, tmp_path / "cluster"
     on_ray = start_comparison(data, runs, *options, "--ray", nodes.address)

@@ -35,7 +35,7 @@ from training.gradients import LossScaling
 from training.model import TrainingModel
 from training.state import seed_generators
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
 
 EVERYTHING_DRAWN = {
     "mixup": 0.2, "cutmix": 1.0, "augment": "trivialaugment", "color_jitter": 0.4, "erasing": 0.5,

@@ -181,7 +181,7 @@ def test_trainings_side_by_side_leave_what_they_leave_one_after_the_other(tmp_pa
 def test_all_trainings_end_with_the_comparison(tmp_path, number):
     data, runs = tmp_path / "data", tmp_path / "runs"
     write_photographs(data)
-    process = start_comparison(data, runs, "--epochs", "60", "--parallel", "2")
+    process = start_comparison(data, runs, "--epochs", "500", "--parallel", "2")
     begun = set()
     for line in process.stdout:
         begun |= {net for net in ("resnet34", "resnet18") if line.startswith(f"{net}, seed 0: epoch 2/")}

@@ -15,8 +15,8 @@ using namespace vectors;
 
 typedef double Doubles __attribute__((vector_size(8 * kLanes)));
 
-inline Doubles wide(Lanes values) { return __builtin_convertvector(values, Doubles); }
-inline Lanes narrow(Doubles values) { return __builtin_convertvector(values, Lanes); }
+inline Doubles wide(Lanes values) { return converted<Doubles>(values); }
+inline Lanes narrow(Doubles values) { return converted<Lanes>(values); }
 
 // exp(x) with a relative error of about 2e-7; see cpu_kernels.cc.
 inline Lanes exponential(Lanes x) {
@@ -32,7 +32,7 @@ inline Lanes exponential(Lanes x) {
   p = p * r + 1.66666667e-1f;
   p = p * r + 0.5f;
   p = p * (r * r) + r + 1.0f;
-  return p * reinterpret_cast<Lanes>((__builtin_convertvector(n, Whole) + 127) << 23);
+  return p * reinterpret_cast<Lanes>((converted<Whole>(n) + 127) << 23);
 }
 
 inline Lanes sigmoid(Lanes t) { return 1.0f / (1.0f + exponential(-t)); }
@@ -121,7 +121,11 @@ enum Gates {
 
 Gates gates_of(const Shape &s, const Channels &first, const Channels &second) {
   if (!first.any_spatial && !second.any_spatial) return CONSTANT;
+#ifdef __clang__
+  return EACH;  // see `arranged`
+#else
   return kLanes % (2 * s.half) == 0 ? PACKED : EACH;
+#endif
 }
 
 // The gates of both blocks of a unit for one image.

@@ -331,7 +331,7 @@ struct Convolutions {
       return ran->run(dx, weights, nullptr, dy, scratch, nullptr);
     }
     const Shape dense = of_pixels_read(s);
-    float *of_pixels = static_cast<float *>(pixels.of(s.images * s.in * dense.height * dense.width * sizeof(float)));
+    float *of_pixels = pixels.floats(s.images * s.in * dense.height * dense.width);
     if (of_pixels == nullptr) return false;
     ran = &of(dense, kData);
     if (!ran->run(of_pixels, weights, nullptr, dy, scratch, nullptr)) return false;

@@ -103,14 +103,12 @@ struct Plan {
   }
 };
 
-float *room(Scratch &scratch, int64_t values) { return static_cast<float *>(scratch.of(values * sizeof(float))); }
-
 // work(image, block, rows, its weights, room for what is gathered, room for a block of y) for all images and blocks, and of few
 // images parts of so many rows; returns whether there was memory.
 template <typename Work>
 bool share_out(const Plan &p, const float *weights, int64_t rows, Scratch &of_weights, Scratch &of_maps, Work work) {
   const int64_t threads = omp_get_max_threads(), own = p.gathered + p.y.pixels * p.lanes;
-  float *of_blocks = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, threads * own);
+  float *of_blocks = of_weights.floats(p.blocks * p.weights), *maps = of_maps.floats(threads * own);
   if (of_blocks == nullptr || maps == nullptr) return false;
   const int64_t parts = std::clamp<int64_t>(threads / (p.images * p.blocks), 1, rows);
 #pragma omp parallel
@@ -165,7 +163,7 @@ bool grouped_backward_weights(const Shape &s, const float *x, const float *dy, f
   const Plan p(s);
   const int64_t own = p.gathered + p.y.pixels * p.lanes;  // of an image and a block
   const int64_t at_once = std::clamp<int64_t>(kGathered / (p.blocks * own), 1, p.images);
-  float *sums = room(of_weights, p.blocks * p.weights), *maps = room(of_maps, at_once * p.blocks * own);
+  float *sums = of_weights.floats(p.blocks * p.weights), *maps = of_maps.floats(at_once * p.blocks * own);
   if (sums == nullptr || maps == nullptr) return false;
   const int64_t place = p.weights / p.taps;
 #pragma omp parallel

@@ -23,6 +23,18 @@ typedef float Stored __attribute__((vector_size(4 * kLanes), aligned(4), may_ali
 inline Lanes load(const float *at) { return *reinterpret_cast<const Stored *>(at); }
 inline void store(float *at, Lanes values) { *reinterpret_cast<Stored *>(at) = values; }
 
+// Each lane as one of the other type; to whole numbers it cuts off.
+template <typename To, typename From>
+inline To converted(From values) {
+#if defined(__clang__) || __GNUC__ >= 9
+  return __builtin_convertvector(values, To);
+#else
+  To found;
+  for (int lane = 0; lane < kLanes; ++lane) found[lane] = values[lane];
+  return found;
+#endif
+}
+
 // The lanes of both at these places; those of b come after those of a. Written as a loop over lanes, GCC 12 takes up to four
 // instructions for each of them.
 template <size_t... PLACES>
@@ -34,7 +46,7 @@ inline Lanes picked(Lanes a, Lanes b, std::index_sequence<PLACES...>) {
 #endif
 }
 
-// values[places[0]], values[places[1]], ...
+// values[places[0]], values[places[1]], ...; by clang a lane at a time
 inline Lanes arranged(Lanes values, Whole places) {
 #ifdef __clang__
   Lanes found;

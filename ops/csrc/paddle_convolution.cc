@@ -131,7 +131,8 @@ Tensor reordered(const Tensor &x, int lanes) {
   std::vector<int64_t> dims = x.shape();
   const bool into = dims.size() == 4;
   const block_end::BlockedKernels *kernels = block_end::blocked_kernels(lanes);
-  PD_CHECK(x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32 && kernels != nullptr, "channel_blocks: float32 on a CPU");
+  PD_CHECK(x.is_cpu() && x.dtype() == paddle::DataType::FLOAT32, "channel_blocks: float32 on a CPU");
+  PD_CHECK(kernels != nullptr, "channel_blocks: no code for blocks of so many channels");
   PD_CHECK(into ? dims[1] % lanes == 0 : dims.size() == 5 && dims[4] == lanes, "channel_blocks: the shape does not fit");
   const int64_t plane = dims[2] * dims[3], tiles = x.numel() / std::max<int64_t>(plane * lanes, 1);
   if (into) {

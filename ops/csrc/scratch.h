@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace convolution {
 
@@ -26,6 +27,9 @@ class Scratch {
 #endif
     return data_;
   }
+
+  // The same for so many values.
+  float *floats(int64_t count) { return static_cast<float *>(of(count * sizeof(float))); }
 
  private:
   static constexpr size_t kPage = 1 << 16;

@@ -64,9 +64,7 @@ struct Plan {
     frequency = pairs_at_once * pair + kGap;
   }
 
-  float *room_of_weights(Scratch &scratch) const {
-    return static_cast<float *>(scratch.of(kFrequencies * frequency * sizeof(float)));
-  }
+  float *room_of_weights(Scratch &scratch) const { return scratch.floats(kFrequencies * frequency); }
 
   // Where the transformed weights of a block of `from` and a block of `to`, counted from those at work, begin.
   int64_t transformed(int64_t from_block, int64_t to_block) const {
@@ -84,7 +82,7 @@ bool convolve(const Plan &p, const float *x, const float *weights, float *y, Scr
   const int64_t to_step = quotient_up(p.pairs_at_once, shares) * 2 * p.lanes * size + kGap;
   const int64_t of_thread = kFrequencies * (from_step + to_step);
   float *transformed = p.room_of_weights(of_weights);
-  float *room = static_cast<float *>(of_tiles.of(p.threads * of_thread * sizeof(float)));
+  float *room = of_tiles.floats(p.threads * of_thread);
   if (transformed == nullptr || room == nullptr) return false;
   const int64_t row = kKernel * (p.back ? p.to.blocks * p.lanes : p.in), block = kKernel * p.lanes;
 #pragma omp parallel
@@ -155,7 +153,7 @@ bool winograd_backward_weights(const Shape &s, const float *x, const float *dy, 
   const int64_t chunks = quotient_up(values, kTilesOfWeights * p.threads), size = quotient_up(p.tiles, chunks);
   const int64_t from_step = p.in * size + kGap, to_step = p.pairs_at_once * 2 * p.lanes * size + kGap;
   float *sums = p.room_of_weights(of_weights);
-  float *room = static_cast<float *>(of_tiles.of(kFrequencies * (from_step + to_step) * sizeof(float)));
+  float *room = of_tiles.floats(kFrequencies * (from_step + to_step));
   if (sums == nullptr || room == nullptr) return false;
   float *const from = room, *const to = room + kFrequencies * from_step;
   const int64_t row = kKernel * p.in, block = kKernel * p.lanes;

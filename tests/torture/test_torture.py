@@ -11,6 +11,8 @@ import networks
 import train
 from config import parse_config
 
+pytestmark = pytest.mark.python_independent
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_killed_training_ends_as_one_that_was_not(tmp_path):
