@@ -144,6 +144,11 @@ def best_against_others(
     return [(best, other, found, found.low > 0 and found.seeds) for other, found in of_best]
 
 
+def most_accurate(compared: Sequence[tuple[str, str, Difference, bool]]) -> list[str]:
+    """The network of the highest accuracy, and those whose accuracy is the same; ``compared``: of ``best_against_others``."""
+    return [compared[0][0], *(other for _, other, difference, _ in compared if abs(difference.mean) < 1e-9)]  # but for rounding
+
+
 def better_of(pairs: Mapping[tuple[str, str], Difference]) -> set[tuple[str, str]]:
     """(network, other) for each pair, of ``differences``, of which the data carry that the network is better."""
     return {pair for pair, found in pairs.items() if found.seeds and found.low > 0}
@@ -167,14 +172,16 @@ def verdict(
     """
     if not compared:
         return "One network alone: nothing to compare."
-    best = compared[0][0]
+    best, highest = compared[0][0], most_accurate(compared)
+    alone = len(highest) == 1
+    accurate = f"{listed(highest)} {'has' if alone else 'share'} the highest accuracy"
     of_one = [other for _, other, difference, _ in compared if not difference.seeds]  # or of two
     beaten = [other for _, other, _, shown_to_differ in compared if shown_to_differ]
     if best in failed:
-        claim = f"{best} has the highest accuracy, but a training of it failed: what is left may be the lucky ones."
+        claim = f"{accurate}, but a training of {'it' if alone else best} failed: what is left may be the lucky ones."
     elif len(of_one) == len(compared):
         claim = (
-            f"The trained model of {best} has the highest accuracy. Whether the networks differ cannot be said from so few "
+            f"The trained model{'' if alone else 's'} of {accurate}. Whether the networks differ cannot be said from so few "
             f"trainings: other seeds would give other accuracies. Three seeds (--seeds {LEAST_SEEDS}) are the least."
         )
     elif len(beaten) == len(compared):
@@ -183,7 +190,8 @@ def verdict(
         rest = [other for _, other, _, shown_to_differ in compared if not shown_to_differ]
         claim = f"{best} is better than {listed(beaten)}; between it and {listed(rest)} no difference is shown."
     else:
-        claim = f"No difference shown: {best} has the highest accuracy, but the data do not carry that it is better."
+        better = f"but the data do not carry that {'it' if alone else 'one of them'} is better"
+        claim = f"No difference shown: {accurate}, {better}."
     if 0 < len(of_one) < len(compared):
         claim += f" Of {best} or of {listed(of_one)} there are fewer than {LEAST_SEEDS} trainings, too few to say more."
     details = "; ".join(

@@ -10,6 +10,7 @@ from comparison.page_words import COSTS as CHINESE
 from comparison.page_words import LISTS
 from comparison.significance import LEAST_SEEDS
 from comparison.until_decided import Decision
+from comparison.verdict import most_accurate
 from comparison.worth import COSTS, IN_VERDICT, costs_of
 
 ENDS = (
@@ -83,20 +84,21 @@ def end_in_chinese(end: str) -> str:
 
 
 def _lines_of_differences(differences, failures, rows):
-    best = differences[0][0]
+    best, highest = differences[0][0], most_accurate(differences)
+    accurate = f"{best} 的准确率最高" if len(highest) == 1 else f"{'、'.join(highest)} 的准确率并列最高"
     beaten = [other for _, other, _, stands in differences if stands]
     few = [other for _, other, difference, _ in differences if not difference.seeds]
     if best in failures:
-        lines = [f"{best} 的准确率最高，但它有训练失败了：剩下的也许只是运气好的几次。"]
+        lines = [f"{accurate}，但 {best} 有训练失败了：剩下的也许只是运气好的几次。"]
     elif len(few) == len(differences):
         lines = [
-            f"{best} 训练出的模型准确率最高。训练次数太少，看不出网络之间有没有差别：换几个随机种子，准确率就会不同。"
+            f"就训练好的模型而言，{accurate}。训练次数太少，看不出网络之间有没有差别：换几个随机种子，准确率就会不同。"
             f"至少需要三个种子（--seeds {LEAST_SEEDS}）。"
         ]
     elif len(beaten) == len(differences):
         lines = [f"{best} 是这些网络中最好的。"]
     elif not beaten:
-        lines = [f"未显出差别：{best} 的准确率最高，但数据不足以说明它更好。"]
+        lines = [f"未显出差别：{accurate}，但数据不足以说明{'它' if len(highest) == 1 else '其中哪个'}更好。"]
     else:
         lines = []
     for _, other, difference, stands in differences:

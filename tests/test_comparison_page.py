@@ -336,8 +336,8 @@ def test_the_verdict_in_chinese_says_what_follows_from_other_pairs():
         ((True, True), True, [], "a 是这些网络中最好的。"),
         ((False, False), True, [], "未显出差别：a 的准确率最高，但数据不足以说明它更好。"),
         ((True, False), True, [], "a 优于 b：+10.0 个百分点"),
-        ((False, False), False, [], "a 训练出的模型准确率最高。训练次数太少"),
-        ((True, True), True, ["a"], "a 的准确率最高，但它有训练失败了"),
+        ((False, False), False, [], "就训练好的模型而言，a 的准确率最高。训练次数太少"),
+        ((True, True), True, ["a"], "a 的准确率最高，但 a 有训练失败了"),
     ],
 )
 def test_the_verdict_in_chinese_without_a_decision(shown, seeds, failed, expected):
@@ -348,6 +348,22 @@ def test_the_verdict_in_chinese_without_a_decision(shown, seeds, failed, expecte
     assert ("a 优于 c" in found) == (shown[1] and not failed)
     assert "--split test" in found
     assert ("有训练失败。" in found) == bool(failed)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        (True, "未显出差别：a、c 的准确率并列最高，但数据不足以说明其中哪个更好。"),
+        (False, "就训练好的模型而言，a、c 的准确率并列最高。"),
+    ],
+)
+def test_the_verdict_in_chinese_names_all_networks_of_the_highest_accuracy(seeds, expected):
+    differences = [
+        ("a", "b", Difference(0.1, -0.01, 0.2, 0.1, seeds), False),
+        ("a", "c", Difference(1e-16, -0.1, 0.1, 1, seeds), False),
+    ]
+    found = verdict_in_chinese(*comparison([row_of(name) for name in "abc"], differences=differences, split="val"))
+    assert found.startswith(expected)
 
 
 def test_every_reason_for_the_end_is_said_in_chinese():

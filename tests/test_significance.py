@@ -152,6 +152,27 @@ def test_one_training_each_carries_no_winner():
     assert "and the seeds" not in text
 
 
+@pytest.mark.parametrize(
+    ("trainings", "expected"),
+    [
+        (1, "The trained models of one and other share the highest accuracy. Whether the networks differ cannot be said"),
+        (
+            3,
+            "No difference shown: one and other share the highest accuracy, but the data do not carry that one of them is "
+            "better.",
+        ),
+    ],
+)
+def test_all_networks_of_the_highest_accuracy_are_named(trainings, expected):
+    right = answers(np.random.default_rng(0), 0.7, trainings)
+    less = right & (np.arange(400) > 2)
+    assert less.sum() < right.sum()
+    compared = of_best({"one": right, "less": less, "other": right[:, ::-1]})
+    assert verdict(compared, 400).startswith(expected)
+    failed = verdict(compared, 400, failed=["one"])
+    assert failed.startswith("one and other share the highest accuracy, but a training of one failed")
+
+
 def test_all_pairs_are_judged_for_the_front():
     rng = np.random.default_rng(0)
     correct = {"bad": answers(rng, 0.5), "good": answers(rng, 0.9), "as good": answers(rng, 0.9)}
