@@ -58,7 +58,7 @@ class Torture:
 
     def settings(self, variant):
         return [
-            "--net", "resnet18", "--data", self.folder / "data", "--image_size", "32", "--epochs", "60", "--batch_size", "6",
+            "--net", "resnet18", "--data", self.folder / "data", "--image_size", "32", "--epochs", "20", "--batch_size", "6",
             "--threads", "1", *variant,
         ]  # fmt: skip
 
@@ -91,7 +91,7 @@ class Torture:
             process = self.start(runs_dir, *arguments)
             self.wait_for_run(process, runs_dir)
             if attempt < KILLS_OF_A_RUN:
-                self.kill_one(process, runs_dir, self.random.uniform(0, 1.2) * seconds + 7 * (attempt > 0))
+                self.kill_one(process, runs_dir, self.random.uniform(0, 1.2) * seconds + 8 * (attempt > 0))
             out, err = process.communicate()
             self.check_after(process, out, err, runs_dir, before)
             if process.returncode == 0:
