@@ -142,7 +142,7 @@ def test_the_line_names_the_smallest_and_the_largest_weight():
 
 # Trainings
 
-pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.python_independent]
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 @pytest.fixture
